@@ -1,0 +1,96 @@
+# Targets of the companion; `make` alone explains them.
+
+PROFILE ?= quick
+DATA ?=
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTHON ?= python3
+LOCK ?= requirements.lock
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(LOCK)
+UV := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
+
+# Same digits on every processor: no oneDNN, one thread a job (jobs run side by side).
+export TF_ENABLE_ONEDNN_OPTS := 0
+export TF_NUM_INTRAOP_THREADS := 1
+export TF_NUM_INTEROP_THREADS := 1
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export TF_CPP_MIN_LOG_LEVEL := 3
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# glibc hands large arrays back to the system after each use; keeping them saves a sixth of a step.
+export MALLOC_TRIM_THRESHOLD_ := 2000000000
+export MALLOC_MMAP_THRESHOLD_ := 2000000000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint unit notebooks-check notebooks readme lab lock clean
+
+help: ## Explain the targets
+	@echo "Usage: make TARGET [PROFILE=quick|sample|paper] [DATA=folder]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Start with: make reproduce"
+
+setup: $(READY) ## Create .venv from the locked packages
+
+$(READY): requirements.lock requirements-gpu.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v < (3, 14))' \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make setup PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "Python's venv module is missing; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing the locked packages into $(VENV) (about 3 GB) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(VENV)/uv.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(LOCK)
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 \
+		--display-name "Python 3 (ipykernel)" --env TF_ENABLE_ONEDNN_OPTS 0 \
+		--env TF_CPP_MIN_LOG_LEVEL 3 > /dev/null 2>&1
+	@mkdir -p $(VENV)/etc/ipython
+	@echo "c.IPKernelApp.log_level = 40" > $(VENV)/etc/ipython/ipython_kernel_config.py
+	@rm -f $(VENV)/.ready-* && touch $@
+
+reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tables and figures
+	@$(BIN)/snakemake --cores $(CORES) --quiet all --nolock --rerun-incomplete \
+		--config profile=$(PROFILE) data="$(DATA)"
+
+test: lint unit notebooks-check ## Lint, unit tests, and the notebooks' stored outputs
+
+lint: setup ## Check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+unit: setup ## Unit tests
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+
+notebooks-check: setup ## Re-run the notebooks and compare their stored outputs
+	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
+		--nbval-sanitize-with notebooks/nbval.cfg -n $(CORES) --dist loadfile \
+		notebooks/01_data.ipynb notebooks/02_task1_inception.ipynb \
+		notebooks/03_task2_multilabel.ipynb notebooks/04_task3_stream.ipynb
+	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
+		--nbval-sanitize-with notebooks/nbval.cfg notebooks/00_overview.ipynb notebooks/05_tables.ipynb
+
+notebooks: setup ## Run all notebooks in place and store their outputs (for maintainers)
+	@for name in 01_data 02_task1_inception 03_task2_multilabel 04_task3_stream 05_tables 00_overview; do \
+		echo "$$name ..." && $(BIN)/python workflow/store_outputs.py $$name || exit 1; done
+
+readme: setup ## Put the numbers of results/sample into the README (for maintainers)
+	@$(BIN)/python -m covid_utils readme
+
+lab: setup ## Open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks/00_overview.ipynb
+
+lock: setup ## Renew both lock files from pyproject.toml (for maintainers)
+	@$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra cpu -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra gpu -o requirements-gpu.lock
+
+LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header \
+	--python-version 3.11 --extra run --extra dev
+
+clean: ## Delete what runs made: caches, models, the phantom, results other than the committed
+	@rm -rf cache models data .snakemake build results/quick results/ci results/paper
+	@find . -name __pycache__ -not -path './.venv/*' -type d -exec rm -rf {} +
+	@echo "Kept: results/sample (committed) and .venv (delete it by hand: rm -r .venv)."

@@ -1,0 +1,168 @@
+# The notebooks as a graph. `make reproduce` runs it; by hand:
+#   snakemake --cores 2 --config profile=quick
+#   snakemake --cores 2 --config profile=sample data=../scans
+# One job is one notebook run. Every job writes its run folder under results/<profile>/ and leaves
+# the executed notebook in results/<profile>/notebooks/, also when it fails.
+
+import os
+import sys
+import time
+
+from covid_utils import paths
+from covid_utils.training.segmentation import STREAMS
+
+PROFILE = config.get("profile", "quick")
+DATA = str(config.get("data") or "")
+OUT = str(paths.results(PROFILE))
+SPECIAL = [stream for stream in STREAMS if stream != "nodule"]
+RUNS = ["task1", "task2", *(f"stream_{stream}_unet" for stream in STREAMS)]
+JOBS = ["data", "task2", "stream_nodule", "task1", *(f"stream_{s}" for s in SPECIAL), "tables", "overview"]
+
+os.environ.setdefault("COVID_STARTED", str(time.time()))
+
+
+def command(notebook, job, label="", **settings):
+    """Shell command of one notebook run."""
+    place = f"{JOBS.index(job) + 1}/{len(JOBS)}" if job in JOBS else ""
+    chosen = {"data_dir": DATA} | settings if DATA else settings
+    pairs = " ".join(f"'{name}={value}'" for name, value in chosen.items())
+    return (
+        f"'{sys.executable}' workflow/run_notebook.py {notebook} --profile {PROFILE} --job {job}"
+        f" --position '{place}' --label '{label}' --set {pairs}"
+    )
+
+
+def sources(notebook):
+    """What a change of means running a notebook again."""
+    return [f"notebooks/{notebook}.ipynb", f"params/{PROFILE}/{notebook}.yaml"]
+
+
+rule all:
+    input:
+        f"{OUT}/overview.json",
+    default_target: True
+
+
+rule data:
+    input:
+        sources("01_data"),
+    output:
+        f"{OUT}/data/manifest.csv",
+        f"{OUT}/data/skipped.csv",
+    log:
+        f"{OUT}/notebooks/data.ipynb",
+    params:
+        command=command("01_data", "data"),
+    shell:
+        "{params.command}"
+
+
+rule task1:
+    input:
+        sources("02_task1_inception"),
+        f"{OUT}/data/manifest.csv",
+    output:
+        f"{OUT}/task1/metrics.json",
+    log:
+        f"{OUT}/notebooks/task1.ipynb",
+    priority: 10
+    params:
+        command=command("02_task1_inception", "task1"),
+    shell:
+        "{params.command}"
+
+
+rule task2:
+    input:
+        sources("03_task2_multilabel"),
+        f"{OUT}/data/manifest.csv",
+    output:
+        f"{OUT}/task2/metrics.json",
+    log:
+        f"{OUT}/notebooks/task2.ipynb",
+    params:
+        command=command("03_task2_multilabel", "task2"),
+    shell:
+        "{params.command}"
+
+
+rule nodule:
+    input:
+        sources("04_task3_stream"),
+        f"{OUT}/data/manifest.csv",
+    output:
+        f"{OUT}/stream_nodule_unet/metrics.json",
+    log:
+        f"{OUT}/notebooks/stream_nodule.ipynb",
+    priority: 20
+    params:
+        command=command("04_task3_stream", "stream_nodule", "nodule", stream="nodule", init="random"),
+    shell:
+        "{params.command}"
+
+
+rule stream:
+    input:
+        sources("04_task3_stream"),
+        f"{OUT}/stream_nodule_unet/metrics.json",
+    output:
+        f"{OUT}/stream_{{stream}}_unet/metrics.json",
+    log:
+        f"{OUT}/notebooks/stream_{{stream}}.ipynb",
+    wildcard_constraints:
+        stream="|".join(SPECIAL),
+    params:
+        command=lambda wildcards: command(
+            "04_task3_stream", f"stream_{wildcards.stream}", wildcards.stream, stream=wildcards.stream
+        ),
+    shell:
+        "{params.command}"
+
+
+rule tables:
+    input:
+        sources("05_tables"),
+        "paper/claims.yaml",
+        "paper/published.yaml",
+        expand(f"{OUT}/{{run}}/metrics.json", run=RUNS),
+    output:
+        expand(f"{OUT}/tables/table{{number}}.csv", number=range(1, 10)),
+    log:
+        f"{OUT}/notebooks/tables.ipynb",
+    params:
+        command=command("05_tables", "tables"),
+    shell:
+        "{params.command}"
+
+
+rule overview:
+    input:
+        sources("00_overview"),
+        expand(f"{OUT}/tables/table{{number}}.csv", number=range(1, 10)),
+    output:
+        f"{OUT}/overview.json",
+    log:
+        f"{OUT}/notebooks/overview.ipynb",
+    params:
+        command=command("00_overview", "overview"),
+    shell:
+        "{params.command}"
+
+
+onsuccess:
+    print(f"\nDone. Look at:", file=sys.stderr)
+    for what, where in (
+        ("tables", "tables/table1.csv ... table9.csv"),
+        ("figures", "figures/"),
+        ("executed notebooks", "notebooks/"),
+        ("scores and provenance of each run", "<run>/metrics.json, provenance.json"),
+    ):
+        print(f"  {what:34s} results/{PROFILE}/{where}", file=sys.stderr)
+
+
+onerror:
+    print(
+        f"\nStopped. The failing notebook is in results/{PROFILE}/notebooks/, executed up to the error;"
+        "\nthe same command continues from here once the cause is mended.",
+        file=sys.stderr,
+    )

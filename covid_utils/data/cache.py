@@ -1,0 +1,105 @@
+"""Preprocessed images and masks as memory-mapped arrays, made once for each content and setting.
+
+The name of a cache file is a hash of the images' content, their order and the settings, so a
+changed setting or a changed file can never be served an old array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from covid_utils import paths
+from covid_utils.data import sources
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+
+#: Part of every key: raise it when the meaning of the arrays changes.
+VERSION = 1
+
+
+def images(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.ndarray:
+    """Preprocessed images of a manifest.
+
+    Args:
+        manifest: Rows to read.
+        root: Data folder that their paths are relative to.
+        settings: Preprocessing.
+
+    Returns:
+        uint8 array (images, size, size), memory-mapped and read-only, in the order of the rows.
+    """
+
+    def one(row: pd.Series) -> np.ndarray:
+        return preprocess(sources.load_image(root, row), settings)
+
+    return _rows("images", manifest, settings, one)
+
+
+def masks(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.ndarray:
+    """Label masks of a manifest, in the geometry of `images`.
+
+    Returns:
+        uint8 labels (images, size, size), memory-mapped and read-only.
+    """
+
+    def one(row: pd.Series) -> np.ndarray:
+        return preprocess_mask(sources.load_mask(root, row), settings)
+
+    return _rows("masks", manifest, settings, one)
+
+
+def _rows(
+    kind: str,
+    manifest: pd.DataFrame,
+    settings: Preprocessing,
+    one: Callable[[pd.Series], np.ndarray],
+) -> np.ndarray:
+    """Array of one prepared image a row, from the cache or made now."""
+
+    def write(target: Path) -> None:
+        shape = (len(manifest), settings.size, settings.size)
+        array = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
+        rows = [row for _, row in manifest.iterrows()]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            for index, image in enumerate(pool.map(one, rows)):
+                array[index] = image
+        array.flush()
+
+    # Masks can be mended while the image stays the same, so the mask file counts as well.
+    stamp = manifest["image_id"] + manifest["sha256"] + manifest["mask_path"]
+    return stored(kind, [*stamp], settings.as_dict(), write)
+
+
+def stored(
+    kind: str, contents: list[str], settings: dict, write: Callable[[Path], None]
+) -> np.ndarray:
+    """An array from the cache; if it is not there, ``write`` makes it, once.
+
+    Args:
+        kind: Subfolder of the cache.
+        contents: What the array is made from, as texts, in order.
+        settings: How it is made.
+        write: Called with the file to write an ``.npy`` array to.
+
+    Returns:
+        The array, memory-mapped and read-only.
+    """
+    text = json.dumps([VERSION, contents, settings], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:24]
+    path = paths.cache() / kind / f"{key}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two notebooks may want the same array at once: the second waits and then finds it.
+    with FileLock(f"{path}.lock"):
+        if not path.is_file():
+            partial = path.with_suffix(".partial.npy")
+            write(partial)
+            partial.replace(path)
+    return np.load(path, mmap_mode="r")

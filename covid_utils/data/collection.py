@@ -1,0 +1,181 @@
+"""From a data folder to the split manifest of a profile, and back to its rows.
+
+Notebook ``01_data`` makes the collection; the later ones open it, and make it themselves when they
+are run alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from covid_utils import params, paths
+from covid_utils.data import manifest as manifests
+from covid_utils.data import medseg, phantom, sources, splits
+from covid_utils.errors import DataError
+
+#: Classes of the four-class task (paper, section 4), in the order of every matrix and figure.
+RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A profile's images: the manifest with subsets, and the folder that paths are relative to."""
+
+    manifest: pd.DataFrame
+    root: Path
+    problems: pd.DataFrame
+
+    def select(self, **criteria: str | tuple[str, ...]) -> pd.DataFrame:
+        """Rows whose columns equal the given values, or are among them; index from 0."""
+        rows = self.manifest
+        for column, wanted in criteria.items():
+            values = (wanted,) if isinstance(wanted, str) else wanted
+            rows = rows[rows[column].isin(values)]
+        return rows.reset_index(drop=True)
+
+
+def data_root(data_dir: str) -> Path:
+    """The folder with the data sets: the phantom, made on the spot, where none is named.
+
+    Args:
+        data_dir: Folder, relative to the project or absolute; '' for the phantom.
+
+    Raises:
+        DataError: The folder does not exist.
+    """
+    if not data_dir:
+        return phantom.ensure(paths.phantom())
+    folder = Path(data_dir).expanduser()
+    folder = folder if folder.is_absolute() else paths.PROJECT / folder
+    if not folder.is_dir():
+        raise DataError(f"{data_dir}: no such folder; name the folder that holds the data sets.")
+    return folder.resolve()
+
+
+def prepare(
+    profile: str,
+    data_dir: str = "",
+    split: str = "patient",
+    seed: int = 2020,
+    validation_percent: float = 10.0,
+    test_percent: float = 10.0,
+    use_benchmark_split: bool = False,
+    limit: int = 0,
+) -> Collection:
+    """Read every data set found, split it, and write ``results/<profile>/data``.
+
+    Args:
+        profile: Profile that the collection is for.
+        data_dir: Folder with the data sets, '' for the phantom.
+        split: Kind of split, see `splits.assign`.
+        seed: Of the split and the reduction.
+        validation_percent: Share of the images for validation.
+        test_percent: Share of the images for the test.
+        use_benchmark_split: Take the Inf-Net 50 / 48 split for the CT segmentation slices.
+        limit: At most so many images of each label of each data set; 0 for all.
+
+    Returns:
+        The collection. ``manifest.csv`` and ``skipped.csv`` hold the same tables.
+
+    Raises:
+        DataError: No data set, or a class of the recognition task without any image.
+    """
+    root = data_root(data_dir)
+    reading = sources.read_all(root)
+    require_classes(reading)
+    rows = reduce(reading.rows, limit, seed)
+    table = splits.assign(rows, split, seed, validation_percent, test_percent)
+    if use_benchmark_split:
+        published = medseg.infnet_subset(root)
+        table = splits.follow_benchmark(table, published, seed, validation_percent)
+    if split == "patient":
+        splits.assert_disjoint(table)
+    folder = paths.results(profile) / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("manifest", table), ("skipped", reading.problems)):
+        partial = folder / f".{name}.partial"
+        content.to_csv(partial, index=False)
+        partial.replace(folder / f"{name}.csv")
+    return Collection(table, root, reading.problems)
+
+
+def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
+    """The collection that ``01_data`` left; made now, with its parameters, if it is not there.
+
+    Args:
+        profile: Profile to open.
+        data_dir: Folder with the data sets, '' for the phantom.
+    """
+    folder = paths.results(profile) / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        if not (folder / "manifest.csv").is_file():
+            return prepare(**preparation(params.load(profile, "01_data", data_dir=data_dir)))
+    rows = manifests.load(folder / "manifest.csv")
+    return Collection(rows, data_root(data_dir), pd.read_csv(folder / "skipped.csv"))
+
+
+def preparation(values: dict) -> dict:
+    """The parameters of ``01_data`` that `prepare` takes."""
+    names = prepare.__annotations__.keys() - {"return"}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def require_classes(reading: manifests.Reading) -> None:
+    """Stop if damaged or missing files cost a class of the recognition task all its images.
+
+    Raises:
+        DataError: Naming the class and how many files could not be used.
+    """
+    xrays = reading.rows[reading.rows["modality"] == "X-ray"]
+    lost = [label for label in RECOGNITION_CLASSES if label not in set(xrays["label"])]
+    if lost:
+        unusable = int((reading.problems["problem"] == manifests.UNREADABLE).sum())
+        raise DataError(
+            f"no X-ray labelled {' or '.join(lost)} can be read ({unusable} files are unreadable); "
+            "add the data set that holds them, see docs/data.md."
+        )
+
+
+def reduce(rows: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    """At most ``limit`` images of each label of each data set, drawn at random; 0 keeps all."""
+    if not limit:
+        return rows
+    rng = np.random.default_rng(seed)
+    order = pd.Series(rng.permutation(len(rows)), index=rows.index)
+    rank = order.groupby([rows["dataset"], rows["label"]]).rank(method="first")
+    return rows[rank <= limit].reset_index(drop=True)
+
+
+def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
+    """Frontal X-rays of the two-class (COVID-19 / normal) or the four-class task.
+
+    Args:
+        collection: The images.
+        classes: 2 or 4.
+
+    Returns:
+        Manifest rows with a further column ``target``: index into `RECOGNITION_CLASSES`.
+    """
+    names = RECOGNITION_CLASSES[:classes]
+    rows = collection.select(label=names, modality="X-ray")
+    # Sources that give no view hold frontal images only; lateral ones are named as such.
+    rows = rows[rows["view"].isin((*manifests.FRONTAL, "unknown"))].reset_index(drop=True)
+    target = rows["label"].map(names.index)
+    return rows.assign(target=target.astype("int64"))
+
+
+def describe(collection: Collection) -> pd.DataFrame:
+    """Images and patients of each data set, modality and label, by subset."""
+    keys = ["dataset", "modality", "label"]
+    rows = collection.manifest
+    counts = rows.pivot_table(index=keys, columns="subset", values="image_id", aggfunc="count")
+    counts = counts.reindex(columns=[s for s in splits.SUBSETS if s in counts]).fillna(0)
+    patients = rows.groupby(keys)["patient_id"].nunique().rename("patients")
+    total = rows.groupby(keys).size().rename("images")
+    return pd.concat([patients, total, counts.astype(int)], axis=1).reset_index()

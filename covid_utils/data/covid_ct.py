@@ -1,0 +1,63 @@
+"""Reader of COVID-CT (Zhao et al. 2020): CT slices cut out of the figures of papers.
+
+Layout: ``COVID-CT / CT_COVID|CT_NonCOVID``. A name is ``PAPER-pPAGE-FIGURE%PANEL.png`` for COVID-19
+and ``NUMBER%PANEL.jpg`` or ``NUMBER.png`` for the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from covid_utils.data.files import image_files
+from covid_utils.data.images import read_raster
+from covid_utils.data.manifest import Reading, build
+
+NAME = "covid-ct"
+FOLDER = "COVID-CT"
+
+_PANEL = re.compile(r"%\d+$")
+_FIGURE = re.compile(r"(-p\d+-[\d_-]+|_\d+)$")
+
+load_image = read_raster
+
+
+def read(root: Path) -> Reading:
+    """Read the data set.
+
+    No patients are known. The finest sound group is the paper for COVID-19, whose figures share
+    patients, and the number before ``%`` for the rest, whose panels are one figure.
+
+    Args:
+        root: Data folder that contains ``COVID-CT``.
+
+    Returns:
+        One row an image, label ``covid`` or ``non_covid``.
+
+    Raises:
+        DataError: No image can be read.
+    """
+    folders = {"CT_COVID": ("covid", paper), "CT_NonCOVID": ("non_covid", figure)}
+    candidates = [
+        {
+            "path": path.relative_to(root).as_posix(),
+            "patient_id": f"{NAME}/{folder}/{group_of(path.name)}",
+            "modality": "CT",
+            "view": "Axial",
+            "label": label,
+        }
+        for folder, (label, group_of) in folders.items()
+        for path in image_files(root / FOLDER / folder)
+    ]
+    return build(root, NAME, candidates, load_image)
+
+
+def paper(name: str) -> str:
+    """Paper that a COVID-19 slice was cut from: the file name without panel, figure and page."""
+    return _FIGURE.sub("", _PANEL.sub("", Path(name).stem))
+
+
+def figure(name: str) -> str:
+    """Figure of a slice without COVID-19: the part before ``%``, else the whole file name."""
+    stem = Path(name).stem
+    return stem.split("%")[0] if "%" in stem else name

@@ -1,0 +1,195 @@
+"""Decoding and the one preprocessing function (paper, section 3.2).
+
+Everything that trains, evaluates or reads a new scan sees the same two steps: whatever the file is,
+it becomes an 8-bit gray image; then contrast-limited adaptive histogram equalisation and a resize.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from covid_utils.errors import DataError
+
+if TYPE_CHECKING:
+    import pydicom
+
+#: Lung window in Hounsfield units: level -600, width 1500, the usual reading window.
+LUNG_WINDOW = (-1350.0, 150.0)
+RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Settings of `preprocess`, stored with every model.
+
+    Attributes:
+        size: Side of the square output in pixels; the paper uses 512.
+        clahe_clip: Clip limit of CLAHE; the paper gives none, 2.0 is OpenCV's habit. 0 leaves the
+            contrast alone.
+        clahe_tiles: CLAHE tiles along each side.
+    """
+
+    size: int = 512
+    clahe_clip: float = 2.0
+    clahe_tiles: int = 8
+
+    def as_dict(self) -> dict:
+        """Settings as plain values, for a cache key or a model's record."""
+        return asdict(self)
+
+
+def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+    """Scale any gray image to 0-255.
+
+    Args:
+        image: Gray image (height, width), any number type.
+        low: Value that becomes 0; the image's minimum if None.
+        high: Value that becomes 255; the image's maximum if None.
+
+    Returns:
+        uint8 image of the same shape; a flat image becomes 0.
+    """
+    image = np.asarray(image, dtype=np.float32)
+    low = float(image.min()) if low is None else low
+    high = float(image.max()) if high is None else high
+    if high <= low:
+        return np.zeros(image.shape, np.uint8)
+    scaled = np.clip((image - low) * (255.0 / (high - low)), 0, 255)
+    return np.rint(scaled).astype(np.uint8)
+
+
+def read_raster(path: Path, frame: int = 0) -> np.ndarray:
+    """Read a PNG, JPEG, TIFF or BMP file as 8-bit gray.
+
+    Colour becomes luminance, an alpha channel is laid over black, a palette is looked up, 1-bit
+    becomes 0 and 255, and deeper images are stretched from their minimum to their maximum.
+
+    Args:
+        path: The file.
+        frame: Ignored; raster files hold one image.
+
+    Returns:
+        uint8 image (height, width).
+
+    Raises:
+        DataError: The file is missing, truncated or no image.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return _gray(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the data folder.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).split("\n")[0].replace(str(path), "it")
+        raise DataError(
+            f"{path}: not a whole image ({reason}); download this file again or delete it."
+        ) from error
+
+
+def _gray(file: Image.Image) -> np.ndarray:
+    if file.mode.startswith("I") or file.mode == "F":
+        return to_uint8(np.asarray(file))
+    if file.mode in ("P", "PA", "LA", "RGBA") or "transparency" in file.info:
+        file = file.convert("RGBA")
+        black = Image.new("RGBA", file.size, (0, 0, 0, 255))
+        file = Image.alpha_composite(black, file)
+    return np.asarray(file.convert("L"))
+
+
+def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
+    """Read a DICOM image as 8-bit gray: CT in the lung window, X-rays from minimum to maximum.
+
+    Rescale slope and intercept are applied; ``MONOCHROME1`` (white is low) is inverted.
+
+    Args:
+        path: The file.
+        frame: Ignored; the layouts read here keep one image a file.
+
+    Returns:
+        uint8 image (height, width).
+
+    Raises:
+        DataError: The file is missing, truncated, has no pixels, or holds several frames or colour.
+    """
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path)
+        pixels = header.pixel_array.astype(np.float32)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the data folder.") from None
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        reason = str(error).split("\n")[0].replace(str(path), "it")
+        raise DataError(
+            f"{path}: not a whole DICOM image ({reason}); download this file again or delete it."
+        ) from error
+    if pixels.ndim != 2:
+        raise DataError(
+            f"{path}: pixels of {pixels.shape} are not one gray image (height, width); "
+            "save each frame as a gray DICOM file of its own or delete it."
+        )
+    slope = float(header.get("RescaleSlope", 1) or 1)
+    pixels = pixels * slope + float(header.get("RescaleIntercept", 0) or 0)
+    low, high = LUNG_WINDOW if header.get("Modality") == "CT" else (None, None)
+    gray = to_uint8(pixels, low, high)
+    inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    return 255 - gray if inverted else gray
+
+
+def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
+    """Read some tags of a DICOM file, without its pixels.
+
+    Args:
+        path: The file.
+        tags: Keywords of the tags wanted.
+
+    Returns:
+        The tags that are there; none for a missing or damaged file, which decoding reports later.
+    """
+    import pydicom
+
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+    except Exception:  # pydicom raises many kinds for a damaged file
+        return pydicom.Dataset()
+
+
+def preprocess(gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
+    """Equalise and resize one image (paper, section 3.2: CLAHE, 512 x 512).
+
+    Args:
+        gray: uint8 image (height, width).
+        settings: What to do.
+
+    Returns:
+        uint8 image (size, size). The networks repeat it to three equal channels.
+    """
+    shrinking = max(gray.shape) > settings.size
+    how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
+    if settings.clahe_clip <= 0:
+        return resized
+    tiles = (settings.clahe_tiles, settings.clahe_tiles)
+    return cv2.createCLAHE(clipLimit=settings.clahe_clip, tileGridSize=tiles).apply(resized)
+
+
+def preprocess_mask(mask: np.ndarray, settings: Preprocessing) -> np.ndarray:
+    """Resize a label mask with nearest neighbour, so that no new label appears.
+
+    Args:
+        mask: uint8 labels (height, width).
+        settings: The settings of the image that the mask belongs to.
+
+    Returns:
+        uint8 labels (size, size).
+    """
+    size = (settings.size, settings.size)
+    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)

@@ -1,0 +1,168 @@
+"""Reader of the COVID-19 CT Segmentation data set: axial slices in one NIfTI file (CC0).
+
+Layout: ``medseg / tr_im.nii.gz, tr_mask.nii.gz`` and, where a study of the label quality has been
+made, ``slices.csv``. Slices lie on the last axis and each is stored transposed. Labels: 0
+background, 1 ground-glass, 2 consolidation, 3 pleural effusion.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.data.files import read_table
+from covid_utils.data.manifest import Reading, build
+from covid_utils.data.volumes import ct_to_uint8, missing_slice, read_voxels
+from covid_utils.errors import DataError
+
+NAME = "medseg"
+FOLDER = "medseg"
+IMAGES = "tr_im.nii.gz"
+MASKS = "tr_mask.nii.gz"
+SLICES = "slices.csv"
+
+_decoding = Lock()
+
+
+@lru_cache(maxsize=2)
+def _decode(path: Path, changed: int, is_image: bool) -> np.ndarray:
+    voxels = read_voxels(path)
+    return ct_to_uint8(voxels) if is_image else voxels
+
+
+def _volume(path: Path, is_image: bool) -> np.ndarray:
+    """Whole file (columns, rows, slices), decoded once however many threads ask for slices."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; unpack the data set whole.")
+    with _decoding:
+        return _decode(path, path.stat().st_mtime_ns, is_image)
+
+
+def _slice(volume: np.ndarray, path: Path, frame: int) -> np.ndarray:
+    if not 0 <= frame < volume.shape[2]:
+        raise missing_slice(path, frame, volume.shape[2])
+    return np.ascontiguousarray(volume[:, :, frame].T)
+
+
+def load_image(path: Path, frame: int) -> np.ndarray:
+    """Slice of the images, upright: the front of the chest on top.
+
+    Args:
+        path: The NIfTI file.
+        frame: Slice, from 0.
+
+    Returns:
+        uint8 image (height, width).
+
+    Raises:
+        DataError: The file is damaged or has no such slice.
+    """
+    return _slice(_volume(path, is_image=True), path, frame)
+
+
+def load_mask(root: Path, row: Any) -> np.ndarray:
+    """Labels of a slice, turned like its image.
+
+    Args:
+        root: Data folder.
+        row: Row of the manifest.
+
+    Returns:
+        Labels (height, width) in the number type of the file.
+
+    Raises:
+        DataError: The file is damaged or has no such slice.
+    """
+    path = root / row.mask_path
+    return _slice(_volume(path, is_image=False), path, int(row.frame))
+
+
+def read(root: Path) -> Reading:
+    """Read the data set.
+
+    Patients are those of the column ``patient`` of ``slices.csv``. The published files name none,
+    so without that column every slice is its own group and a split by patient is one by slice.
+
+    Args:
+        root: Data folder that contains ``medseg``.
+
+    Returns:
+        One row a slice, label ``covid``; ``label_quality`` from ``slices.csv``, else ``exact``.
+
+    Raises:
+        DataError: A file is missing or damaged, or images, masks and ``slices.csv`` do not match.
+    """
+    images, masks = root / FOLDER / IMAGES, root / FOLDER / MASKS
+    shape, mask_shape = _volume(images, True).shape, _volume(masks, False).shape
+    if shape != mask_shape:
+        raise DataError(
+            f"{masks}: masks of {mask_shape} (width, height, slices) do not fit the images of "
+            f"{shape} in {IMAGES}; download both files again."
+        )
+    notes = _notes(root)
+    if notes is not None and notes.index.tolist() != list(range(shape[2])):
+        raise DataError(
+            f"{root / FOLDER / SLICES}: the column slice must count from 0 to {shape[2] - 1}, one "
+            f"line for each slice of {IMAGES}; take the files from the same release."
+        )
+    candidates = [_candidate(frame, notes) for frame in range(shape[2])]
+    return build(root, NAME, candidates, load_image)
+
+
+def _candidate(frame: int, notes: pd.DataFrame | None) -> dict:
+    patient = f"slice-{frame:03d}"
+    if notes is not None and "patient" in notes:
+        patient = notes.at[frame, "patient"].strip() or patient
+    return {
+        "path": f"{FOLDER}/{IMAGES}",
+        "frame": frame,
+        "is_slice": True,
+        "patient_id": f"{NAME}/{patient}",
+        "modality": "CT",
+        "view": "Axial",
+        "label": "covid",
+        "mask_path": f"{FOLDER}/{MASKS}",
+        "label_quality": "exact" if notes is None else notes.at[frame, "labels"],
+        "licence": "CC0",
+    }
+
+
+def _notes(root: Path) -> pd.DataFrame | None:
+    """``slices.csv`` by slice number, or None where there is none."""
+    path = root / FOLDER / SLICES
+    if not path.is_file():
+        return None
+    table = read_table(path, ("slice", "labels", "infnet_subset"))
+    for column, allowed in (
+        ("labels", {"exact", "weak"}),
+        ("infnet_subset", {"train", "test", ""}),
+    ):
+        strange = sorted(set(table[column]) - allowed)
+        if strange:
+            raise DataError(f"{path}: {column} {strange} not among {sorted(allowed)}; correct it.")
+    numbers = pd.to_numeric(table["slice"], errors="coerce")
+    return table.set_index(numbers).sort_index()
+
+
+def infnet_subset(root: Path) -> dict[str, str]:
+    """Subset of the Inf-Net benchmark (Fan et al. 2020) that each slice belongs to.
+
+    Args:
+        root: Data folder that contains ``medseg``.
+
+    Returns:
+        ``image_id`` to ``train``, ``test`` or '' (unused); empty where there is no ``slices.csv``.
+
+    Raises:
+        DataError: ``slices.csv`` is damaged.
+    """
+    notes = _notes(root)
+    if notes is None:
+        return {}
+    subsets = notes["infnet_subset"].items()
+    return {f"{FOLDER}/{IMAGES}#{int(frame):03d}": subset for frame, subset in subsets}

@@ -1,0 +1,352 @@
+"""Manifestations in a lung: where they lie, how dense they are, what their edge is like.
+
+The looks follow the Fleischner Society's glossary (Hansell et al. 2008, Radiology 246:697): ground
+glass is haze through which vessels stay visible, consolidation hides them and shows the air in the
+bronchi; and reports of COVID-19 pneumonia (Shi et al. 2020, Lancet Infect Dis 20:425): both sides,
+peripheral, at the back and the base.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from covid_utils.data.phantom.anatomy import BLOOD, Anatomy, build
+from covid_utils.data.phantom.geometry import coverage, smooth_noise
+from covid_utils.data.phantom.lungs import LOBES, Lungs
+
+BACKGROUND, GROUND_GLASS, CONSOLIDATION, EFFUSION, NODULE = range(5)
+LABELS = ("background", "ground-glass", "consolidation", "effusion", "nodule")
+PATTERNS = ("normal", "covid", "viral", "bacterial", "nodule")
+
+EFFUSION_HU, NODULE_HU, CONSOLIDATION_HU = 12.0, 30.0, 8.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A chest as a scanner without noise would see it.
+
+    Attributes:
+        hu: int16 Hounsfield units (z, y, x); z rises to the head, y to the back, x to the left.
+        labels: uint8 (z, y, x), the index in `LABELS` of what changes a voxel by at least half.
+        spacing: Voxel size (z, y, x) in mm.
+        pattern: One of `PATTERNS`.
+        severity: Extent of the disease in 0-1.
+        nodules: One row (z, y, x, radius) in voxels and mm for each nodule.
+    """
+
+    hu: np.ndarray
+    labels: np.ndarray
+    spacing: tuple[float, float, float]
+    pattern: str
+    severity: float
+    nodules: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@dataclass
+class Lesions:
+    """Coverage of the lungs' box by each manifestation, float32 in 0-1.
+
+    Attributes:
+        glass: Ground-glass.
+        glass_hu: Density of the haze without vessels.
+        solid: Consolidation.
+        fluid: Pleural effusion.
+        nodule: Nodules.
+        lines: Thickened septa, in HU that are added.
+        nodules: One row (z, y, x, radius) in voxels of the volume and mm for each nodule.
+    """
+
+    glass: np.ndarray
+    glass_hu: np.ndarray | float
+    solid: np.ndarray
+    fluid: np.ndarray
+    nodule: np.ndarray
+    lines: np.ndarray | float = 0.0
+    nodules: tuple = ()
+
+
+def simulate(
+    seed: int | tuple[int, ...],
+    pattern: str = "normal",
+    severity: float = 0.5,
+    ct_size: int = 160,
+) -> Volume:
+    """Make one patient.
+
+    Args:
+        seed: Decides on the anatomy and on where the disease lies.
+        pattern: One of `PATTERNS`.
+        severity: Extent of the disease, 0 (hardly any) to 1 (most of the lung).
+        ct_size: Pixels of a CT slice along each side.
+
+    Returns:
+        The patient's chest.
+    """
+    chest = build(np.random.default_rng(seed), ct_size)
+    return infect(chest, pattern, severity, seed)
+
+
+def infect(
+    chest: Anatomy, pattern: str, severity: float, seed: int | tuple[int, ...] = 0
+) -> Volume:
+    """Put a disease into a healthy chest.
+
+    Args:
+        chest: The patient; not changed. The same seed keeps the lesions in their places while
+            ``severity`` lets them grow, as in a follow-up.
+        pattern: One of `PATTERNS`.
+        severity: Extent of the disease, 0-1.
+        seed: Decides on where the lesions lie.
+
+    Raises:
+        ValueError: Unknown pattern.
+    """
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern {pattern!r} is not among {PATTERNS}.")
+    rng = np.random.default_rng((PATTERNS.index(pattern) + 77, *np.atleast_1d(seed)))
+    makers = {
+        "normal": _normal,
+        "covid": _covid,
+        "viral": _viral,
+        "bacterial": _bacterial,
+        "nodule": _nodules,
+    }
+    lesions = makers[pattern](rng, chest, float(severity))
+    hu = chest.tissue.copy()
+    labels = np.zeros(hu.shape, np.uint8)
+    box = chest.lung.box
+    filled = _fill(chest.lung, lesions) - hu[box]
+    hu[box] += np.rint(chest.lung.share * filled).astype(np.int16)
+    labels[box] = _label(chest.lung, lesions)
+    return Volume(hu, labels, chest.grid.spacing, pattern, float(severity), lesions.nodules)
+
+
+def _fill(lung: Lungs, lesions: Lesions) -> np.ndarray:
+    """HU inside the lungs: haze first, then vessels and bronchi, then what displaces them."""
+    hu = lung.parenchyma + lesions.lines
+    hu += lesions.glass * (lesions.glass_hu - hu)
+    hu += lesions.solid * (np.float32(CONSOLIDATION_HU) - hu + 0.35 * (lung.parenchyma + 860))
+    hu += lung.vessel * np.maximum(np.float32(BLOOD) - hu, 0)
+    free = 1 - lung.vessel
+    hu += lung.wall * free * np.maximum(np.float32(-180) - hu, 0)
+    hu += lung.lumen * free * (np.float32(-950) - hu)
+    hu += lesions.nodule * (np.float32(NODULE_HU) - hu)
+    hu += lesions.fluid * (np.float32(EFFUSION_HU) - hu)
+    return hu
+
+
+def _label(lung: Lungs, lesions: Lesions) -> np.ndarray:
+    """Label what a lesion fills by at least half; vessels and open bronchi stay out of it."""
+    lung_only = lung.share >= 0.5
+    tissue = lung_only & (lung.vessel < 0.5) & (lung.lumen < 0.5)
+    labels = np.zeros(lung.share.shape, np.uint8)
+    labels[tissue & (lesions.glass >= 0.5)] = GROUND_GLASS
+    labels[tissue & (lesions.solid >= 0.5)] = CONSOLIDATION
+    labels[lung_only & (lesions.nodule >= 0.5)] = NODULE
+    labels[lung_only & (lesions.fluid >= 0.5)] = EFFUSION
+    return labels
+
+
+def _nothing(lung: Lungs) -> Lesions:
+    empty = np.zeros((1, 1, 1), np.float32)
+    empty = np.broadcast_to(empty, lung.share.shape)
+    return Lesions(empty, -560.0, empty, empty, empty)
+
+
+def _noise(rng: np.random.Generator, chest: Anatomy, scale: float) -> np.ndarray:
+    return smooth_noise(rng, chest.lung.share.shape, chest.grid.spacing, scale)
+
+
+def _grain(chest: Anatomy) -> np.ndarray:
+    """The lung's own texture, about -2 to 2: the haze keeps it."""
+    return (chest.lung.parenchyma - np.float32(chest.habitus.lung_hu)) * np.float32(1 / 20)
+
+
+def _patches(
+    rng: np.random.Generator,
+    chest: Anatomy,
+    count: int,
+    radius: tuple[float, float],
+    weight: np.ndarray,
+) -> np.ndarray:
+    """Sum of soft patches at random places.
+
+    Args:
+        rng: Source of randomness.
+        chest: The patient.
+        count: Number of patches.
+        radius: Smallest and largest radius in mm.
+        weight: How likely a patch's middle is at each voxel, any scale.
+
+    Returns:
+        float32 field, about 1 in the middle of a patch and 0 at its end.
+    """
+    lung = chest.lung
+    total = np.cumsum(weight, dtype=np.float64)
+    picks = np.searchsorted(total, rng.random(count) * total[-1])
+    field = np.zeros(lung.share.shape, np.float32)
+    z, y, x = lung.axes
+    for middle in np.transpose(np.unravel_index(picks, weight.shape)):
+        size = rng.uniform(*radius) * rng.uniform(0.75, 1.3, 3)
+        half = np.ceil(1.1 * size / chest.grid.spacing).astype(int)
+        part = tuple(slice(max(0, m - h), m + h + 1) for m, h in zip(middle, half, strict=True))
+        away = sum(
+            np.square((axis.ravel()[piece] - axis.ravel()[m]) / np.float32(s)).reshape(shape)
+            for axis, piece, m, s, shape in zip(
+                (z, y, x), part, middle, size, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True
+            )
+        )
+        field[part] = np.maximum(field[part], np.maximum(1 - away, 0))
+    return field
+
+
+def _peripheral(lung: Lungs, reach: float) -> np.ndarray:
+    """1 at the chest wall, falling to 1/e at ``reach`` mm."""
+    return np.exp(np.float32(-1 / reach) * np.maximum(lung.wall_distance, 0))
+
+
+def _fluid(chest: Anatomy, side: int, amount: float) -> np.ndarray:
+    """Effusion of a patient on the back: level to the front, climbing a little at the wall."""
+    lung = chest.lung
+    _, y, x = lung.axes
+    back = 0.97 * chest.habitus.depth + 4
+    level = back - amount * 95 * np.clip(1.15 - lung.above_base * 1.3, 0, 1)
+    climb = 20 * np.exp(-np.maximum(lung.wall_distance, 0) / 8.0) * min(1, 2.5 * amount)
+    depth = np.where(x * side > 0, y - level + climb - 9, -99)
+    return coverage(depth, 2.0)
+
+
+def _normal(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
+    """Nothing, or a little haze at the lowest place that no one would call a disease."""
+    lesions = _nothing(chest.lung)
+    _, y, _ = chest.lung.axes
+    haze = np.clip((y - 0.55 * chest.habitus.depth) / 60, 0, 0.12) * (severity + rng.random())
+    lesions.glass = (haze * np.ones_like(chest.lung.share)).astype(np.float32)
+    return lesions
+
+
+def _covid(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
+    """Hazy patches under the pleura of both lungs, at the back and base; dense where they grow."""
+    lung = chest.lung
+    _, y, x = lung.axes
+    low = np.exp(-2.2 * lung.above_base) + 0.12
+    back = np.clip(0.65 + 0.6 * y / chest.habitus.depth, 0.15, 1.2)
+    weight = _peripheral(lung, 9.0) * low * back * (lung.share > 0.9)
+    uneven = 1 + rng.uniform(-0.6, 0.6) * np.sign(x)
+    field = _patches(rng, chest, 24, (18, 44), weight * uneven)
+    wave, fine = _noise(rng, chest, 22.0), _noise(rng, chest, 9.0)
+    edge = _peripheral(lung, 30.0)
+    place = field * (0.55 + 0.6 * edge) + 0.16 * wave + 0.07 * fine
+    place += 0.55 * severity - 0.35 + 0.10 * severity * (1 - lung.above_base)
+    glass = np.minimum(np.clip((place - 0.42) / 0.42 + 0.5, 0, 1), 5 * field)
+    lesions = _nothing(lung)
+    lesions.glass = glass.astype(np.float32)
+    lesions.glass_hu = np.float32(-610 + 150 * rng.random()) + 45 * _grain(chest) + 28 * fine
+    mid = _noise(rng, chest, 12.0)
+    ridges = np.exp(-np.square(mid / 0.22))
+    lesions.glass_hu += np.float32(90 * rng.random()) * ridges
+    dense = place + 0.14 * mid + np.float32(0.1) * (lung.inside < 14) - 0.56
+    dense += 0.25 * (severity - 0.5) + rng.uniform(-0.2, 0.2)
+    lesions.solid = np.clip((dense - 0.62) / 0.20 + 0.5, 0, 1) * (glass > 0.3)
+    lesions.glass_hu = np.minimum(lesions.glass_hu, -330)
+    chance, side = rng.random(), rng.choice((-1, 1))
+    if chance < 0.15 + 0.5 * severity:
+        lesions.fluid = _fluid(chest, side, rng.uniform(0.3, 0.75))
+    return lesions
+
+
+def _viral(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
+    """Lines and faint haze in both lungs, mostly around the hila: an interstitial pattern."""
+    lung = chest.lung
+    body = chest.habitus
+    z, y, x = lung.axes
+    away = np.sqrt(
+        ((z - body.carina + 30) / 95) ** 2 + (y / 95) ** 2 + ((np.abs(x) - 42) / 62) ** 2
+    )
+    central = np.clip(1.25 - away, 0, 1) * np.ones_like(lung.share)
+    net = np.exp(-np.square(_noise(rng, chest, 14.0) / 0.30))
+    net += 0.7 * np.exp(-np.square(_noise(rng, chest, 9.0) / 0.30))
+    wave = _noise(rng, chest, 30.0)
+    lesions = _nothing(lung)
+    strength = 0.35 + 0.9 * severity
+    lesions.lines = (strength * (80 + 260 * central) * net + 130 * strength * central).astype(
+        np.float32
+    )
+    field = _patches(rng, chest, 12, (14, 26), (0.15 + central) * (lung.share > 0.9))
+    place = 0.75 * field + 0.35 * central + 0.22 * wave + 0.45 * severity - 0.30
+    lesions.glass = (np.clip((place - 0.5) / 0.5 + 0.5, 0, 1) * (lung.inside > 1)).astype(
+        np.float32
+    )
+    lesions.glass_hu = np.float32(-690 + 60 * rng.random()) + 40 * _grain(chest) + 60 * net
+    lesions.glass_hu = np.minimum(lesions.glass_hu, -330)
+    return lesions
+
+
+def _bacterial(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
+    """One lobe, dense up to its fissure, with open bronchi; hazy where it is still spreading."""
+    lung = chest.lung
+    lobe = lung.lobe == rng.choice(len(LOBES), p=(0.17, 0.15, 0.3, 0.13, 0.25))
+    weight = lobe * (lung.share > 0.9) * _peripheral(lung, 40.0)
+    z, y, x = lung.axes
+    pick = np.searchsorted(np.cumsum(weight, dtype=np.float64), rng.random() * weight.sum())
+    middle = np.unravel_index(pick, weight.shape)
+    away = sum(
+        np.square((axis - axis.ravel()[m]) / 62) for axis, m in zip((z, y, x), middle, strict=True)
+    )
+    place = 1.05 - np.sqrt(away) + 0.10 * _noise(rng, chest, 24.0) + 0.05 * _noise(rng, chest, 9.0)
+    place = place - 0.62 + 0.75 * severity
+    lesions = _nothing(lung)
+    lesions.glass = (np.clip(place / 0.22 + 0.9, 0, 1) * lobe).astype(np.float32)
+    lesions.glass_hu = np.minimum(np.float32(-540) + 45 * _grain(chest), -330)
+    lesions.solid = (np.clip((place - 0.08) / 0.14 + 0.5, 0, 1) * lobe).astype(np.float32)
+    if rng.random() < 0.35:
+        lesions.fluid = _fluid(chest, int(np.sign(x.ravel()[middle[2]])), rng.uniform(0.3, 0.7))
+    return lesions
+
+
+def _nodules(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
+    """One to three round or spiculated nodules."""
+    lung = chest.lung
+    deep = (lung.inside > 9) & (lung.vessel < 0.1)
+    deep &= (lung.above_base > 0.3) & (lung.above_base < 0.85)
+    free = np.flatnonzero(deep)
+    field = np.full(lung.share.shape, -99.0, np.float32)
+    rows = []
+    for pick in rng.choice(free, int(rng.integers(1, 4)), replace=False):
+        middle = np.unravel_index(pick, field.shape)
+        radius = rng.uniform(5, 9) + 6 * severity * rng.random()
+        _grow_nodule(rng, chest, field, middle, radius)
+        start = [part.start for part in lung.box]
+        rows.append((*(int(m + s) for m, s in zip(middle, start, strict=True)), float(radius)))
+    lesions = _normal(rng, chest, 0.0)
+    lesions.nodule = coverage(field, chest.grid.spacing[1])
+    lesions.nodules = tuple(rows)
+    return lesions
+
+
+def _grow_nodule(
+    rng: np.random.Generator, chest: Anatomy, field: np.ndarray, middle: tuple, radius: float
+) -> None:
+    """Raise ``field``, a distance in mm, to a nodule whose surface bulges or has spikes."""
+    half = np.ceil((radius * 1.8 + 3) / np.array(chest.grid.spacing)).astype(int)
+    part = tuple(slice(max(0, m - h), m + h + 1) for m, h in zip(middle, half, strict=True))
+    away = np.meshgrid(
+        *(
+            axis.ravel()[piece] - axis.ravel()[m]
+            for axis, piece, m in zip(chest.lung.axes, part, middle, strict=True)
+        ),
+        indexing="ij",
+        sparse=True,
+    )
+    distance = np.sqrt(sum(np.square(a) for a in away)) + 1e-3
+    surface = np.full(distance.shape, radius, np.float32)
+    spiculated = rng.random() < 0.45
+    for _ in range(9 if spiculated else 3):
+        way = rng.normal(size=3)
+        way /= np.linalg.norm(way)
+        along = sum(a * w for a, w in zip(away, way, strict=True)) / distance
+        height, width = (rng.uniform(0.35, 0.75), 0.03) if spiculated else (0.16, 0.35)
+        surface += radius * height * np.exp((along - 1) / width)
+    np.maximum(field[part], surface - distance, out=field[part])

@@ -1,0 +1,136 @@
+"""Branching vessels and bronchi of the lungs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covid_utils.data.phantom.geometry import Grid, along, paint_tubes
+
+if TYPE_CHECKING:
+    from covid_utils.data.phantom.anatomy import Habitus
+
+#: Ends of the arteries and of the veins in one lung.
+ENDS = {"artery": 640, "vein": 380}
+#: How strongly short ways to the hilum are preferred over a short tree (0 is the shortest tree).
+BALANCE = 0.8
+LEAF_MM = 0.7
+#: Distance of the balls that a branch is painted with, in mm.
+STEP_MM = 1.8
+#: Radius from which an artery's bronchus is drawn, in mm.
+BRONCHUS_FROM = 1.15
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Coverage of the whole grid by the lungs' tubes, float32 (z, y, x) in 0-1.
+
+    Attributes:
+        vessel: Arteries and veins.
+        lumen: Air inside the bronchi.
+        wall: Bronchi with their walls.
+    """
+
+    vessel: np.ndarray
+    lumen: np.ndarray
+    wall: np.ndarray
+
+
+def grow(rng: np.random.Generator, body: Habitus, grid: Grid, inside: np.ndarray) -> Tree:
+    """Grow arteries with their bronchi, and veins, from each hilum into its lung.
+
+    Args:
+        rng: Source of randomness.
+        body: The patient's build.
+        grid: Voxel grid.
+        inside: Distance into the lung in mm (z, y, x).
+    """
+    middle = grid.size // 2
+    vessel, bronchus = [], []
+    for side in (-1, 1):
+        half = (Ellipsis, slice(0, middle) if side < 0 else slice(middle, None))
+        free = np.flatnonzero(inside[half] > 2.5)
+        for kind, ends in ENDS.items():
+            chosen = np.unravel_index(rng.choice(free, ends, replace=False), inside[half].shape)
+            voxels = np.stack(chosen, 1)
+            voxels[:, 2] += 0 if side < 0 else middle
+            places = voxels * grid.spacing + grid.origin + rng.uniform(-1.2, 1.2, (ends, 3))
+            root = (body.carina - (24 if kind == "artery" else 40), 10.0, side * 30.0)
+            points, radii = _branch(rng, np.array(root), places)
+            vessel.append((points, radii))
+            if kind == "artery":
+                large = radii > BRONCHUS_FROM
+                beside = np.array((-0.3, 0.75, 0.45 * side)) * (1.9 * radii[large] + 0.6)[:, None]
+                bronchus.append((points[large] + beside, np.maximum(0.9 * radii[large], 1.15)))
+    bronchus.append(_airway(body))
+    points, radii = (np.concatenate(parts) for parts in zip(*bronchus, strict=True))
+    walls = paint_tubes(grid, points, radii + np.clip(0.17 * radii, 0.8, 1.6))
+    lumen = paint_tubes(grid, points, radii)
+    points, radii = (np.concatenate(parts) for parts in zip(*vessel, strict=True))
+    return Tree(paint_tubes(grid, points, radii), lumen, walls)
+
+
+def _airway(body: Habitus) -> tuple[np.ndarray, np.ndarray]:
+    """Trachea and main bronchi: points and radii of the lumen in mm."""
+    lean, carina = body.lean, body.carina
+    trunk = [(319, 2, lean / 2), (carina + 45, 12, lean), (carina, 20, lean + 1)]
+    right = [(carina + 2, 20, lean), (carina - 14, 18, -18), (carina - 30, 16, -32)]
+    left = [(carina + 2, 20, lean), (carina - 14, 20, 20), (carina - 25, 20, 42)]
+    paths = [(trunk, (8.5, 8.5, 9.5)), (right, (8.0, 6.8, 5.0)), (left, (7.5, 6.0, 4.6))]
+    samples = [along(np.array(path, float), np.array(radii), 2.4) for path, radii in paths]
+    return tuple(np.concatenate(parts) for parts in zip(*samples, strict=True))
+
+
+def _branch(
+    rng: np.random.Generator, root: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join end points to a tree and sample its branches.
+
+    The tree is a greedy minimum spanning tree whose cost also counts the way back to the root, as
+    Cuntz et al. (2010, PLoS Computational Biology 6:e1000877) describe for neurons. Radii follow
+    Murray's law: the cube of a branch is the sum of the cubes of its daughters.
+
+    Returns:
+        Points (n, 3) about `STEP_MM` apart, and radii in mm (n,).
+    """
+    nodes = np.vstack([root, ends])
+    nodes = nodes[np.argsort(np.linalg.norm(nodes - root, axis=1), kind="stable")]
+    squares = np.square(nodes).sum(1)
+    gap = np.sqrt(np.maximum(squares[:, None] + squares - 2 * _products(nodes), 0))
+    parent = np.zeros(len(nodes), int)
+    way = np.zeros(len(nodes))
+    for node in range(1, len(nodes)):
+        cost = gap[node, :node] + BALANCE * way[:node]
+        parent[node] = cost.argmin()
+        way[node] = way[parent[node]] + gap[node, parent[node]]
+    cubes = np.full(len(nodes), LEAF_MM**3)
+    for node in range(len(nodes) - 1, 0, -1):
+        cubes[parent[node]] += cubes[node]
+    return _sample(rng, nodes, parent, gap, np.cbrt(cubes))
+
+
+def _products(nodes: np.ndarray) -> np.ndarray:
+    """Inner products of all nodes, without BLAS so that every machine rounds alike."""
+    return sum(np.multiply.outer(column, column) for column in nodes.T)
+
+
+def _sample(
+    rng: np.random.Generator,
+    nodes: np.ndarray,
+    parent: np.ndarray,
+    gap: np.ndarray,
+    radii: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points along slightly bent branches, each with its branch's radius."""
+    child = np.arange(1, len(nodes))
+    start, end = nodes[parent[1:]], nodes[child]
+    count = np.maximum(2, np.ceil(gap[child, parent[1:]] / STEP_MM)).astype(int)
+    bend = rng.normal(0, 0.07, start.shape) * gap[child, parent[1:]][:, None]
+    branch = np.repeat(np.arange(len(child)), count)
+    step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    part = (step / count[branch])[:, None]
+    points = start[branch] * (1 - part) + end[branch] * part
+    points += bend[branch] * 4 * part * (1 - part)
+    return points.astype(np.float32), radii[child][branch].astype(np.float32)

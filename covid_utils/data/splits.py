@@ -1,0 +1,174 @@
+"""Who trains and who is tested, decided once and before any augmentation.
+
+A split adds the column ``subset`` to a manifest: ``train``, ``validation``, ``test`` or ``unused``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.errors import DataError, ParameterError
+
+SUBSETS = ("train", "validation", "test", "unused")
+KINDS = ("patient", "image", "path_hash")
+#: `retrain.py` spreads hashes over this many buckets.
+HASH_BUCKETS = 2**27 - 1
+
+
+def assign(
+    manifest: pd.DataFrame,
+    kind: str = "patient",
+    seed: int = 2020,
+    validation: float = 10.0,
+    test: float = 10.0,
+) -> pd.DataFrame:
+    """Add ``subset`` to a manifest.
+
+    Args:
+        manifest: The manifest.
+        kind: ``patient`` keeps all images of a patient on one side, ``image`` deals images out one
+            by one (and so lets a patient be on both sides), ``path_hash`` does what the paper's
+            `retrain.py` did. All but ``path_hash`` are stratified by data set and label.
+        seed: Of the shuffle; ``path_hash`` has none.
+        validation: Per cent of the images for validation.
+        test: Per cent of the images for the test.
+
+    Returns:
+        A copy with the column ``subset``.
+
+    Raises:
+        ParameterError: Unknown kind, or shares that leave nothing to train on.
+    """
+    if kind not in KINDS:
+        raise ParameterError(f"split: '{kind}' is not one of {', '.join(KINDS)}.")
+    if validation < 0 or test < 0 or validation + test >= 100:
+        raise ParameterError(
+            f"split: validation {validation} % and test {test} % leave nothing to train on."
+        )
+    if kind == "path_hash":
+        subset = [_SHORT[path_hash(path, validation, test)] for path in manifest["path"]]
+        return manifest.assign(subset=subset)
+    groups = manifest["patient_id"] if kind == "patient" else manifest["image_id"]
+    return manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
+
+
+_SHORT = {"training": "train", "validation": "validation", "testing": "test"}
+
+
+def path_hash(path: str, validation: float = 10, testing: float = 10) -> str:
+    """Subset that TensorFlow's ``retrain.py`` gives to a file, from the SHA-1 of its path.
+
+    The whole path counts, so moving a folder changes the split; what follows ``_nohash_`` does not,
+    so variants of one image stay together. Patients are not looked at.
+
+    Args:
+        path: Path as it was passed to ``retrain.py``.
+        validation: Per cent for validation.
+        testing: Per cent for testing.
+
+    Returns:
+        ``training``, ``validation`` or ``testing``.
+    """
+    stem = re.sub(r"_nohash_.*$", "", path)
+    number = int(hashlib.sha1(stem.encode()).hexdigest(), 16) % (HASH_BUCKETS + 1)
+    percent = number * (100.0 / HASH_BUCKETS)
+    if percent < validation:
+        return "validation"
+    return "testing" if percent < validation + testing else "training"
+
+
+def _stratified(
+    manifest: pd.DataFrame, groups: pd.Series, seed: int, validation: float, test: float
+) -> pd.Series:
+    """Deal whole groups out, within each data set and label, until the shares are filled."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {"group": groups, "stratum": manifest["dataset"] + "/" + manifest["label"]}
+    )
+    # A patient with images of two labels belongs to the stratum of the most frequent one.
+    home = table.groupby("group")["stratum"].agg(lambda s: s.mode().iloc[0])
+    sizes = table["group"].value_counts()
+    chosen: dict[str, str] = {}
+    for _, members in home.groupby(home):
+        names = rng.permutation(np.array(sorted(members.index), dtype=object))
+        counts = sizes.loc[names].to_numpy()
+        chosen |= dict(zip(names, _fill(counts, validation, test), strict=True))
+    return groups.map(chosen)
+
+
+def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
+    """Subset of each group, in order: test first, then validation, the rest trains.
+
+    A group goes where the middle of its images falls. With three groups or more, each subset that
+    is asked for gets at least one.
+    """
+    share = 100 * (np.cumsum(counts) - counts / 2) / counts.sum()
+    subset = np.where(
+        share < test, "test", np.where(share < test + validation, "validation", "train")
+    )
+    if len(counts) >= 3:
+        if test > 0:
+            subset[0] = "test"
+        if validation > 0 and "validation" not in subset:
+            subset[1] = "validation"
+        if "train" not in subset:
+            subset[-1] = "train"
+    else:
+        # One or two groups cannot be split honestly: they train, and nothing is claimed of them.
+        subset[:] = "train"
+    return subset.tolist()
+
+
+def follow_benchmark(
+    manifest: pd.DataFrame, published: dict[str, str], seed: int, validation: float
+) -> pd.DataFrame:
+    """Take over a published train / test split (Inf-Net's 50 / 48 CT slices).
+
+    Validation slices are taken from the published training part, by patient where known.
+
+    Args:
+        manifest: Manifest with ``subset``.
+        published: ``image_id`` to ``train``, ``test`` or '' (not in the benchmark).
+        seed: Of the choice of validation slices.
+        validation: Per cent of the published training part.
+
+    Returns:
+        A copy with new subsets for the images in ``published``.
+
+    Raises:
+        DataError: None of the published images is in the manifest.
+    """
+    rows = manifest["image_id"].isin(published.keys())
+    if not rows.any():
+        raise DataError("split: no image of the published benchmark is here; check slices.csv.")
+    subset = (
+        manifest["image_id"].map(published).where(rows, manifest["subset"]).replace("", "unused")
+    )
+    training = manifest[rows & (subset == "train")]
+    dealt = _stratified(training, training["patient_id"], seed, validation, 0)
+    subset.loc[training.index] = dealt
+    return manifest.assign(subset=subset)
+
+
+def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
+    """Fail if a patient, or the very same content, is on both sides of a split.
+
+    Args:
+        manifest: Manifest with ``subset``.
+        by: ``patient_id`` or ``sha256``.
+
+    Raises:
+        DataError: Naming the first value that occurs in two subsets.
+    """
+    used = manifest[manifest["subset"] != "unused"]
+    spread = used.groupby(by)["subset"].nunique()
+    shared = spread[spread > 1]
+    if len(shared):
+        raise DataError(
+            f"split: {len(shared)} {by} values are in more than one subset, the first is "
+            f"{shared.index[0]!r}; use split 'patient'."
+        )

@@ -1,0 +1,1 @@
+"""Evaluation floor: metrics and intervals, computed from counts and predictions only."""

@@ -1,0 +1,1 @@
+"""Model floor: network definitions and the import of published weights."""

@@ -1,0 +1,78 @@
+"""The few numbers that a reader looks for first, taken from the written tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from covid_utils import paths, runs
+from covid_utils.errors import ResultsError
+from covid_utils.report.tables import VALUES
+
+#: Question -> table and the values of its key columns that answer it.
+ROWS = {
+    "COVID-19 or normal, X-ray": ("table2", {"classes": 2, "subset": "test"}),
+    "four classes, X-ray": ("table2", {"classes": 4, "subset": "test"}),
+    "COVID-19 or not, X-ray + CT, mean of runs": (
+        "table4",
+        {"tested on": "X-ray + CT", "run": "mean"},
+    ),
+    "manifestations of a slice": (
+        "table5",
+        {"work": "ours", "manifestation": "overall", "metric": "accuracy"},
+    ),
+    "the same, always answering 'present'": (
+        "table5",
+        {
+            "work": "baseline: always present",
+            "manifestation": "overall",
+            "metric": "accuracy",
+        },
+    ),
+    "extent of disease, mean over slices": (
+        "table8",
+        {"work": "ours, stream all", "average": "per_image", "metric": "dice"},
+    ),
+    "ground-glass, its own stream, pooled": ("table7", {"work": "ours, stream ggo"}),
+    "consolidation, its own stream, pooled": ("table7", {"work": "ours, stream consolidation"}),
+    "effusion, its own stream, pooled": ("table7", {"work": "ours, stream effusion"}),
+}
+
+
+def collect(profile: str) -> pd.DataFrame:
+    """Headline numbers of a profile, with the columns ``question`` and `VALUES`.
+
+    Raises:
+        ResultsError: A table has not been written, or lacks a row.
+    """
+    rows = []
+    for question, (name, criteria) in ROWS.items():
+        path = paths.results(profile) / "tables" / f"{name}.csv"
+        if not path.is_file():
+            raise ResultsError(f"{paths.shown(path)}: not there yet; run notebook 05_tables first.")
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        for column, wanted in criteria.items():
+            table = table[table[column] == wanted]
+        if table.empty:
+            raise ResultsError(f"{paths.shown(path)}: no row for {criteria}; rebuild the tables.")
+        rows.append({"question": question} | table.iloc[0][list(VALUES)].to_dict())
+    found = pd.DataFrame(rows)
+    found[["claim", "note"]] = found[["claim", "note"]].fillna("")
+    return found
+
+
+def write(profile: str) -> pd.DataFrame:
+    """Collect the headline numbers and keep them as ``results/<profile>/overview.json``."""
+    table = collect(profile)
+    records = table.astype(object).where(table.notna(), None).to_dict("records")
+    runs.write_json(paths.results(profile) / "overview.json", records)
+    return table
+
+
+def markdown(profile: str) -> str:
+    """The headline numbers as a Markdown table, for the README."""
+    from covid_utils.report.tables import readable
+
+    table = readable(collect(profile)).drop(columns="note")
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.to_numpy()]
+    return "\n".join(lines)

@@ -1,0 +1,342 @@
+"""Tables 1 to 9 of the paper, rebuilt: our numbers beside what the paper's prose states.
+
+The bodies of the paper's tables are not available, so the column ``paper`` holds what its prose
+says, with the id of the entry in ``paper/claims.yaml``, and "not available" elsewhere. Everything is
+computed from run folders; nothing here trains or loads a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from covid_utils import paths, runs
+from covid_utils.data import manifest as manifests
+from covid_utils.evaluation import scoring
+from covid_utils.report import claims as ledger
+
+NOT_AVAILABLE = "not available"
+#: What every table of scores ends with.
+VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "note")
+CLASSES = {2: ("covid", "normal"), 4: ("covid", "normal", "viral", "bacterial")}
+MANIFESTATIONS = ("ggo", "consolidation", "effusion")
+STREAMS = ("nodule", "all", *MANIFESTATIONS)
+MULTIMODAL_RUNS = "multi-modal "
+
+
+def _cell(
+    metric: str,
+    score: pd.Series | None,
+    claim: ledger.Claim | None,
+    unit: str = "%",
+    note: str = "",
+) -> dict:
+    """The columns of `VALUES`: our score, in the unit wanted, beside the paper's."""
+    factor = 100.0 if unit == "%" else 1.0
+    ours = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    if score is not None:
+        names = {"ours": "value", "low": "low", "high": "high"}
+        ours = {key: score[name] * factor for key, name in names.items()}
+        ours["n"] = int(score["n"])
+    said = NOT_AVAILABLE if claim is None else str(claim.value)
+    paper = {"paper": said, "claim": "" if claim is None else claim.id, "note": note}
+    return {"metric": metric, "unit": unit} | ours | paper
+
+
+def _quoted(row: pd.Series, note: str = "quoted, not run again") -> dict:
+    """The columns of `VALUES` for a published row: nothing of ours."""
+    text = f"{note}; tested on: {row['test_set']}"
+    claim = row["claim"] if isinstance(row["claim"], str) else ""
+    cell = _cell(row["metric"], None, None, row["unit"], text)
+    return cell | {"paper": f"{row['value']:g}", "claim": claim}
+
+
+def _pick(scores: pd.DataFrame, **criteria: str) -> pd.Series | None:
+    """The one score with these values, or None if there is none."""
+    for column, wanted in criteria.items():
+        scores = scores[scores[column] == wanted]
+    return scores.iloc[0] if len(scores) else None
+
+
+def _task1(profile: str, task: str, subset: str) -> pd.DataFrame:
+    predictions = runs.read_predictions(profile, "task1")
+    return predictions[(predictions["task"] == task) & (predictions["subset"] == subset)]
+
+
+def table1(profile: str) -> pd.DataFrame:
+    """Table 1: data of each task, before and after augmentation, beside the paper's counts.
+
+    Training images are augmented as they are shown, so "after" counts the images shown.
+    """
+    stated = ledger.load()
+    manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
+    shown = {name: runs.read_metrics(profile, run)["shown"] for name, run in _SHOWN.items()}
+    frontal = manifest[manifest["view"].isin((*manifests.FRONTAL, "unknown"))]
+    xrays = frontal[frontal["modality"] == "X-ray"]
+    parts = {
+        "1: recognition, 4 classes": (xrays[xrays["label"].isin(CLASSES[4])], "p11", 0),
+        "1: recognition, 2 classes": (xrays[xrays["label"].isin(CLASSES[2])], "p12", 0),
+        "2: manifestations of a slice": (manifest[manifest["dataset"] == "medseg"], "", shown["2"]),
+        "3: segmentation": (manifest[manifest["dataset"] == "medseg"], "p10", shown["3"]),
+    }
+    rows = []
+    for task, (part, claim, after) in parts.items():
+        counts = part["subset"].value_counts()
+        paper = stated[claim].value if claim else (NOT_AVAILABLE, NOT_AVAILABLE)
+        rows.append(
+            {
+                "task": task,
+                "modality": part["modality"].iloc[0],
+                "patients or groups": part["patient_id"].nunique(),
+                "images": len(part),
+                **{subset: counts.get(subset, 0) for subset in ("train", "validation", "test")},
+                "shown in training": after or "not augmented",
+                "paper train": paper[0],
+                "paper test": paper[1],
+                "claim": claim,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+_SHOWN = {"2": "task2", "3": "stream_all_unet"}
+
+
+def table2(profile: str) -> pd.DataFrame:
+    """Table 2: accuracy of the 2- and 4-class head on training, validation and test images."""
+    stated = ledger.load()
+    rows = []
+    for classes, names in CLASSES.items():
+        for subset in ("train", "validation", "test"):
+            scores = scoring.recognition(_task1(profile, f"{classes} classes", subset), names)
+            claim = ledger.stated(stated, where="Table 2", subset=subset, classes=classes)
+            score = _pick(scores, **{"class": "all"}, metric="accuracy")
+            rows.append({"classes": classes, "subset": subset} | _cell("accuracy", score, claim))
+    return pd.DataFrame(rows)
+
+
+def table3(profile: str) -> pd.DataFrame:
+    """Table 3: recognition on the test images against the literature that the paper quotes."""
+    stated = ledger.load()
+    rows = []
+    for classes, names in CLASSES.items():
+        scores = scoring.recognition(_task1(profile, f"{classes} classes", "test"), names)
+        # With two classes the paper's metrics are those of COVID-19; with four, macro averages.
+        of = "covid" if classes == 2 else "macro"
+        for metric in ("accuracy", "sensitivity", "specificity", "precision", "f1", "mcc"):
+            named = "all" if metric in ("accuracy", "mcc") else of
+            claim = stated["p07"] if (metric, classes) == ("accuracy", 2) else None
+            cell = _cell(metric, _pick(scores, **{"class": named}, metric=metric), claim)
+            rows.append({"work": f"ours, {classes} classes", "class": named} | cell)
+    published = ledger.published()
+    quoted = published[(published["task"] == 1) & (published["source"] != "D")]
+    for _, row in quoted.iterrows():
+        rows.append({"work": row["work"], "class": row["class"]} | _quoted(row))
+    return pd.DataFrame(rows)
+
+
+def table4(profile: str) -> pd.DataFrame:
+    """Table 4: runs on X-rays and CT together, their mean, and how each modality fares."""
+    predictions = runs.read_predictions(profile, "task1")
+    test = predictions[predictions["subset"] == "test"]
+    tasks = sorted(task for task in test["task"].unique() if task.startswith(MULTIMODAL_RUNS))
+    rows = []
+    for modality in ("X-ray + CT", "X-ray", "CT"):
+        each = []
+        for task in tasks:
+            part = test[(test["task"] == task) & test["modality"].isin(modality.split(" + "))]
+            scores = scoring.recognition(part, CLASSES[2])
+            score = _pick(scores, **{"class": "all"}, metric="accuracy")
+            each.append(score["value"])
+            run = task.removeprefix(MULTIMODAL_RUNS)
+            rows.append({"tested on": modality, "run": run} | _cell("accuracy", score, None))
+        claim = ledger.load()["p08"] if modality == "X-ray + CT" else None
+        mean = pd.Series(
+            {"value": np.mean(each), "low": min(each), "high": max(each), "n": score["n"]}
+        )
+        note = "low and high are the extremes of the runs"
+        cell = _cell("accuracy", mean, claim, note=note)
+        rows.append({"tested on": modality, "run": "mean"} | cell)
+    return pd.DataFrame(rows)
+
+
+def table5(profile: str) -> pd.DataFrame:
+    """Table 5: the multi-label CNN, per manifestation and overall, beside the trivial baseline."""
+    predictions = runs.read_predictions(profile, "task2")
+    test = predictions[predictions["subset"] == "test"]
+    found = {
+        "ours": scoring.labels(test, MANIFESTATIONS),
+        "baseline: always present": scoring.always_positive(test, MANIFESTATIONS),
+    }
+    rows = []
+    for work, scores in found.items():
+        for _, score in scores.iterrows():
+            unit = "fraction" if score["metric"] in ("mcc", "roc_auc", "average_precision") else "%"
+            cell = _cell(score["metric"], score, None, unit)
+            rows.append({"work": work, "manifestation": score["class"]} | cell)
+    return pd.DataFrame(rows)
+
+
+def _stream_scores(profile: str, stream: str) -> pd.DataFrame:
+    """Scores of a stream's test slices; none if no slice is held out."""
+    pixels = runs.read_predictions(profile, f"stream_{stream}_unet")
+    test = pixels[pixels["subset"] == "test"]
+    return scoring.segmentation(test) if len(test) else pd.DataFrame(columns=scoring.COLUMNS)
+
+
+def table6(profile: str) -> pd.DataFrame:
+    """Table 6: Dice and IoU of the all-class stream and of each specialised stream."""
+    rows = []
+    for stream in STREAMS:
+        scores = _stream_scores(profile, stream)
+        if scores.empty:
+            note = "every slice is of one patient, so none is held out for a test"
+            cell = _cell("dice", None, None, "fraction", note)
+            rows.append({"stream": stream, "class": "nodule", "average": "pooled"} | cell)
+        for _, score in scores[scores["class"] != "background"].iterrows():
+            note = "" if score["labels"] == "exact" else "weak class labels among them"
+            metric = "mean iou" if score["class"] == "mean" else score["metric"]
+            keys = {"stream": stream, "class": score["class"], "average": score["average"]}
+            rows.append(keys | _cell(metric, score, None, "fraction", note))
+    return pd.DataFrame(rows)
+
+
+def table7(profile: str) -> pd.DataFrame:
+    """Table 7: each manifestation against the literature; the paper's values are derived."""
+    published = ledger.published()
+    rows = []
+    for name in MANIFESTATIONS:
+        for stream in (name, "all"):
+            rows += _manifestation(profile, stream, name)
+        quoted = published[(published["class"] == name) & (published["task"] == 3)]
+        quoted = quoted[quoted["source"] != "D"]
+        for _, row in quoted.iterrows():
+            rows.append({"class": name, "work": row["work"]} | _quoted(row))
+    return pd.DataFrame(rows)
+
+
+def _manifestation(profile: str, stream: str, name: str) -> list[dict]:
+    """Pooled scores of one manifestation by one stream, beside what the paper implies for it."""
+    stated = ledger.load()
+    scores = _stream_scores(profile, stream)
+    scores = scores[scores["average"] == "pooled"]
+    # The paper's mean IoU is that of a specialised stream: its class and the background.
+    measured = {"dice": ("Dice", name)} | ({"iou": ("mIoU", "mean")} if stream == name else {})
+    rows = []
+    for metric, (paper_metric, row_class) in measured.items():
+        claim = None
+        if stream == name:
+            derived = {"where": "Table 7", "metric": paper_metric, "class_": name, "source": "D"}
+            claim = ledger.stated(stated, **derived)
+        chosen = scores[(scores["class"] == row_class) & (scores["metric"] == metric)]
+        shown = "mean iou" if row_class == "mean" else metric
+        for _, score in chosen.iterrows():
+            weak = "" if score["labels"] == "exact" else "weak class labels among them; "
+            how = f"paper's value derived: {claim.how}" if claim else ""
+            cell = _cell(shown, score, claim, "fraction", weak + how)
+            rows.append({"class": name, "work": f"ours, stream {stream}"} | cell)
+    return rows
+
+
+def table8(profile: str) -> pd.DataFrame:
+    """Table 8: the extent of disease, all manifestations together, against the literature."""
+    stated, published = ledger.load(), ledger.published()
+    scores = _stream_scores(profile, "all")
+    rows = []
+    for claim, metric in (("p25b", "dice"), ("p25a", "iou")):
+        note = f"the paper states a gain of {stated[claim].value} % and no value"
+        for average in ("per_image", "pooled"):
+            score = _pick(scores, **{"class": "lesion"}, metric=metric, average=average)
+            cell = _cell(metric, score, None, "fraction", note)
+            rows.append({"work": "ours, stream all", "average": average} | cell | {"claim": claim})
+    quoted = published[(published["task"] == 3) & published["class"].isin(("lesion", "all"))]
+    for _, row in quoted[quoted["source"] != "D"].iterrows():
+        average = "per_image" if row["source"] == "R" else NOT_AVAILABLE
+        rows.append({"work": row["work"], "average": average} | _quoted(row))
+    return pd.DataFrame(rows)
+
+
+def table9(profile: str) -> pd.DataFrame:
+    """Table 9: measured time for one image, stage by stage, on the machine of the run."""
+    stated = ledger.load()["p26"]
+    rows = []
+    stages = {"recognition": "task1", "manifestations": "task2", "segmentation": "stream_all_unet"}
+    for stage, run in stages.items():
+        seconds = runs.read_metrics(profile, run)["seconds_per_image"]
+        for step, spent in seconds.items():
+            rows.append(
+                {
+                    "stage": stage,
+                    "step": step,
+                    "median [s]": spent["median"],
+                    "p95 [s]": spent["p95"],
+                    "calls": spent["calls"],
+                    "machine": runs.read_provenance(profile, run)["processor"],
+                }
+            )
+    note = f"{stated.value:g} % time per case"
+    return pd.DataFrame(rows).assign(paper=note, claim=stated.id)
+
+
+BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
+    f"table{number}": builder
+    for number, builder in enumerate(
+        (table1, table2, table3, table4, table5, table6, table7, table8, table9), start=1
+    )
+}
+
+
+def write_all(profile: str) -> dict[str, pd.DataFrame]:
+    """Build all nine tables and write them as ``results/<profile>/tables/table<n>.csv``.
+
+    Returns:
+        The tables by name.
+    """
+    folder = paths.results(profile) / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {name: build(profile) for name, build in BUILDERS.items()}
+    for name, table in tables.items():
+        write(table, folder / f"{name}.csv")
+    return tables
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    table.to_csv(partial, index=False, float_format="%.5g")
+    partial.replace(path)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for people: value and interval in one cell, rounded to what the data can carry.
+
+    Args:
+        table: A table that ends with the columns of `VALUES`.
+
+    Returns:
+        The leading columns, then ``metric``, ``ours``, ``n``, ``paper`` and ``note``, as text.
+    """
+    keys = [name for name in table.columns if name not in VALUES]
+    text = table[[*keys, "metric"]].copy()
+    text["ours"] = [_with_interval(row) for row in table.itertuples()]
+    text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
+    units = {"%": " %", "fraction": "", "images": " images"}
+    known = table["paper"] != NOT_AVAILABLE
+    text["paper"] = [
+        f"{p}{units[u]}" if k else p
+        for p, u, k in zip(table["paper"], table["unit"], known, strict=True)
+    ]
+    text["note"] = table["note"]
+    return text
+
+
+def _with_interval(row) -> str:
+    if pd.isna(row.ours):
+        return "" if row.n == 0 else "undefined"
+    digits = 1 if row.unit == "%" else 3
+    sign = " %" if row.unit == "%" else ""
+    value = f"{row.ours:.{digits}f}{sign}"
+    return value if pd.isna(row.low) else f"{value} [{row.low:.{digits}f}, {row.high:.{digits}f}]"

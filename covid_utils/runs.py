@@ -1,0 +1,198 @@
+"""Run folders: what a training run leaves behind, whole or not at all.
+
+``results/<profile>/<run>/`` holds ``metrics.json``, predictions, ``history.csv`` and
+``provenance.json``. It is written under a temporary name and renamed when whole, so a run that was
+killed leaves no half result that a table could pick up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from covid_utils import paths
+from covid_utils.errors import ResultsError
+
+RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless")
+
+
+class Run:
+    """A run in the making; `record` gives it out.
+
+    Attributes:
+        folder: Where to write; renamed to its final place when the run ends well.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write ``metrics.json``: plain numbers, texts, lists and mappings."""
+        write_json(self.folder / "metrics.json", metrics)
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as ``<name>.csv``."""
+        table.to_csv(self.folder / f"{name}.csv", index=False, float_format="%.6g")
+
+    def write_predictions(self, table: pd.DataFrame) -> None:
+        """Write ``predictions.parquet``, from which every score of the run is computed."""
+        table.to_parquet(self.folder / "predictions.parquet", index=False)
+
+
+@contextmanager
+def record(
+    profile: str, name: str, parameters: dict[str, Any], manifest: pd.DataFrame
+) -> Iterator[Run]:
+    """Record a run with its provenance.
+
+    Args:
+        profile: Profile that the run belongs to.
+        name: Name of the run, its folder below ``results/<profile>``.
+        parameters: Everything that was set.
+        manifest: The rows that the run used; their hashes identify the data.
+
+    Yields:
+        The run to write into. If the block raises, nothing is left.
+    """
+    final = paths.results(profile) / name
+    partial = final.with_name(f".{name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        yield Run(partial)
+        facts = provenance(parameters, manifest)
+        facts["wall_seconds"] = round(time.perf_counter() - wall, 1)
+        facts["cpu_seconds"] = round(time.process_time() - cpu, 1)
+        write_json(partial / "provenance.json", facts)
+        replace_folder(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, Any]:
+    """Where a number comes from: settings, code, packages, data, machine."""
+    shown = {k: Path(v).name if k == "data_dir" else v for k, v in parameters.items()}
+    return {
+        "parameters": shown,
+        "revision": revision(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "data_sha256": data_hash(manifest),
+        "images": len(manifest),
+        "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", "all"),
+        "processor": processor(),
+        "peak_memory_mb": round(peak_memory() / 2**20),
+    }
+
+
+def data_hash(manifest: pd.DataFrame) -> str:
+    """Hash over the ids and content hashes of a manifest's rows, in order."""
+    text = "\n".join(manifest["image_id"] + " " + manifest["sha256"])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def revision() -> str:
+    """Git revision of the code, with ``+changes`` if files differ; 'unknown' outside git."""
+    git = ["git", "-C", str(paths.PROJECT)]
+    try:
+        head = _output([*git, "rev-parse", "HEAD"])
+        folders = ("covid_utils", "notebooks", "params")
+        changed = _output([*git, "status", "--porcelain", "--", *folders])
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head[:12] + ("+changes" if changed else "")
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """Name of the processor and the number of cores that may be used."""
+    name = platform.processor() or platform.machine()
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        named = [line for line in listing.read_text().splitlines() if "model name" in line]
+        name = named[0].split(":")[1].strip() if named else name
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Put a finished folder in its place; what was there before goes."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    new.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that reads well in a diff."""
+    path.write_text(json.dumps(content, indent=1, sort_keys=True, default=float) + "\n")
+
+
+def read_metrics(profile: str, name: str) -> dict[str, Any]:
+    """Metrics of a finished run.
+
+    Raises:
+        ResultsError: The run has not been made.
+    """
+    return json.loads(_find(profile, name, "metrics.json").read_text())
+
+
+def read_provenance(profile: str, name: str) -> dict[str, Any]:
+    """Provenance of a finished run."""
+    return json.loads(_find(profile, name, "provenance.json").read_text())
+
+
+def read_predictions(profile: str, name: str) -> pd.DataFrame:
+    """Predictions of a finished run."""
+    return pd.read_parquet(_find(profile, name, "predictions.parquet"))
+
+
+def read_table(profile: str, name: str, table: str) -> pd.DataFrame:
+    """A table that a run wrote."""
+    return pd.read_csv(_find(profile, name, f"{table}.csv"))
+
+
+def _find(profile: str, name: str, file: str) -> Path:
+    path = paths.results(profile) / name / file
+    if not path.is_file():
+        raise ResultsError(
+            f"{paths.shown(path)}: not there yet; "
+            f"'make reproduce PROFILE={profile}' makes every result of this profile."
+        )
+    return path

@@ -1,0 +1,1 @@
+"""Training floor: features, heads, networks; every run ends in a predictions file."""

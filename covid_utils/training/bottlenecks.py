@@ -1,0 +1,108 @@
+"""Pooled Inception-v3 features, computed once for each image (``retrain.py``'s bottlenecks).
+
+The network before the last layer is frozen, so its output for an image never changes: 2800
+training steps on cached features cost seconds instead of hours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.data import cache
+from covid_utils.data.images import Preprocessing
+from covid_utils.models import inception
+
+BATCH = 32
+#: Images that the batch-norm statistics of random weights are taken from.
+CALIBRATION_IMAGES = 32
+
+
+def features(
+    manifest: pd.DataFrame,
+    root: Path,
+    settings: Preprocessing,
+    weights: str,
+    feature_layer: str = "mixed10",
+    seed: int = 2020,
+) -> np.ndarray:
+    """Features of a manifest's images, from the cache or computed now.
+
+    Args:
+        manifest: Rows, in the order of the result.
+        root: Data folder.
+        settings: Preprocessing of the images.
+        weights: See `inception.extractor`. Random weights are calibrated on the first training
+            images of the manifest.
+        feature_layer: Block that is pooled.
+        seed: Of random weights.
+
+    Returns:
+        float32 array (images, channels), memory-mapped and read-only.
+    """
+    images = cache.images(manifest, root, settings)
+    subsets = manifest["subset"].to_numpy()
+    calibration = np.flatnonzero(subsets == "train")[:CALIBRATION_IMAGES]
+
+    def write(target: Path) -> None:
+        model = inception.extractor(weights, feature_layer, seed, to_input(images[calibration]))
+        np.save(target, extract(model, images))
+
+    used = [*(manifest["image_id"] + manifest["sha256"])]
+    if weights == "none":
+        used += [f"calibrated on {i}" for i in calibration]
+    made = settings.as_dict() | {"layer": feature_layer, "seed": seed}
+    made["weights"] = _identity(weights)
+    return cache.stored("features", used, made, write)
+
+
+def _identity(weights: str) -> str:
+    """What tells weights apart: their name, and the content of a file."""
+    path = Path(weights)
+    if not path.is_file():
+        return weights
+    with path.open("rb") as file:
+        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def to_input(images: np.ndarray) -> np.ndarray:
+    """Gray images as Inception-v3 takes them.
+
+    Args:
+        images: uint8 (n, size, size).
+
+    Returns:
+        float32 (n, 299, 299, 3) in [-1, 1], the three channels equal.
+    """
+    import tensorflow as tf
+
+    gray = tf.cast(images[..., None], tf.float32)
+    side = inception.INPUT_SIZE
+    if images.shape[1] != side:
+        gray = tf.image.resize(gray, (side, side), antialias=True)
+    return np.repeat(gray.numpy() / 127.5 - 1.0, 3, axis=-1)
+
+
+def extract(model, images: np.ndarray) -> np.ndarray:
+    """Run the extractor over all images in batches of one shape.
+
+    Args:
+        model: From `inception.extractor`.
+        images: uint8 (n, size, size).
+
+    Returns:
+        float32 (n, channels).
+    """
+    import tensorflow as tf
+
+    forward = tf.function(lambda batch: model(batch, training=False))
+    out = np.empty((len(images), model.output_shape[-1]), np.float32)
+    for first in range(0, len(images), BATCH):
+        batch = to_input(images[first : first + BATCH])
+        # A short last batch is padded: another shape would be traced anew.
+        padded = np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+        out[first : first + len(batch)] = forward(padded).numpy()[: len(batch)]
+    return out

@@ -1,0 +1,105 @@
+"""Predictions as tables: from here on no score needs a model again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+#: What identifies a row in every predictions file.
+KEYS = ("image_id", "patient_id", "dataset", "modality", "subset", "label_quality")
+
+
+def class_table(
+    rows: pd.DataFrame, probabilities: np.ndarray, names: tuple[str, ...]
+) -> pd.DataFrame:
+    """Predictions of a task in which every image has one class.
+
+    Args:
+        rows: Manifest rows with ``target``.
+        probabilities: float (n, classes).
+        names: Class names in the order of the columns.
+
+    Returns:
+        ``KEYS``, ``truth`` and ``predicted`` (names), and ``p_<class>`` for each class.
+    """
+    table = rows[list(KEYS)].copy()
+    order = np.array(names, dtype=object)
+    table["truth"] = order[rows["target"].to_numpy()]
+    table["predicted"] = order[probabilities.argmax(axis=1)]
+    for index, name in enumerate(names):
+        table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
+    return table
+
+
+def label_table(
+    rows: pd.DataFrame, truth: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]
+) -> pd.DataFrame:
+    """Predictions of a task in which an image may have several labels.
+
+    Args:
+        rows: Manifest rows.
+        truth: bool (n, labels).
+        probabilities: float (n, labels).
+        names: Label names in the order of the columns.
+
+    Returns:
+        ``KEYS``, and ``truth_<label>`` (bool) and ``p_<label>`` for each label.
+    """
+    table = rows[list(KEYS)].copy()
+    for index, name in enumerate(names):
+        table[f"truth_{name}"] = truth[:, index].astype(bool)
+        table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
+    return table
+
+
+def pixel_table(
+    rows: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, names: dict[str, tuple[int, ...]]
+) -> pd.DataFrame:
+    """Pixel counts of a segmentation: all that Dice, IoU and the rest are computed from.
+
+    Args:
+        rows: Manifest rows.
+        truth: uint8 labels (n, size, size).
+        predicted: uint8 labels (n, size, size).
+        names: Name of a class -> the labels that count as that class.
+
+    Returns:
+        A row an image and class: ``KEYS``, ``class`` and the counts ``tp, fp, fn, tn``.
+    """
+    tables = []
+    for name, labels in names.items():
+        is_true, is_found = np.isin(truth, labels), np.isin(predicted, labels)
+        table = rows[list(KEYS)].assign(**{"class": name})
+        for count, hit in (
+            ("tp", is_true & is_found),
+            ("fp", ~is_true & is_found),
+            ("fn", is_true & ~is_found),
+            ("tn", ~is_true & ~is_found),
+        ):
+            table[count] = hit.sum(axis=(1, 2), dtype=np.int64)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -> dict[str, float]:
+    """Measure how long one item takes, one at a time, after a warm-up.
+
+    Args:
+        one: Called with the position of an item.
+        items: Number of items there are.
+        repeats: Number of timed calls.
+
+    Returns:
+        ``median`` and ``p95`` in seconds of wall time, and the ``calls`` that they are taken over.
+    """
+    one(0)
+    spent = []
+    for call in range(repeats):
+        start = time.perf_counter()
+        one(call % items)
+        spent.append(time.perf_counter() - start)
+    median, p95 = np.percentile(spent, [50, 95])
+    return {"median": round(float(median), 5), "p95": round(float(p95), 5), "calls": repeats}

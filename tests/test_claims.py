@@ -1,0 +1,243 @@
+"""The ledger: whole, unambiguous, and the same facts as its source."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from covid_utils import paths
+from covid_utils.errors import ParameterError, ResultsError
+from covid_utils.report import claims as ledger
+
+SHARED = paths.PROJECT.parent / "shared" / "paper" / "claims.yaml"
+
+
+@pytest.fixture(scope="module")
+def claims():
+    return ledger.load()
+
+
+@pytest.fixture(scope="module")
+def published():
+    return ledger.published()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("p01", 99.4),
+        ("p06", 98.1),
+        ("p08", 99.5),
+        ("p11", (9618, 955)),
+        ("p12", (5219, 536)),
+        ("p23a", 41),
+        ("p26", -60),
+        ("c01", True),
+        ("d05", (3, 536)),
+        ("q08", (78.3, 95.0, 93.0)),
+    ],
+)
+def test_headline_values(claims, key, value):
+    assert claims[key].id == key
+    assert claims[key].value == value
+
+
+def test_ids_are_unique_in_the_file_itself(claims):
+    # A repeated id would be refused by `load`, so count them where nothing is checked.
+    ids = re.findall(r"\bid: (\w+)", paths.claims().read_text(encoding="utf-8"))
+    assert ids == list(claims)
+    assert len(set(ids)) == len(ids) == 35
+
+
+@pytest.mark.parametrize(
+    ("key", "gain", "column"),
+    [("d01", "p23a", 0), ("d02", "p23b", 1), ("d03", "p24a", None), ("d04", "p24b", None)],
+)
+def test_implied_scores_follow_from_the_gains(claims, key, gain, column):
+    base, factor = map(float, claims[key].how.split(" x "))
+    assert round(base * factor, 3) == claims[key].value
+    assert factor == pytest.approx(1 + claims[gain].value / 100)
+    assert claims[key].class_ == claims[gain].class_
+    if column is not None:
+        assert base == claims["q06"].value[column]
+
+
+@pytest.mark.parametrize(
+    ("key", "accuracy", "images"), [("d05", "p01", "p12"), ("d06", "p06", "p11")]
+)
+def test_implied_errors_are_the_only_ones_that_round_so(claims, key, accuracy, images):
+    total = claims[images].value[1]
+    fitting = [
+        errors
+        for errors in range(total + 1)
+        if round(100 * (total - errors) / total, 1) == claims[accuracy].value
+    ]
+    assert claims[key].value == (*fitting, total)
+
+
+def test_stated_finds_one_claim_or_none(claims):
+    find = ledger.stated
+    assert find(claims, where="Table 2", metric="accuracy", subset="test", classes=4).id == "p06"
+    assert find(claims, where="Table 4", metric="accuracy").id == "p08"
+    assert find(claims, where="Table 7", metric="Dice", class_="ggo").id == "d01"
+    assert find(claims, where="Table 3", modality="X-ray").value == 99.4
+    assert find(claims, where="Table 9", metric="Dice") is None
+    assert find(claims, where="Table 5") is None
+
+
+def test_stated_refuses_what_it_cannot_answer(claims):
+    with pytest.raises(ParameterError, match="p07, p08 all fit"):
+        ledger.stated(claims, where="Table 3", metric="accuracy")
+    with pytest.raises(ParameterError, match="klass"):
+        ledger.stated(claims, klass="ggo")
+
+
+def test_stated_none_asks_for_a_claim_without_the_field(claims):
+    twin = claims | {"x": replace(claims["p07"], id="x", modality=None)}
+    assert ledger.stated(twin, where="Table 3", modality=None).id == "x"
+
+
+GOOD = {
+    "id": "p01",
+    "where": "Table 2",
+    "task": 1,
+    "metric": "accuracy",
+    "value": 99.4,
+    "unit": "%",
+    "source": "P",
+}
+
+
+def written(tmp_path, rows):
+    path = tmp_path / "ledger.yaml"
+    path.write_text(yaml.safe_dump(rows), encoding="utf-8")
+    return path
+
+
+def test_load_reads_a_well_formed_entry(tmp_path):
+    entry = ledger.load(written(tmp_path, [GOOD | {"class": "ggo"}]))["p01"]
+    assert (entry.value, entry.class_, entry.note) == (99.4, "ggo", None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([GOOD, GOOD], "p01: the id repeats"),
+        ([GOOD | {"klass": "ggo"}], r"p01: unknown keys \['klass'\]"),
+        ([GOOD | {"class_": "ggo"}], "unknown keys"),
+        ([GOOD | {"unit": None}], r"p01: the keys \['unit'\] are missing"),
+        ([{k: v for k, v in GOOD.items() if k != "task"}], r"\['task'\] are missing"),
+        ([{k: v for k, v in GOOD.items() if k != "id"}], r"entry number 1: .*\['id'\]"),
+        ([GOOD | {"source": "D"}], r"\['how'\] are missing"),
+        ([GOOD | {"source": "L"}], r"\['work'\] are missing"),
+        ([GOOD | {"source": "R"}], "source is 'R'"),
+        ([GOOD | {"unit": "percent"}], "unit is 'percent'"),
+        ([GOOD | {"value": "99.4"}], "neither a number"),
+        ([GOOD | {"value": [3, "536"]}], "neither a number"),
+        ([GOOD | {"value": []}], "neither a number"),
+        ([GOOD | {"value": False}], "neither a number"),
+        ([GOOD | {"id": 1}], "id is not a text"),
+    ],
+)
+def test_load_names_file_and_entry_of_a_fault(tmp_path, rows, words):
+    with pytest.raises(ParameterError, match=rf"ledger\.yaml.*{words}"):
+        ledger.load(written(tmp_path, rows))
+
+
+@pytest.mark.parametrize("text", ["- {id: p01", "id: p01", "- p01", ""])
+def test_load_refuses_what_is_no_ledger(tmp_path, text):
+    path = tmp_path / "ledger.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ResultsError, match=r"ledger\.yaml: not"):
+        ledger.load(path)
+
+
+def test_a_missing_ledger_is_told(tmp_path):
+    with pytest.raises(ResultsError, match=r"gone\.yaml: no such file"):
+        ledger.load(tmp_path / "gone.yaml")
+
+
+def test_published_rows_restate_the_ledger(claims, published):
+    linked = published[published["claim"] != ""]
+    quoted = {key for key, claim in claims.items() if claim.source == "L"}
+    derived = {key for key, claim in claims.items() if claim.source == "D"}
+    assert set(linked["claim"]) == quoted | derived
+    for key, rows in linked.groupby("claim"):
+        claim = claims[key]
+        expected = claim.value if isinstance(claim.value, tuple) else (claim.value,)
+        found = [*rows["value"], *rows["of"].dropna()]
+        assert sorted(found) == sorted(expected)
+        assert set(rows["unit"]) == {claim.unit}
+        assert set(rows["source"]) == {claim.source}
+        if claim.class_:
+            assert set(rows["class"]) == {claim.class_}
+
+
+@pytest.mark.parametrize(
+    ("work", "lesion"),
+    [
+        ("U-Net, ", 0.439),
+        ("U-Net++", 0.581),
+        ("Fan 2020, Inf-Net", 0.682),
+        ("Fan 2020, Semi-Inf-Net", 0.739),
+    ],
+)
+def test_benchmark_rows_of_the_whole_lesion(published, work, lesion):
+    rows = published[published["work"].str.startswith(work) & (published["class"] == "lesion")]
+    assert rows["value"].tolist() == [lesion]
+
+
+@pytest.mark.parametrize(
+    ("work", "ggo", "consolidation"),
+    [
+        ("DeepLab-v3+", 0.443, 0.188),
+        ("FCN8s", 0.471, 0.221),
+        ("Fan 2020, Semi-Inf-Net & FCN8s", 0.646, 0.238),
+        ("Fan 2020, Semi-Inf-Net & UNet", 0.624, 0.362),
+    ],
+)
+def test_benchmark_rows_of_the_manifestations(published, work, ggo, consolidation):
+    rows = published[published["work"].str.startswith(work)].set_index("class")["value"]
+    assert rows.to_dict() == {"ggo": ggo, "consolidation": consolidation}
+
+
+def test_published_rows_are_whole_and_never_ours(published):
+    assert list(published.columns) == list(ledger.PUBLISHED_COLUMNS)
+    assert not published["rerun"].any()
+    assert not published.duplicated(["work", "task", "metric", "class", "test_set"]).any()
+    needed = [name for name in published.columns if name not in ledger.PUBLISHED_OPTIONAL]
+    assert published[needed].notna().all(axis=None)
+
+
+ROW = {"work": "X 2020", "task": 1, "metric": "accuracy", "class": "all", "value": 0.9}
+ROW |= {"unit": "fraction", "test_set": "not given", "source": "L", "rerun": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colour": "red"}, "unknown keys"),
+        ({"test_set": None}, r"\['test_set'\] are missing"),
+        ({"value": "0.9"}, "not a number"),
+        ({"value": True}, "not a number"),
+        ({"rerun": "no"}, "rerun"),
+        ({"source": "Z"}, "source is 'Z'"),
+    ],
+)
+def test_published_names_file_and_row_of_a_fault(tmp_path, change, words):
+    with pytest.raises(ParameterError, match=rf"ledger\.yaml, row 2 \(X 2020\): .*{words}"):
+        ledger.published(written(tmp_path, [ROW, ROW | change]))
+
+
+@pytest.mark.skipif(not SHARED.is_file(), reason="../shared/paper/claims.yaml is not here")
+def test_ledger_equals_its_source(claims):
+    source = {row["id"]: row for row in yaml.safe_load(SHARED.read_text(encoding="utf-8"))}
+    assert list(claims) == list(source)
+    for key, row in source.items():
+        value = tuple(row["value"]) if isinstance(row["value"], list) else row["value"]
+        assert claims[key].value == value, key
+        for name in ("task", "subset", "classes", "modality", "source", "work"):
+            assert getattr(claims[key], name) == row.get(name), (key, name)
+        assert claims[key].class_ == row.get("class"), key
+        assert (claims[key].unit == "%") == (row.get("unit") == "%"), key

@@ -1,0 +1,205 @@
+"""Metrics against scikit-learn, and where they must be undefined."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from covid_utils.errors import DataError
+from covid_utils.evaluation import metrics
+from covid_utils.evaluation.metrics import Counts
+
+REFERENCE = {
+    "sensitivity": lambda t, p: reference.recall_score(t, p, zero_division=np.nan),
+    "specificity": lambda t, p: reference.recall_score(t, p, pos_label=0, zero_division=np.nan),
+    "accuracy": reference.accuracy_score,
+    "precision": lambda t, p: reference.precision_score(t, p, zero_division=np.nan),
+    "f1": lambda t, p: reference.f1_score(t, p, zero_division=np.nan),
+    "dice": lambda t, p: reference.f1_score(t, p, zero_division=np.nan),
+    "iou": reference.jaccard_score,
+    "mcc": reference.matthews_corrcoef,
+}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20200624)
+
+
+@pytest.mark.parametrize("name", list(metrics.METRICS))
+@pytest.mark.parametrize("share", [0.03, 0.5, 0.9])
+def test_binary_metrics_equal_scikit_learn(rng, name, share):
+    truth = rng.random(500) < share
+    predicted = truth ^ (rng.random(500) < 0.2)
+    counts = metrics.count_binary(truth, predicted)
+    assert metrics.METRICS[name](counts) == pytest.approx(REFERENCE[name](truth, predicted))
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "predicted", "expected"),
+    [
+        ("sensitivity", [0, 0], [0, 1], np.nan),
+        ("specificity", [1, 1], [0, 1], np.nan),
+        ("precision", [0, 1], [0, 0], np.nan),
+        ("f1", [0, 0], [0, 0], np.nan),
+        ("f1", [0, 1], [0, 0], 0.0),
+        ("dice", [0, 0], [0, 0], np.nan),
+        ("dice", [0, 0], [1, 0], 0.0),
+        ("iou", [0, 0], [0, 0], np.nan),
+        ("iou", [1, 1], [1, 1], 1.0),
+        ("accuracy", [], [], np.nan),
+        ("mcc", [1, 0], [1, 1], np.nan),
+        ("mcc", [1, 1], [1, 0], np.nan),
+        ("mcc", [1, 0], [0, 1], -1.0),
+    ],
+)
+def test_edge_cases(name, truth, predicted, expected):
+    counts = metrics.count_binary(np.array(truth, int), np.array(predicted, int))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value = metrics.METRICS[name](counts)
+    assert value == pytest.approx(expected, nan_ok=True)
+
+
+def test_counts_keep_the_axes_not_counted_over(rng):
+    truth, predicted = rng.random((2, 7, 16, 16)) < 0.3
+    counts = metrics.count_binary(truth, predicted, axis=(1, 2))
+    assert counts.shape == (7,)
+    alone = metrics.count_binary(truth[4], predicted[4])
+    assert [part[4] for part in vars(counts).values()] == list(vars(alone).values())
+    pooled, whole = counts.sum(axis=0), metrics.count_binary(truth, predicted)
+    assert list(vars(pooled).values()) == list(vars(whole).values())
+    assert counts[2:4].tp.tolist() == counts.tp[2:4].tolist()
+
+
+def test_dice_and_iou_are_tied(rng):
+    counts = Counts(*rng.integers(1, 1000, (4, 50)))
+    dice = metrics.dice(counts)
+    np.testing.assert_allclose(metrics.iou(counts), dice / (2 - dice))
+
+
+def test_mcc_survives_the_pixel_counts_of_a_whole_set():
+    # 5000 slices of 512 x 512; the product of the four margins exceeds 64-bit integers.
+    share = np.array([3, 1, 2, 94], dtype=np.int64)
+    pixels = share * (5000 * 512 * 512 // 100)
+    assert metrics.mcc(Counts(*pixels)) == pytest.approx(metrics.mcc(Counts(*share)))
+
+
+def test_scores_lists_the_papers_metrics():
+    scores = metrics.scores(Counts(*np.ones((4, 3))))
+    assert " ".join(scores) == "sensitivity specificity accuracy precision f1 dice iou mcc"
+    assert all(values.shape == (3,) for values in scores.values())
+
+
+def test_confusion_equals_scikit_learn(rng):
+    truth, predicted = rng.integers(0, 4, (2, 300))
+    matrix = metrics.confusion(truth, predicted, 4)
+    np.testing.assert_array_equal(matrix, reference.confusion_matrix(truth, predicted))
+    assert matrix.dtype == np.int64
+    names = np.array(["normal", "covid", "viral", "bacterial"])
+    by_name = metrics.confusion(names[truth], names[predicted], list(names))
+    np.testing.assert_array_equal(by_name, matrix)
+    units = metrics.unit_confusion(truth, predicted, 4)
+    assert units.shape == (300, 4, 4)
+    np.testing.assert_array_equal(units.sum(axis=0), matrix)
+
+
+def test_confusion_keeps_classes_that_do_not_occur():
+    matrix = metrics.confusion(np.array([0, 0, 2]), np.array([0, 2, 2]), 4)
+    assert matrix.tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_confusion_takes_yes_and_no():
+    truth, predicted = np.array([True, False, True]), np.array([True, True, True])
+    assert metrics.confusion(truth, predicted, 2).tolist() == [[0, 1], [0, 2]]
+    assert metrics.confusion(truth, predicted, [True, False]).tolist() == [[2, 0], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "reference_metric"),
+    [
+        ("sensitivity", reference.recall_score),
+        ("precision", reference.precision_score),
+        ("f1", reference.f1_score),
+        ("iou", reference.jaccard_score),
+    ],
+)
+def test_one_vs_rest_equals_scikit_learn(rng, name, reference_metric):
+    truth = rng.integers(0, 4, 300)
+    predicted = np.where(rng.random(300) < 0.7, truth, rng.integers(0, 4, 300))
+    counts = metrics.one_vs_rest(metrics.confusion(truth, predicted, 4))
+    each = metrics.METRICS[name](counts)
+    np.testing.assert_allclose(each, reference_metric(truth, predicted, average=None))
+    macro = reference_metric(truth, predicted, average="macro")
+    assert metrics.macro(each) == pytest.approx(macro)
+    assert counts.tn[1] == np.count_nonzero((truth != 1) & (predicted != 1))
+
+
+def test_multiclass_metrics_equal_scikit_learn(rng):
+    truth = rng.integers(0, 4, (5, 200))
+    predicted = np.where(rng.random((5, 200)) < 0.6, truth, rng.integers(0, 4, (5, 200)))
+    pairs = list(zip(truth, predicted, strict=True))
+    stack = np.stack([metrics.confusion(t, p, 4) for t, p in pairs])
+    mcc = [reference.matthews_corrcoef(t, p) for t, p in pairs]
+    accuracy = [reference.accuracy_score(t, p) for t, p in pairs]
+    np.testing.assert_allclose(metrics.multiclass_mcc(stack), mcc)
+    np.testing.assert_allclose(metrics.multiclass_accuracy(stack), accuracy)
+    per_class = metrics.accuracy(metrics.one_vs_rest(stack))
+    assert per_class.shape == (5, 4)
+    assert (per_class > metrics.multiclass_accuracy(stack)[:, None]).all()
+
+
+def test_multiclass_mcc_with_two_classes_is_mcc(rng):
+    matrix = rng.integers(1, 100, (2, 2))
+    counts = metrics.one_vs_rest(matrix)
+    assert metrics.multiclass_mcc(matrix) == pytest.approx(metrics.mcc(counts)[1])
+
+
+def test_multiclass_mcc_of_a_constant_is_undefined():
+    assert np.isnan(metrics.multiclass_mcc([[5, 0, 0], [3, 0, 0], [2, 0, 0]]))
+    assert np.isnan(metrics.multiclass_accuracy(np.zeros((4, 4))))
+
+
+def test_macro_leaves_undefined_values_out():
+    values = np.array([[0.2, np.nan, 0.6], [np.nan, np.nan, np.nan]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        means = metrics.macro(values)
+    assert means == pytest.approx([0.4, np.nan], nan_ok=True)
+    assert metrics.macro(values, axis=0) == pytest.approx([0.2, np.nan, 0.6], nan_ok=True)
+
+
+def test_rank_metrics(rng):
+    truth = rng.random(200) < 0.3
+    score = truth + rng.normal(size=200)
+    assert metrics.roc_auc(truth, score) == pytest.approx(reference.roc_auc_score(truth, score))
+    assert metrics.roc_auc(truth, -score) == pytest.approx(1 - metrics.roc_auc(truth, score))
+    expected = reference.average_precision_score(truth, score)
+    assert metrics.average_precision(truth, score) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", [metrics.roc_auc, metrics.average_precision])
+@pytest.mark.parametrize("truth", [[0, 0, 0], [1, 1, 1]])
+def test_rank_metrics_of_one_class_are_undefined(metric, truth):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(metric(np.array(truth), np.array([0.1, 0.2, 0.3])))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: metrics.count_binary(np.array([0, 255]), np.array([0, 1])), "0 and 1"),
+        (lambda: metrics.count_binary(np.zeros(3, bool), np.zeros(4, bool)), "shape"),
+        (lambda: metrics.confusion(np.array([0, 255]), np.array([0, 1]), 4), "255"),
+        (lambda: metrics.confusion(np.array([0, 1]), np.array([0, -1]), 4), "-1"),
+        (lambda: metrics.confusion(np.array(["a"]), np.array(["a"]), ["a", "a"]), "repeats"),
+        (lambda: metrics.confusion(np.array([0]), np.array([0]), []), "none"),
+        (lambda: Counts(np.ones(2), np.ones(2), np.ones(2), np.ones(3)), "shapes"),
+        (lambda: metrics.roc_auc(np.array([0, 1]), np.array([0.5, np.nan])), "finite"),
+    ],
+)
+def test_wrong_input_is_refused_in_words(call, words):
+    with pytest.raises(DataError, match=words):
+        call()

@@ -1,0 +1,142 @@
+"""The readers on real scans: the counts that the project's numbers rest on."""
+
+import cv2
+import numpy as np
+import pytest
+
+from covid_utils.data import (
+    chest_xray,
+    covid_chestxray,
+    covid_ct,
+    files,
+    lidc,
+    medseg,
+    nih_adult,
+    sources,
+)
+from covid_utils.data.manifest import FRONTAL
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def collection(real_data):
+    return covid_chestxray.read(real_data)
+
+
+@pytest.fixture(scope="module")
+def slices(real_data):
+    return medseg.read(real_data).rows
+
+
+@pytest.fixture(scope="module")
+def nodule_slices(real_data):
+    return lidc.read(real_data).rows
+
+
+def test_covid_chestxray_counts(collection):
+    assert len(collection.rows) == 716
+    counts = collection.problems["problem"].value_counts().to_dict()
+    assert counts == {"missing": 35, "unreferenced": 13, "repeated": 5}
+
+
+def test_covid_chestxray_covid_patients(collection):
+    rows = collection.rows
+    covid = rows[(rows["label"] == "covid") & (rows["modality"] == "X-ray")]
+    assert len(covid) == 451
+    assert covid["patient_id"].nunique() == 258
+    assert covid["view"].isin(FRONTAL).sum() == 427
+
+
+def test_covid_chestxray_files_do_not_cross_patients(collection):
+    assert collection.rows.groupby("path")["patient_id"].nunique().max() == 1
+    assert collection.rows["image_id"].str.endswith("@2").sum() == 5
+
+
+def test_chest_xray_counts(real_data):
+    rows = chest_xray.read(real_data).rows
+    subset = rows["path"].str.split("/").str[1]
+    counts = rows.groupby([subset, "label"]).size().to_dict()
+    assert counts == {
+        ("test", "bacterial"): 242,
+        ("test", "normal"): 234,
+        ("test", "viral"): 148,
+        ("train", "bacterial"): 500,
+        ("train", "normal"): 500,
+        ("train", "viral"): 500,
+    }
+
+
+def test_nih_adult_counts(real_data):
+    rows = nih_adult.read(real_data).rows
+    assert rows["label"].value_counts().to_dict() == {"normal": 400, "pneumonia": 200}
+    assert rows["patient_id"].nunique() < len(rows)
+
+
+def test_covid_ct_counts(real_data):
+    rows = covid_ct.read(real_data).rows
+    assert rows["label"].value_counts().to_dict() == {"covid": 349, "non_covid": 397}
+    groups = rows.loc[rows["label"] == "covid", "patient_id"]
+    assert not groups.str.contains(r"%|-p\d+-").any()
+
+
+def test_medseg_counts(real_data, slices):
+    assert len(slices) == 100
+    assert slices["label_quality"].value_counts().to_dict() == {"weak": 80, "exact": 20}
+    subsets = medseg.infnet_subset(real_data)
+    assert set(subsets) == set(slices["image_id"])
+    values = list(subsets.values())
+    assert [values.count(name) for name in ("train", "test", "")] == [50, 48, 2]
+
+
+def test_medseg_masks_hold_the_counted_pixels(real_data, slices):
+    columns = ["ggo_px", "consolidation_px", "effusion_px"]
+    table = files.read_table(real_data / "medseg" / "slices.csv", columns)
+    counted = [
+        np.bincount(sources.load_mask(real_data, row).ravel(), minlength=4)[1:].tolist()
+        for row in slices.itertuples()
+    ]
+    assert counted == table[columns].astype(int).to_numpy().tolist()
+
+
+def test_medseg_masks_are_turned_like_their_images(real_data, slices):
+    """Ground-glass is of one gray; a mask turned or mirrored would mix in air, lung and bone."""
+    pairs = [
+        (sources.load_image(real_data, row), sources.load_mask(real_data, row))
+        for row in slices.itertuples()
+    ]
+    spread = {}
+    for mirrored in (False, True):
+        for turns in range(4):
+            gray = [
+                image[np.rot90(mask.T if mirrored else mask, turns) == 1] for image, mask in pairs
+            ]
+            spread[mirrored, turns] = np.concatenate(gray).std()
+    right = spread.pop((False, 0))
+    assert right < 0.7 * min(spread.values())
+
+
+def test_lidc_counts(nodule_slices):
+    assert nodule_slices["label"].value_counts().to_dict() == {"no_nodule": 26, "nodule": 9}
+    assert nodule_slices["patient_id"].unique().tolist() == ["lidc-idri/LIDC-IDRI-0001"]
+
+
+def test_lidc_masks_agree_with_labels_and_lie_on_the_nodule(real_data, nodule_slices):
+    for row in nodule_slices.itertuples():
+        mask = sources.load_mask(real_data, row)
+        assert mask.any() == (row.label == "nodule")
+    largest = max(
+        (row for row in nodule_slices.itertuples() if row.label == "nodule"),
+        key=lambda row: sources.load_mask(real_data, row).sum(),
+    )
+    image, mask = (load(real_data, largest) for load in (sources.load_image, sources.load_mask))
+    around = cv2.dilate(mask, np.ones((9, 9), np.uint8)) - mask
+    assert np.median(image[mask == 1]) > 200
+    assert np.median(image[around == 1]) < 150
+
+
+def test_every_image_can_be_loaded_through_the_one_door(real_data):
+    reading = sources.read_all(real_data)
+    assert len(reading.rows) == 716 + 2124 + 600 + 746 + 100 + 35
+    for row in reading.rows.groupby("dataset").head(2).itertuples():
+        assert sources.load_image(real_data, row).shape == (row.height, row.width)
