@@ -54,7 +54,7 @@ $(READY): requirements.lock requirements-gpu.lock pyproject.toml
 	@rm -f $(VENV)/.ready-* && touch $@
 
 reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tables and figures
-	@$(BIN)/snakemake --cores $(CORES) --quiet all --nolock --rerun-incomplete \
+	@$(BIN)/snakemake --profile profiles/local --cores $(CORES) \
 		--config profile=$(PROFILE) data="$(DATA)"
 
 test: lint unit notebooks-check ## Lint, unit tests, and the notebooks' stored outputs

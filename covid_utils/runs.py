@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
@@ -72,12 +73,9 @@ def record(
     partial = final.with_name(f".{name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    wall, cpu = time.perf_counter(), time.process_time()
     try:
         yield Run(partial)
         facts = provenance(parameters, manifest)
-        facts["wall_seconds"] = round(time.perf_counter() - wall, 1)
-        facts["cpu_seconds"] = round(time.process_time() - cpu, 1)
         write_json(partial / "provenance.json", facts)
         replace_folder(partial, final)
     finally:
@@ -97,6 +95,9 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
         "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", "all"),
         "processor": processor(),
         "peak_memory_mb": round(peak_memory() / 2**20),
+        # Of the whole process so far: a notebook's kernel records its run when all is computed.
+        "cpu_seconds": round(time.process_time(), 1),
+        "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
     }
 
 

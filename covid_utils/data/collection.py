@@ -89,6 +89,9 @@ def prepare(
     reading = sources.read_all(root)
     require_classes(reading)
     rows = reduce(reading.rows, limit, seed)
+    if phantom.is_phantom(root):
+        # The readers give the licences of the real sets whose layouts the phantom borrows.
+        rows = rows.assign(licence=phantom.LICENCE)
     table = splits.assign(rows, split, seed, validation_percent, test_percent)
     if use_benchmark_split:
         published = medseg.infnet_subset(root)

@@ -1,7 +1,9 @@
 """From a predictions file to scores with intervals: one row a class and metric.
 
 Every function returns the columns of `COLUMNS`. Intervals are at the 95 % level: Wilson's for
-accuracy, where images count as independent, and a bootstrap that draws whole patients for the rest.
+the accuracy of recognition, where images count as independent, and a bootstrap that draws whole
+patients for the rest. Where nothing varies from one resample to the next (all right, or all wrong),
+a bootstrap would claim certainty: the limits are then NaN and the score stands alone.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ WEAK_CLASSES = ("ggo", "consolidation", "effusion", "background")
 
 def _row(name: str, metric: str, interval: intervals.Interval, patients: int, **more: str) -> dict:
     base = {"class": name, "metric": metric, "average": "pooled", "labels": "exact"}
+    if interval.low == interval.high:
+        interval = interval._replace(low=np.nan, high=np.nan)
     return base | more | interval._asdict() | {"patients": patients}
 
 

@@ -31,8 +31,8 @@ def extractor(
 
     Args:
         weights: ``imagenet`` (Keras's own download), ``none`` (random, from ``seed``), or a file: a
-            Keras ``.weights.h5`` of the network without its top, or an ``.npz`` in the layout of the
-            2015 graph (see `assign_2015`).
+            Keras ``.weights.h5`` of the network without its top, or an ``.npz`` of the 2015 graph
+            (see `assign_2015`).
         feature_layer: One of `FEATURE_LAYERS`.
         seed: Of random weights.
         calibrate: float32 images (n, 299, 299, 3) in [-1, 1]; needed for ``none``, whose

@@ -103,22 +103,30 @@ def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
     return figure
 
 
-def pair_sheet(pairs: list[tuple[np.ndarray, np.ndarray]], names: list[str], title: str) -> Figure:
-    """Images above, the same images with their masks below (Figure 3).
+def pair_sheet(
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    names: list[str],
+    title: str,
+    classes: dict[int, str] | None = None,
+    row_name: str = "mask",
+) -> Figure:
+    """Images above, the same images with their masks below (Figures 3 and 11).
 
     Args:
         pairs: uint8 image and uint8 label mask, both (size, size).
         names: A heading for each pair.
         title: Heading of the figure.
+        classes: Label -> name of its colour; the CT manifestations if None.
+        row_name: Of the lower row.
     """
     figure, axes = _grid(2, len(pairs), 1.9)
     for column, ((image, mask), name) in enumerate(zip(pairs, names, strict=True)):
         axes[0, column].imshow(image, cmap="gray", vmin=0, vmax=255)
         axes[0, column].set_title(name, fontsize=9)
-        axes[1, column].imshow(overlay(image, mask))
+        axes[1, column].imshow(overlay(image, mask, classes))
     _row_name(axes[0, 0], "image")
-    _row_name(axes[1, 0], "mask")
-    _mask_legend(figure)
+    _row_name(axes[1, 0], row_name)
+    _mask_legend(figure, (classes or LABEL_CLASSES).values())
     figure.suptitle(title)
     return figure
 
@@ -263,7 +271,7 @@ def _row_name(axis, name: str) -> None:
     axis.set_ylabel(NAMES.get(name, name), fontsize=9)
 
 
-def _mask_legend(figure: Figure, names: Iterable[str] = tuple(LABEL_CLASSES.values())) -> None:
+def _mask_legend(figure: Figure, names: Iterable[str]) -> None:
     patches = [Patch(color=COLOURS[name], label=NAMES.get(name, name)) for name in names]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
 

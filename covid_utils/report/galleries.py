@@ -79,11 +79,12 @@ def outcome_sheet(profile: str) -> Figure | None:
     order = np.argsort(np.nan_to_num(dice, nan=1.0))[::-1]
     chosen = order[[0, len(order) // 2, -1]]
     outcome = np.select([truth & found, truth & ~found, ~truth & found], [1, 2, 3], 0)
-    columns = {"U-Net: found, missed, false alarm": outcome[chosen].astype(np.uint8)}
-    title = "U-Net on its best, middle and worst slice (Dice " + ", ".join(
-        f"{dice[i]:.2f}" for i in chosen
-    )
-    return figures.segmentation_sheet(masks.images[chosen], columns, title + ")", OUTCOMES)
+    pairs = [(masks.images[i], outcome[i].astype(np.uint8)) for i in chosen]
+    names = [
+        f"{which} slice, Dice {dice[i]:.2f}"
+        for which, i in zip(("best", "middle", "worst"), chosen, strict=True)
+    ]
+    return figures.pair_sheet(pairs, names, "U-Net, extent of disease", OUTCOMES, "outcome")
 
 
 def write(profile: str) -> list[str]:
@@ -92,6 +93,7 @@ def write(profile: str) -> list[str]:
     Returns:
         Names of the figures written.
     """
+    figures.style()
     sheets = {"fig10": stream_sheet(profile), "fig11": outcome_sheet(profile)}
     present = {name: sheet for name, sheet in sheets.items() if sheet is not None}
     for name, sheet in present.items():

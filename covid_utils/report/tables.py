@@ -1,8 +1,8 @@
 """Tables 1 to 9 of the paper, rebuilt: our numbers beside what the paper's prose states.
 
 The bodies of the paper's tables are not available, so the column ``paper`` holds what its prose
-says, with the id of the entry in ``paper/claims.yaml``, and "not available" elsewhere. Everything is
-computed from run folders; nothing here trains or loads a network.
+says, with the id of the entry in ``paper/claims.yaml``, and "not available" elsewhere. Everything
+is computed from run folders; nothing here trains or loads a network.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.data import manifest as manifests
+from covid_utils.data import phantom
 from covid_utils.evaluation import scoring
 from covid_utils.report import claims as ledger
 
@@ -289,6 +290,19 @@ BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
 }
 
 
+def _marked(table: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """Say beside each of our numbers if it was measured on the phantom."""
+    manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
+    if "note" not in table or not (manifest["licence"] == phantom.LICENCE).all():
+        return table
+    remark = "phantom: says nothing about real scans"
+    notes = [
+        "; ".join(part for part in (remark, note) if part) if n else note
+        for n, note in zip(table["n"], table["note"], strict=True)
+    ]
+    return table.assign(note=notes)
+
+
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
     """Build all nine tables and write them as ``results/<profile>/tables/table<n>.csv``.
 
@@ -297,7 +311,7 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
     """
     folder = paths.results(profile) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {name: build(profile) for name, build in BUILDERS.items()}
+    tables = {name: _marked(build(profile), profile) for name, build in BUILDERS.items()}
     for name, table in tables.items():
         write(table, folder / f"{name}.csv")
     return tables

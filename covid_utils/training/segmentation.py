@@ -56,6 +56,7 @@ class StreamSettings:
         momentum: Of ``sgd``.
         power: Of the polynomial decay.
         weight_decay: Factor of the L2 penalty on convolution kernels; the paper has 4e-5.
+        lesion_weight: Weight of lesion pixels in the cross entropy; 1 weighs all pixels alike.
         evaluate_every: Steps between two looks at the validation slices.
         seed: Of weights, order and augmentation.
     """
@@ -72,6 +73,7 @@ class StreamSettings:
     momentum: float = 0.9
     power: float = 0.9
     weight_decay: float = 4e-5
+    lesion_weight: float = 1.0
     evaluate_every: int = 500
     seed: int = 2020
 
@@ -238,7 +240,7 @@ def train(model, data: StreamData, settings: StreamSettings) -> pd.DataFrame:
         if len(watched):
             found = predict_classes(model, watched)
             score = _mean_dice(to_targets(watched_masks, settings.stream), found)
-            if score > best:
+            if score >= best:
                 best, best_weights = score, model.get_weights()
         curve.append({"step": step, "loss": float(np.mean(losses)), "dice": score})
         losses = []
@@ -267,7 +269,7 @@ def _train_step(model, settings: StreamSettings):
         inputs = tf.cast(batch[..., None], tf.float32) / 127.5 - 1.0
         with tf.GradientTape() as tape:
             logits = model(inputs, training=True)
-            loss = dice_cross_entropy(tf.one_hot(truth, classes), logits)
+            loss = dice_cross_entropy(tf.one_hot(truth, classes), logits, settings.lesion_weight)
             penalty = tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
             total = loss + settings.weight_decay * penalty
         gradients = tape.gradient(total, model.trainable_variables)
@@ -277,7 +279,7 @@ def _train_step(model, settings: StreamSettings):
     return step
 
 
-def dice_cross_entropy(truth, logits):
+def dice_cross_entropy(truth, logits, lesion_weight: float = 1.0):
     """Cross entropy plus one minus the soft Dice of the lesion classes.
 
     The paper trains with cross entropy alone. In short runs, with two per cent of lesion pixels,
@@ -286,13 +288,16 @@ def dice_cross_entropy(truth, logits):
     Args:
         truth: float32 one-hot (n, height, width, classes).
         logits: float32 of the same shape.
+        lesion_weight: Weight of a lesion pixel in the cross entropy; a background pixel has 1.
 
     Returns:
         Scalar loss.
     """
     import tensorflow as tf
 
-    entropy = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
+    weight = tf.where(truth[..., 0] > 0, 1.0, lesion_weight)
+    entropy = tf.nn.softmax_cross_entropy_with_logits(truth, logits)
+    entropy = tf.reduce_sum(weight * entropy) / tf.reduce_sum(weight)
     probability = tf.nn.softmax(logits)[..., 1:]
     wanted = truth[..., 1:]
     overlap = tf.reduce_sum(probability * wanted, axis=(0, 1, 2))

@@ -15,12 +15,21 @@ from filelock import FileLock
 
 from covid_utils.data.phantom.cohort import VERSION, PhantomSettings
 from covid_utils.data.phantom.disease import LABELS, PATTERNS, Volume, simulate
-from covid_utils.data.phantom.imaging import Exposure, ct_slice, lung_window, xray
-from covid_utils.data.phantom.write import SETTINGS_FILE, write_all
+from covid_utils.data.phantom.imaging import (
+    HOSPITALS,
+    Exposure,
+    ct_slice,
+    lung_window,
+    sample_exposure,
+    xray,
+)
+from covid_utils.data.phantom.write import LICENCE, SETTINGS_FILE, write_all
 from covid_utils.errors import DataError
 
 __all__ = [
+    "HOSPITALS",
     "LABELS",
+    "LICENCE",
     "PATTERNS",
     "VERSION",
     "Exposure",
@@ -28,10 +37,17 @@ __all__ = [
     "Volume",
     "ct_slice",
     "ensure",
+    "is_phantom",
     "lung_window",
+    "sample_exposure",
     "simulate",
     "xray",
 ]
+
+
+def is_phantom(folder: Path) -> bool:
+    """Whether a data folder was made here rather than scanned."""
+    return (Path(folder) / SETTINGS_FILE).is_file()
 
 
 def ensure(folder: Path, settings: PhantomSettings | None = None) -> Path:

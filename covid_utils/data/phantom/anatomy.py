@@ -81,6 +81,10 @@ class Habitus:
         """Half of the body's width."""
         return self.width + 9 + self.muscle + self.fat
 
+    def seam(self, y: np.ndarray) -> np.ndarray:
+        """Where the two lungs would meet, in mm along x; to the front it leans to the left."""
+        return np.float32(self.lean) - np.float32(0.22) * np.minimum(y - 10, 0)
+
 
 def sample_habitus(rng: np.random.Generator) -> Habitus:
     """Draw the build of one adult."""
@@ -145,16 +149,18 @@ def build(rng: np.random.Generator, size: int) -> Anatomy:
     inside -= 30 * trunk
     tree = vessels.grow(rng, body, grid, inside)
     middle = (..., near_zero(x, 80.0))
-    _add_tubes(tissue[middle], body, z, inside[middle], trunk[middle], tree, middle)
-    edge = coverage(inside, grid.spacing[1] + 0.6)
-    lung = lungs.assemble(rng, body, grid, edge, inside, depth, tree)
+    _add_tubes(tissue[middle], body, (z, x[middle]), inside[middle], trunk[middle], tree, middle)
+    # The tops of the lungs are so flat that their edge must span a step from slice to slice.
+    width = grid.spacing[1] + 0.6 + 3.4 * coverage(z - body.apex + 45, 50.0)
+    share = coverage(inside / width, 1.0)
+    lung = lungs.assemble(rng, body, grid, share, inside, depth, tree)
     return Anatomy(body, grid, np.rint(tissue).astype(np.int16), lung)
 
 
 def _add_tubes(
     tissue: np.ndarray,
     body: Habitus,
-    z: np.ndarray,
+    axes: tuple[np.ndarray, np.ndarray],
     inside: np.ndarray,
     trunk: np.ndarray,
     tree: vessels.Tree,
@@ -164,7 +170,9 @@ def _add_tubes(
 
     Bronchi stay near the lung; only the trachea and the main bronchi cross the mediastinum.
     """
-    near = np.maximum(coverage(inside + 5, 6.0), coverage(z - body.carina + 34, 4.0))
+    z, x = axes
+    central = coverage(z - body.carina + 34, 4.0) * np.where(np.abs(x) < 13, 1, 1 - trunk)
+    near = np.maximum(coverage(inside + 5, 6.0), central)
     tissue += trunk * (np.float32(BLOOD) - tissue)
     tissue += tree.wall[part] * near * (np.float32(10) - tissue)
     tissue += tree.lumen[part] * near * (np.float32(AIR + 10) - tissue)
@@ -251,7 +259,7 @@ def _soft_tissue(
     body: Habitus, axes: tuple, cage: np.ndarray, skin: np.ndarray, edge: np.float32
 ) -> np.ndarray:
     """Air, skin, fat and muscle."""
-    z, y, x = axes
+    z, y, _ = axes
     # The shoulders slope: their edge is as wide as the step from slice to slice.
     slope = 7 * np.clip((z - body.apex + 30) / 12, 0, 1)
     share = np.clip(skin / (edge + slope) + np.float32(0.5), 0, 1)
@@ -301,8 +309,7 @@ def _mediastinum(body: Habitus, axes: tuple) -> np.ndarray:
     up = np.clip((z - body.carina) / 60, 0, 1)
     spread = 13 + 14 * up
     band = 8 - 2 * up + spread * np.exp(-np.square((y - 14 + 16 * up) / (34 + 10 * up)))
-    # Towards the front the seam between the lungs leans to the left.
-    core = band - np.abs(x - np.float32(body.lean) + 0.22 * np.minimum(y - 10, 0))
+    core = band - np.abs(x - body.seam(y))
     if abs(float(z.mean()) - body.carina + 22) > 40:
         return core
     hilum = ellipsoid((z, y, np.abs(x)), (body.carina - 22, 8.0, 26.0), (22.0, 17.0, 17.0))

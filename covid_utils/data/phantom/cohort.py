@@ -114,8 +114,8 @@ def plan(settings: PhantomSettings) -> list[Person]:
 def _person(settings: PhantomSettings, number: int, rank: int, role: str, pattern: str) -> Person:
     rng = np.random.default_rng((settings.seed, number, 1))
     severity = {
-        "covid": rng.beta(2.0, 1.6) * 0.85 + 0.12,
-        "viral": rng.uniform(0.15, 0.95),
+        "covid": 0.3 + 0.7 * rng.beta(2.0, 1.6),
+        "viral": rng.uniform(0.25, 1.0),
         "bacterial": rng.uniform(0.35, 1.0),
         "nodule": rng.uniform(0.2, 1.0),
         "normal": rng.uniform(0.0, 1.0),

@@ -20,6 +20,8 @@ BACKGROUND, GROUND_GLASS, CONSOLIDATION, EFFUSION, NODULE = range(5)
 LABELS = ("background", "ground-glass", "consolidation", "effusion", "nodule")
 PATTERNS = ("normal", "covid", "viral", "bacterial", "nodule")
 
+#: Ground-glass stays below this, well under soft tissue, so that vessels show in it.
+HAZE_LIMIT = np.float32(-330)
 EFFUSION_HU, NODULE_HU, CONSOLIDATION_HU = 12.0, 30.0, 8.0
 
 
@@ -210,51 +212,56 @@ def _peripheral(lung: Lungs, reach: float) -> np.ndarray:
 def _fluid(chest: Anatomy, side: int, amount: float) -> np.ndarray:
     """Effusion of a patient on the back: level to the front, climbing a little at the wall."""
     lung = chest.lung
-    _, y, x = lung.axes
+    _, y, _ = lung.axes
     back = 0.97 * chest.habitus.depth + 4
     level = back - amount * 95 * np.clip(1.15 - lung.above_base * 1.3, 0, 1)
     climb = 20 * np.exp(-np.maximum(lung.wall_distance, 0) / 8.0) * min(1, 2.5 * amount)
-    depth = np.where(x * side > 0, y - level + climb - 9, -99)
+    depth = np.where(lung.left == (side > 0), y - level + climb - 9, -99)
     return coverage(depth, 2.0)
 
 
 def _normal(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
-    """Nothing, or a little haze at the lowest place that no one would call a disease."""
+    """Nothing but a little haze at the lowest place, which no one would call a disease."""
     lesions = _nothing(chest.lung)
     _, y, _ = chest.lung.axes
-    haze = np.clip((y - 0.55 * chest.habitus.depth) / 60, 0, 0.12) * (severity + rng.random())
-    lesions.glass = (haze * np.ones_like(chest.lung.share)).astype(np.float32)
+    haze = severity * np.clip((y - 0.55 * chest.habitus.depth) / 30, 0, 0.24)
+    lesions.glass = np.broadcast_to(haze.astype(np.float32), chest.lung.share.shape)
     return lesions
 
 
 def _covid(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
     """Hazy patches under the pleura of both lungs, at the back and base; dense where they grow."""
     lung = chest.lung
+    field = _covid_places(rng, chest)
+    wave, mid, fine = (_noise(rng, chest, scale) for scale in (22.0, 12.0, 9.0))
+    place = field * (0.55 + 0.6 * _peripheral(lung, 30.0)) + 0.16 * wave + 0.07 * fine
+    place += 0.55 * severity - 0.27 + 0.10 * severity * (1 - lung.above_base)
+    lesions = _nothing(lung)
+    lesions.glass = np.minimum(coverage(place - 0.42, 0.42), 5 * field)
+    # Thickened septa pave the haze of some patients.
+    paving = np.float32(90 * rng.random()) * np.exp(-np.square(mid / 0.22))
+    haze = np.float32(-570 + 130 * rng.random()) + 45 * _grain(chest) + 28 * fine + paving
+    lesions.glass_hu = np.minimum(haze, HAZE_LIMIT)
+    # In half of the patients the haze hardly ever becomes dense.
+    often = rng.random() < 0.5
+    dense = place + 0.14 * mid + np.float32(0.1) * (lung.inside < 14) + 0.3 * severity - 0.87
+    dense += rng.uniform(-0.1, 0.42) if often else rng.uniform(-0.8, -0.4)
+    lesions.solid = coverage(dense - 0.62, 0.20) * (lesions.glass > 0.3)
+    chance, side = rng.random(), rng.choice((-1, 1))
+    if chance < 0.12 + 0.4 * severity:
+        lesions.fluid = _fluid(chest, side, rng.uniform(0.3, 0.75))
+    return lesions
+
+
+def _covid_places(rng: np.random.Generator, chest: Anatomy) -> np.ndarray:
+    """Where the haze starts: peripheral, at the back and base, often more on one side."""
+    lung = chest.lung
     _, y, x = lung.axes
     low = np.exp(-2.2 * lung.above_base) + 0.12
     back = np.clip(0.65 + 0.6 * y / chest.habitus.depth, 0.15, 1.2)
-    weight = _peripheral(lung, 9.0) * low * back * (lung.share > 0.9)
     uneven = 1 + rng.uniform(-0.6, 0.6) * np.sign(x)
-    field = _patches(rng, chest, 24, (18, 44), weight * uneven)
-    wave, fine = _noise(rng, chest, 22.0), _noise(rng, chest, 9.0)
-    edge = _peripheral(lung, 30.0)
-    place = field * (0.55 + 0.6 * edge) + 0.16 * wave + 0.07 * fine
-    place += 0.55 * severity - 0.35 + 0.10 * severity * (1 - lung.above_base)
-    glass = np.minimum(np.clip((place - 0.42) / 0.42 + 0.5, 0, 1), 5 * field)
-    lesions = _nothing(lung)
-    lesions.glass = glass.astype(np.float32)
-    lesions.glass_hu = np.float32(-610 + 150 * rng.random()) + 45 * _grain(chest) + 28 * fine
-    mid = _noise(rng, chest, 12.0)
-    ridges = np.exp(-np.square(mid / 0.22))
-    lesions.glass_hu += np.float32(90 * rng.random()) * ridges
-    dense = place + 0.14 * mid + np.float32(0.1) * (lung.inside < 14) - 0.56
-    dense += 0.25 * (severity - 0.5) + rng.uniform(-0.2, 0.2)
-    lesions.solid = np.clip((dense - 0.62) / 0.20 + 0.5, 0, 1) * (glass > 0.3)
-    lesions.glass_hu = np.minimum(lesions.glass_hu, -330)
-    chance, side = rng.random(), rng.choice((-1, 1))
-    if chance < 0.15 + 0.5 * severity:
-        lesions.fluid = _fluid(chest, side, rng.uniform(0.3, 0.75))
-    return lesions
+    weight = _peripheral(lung, 9.0) * low * back * uneven * (lung.share > 0.9)
+    return _patches(rng, chest, 21, (20, 46), weight)
 
 
 def _viral(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
@@ -262,25 +269,20 @@ def _viral(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions
     lung = chest.lung
     body = chest.habitus
     z, y, x = lung.axes
-    away = np.sqrt(
-        ((z - body.carina + 30) / 95) ** 2 + (y / 95) ** 2 + ((np.abs(x) - 42) / 62) ** 2
-    )
+    across = np.square(y / 95) + np.square((np.abs(x) - 42) / 62)
+    away = np.sqrt(np.square((z - body.carina + 30) / 95) + across)
     central = np.clip(1.25 - away, 0, 1) * np.ones_like(lung.share)
     net = np.exp(-np.square(_noise(rng, chest, 14.0) / 0.30))
     net += 0.7 * np.exp(-np.square(_noise(rng, chest, 9.0) / 0.30))
     wave = _noise(rng, chest, 30.0)
     lesions = _nothing(lung)
-    strength = 0.35 + 0.9 * severity
-    lesions.lines = (strength * (80 + 260 * central) * net + 130 * strength * central).astype(
-        np.float32
-    )
+    strength = 0.5 + 0.9 * severity
+    lesions.lines = np.float32(strength) * ((80 + 260 * central) * net + 130 * central)
     field = _patches(rng, chest, 12, (14, 26), (0.15 + central) * (lung.share > 0.9))
     place = 0.75 * field + 0.35 * central + 0.22 * wave + 0.45 * severity - 0.30
-    lesions.glass = (np.clip((place - 0.5) / 0.5 + 0.5, 0, 1) * (lung.inside > 1)).astype(
-        np.float32
-    )
+    lesions.glass = coverage(place - 0.5, 0.5) * (lung.inside > 1)
     lesions.glass_hu = np.float32(-690 + 60 * rng.random()) + 40 * _grain(chest) + 60 * net
-    lesions.glass_hu = np.minimum(lesions.glass_hu, -330)
+    lesions.glass_hu = np.minimum(lesions.glass_hu, HAZE_LIMIT)
     return lesions
 
 
@@ -293,16 +295,16 @@ def _bacterial(rng: np.random.Generator, chest: Anatomy, severity: float) -> Les
     pick = np.searchsorted(np.cumsum(weight, dtype=np.float64), rng.random() * weight.sum())
     middle = np.unravel_index(pick, weight.shape)
     away = sum(
-        np.square((axis - axis.ravel()[m]) / 62) for axis, m in zip((z, y, x), middle, strict=True)
+        np.square((axis - axis.ravel()[m]) / 68) for axis, m in zip((z, y, x), middle, strict=True)
     )
     place = 1.05 - np.sqrt(away) + 0.10 * _noise(rng, chest, 24.0) + 0.05 * _noise(rng, chest, 9.0)
-    place = place - 0.62 + 0.75 * severity
+    place = place - 0.45 + 0.75 * severity
     lesions = _nothing(lung)
-    lesions.glass = (np.clip(place / 0.22 + 0.9, 0, 1) * lobe).astype(np.float32)
-    lesions.glass_hu = np.minimum(np.float32(-540) + 45 * _grain(chest), -330)
-    lesions.solid = (np.clip((place - 0.08) / 0.14 + 0.5, 0, 1) * lobe).astype(np.float32)
+    lesions.glass = coverage(place + 0.09, 0.22) * lobe
+    lesions.glass_hu = np.minimum(np.float32(-540) + 45 * _grain(chest), HAZE_LIMIT)
+    lesions.solid = coverage(place - 0.08, 0.14) * lobe
     if rng.random() < 0.35:
-        lesions.fluid = _fluid(chest, int(np.sign(x.ravel()[middle[2]])), rng.uniform(0.3, 0.7))
+        lesions.fluid = _fluid(chest, 1 if lung.left[middle] else -1, rng.uniform(0.3, 0.7))
     return lesions
 
 
@@ -316,7 +318,7 @@ def _nodules(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesio
     rows = []
     for pick in rng.choice(free, int(rng.integers(1, 4)), replace=False):
         middle = np.unravel_index(pick, field.shape)
-        radius = rng.uniform(5, 9) + 6 * severity * rng.random()
+        radius = rng.uniform(6, 10) + 6 * severity * rng.random()
         _grow_nodule(rng, chest, field, middle, radius)
         start = [part.start for part in lung.box]
         rows.append((*(int(m + s) for m, s in zip(middle, start, strict=True)), float(radius)))

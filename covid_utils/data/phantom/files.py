@@ -115,7 +115,8 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     Returns:
         One array (n, 2) of columns and rows for each region.
     """
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    grown = cv2.dilate(mask.astype(np.uint8), cross)
     found, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return [contour[:, 0, :] for contour in found]
 

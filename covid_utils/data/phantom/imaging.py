@@ -65,9 +65,9 @@ def sample_exposure(rng: np.random.Generator, view: str) -> Exposure:
         turn=portable * rng.normal(0, 2.2),
         shift=(portable * rng.normal(0, 0.022), portable * rng.normal(0, 0.022)),
         breath=rng.uniform(0.95, 1.03) - 0.06 * (portable - 0.5),
-        detail=rng.uniform(1.3, 1.9),
-        gamma=rng.uniform(0.88, 1.15),
-        level=rng.normal(0, 0.025),
+        detail=rng.uniform(1.35, 1.8),
+        gamma=rng.uniform(0.9, 1.12),
+        level=rng.normal(0, 0.02),
     )
 
 

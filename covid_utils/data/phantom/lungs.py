@@ -29,6 +29,7 @@ class Lungs:
         inside: Distance into the lung in mm.
         wall_distance: Distance from the inner side of the ribs in mm.
         above_base: Height in the lung, 0 at the lowest and 1 at the highest point.
+        left: bool, where the left lung is.
         lobe: uint8 index into `LOBES`.
         parenchyma: Healthy lung without vessels, in HU.
         vessel: Coverage by vessels.
@@ -42,6 +43,7 @@ class Lungs:
     inside: np.ndarray
     wall_distance: np.ndarray
     above_base: np.ndarray
+    left: np.ndarray
     lobe: np.ndarray
     parenchyma: np.ndarray
     vessel: np.ndarray
@@ -75,6 +77,7 @@ def assemble(
         inside=inside[box],
         wall_distance=wall_distance[box],
         above_base=np.broadcast_to(height, shape),
+        left=np.broadcast_to(axes[2] > body.seam(axes[1]), shape),
         lobe=lobe,
         parenchyma=_parenchyma(rng, body, grid, axes, shape, fissure),
         vessel=tree.vessel[box],
@@ -96,7 +99,7 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
 def _lobes(body: Habitus, axes: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Lobe of every voxel, and the distance to the nearest fissure in mm."""
     z, y, x = axes
-    left = x > 0
+    left = x > body.seam(y)
     bow = np.square((np.abs(x) - 78) / 60)
     oblique = body.carina - 2 + np.where(left, *SLOPES) * (y - 22) + 0.0015 * y * y - 15 * bow
     level = (z - oblique) / 1.4

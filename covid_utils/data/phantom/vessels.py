@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from covid_utils.data.phantom.anatomy import Habitus
 
 #: Ends of the arteries and of the veins in one lung.
-ENDS = {"artery": 640, "vein": 380}
+ENDS = {"artery": 560, "vein": 330}
 #: How strongly short ways to the hilum are preferred over a short tree (0 is the shortest tree).
 BALANCE = 0.8
-LEAF_MM = 0.7
+LEAF_MM = 0.72
 #: Distance of the balls that a branch is painted with, in mm.
 STEP_MM = 1.8
 #: Radius from which an artery's bronchus is drawn, in mm.

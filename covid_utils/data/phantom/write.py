@@ -32,11 +32,35 @@ Licence: CC0 1.0, no rights reserved.
 """
 LICENCE = "CC0 1.0 (phantom)"
 METADATA_COLUMNS = (
-    "patientid offset sex age finding survival intubated intubation_present went_icu in_icu "
-    "needed_supplemental_O2 extubated temperature pO2_saturation leukocyte_count neutrophil_count "
-    "lymphocyte_count view modality date location folder filename doi url license clinical_notes "
-    "other_notes"
-).split()
+    "patientid",
+    "offset",
+    "sex",
+    "age",
+    "finding",
+    "survival",
+    "intubated",
+    "intubation_present",
+    "went_icu",
+    "in_icu",
+    "needed_supplemental_O2",
+    "extubated",
+    "temperature",
+    "pO2_saturation",
+    "leukocyte_count",
+    "neutrophil_count",
+    "lymphocyte_count",
+    "view",
+    "modality",
+    "date",
+    "location",
+    "folder",
+    "filename",
+    "doi",
+    "url",
+    "license",
+    "clinical_notes",
+    "other_notes",
+)
 FINDINGS = {
     "covid": "COVID-19",
     "viral": "SARS",
@@ -454,7 +478,7 @@ def _write_tables(root: Path, notes: list[Notes]) -> None:
     def gather(name: str) -> pd.DataFrame:
         return pd.DataFrame([row for note in notes for row in getattr(note, name)])
 
-    metadata = gather("metadata").reindex(columns=METADATA_COLUMNS).fillna("")
+    metadata = gather("metadata").reindex(columns=list(METADATA_COLUMNS)).fillna("")
     # The published file has a last column without name or content.
     metadata[""] = ""
     files.save_table(root / "covid-chestxray-dataset" / "metadata.csv", metadata)

@@ -1,0 +1,106 @@
+"""Small synthetic manifests, data folders and prediction tables that several tests share."""
+
+import nibabel
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from covid_utils.data import manifest as manifests
+
+
+def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", **columns):
+    """A valid manifest: ``patients`` maps a patient to how many images there are of it."""
+    rows = [
+        {
+            "image_id": f"{dataset}/{label}/{patient}-{number}.png",
+            "path": f"{dataset}/{label}/{patient}-{number}.png",
+            "frame": 0,
+            "dataset": dataset,
+            "patient_id": f"{dataset}/{patient}",
+            "modality": modality,
+            "view": "PA" if modality == "X-ray" else "Axial",
+            "label": label,
+            "mask_path": "",
+            "label_quality": "none",
+            "licence": "unknown",
+            "sha256": f"{dataset} {label} {patient} {number}",
+            "width": 8,
+            "height": 8,
+        }
+        | columns
+        for patient, images in patients.items()
+        for number in range(images)
+    ]
+    return manifests.validate(pd.DataFrame(rows))
+
+
+def join(*tables):
+    """Several manifests as one."""
+    return manifests.validate(pd.concat(tables, ignore_index=True))
+
+
+def save_png(path, seed, size=(12, 10)):
+    """A random gray image, the same for the same seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def adult_xrays(root, patients=5):
+    """The layout of ``nih-adult``: one image a patient, all of them normal."""
+    for number in range(patients):
+        save_png(root / "nih-adult" / "No_findings" / f"{number:04d}_000.png", number)
+    return root
+
+
+def ct_slices(root, slices=6, side=16, effusion=3):
+    """The layout of ``medseg``: a square of each label; ``effusion`` is the third one."""
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 256, (side, side, slices)).astype(np.int16)
+    masks = np.zeros((side, side, slices), np.uint8)
+    masks[2:6, 2:6, :] = 1
+    masks[8:11, 2:5, :] = 2
+    masks[8:10, 9:12, ::2] = effusion
+    folder = root / "medseg"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, voxels in (("tr_im", images), ("tr_mask", masks)):
+        image = nibabel.Nifti1Image(voxels, np.eye(4))
+        image.to_filename(folder / f"{name}.nii.gz")
+    return root
+
+
+def recognition_sets(root, patients=6):
+    """COVID-19 X-rays (front and side) and the three other classes, in the real layouts."""
+    collection = root / "covid-chestxray-dataset"
+    lines = []
+    for number in range(patients):
+        for view in ("PA", "L"):
+            name = f"covid{number}{view}.png"
+            save_png(collection / "images" / name, f"{number}{view}".encode()[0] * 7 + number)
+            lines.append(
+                {
+                    "patientid": number,
+                    "finding": "COVID-19",
+                    "view": view,
+                    "modality": "X-ray",
+                    "folder": "images",
+                    "filename": name,
+                    "license": "",
+                }
+            )
+    pd.DataFrame(lines).to_csv(collection / "metadata.csv", index=False)
+    kermany = root / "chest_xray" / "train"
+    for number in range(patients):
+        save_png(kermany / "NORMAL" / f"IM-{number:04d}-0001.jpeg", 100 + number)
+        for image, cause in enumerate(("virus", "bacteria")):
+            name = f"person{number + 100 * image}_{cause}_1.jpeg"
+            save_png(kermany / "PNEUMONIA" / name, 200 + 100 * image + number)
+    return root
+
+
+def class_predictions(truth, predicted, patients=None, **columns):
+    """A predictions table of a one-class task; every image is its own patient by default."""
+    patients = [f"p{i}" for i in range(len(truth))] if patients is None else patients
+    return pd.DataFrame(
+        {"patient_id": patients, "truth": truth, "predicted": predicted, **columns}, dtype=object
+    )

@@ -1,0 +1,129 @@
+"""Augmentation: image and mask move together, and by no more than was said."""
+
+import numpy as np
+import pytest
+
+from covid_utils.data import augment
+
+SIDE = 96
+STILL = augment.Ranges(rotation=0, shift=0, zoom=0, shear=0, flip=False)
+
+
+@pytest.fixture
+def blob():
+    """A lopsided smooth shape, so that no mirror or turn maps it onto itself."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    big = (x - 40) ** 2 / 500 + (y - 50) ** 2 / 200 < 1
+    return (big | ((x - 60) ** 2 + (y - 35) ** 2 < 90)).astype(np.uint8)
+
+
+def only(**ranges):
+    """Ranges with one movement."""
+    return augment.Ranges(**(vars(STILL) | ranges))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_image_and_mask_move_together(blob, seed):
+    image, mask = augment.pair(np.random.default_rng(seed), blob * 200, blob, augment.Ranges())
+    seen = image > 100
+    # Both are the same map; only the pixels on the rim may round to different sides.
+    assert (seen != (mask == 1)).sum() <= 0.02 * blob.sum()
+    inside = np.argwhere(seen).mean(axis=0) - np.argwhere(mask == 1).mean(axis=0)
+    assert np.abs(inside).max() < 0.25
+
+
+def test_a_mask_gets_no_new_label():
+    rng = np.random.default_rng(0)
+    mask = rng.choice(np.array([0, 1, 3], np.uint8), (SIDE, SIDE))
+    for _ in range(20):
+        _, moved = augment.pair(rng, mask * 80, mask, augment.Ranges())
+        assert set(np.unique(moved)) <= {0, 1, 3}
+        assert moved.dtype == np.uint8
+
+
+def test_nothing_moves_when_all_ranges_are_zero(blob):
+    noise = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+    for seed in range(5):
+        image, mask = augment.pair(np.random.default_rng(seed), noise, blob, STILL)
+        assert np.array_equal(image, noise)
+        assert np.array_equal(mask, blob)
+
+
+@pytest.mark.parametrize("side", [95, 96])
+def test_flip_mirrors_left_and_right_half_of_the_time(side):
+    rng = np.random.default_rng(2)
+    noise = rng.integers(0, 256, (side, side), dtype=np.uint8)
+    mirrored = 0
+    for _ in range(200):
+        image, mask = augment.pair(rng, noise, noise, only(flip=True))
+        assert np.array_equal(image, mask)
+        is_mirrored = np.array_equal(image, noise[:, ::-1])
+        assert is_mirrored or np.array_equal(image, noise)
+        mirrored += is_mirrored
+    assert 70 <= mirrored <= 130
+
+
+def test_a_positive_shift_moves_right_and_down():
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    image[20, 30] = 9
+    for is_mask in (False, True):
+        moved = augment.warp(image, np.array([[1.0, 0, 5], [0, 1, 3]]), is_mask)
+        assert np.argwhere(moved).tolist() == [[23, 35]]
+
+
+def test_what_comes_in_from_outside_is_background():
+    full = np.full((SIDE, SIDE), 200, np.uint8)
+    for is_mask in (False, True):
+        moved = augment.warp(full, np.array([[1.0, 0, 7], [0, 1, 0]]), is_mask)
+        assert not moved[:, :7].any()
+        assert (moved[:, 7:] == 200).all()
+
+
+def drawn(ranges, number=400):
+    rng = np.random.default_rng(3)
+    return np.stack([augment.draw_matrix(rng, SIDE, ranges) for _ in range(number)])
+
+
+def centre_moves(matrices):
+    """How far the image's centre goes, in pixels."""
+    centre = np.full(2, (SIDE - 1) / 2)
+    return matrices[:, :, :2] @ centre + matrices[:, :, 2] - centre
+
+
+def test_shifts_fill_their_range_in_both_directions_and_axes():
+    matrices = drawn(only(shift=0.1))
+    assert np.allclose(matrices[:, :, :2], np.eye(2))
+    moves = centre_moves(matrices) / SIDE
+    assert np.abs(moves).max() <= 0.1
+    assert (moves.max(axis=0) > 0.09).all()
+    assert (moves.min(axis=0) < -0.09).all()
+    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2
+
+
+def test_rotation_is_in_degrees_and_about_the_centre():
+    matrices = drawn(only(rotation=10))
+    assert np.abs(centre_moves(matrices)).max() < 1e-9
+    assert np.allclose(matrices[:, :, :2] @ matrices[:, :, :2].transpose(0, 2, 1), np.eye(2))
+    angles = np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    assert 9 < angles.max() <= 10
+    assert -10 <= angles.min() < -9
+
+
+def test_zoom_and_shear_stay_in_their_ranges():
+    scale = np.sqrt(np.linalg.det(drawn(only(zoom=0.2))[:, :, :2]))
+    assert 0.8 <= scale.min() < 0.83
+    assert 1.17 < scale.max() <= 1.2
+    sheared = drawn(only(shear=5))
+    assert np.allclose(np.linalg.det(sheared[:, :, :2]), 1)
+    angles = np.rad2deg(np.arctan(sheared[:, 0, 1]))
+    assert 4.5 < np.abs(angles).max() <= 5
+    assert np.abs(centre_moves(drawn(only(zoom=0.2, shear=5, flip=True)))).max() < 1e-9
+
+
+def test_the_generator_decides(blob):
+    first, again, other = (
+        augment.pair(np.random.default_rng(seed), blob * 200, blob, augment.Ranges())[0]
+        for seed in (4, 4, 5)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)

@@ -1,0 +1,199 @@
+"""The collection: nothing is lost in silence, and what was prepared is what is opened."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import adult_xrays, recognition_sets
+from pandas.testing import assert_frame_equal
+
+from covid_utils import paths
+from covid_utils.data import collection, splits
+from covid_utils.errors import DataError, ParameterError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return recognition_sets(tmp_path / "scans")
+
+
+def prepare(root, **settings):
+    return collection.prepare("quick", str(root), **settings)
+
+
+def cut(paths_):
+    for path in paths_:
+        path.write_bytes(path.read_bytes()[:50])
+
+
+def test_prepared_rows(root):
+    made = prepare(root, validation_percent=20, test_percent=20)
+    rows = made.manifest
+    assert rows.groupby("label").size().to_dict() == {
+        "bacterial": 6,
+        "covid": 12,
+        "normal": 6,
+        "viral": 6,
+    }
+    assert set(rows["subset"]) == {"train", "validation", "test"}
+    splits.assert_disjoint(rows)
+    assert made.root == root.resolve()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "label"),
+    [
+        ("chest_xray/train/PNEUMONIA/*bacteria*", "bacterial"),
+        ("chest_xray/train/NORMAL/*", "normal"),
+    ],
+)
+def test_a_class_that_is_lost_whole_stops_the_run(root, pattern, label):
+    cut(root.glob(pattern))
+    with pytest.raises(DataError, match=rf"labelled {label} can be read \(6 files are unreadable"):
+        prepare(root)
+    assert not (paths.results("quick") / "data" / "manifest.csv").exists()
+
+
+def test_two_lost_classes_are_both_named(root):
+    for path in root.glob("chest_xray/train/PNEUMONIA/*"):
+        path.unlink()
+    with pytest.raises(DataError, match="viral or bacterial"):
+        prepare(root)
+
+
+def test_unreadable_files_are_listed_and_the_run_goes_on(root):
+    bad = sorted(root.glob("chest_xray/train/NORMAL/*"))[:2]
+    cut(bad)
+    made = prepare(root)
+    assert (made.manifest["label"] == "normal").sum() == 4
+    skipped = pd.read_csv(paths.results("quick") / "data" / "skipped.csv")
+    listed = skipped[skipped["problem"] == "unreadable"]
+    assert sorted(listed["path"]) == [path.relative_to(root).as_posix() for path in bad]
+    assert listed["remedy"].str.contains("download this file again or delete it").all()
+
+
+def test_limit_keeps_so_many_of_each_label(root):
+    made = prepare(root, limit=4)
+    counts = made.manifest.groupby(["dataset", "label"]).size()
+    assert counts.to_dict() == {
+        ("chest_xray", "bacterial"): 4,
+        ("chest_xray", "normal"): 4,
+        ("chest_xray", "viral"): 4,
+        ("covid-chestxray-dataset", "covid"): 4,
+    }
+    again = collection.reduce(prepare(root).manifest, 4, 2020)
+    other = collection.reduce(prepare(root).manifest, 4, 2021)
+    assert again["image_id"].tolist() == made.manifest["image_id"].tolist()
+    assert other["image_id"].tolist() != again["image_id"].tolist()
+    assert collection.reduce(other, 100, 1).equals(other)
+
+
+def test_recognition_rows_are_frontal_and_numbered(root):
+    made = prepare(root)
+    four = collection.recognition_rows(made, classes=4)
+    assert "L" in set(made.manifest["view"])
+    assert "L" not in set(four["view"])
+    names = np.array(collection.RECOGNITION_CLASSES)
+    assert names[four["target"]].tolist() == four["label"].tolist()
+    assert four.groupby("label").size().to_dict() == dict.fromkeys(sorted(names), 6)
+    two = collection.recognition_rows(made, classes=2)
+    assert two.groupby("label")["target"].first().to_dict() == {"covid": 0, "normal": 1}
+    assert four.index.tolist() == list(range(24))
+
+
+def test_ct_of_the_same_label_is_no_x_ray(root):
+    made = prepare(root)
+    rows = made.manifest.copy()
+    rows.loc[rows.index[:3], ["modality", "view"]] = ["CT", "Axial"]
+    table = collection.recognition_rows(collection.Collection(rows, root, made.problems), 4)
+    assert len(table) == 24 - (made.manifest.iloc[:3]["view"] != "L").sum()
+
+
+def test_select_takes_one_value_or_several(root):
+    made = prepare(root)
+    some = made.select(label=("viral", "normal"), dataset="chest_xray")
+    assert set(some["label"]) == {"viral", "normal"}
+    assert some.index.tolist() == list(range(12))
+    assert made.select(label="nodule").empty
+
+
+def test_opened_is_what_was_prepared(root):
+    cut([sorted(root.glob("chest_xray/train/NORMAL/*"))[0]])
+    made = prepare(root, seed=5)
+    opened = collection.open_or_prepare("quick", str(root))
+    assert_frame_equal(opened.manifest, made.manifest)
+    assert_frame_equal(opened.problems, made.problems, check_dtype=False)
+    assert opened.root == made.root
+
+
+def test_opened_makes_what_is_not_there_with_the_profiles_settings(root):
+    opened = collection.open_or_prepare("quick", str(root))
+    made = prepare(root, validation_percent=15, test_percent=25)
+    assert_frame_equal(opened.manifest, made.manifest)
+    folder = paths.results("quick") / "data"
+    assert {path.name for path in folder.iterdir()} == {"manifest.csv", "skipped.csv", ".lock"}
+
+
+def test_a_preparation_that_was_killed_half_way_is_made_again(root, monkeypatch):
+    write, written = pd.DataFrame.to_csv, []
+
+    def killed(table, path, **options):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        return write(table, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_csv", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(root)
+    opened = collection.open_or_prepare("quick", str(root))
+    assert len(opened.manifest) == 30
+    assert list(opened.problems) == ["dataset", "path", "problem", "remedy"]
+
+
+def test_benchmark_split_without_its_table_is_refused_in_words(root):
+    with pytest.raises(DataError, match=r"slices\.csv"):
+        prepare(root, use_benchmark_split=True)
+
+
+def test_bad_shares_leave_nothing_behind(root):
+    with pytest.raises(ParameterError):
+        prepare(root, test_percent=95)
+    assert not (paths.results("quick") / "data" / "manifest.csv").exists()
+
+
+def test_data_root_messages(tmp_path):
+    with pytest.raises(DataError, match="nowhere/scans: no such folder; name the folder"):
+        collection.data_root("nowhere/scans")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="the folder is empty"):
+        prepare(tmp_path / "empty")
+    adult_xrays(tmp_path / "one" / "deeper")
+    with pytest.raises(DataError, match="no known data set in this folder"):
+        prepare(tmp_path / "one")
+
+
+def test_no_folder_named_means_the_phantom_under_home(monkeypatch):
+    monkeypatch.setattr(collection.phantom, "ensure", lambda folder: folder)
+    assert collection.data_root("") == paths.phantom()
+    assert paths.phantom().is_relative_to(paths.home())
+
+
+def test_describe_counts_every_image_once(root):
+    made = prepare(root, validation_percent=20, test_percent=20)
+    table = collection.describe(made)
+    assert table["images"].sum() == 30
+    assert (table[["train", "validation", "test"]].sum(axis=1) == table["images"]).all()
+    assert table.set_index("label")["patients"].to_dict() == dict.fromkeys(
+        ("bacterial", "covid", "normal", "viral"), 6
+    )
+
+
+def test_preparation_picks_what_prepare_takes():
+    values = {"profile": "quick", "limit": 3, "image_size": 256, "seed": 1}
+    assert collection.preparation(values) == {"profile": "quick", "limit": 3, "seed": 1}

@@ -1,0 +1,166 @@
+"""Run folders: whole or nothing, and where each number comes from."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import manifest
+
+from covid_utils import paths, runs
+from covid_utils.errors import ResultsError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def rows():
+    return manifest({"a": 2, "b": 1})
+
+
+def make(rows, value=1, **parameters):
+    with runs.record("quick", "task", parameters, rows) as run:
+        run.write_metrics({"value": value})
+        run.write_table("history", pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]}))
+        run.write_predictions(pd.DataFrame({"p": [0.1, 0.9]}))
+
+
+def everything_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_finished_run_can_be_read_back(rows):
+    make(rows, value=7)
+    assert runs.read_metrics("quick", "task") == {"value": 7}
+    assert runs.read_table("quick", "task", "history")["loss"].tolist() == [0.5, 0.25]
+    assert runs.read_predictions("quick", "task")["p"].tolist() == [0.1, 0.9]
+    assert everything_in(paths.results("quick")) == ["task"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_run_that_breaks_leaves_the_old_one_untouched(rows, error):
+    make(rows, value="old")
+    before = everything_in(paths.results("quick") / "task")
+    with pytest.raises(error), runs.record("quick", "task", {}, rows) as run:
+        run.write_metrics({"value": "new"})
+        (run.folder / "masks.npz").write_bytes(b"half")
+        raise error
+    assert runs.read_metrics("quick", "task") == {"value": "old"}
+    assert everything_in(paths.results("quick") / "task") == before
+    assert everything_in(paths.results("quick")) == ["task"]
+
+
+def test_a_first_run_that_breaks_leaves_nothing(rows):
+    with pytest.raises(ValueError), runs.record("quick", "task", {}, rows) as run:
+        run.write_metrics({})
+        raise ValueError
+    assert everything_in(paths.results("quick")) == []
+
+
+def test_a_run_is_not_visible_before_it_ends(rows):
+    with runs.record("quick", "task", {}, rows) as run:
+        run.write_metrics({})
+        with pytest.raises(ResultsError):
+            runs.read_metrics("quick", "task")
+
+
+def test_a_new_run_keeps_no_file_of_the_old_one(rows):
+    make(rows)
+    with runs.record("quick", "task", {}, rows) as run:
+        run.write_metrics({"value": 2})
+    assert everything_in(paths.results("quick") / "task") == ["metrics.json", "provenance.json"]
+
+
+def test_leftovers_of_a_killed_run_are_not_mixed_in(rows):
+    leftover = paths.results("quick") / ".task.partial"
+    leftover.mkdir(parents=True)
+    (leftover / "predictions.parquet").write_bytes(b"half")
+    with runs.record("quick", "task", {}, rows) as run:
+        run.write_metrics({})
+    assert everything_in(paths.results("quick") / "task") == ["metrics.json", "provenance.json"]
+    assert everything_in(paths.results("quick")) == ["task"]
+
+
+def test_provenance(rows):
+    make(rows, seed=3, steps=20)
+    facts = runs.read_provenance("quick", "task")
+    assert facts["parameters"] == {"seed": 3, "steps": 20}
+    assert facts["images"] == 3
+    assert facts["data_sha256"] == runs.data_hash(rows)
+    assert facts["packages"]["numpy"] == np.__version__
+    assert {"tensorflow", "tensorflow-cpu"} & set(facts["packages"])
+    assert facts["peak_memory_mb"] > 10
+    assert facts["wall_seconds"] >= 0
+    assert facts["cpu_seconds"] >= 0
+    assert {"revision", "python", "threads", "processor"} <= set(facts)
+
+
+def test_the_data_hash_tells_content_order_and_names_apart(rows):
+    hashes = {
+        runs.data_hash(table)
+        for table in (
+            rows,
+            rows.iloc[::-1],
+            rows.iloc[:2],
+            rows.assign(sha256="other"),
+            rows.assign(image_id=rows["image_id"] + "x"),
+        )
+    }
+    assert len(hashes) == 5
+
+
+def test_seconds_count_what_the_process_has_spent_so_far(rows):
+    # A notebook trains first and records then, so the seconds inside `record` would tell nothing.
+    begun, spent = time.perf_counter(), time.process_time()
+    while time.process_time() < spent + 0.2:
+        pass
+    with runs.record("quick", "task", {}, rows):
+        pass
+    facts = runs.read_provenance("quick", "task")
+    assert spent + 0.1 < facts["cpu_seconds"] < time.process_time() + 0.1
+    assert facts["wall_seconds"] >= time.perf_counter() - begun - 0.1
+
+
+def test_no_absolute_path_of_this_machine_is_recorded(rows, tmp_path):
+    make(rows, data_dir=str(tmp_path / "scans"), weights="weights/inception.npz")
+    text = (paths.results("quick") / "task" / "provenance.json").read_text()
+    assert json.loads(text)["parameters"]["data_dir"] == "scans"
+    assert str(tmp_path) not in text
+    assert str(Path.home()) + "/" not in text
+
+
+def test_a_weights_file_elsewhere_is_recorded_without_its_folder(rows, tmp_path):
+    make(rows, weights=str(tmp_path / "mine.npz"))
+    text = (paths.results("quick") / "task" / "provenance.json").read_text()
+    assert str(tmp_path) not in text
+    assert "mine.npz" in text
+
+
+@pytest.mark.parametrize(
+    ("read", "file"),
+    [
+        (lambda: runs.read_metrics("sample", "task1"), "metrics.json"),
+        (lambda: runs.read_provenance("sample", "task1"), "provenance.json"),
+        (lambda: runs.read_predictions("sample", "task1"), "predictions.parquet"),
+        (lambda: runs.read_table("sample", "task1", "history"), "history.csv"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_remedy(read, file, home):
+    with pytest.raises(ResultsError, match="make reproduce PROFILE=sample") as error:
+        read()
+    assert f"results/sample/task1/{file}" in str(error.value)
+    assert str(home) not in str(error.value)
+
+
+def test_json_takes_numpy_numbers_and_is_stable(tmp_path):
+    content = {"b": np.float32(0.5), "a": [np.float64(1.5)], "c": {"n": 3}}
+    runs.write_json(tmp_path / "x.json", content)
+    text = (tmp_path / "x.json").read_text()
+    assert json.loads(text) == {"a": [1.5], "b": 0.5, "c": {"n": 3}}
+    assert text.index('"a"') < text.index('"b"')

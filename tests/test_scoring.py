@@ -1,0 +1,296 @@
+"""Scores against scikit-learn and against loops, and what happens where nothing is defined."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import class_predictions
+from sklearn import metrics as reference
+
+from covid_utils.errors import DataError
+from covid_utils.evaluation import scoring
+
+CLASSES = ("covid", "normal", "viral", "bacterial")
+NAMES = ("ggo", "consolidation", "effusion")
+
+
+def value(table, **criteria):
+    """The one value with these keys."""
+    rows = table[np.logical_and.reduce([table[k] == v for k, v in criteria.items()])]
+    assert len(rows) == 1, f"{criteria}: {len(rows)} rows"
+    return rows["value"].iloc[0]
+
+
+def of_class(name, metric):
+    return {"class": name, "metric": metric}
+
+
+def guesses(classes, n=120, right=0.6):
+    rng = np.random.default_rng(4)
+    truth = rng.choice(classes, n)
+    said = np.where(rng.random(n) < right, truth, rng.choice(classes, n))
+    return class_predictions(truth, said, [f"p{i // 3}" for i in range(n)])
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_recognition_equals_scikit_learn(classes):
+    table = guesses(classes)
+    truth, said = table["truth"].to_numpy(str), table["predicted"].to_numpy(str)
+    scores = scoring.recognition(table, classes)
+    assert value(scores, **of_class("all", "accuracy")) == pytest.approx((truth == said).mean())
+    assert value(scores, **of_class("all", "mcc")) == pytest.approx(
+        reference.matthews_corrcoef(truth, said)
+    )
+    single = {"sensitivity": "recall_score", "precision": "precision_score", "f1": "f1_score"}
+    for metric, name in single.items():
+        each = getattr(reference, name)(truth, said, labels=list(classes), average=None)
+        for label, expected in zip(classes, each, strict=True):
+            assert value(scores, **of_class(label, metric)) == pytest.approx(expected)
+        assert value(scores, **of_class("macro", metric)) == pytest.approx(each.mean())
+    specificities = []
+    for label in classes:
+        alone = reference.recall_score(truth != label, said != label)
+        specificities.append(alone)
+        assert value(scores, **of_class(label, "specificity")) == pytest.approx(alone)
+        mcc = reference.matthews_corrcoef(truth == label, said == label)
+        assert value(scores, **of_class(label, "mcc")) == pytest.approx(mcc)
+    assert value(scores, **of_class("macro", "specificity")) == pytest.approx(
+        np.mean(specificities)
+    )
+
+
+def test_recognition_rows_and_intervals():
+    scores = scoring.recognition(guesses(CLASSES), CLASSES)
+    assert list(scores) == list(scoring.COLUMNS)
+    assert not scores.duplicated(["class", "metric"]).any()
+    assert set(scores["class"]) == {"all", "macro", *CLASSES}
+    assert (scores["low"] <= scores["value"]).all()
+    assert (scores["value"] <= scores["high"]).all()
+    assert (scores["high"] > scores["low"]).all()
+    assert set(scores["n"]) == {120}
+    assert set(scores["patients"]) == {40}
+
+
+def test_the_seed_decides_the_limits_and_only_them():
+    table = guesses(CLASSES[:2])
+    first, again, other = (scoring.recognition(table, CLASSES[:2], seed=s) for s in (0, 0, 1))
+    assert first.equals(again)
+    assert first["value"].equals(other["value"])
+    assert not first["low"].equals(other["low"])
+
+
+def test_a_class_that_never_occurs_has_no_scores_and_does_not_pull_the_mean():
+    table = class_predictions(
+        ["covid", "normal", "covid", "normal"], ["covid", "normal", "normal", "normal"]
+    )
+    three = scoring.recognition(table, CLASSES[:3])
+    assert np.isnan(value(three, **of_class("viral", "sensitivity")))
+    assert np.isnan(value(three, **of_class("viral", "precision")))
+    assert np.isnan(value(three, **of_class("viral", "mcc")))
+    assert value(three, **of_class("viral", "specificity")) == 1
+    assert value(three, **of_class("macro", "sensitivity")) == pytest.approx(0.75)
+
+
+def test_always_the_same_answer_has_no_correlation():
+    table = class_predictions(["covid", "normal"] * 5, ["covid"] * 10)
+    scores = scoring.recognition(table, CLASSES[:2])
+    assert np.isnan(value(scores, **of_class("all", "mcc")))
+    assert np.isnan(value(scores, **of_class("normal", "precision")))
+    assert value(scores, **of_class("covid", "specificity")) == 0
+
+
+def test_one_patient_gives_values_without_limits():
+    table = class_predictions(["covid", "normal"] * 4, ["covid"] * 4 + ["normal"] * 4, ["p"] * 8)
+    scores = scoring.recognition(table, CLASSES[:2])
+    drawn = scores[scores["metric"] != "accuracy"]
+    assert drawn[["low", "high"]].isna().all(axis=None)
+    assert drawn["value"].notna().all()
+
+
+def test_no_images_and_strange_classes_are_refused():
+    table = guesses(CLASSES)
+    with pytest.raises(DataError):
+        scoring.recognition(table.iloc[:0], CLASSES)
+    with pytest.raises(DataError, match="not among the classes"):
+        scoring.recognition(table, CLASSES[:2])
+
+
+@pytest.fixture
+def multi():
+    rng = np.random.default_rng(6)
+    table = pd.DataFrame({"patient_id": [f"p{i // 2}" for i in range(60)]})
+    for name, share in zip(NAMES, (0.9, 0.5, 0.2), strict=True):
+        truth = rng.random(60) < share
+        table[f"truth_{name}"] = truth
+        table[f"p_{name}"] = np.clip(0.35 * truth + rng.random(60) * 0.65, 0, 1)
+    return table
+
+
+def test_labels_equal_scikit_learn(multi):
+    scores = scoring.labels(multi, NAMES, threshold=0.4)
+    pooled_truth, pooled_said = [], []
+    for name in NAMES:
+        truth, score = multi[f"truth_{name}"].to_numpy(), multi[f"p_{name}"].to_numpy()
+        said = score >= 0.4
+        pooled_truth.append(truth)
+        pooled_said.append(said)
+        expected = {
+            "accuracy": reference.accuracy_score(truth, said),
+            "sensitivity": reference.recall_score(truth, said),
+            "specificity": reference.recall_score(~truth, ~said),
+            "precision": reference.precision_score(truth, said),
+            "f1": reference.f1_score(truth, said),
+            "mcc": reference.matthews_corrcoef(truth, said),
+            "roc_auc": reference.roc_auc_score(truth, score),
+            "average_precision": reference.average_precision_score(truth, score),
+        }
+        for metric, wanted in expected.items():
+            assert value(scores, **of_class(name, metric)) == pytest.approx(wanted), metric
+    truth, said = np.concatenate(pooled_truth), np.concatenate(pooled_said)
+    assert value(scores, **of_class("overall", "f1")) == pytest.approx(
+        reference.f1_score(truth, said)
+    )
+    assert value(scores, **of_class("overall", "accuracy")) == pytest.approx((truth == said).mean())
+    assert value(scores, **of_class("overall", "mcc")) == pytest.approx(
+        reference.matthews_corrcoef(truth, said)
+    )
+    assert not scores.duplicated(["class", "metric"]).any()
+
+
+def test_the_threshold_itself_counts_as_found():
+    table = pd.DataFrame({"patient_id": ["a", "b"], "truth_x": [True, True], "p_x": [0.5, 0.4999]})
+    assert value(scoring.labels(table, ("x",)), **of_class("x", "sensitivity")) == 0.5
+
+
+def test_a_label_in_every_slice_has_no_specificity_and_no_curve(multi):
+    multi["truth_ggo"] = True
+    scores = scoring.labels(multi, NAMES)
+    for metric in ("specificity", "mcc", "roc_auc", "average_precision"):
+        assert np.isnan(value(scores, **of_class("ggo", metric))), metric
+    assert value(scores, **of_class("ggo", "precision")) == 1
+    curves = scores[scores["metric"].isin(("roc_auc", "average_precision"))]
+    assert curves[["low", "high"]].isna().all(axis=None)
+
+
+def test_label_matrices_have_the_truth_in_rows(multi):
+    for name, matrix in scoring.label_matrices(multi, NAMES).items():
+        truth, said = ~multi[f"truth_{name}"], multi[f"p_{name}"] < 0.5
+        assert matrix.tolist() == reference.confusion_matrix(truth, said).tolist()
+        assert matrix.sum() == 60
+
+
+def test_the_baseline_finds_everything(multi):
+    scores = scoring.always_positive(multi, NAMES)
+    for name in NAMES:
+        share = multi[f"truth_{name}"].mean()
+        assert value(scores, **of_class(name, "sensitivity")) == 1
+        assert value(scores, **of_class(name, "specificity")) == 0
+        assert value(scores, **of_class(name, "accuracy")) == pytest.approx(share)
+        assert value(scores, **of_class(name, "roc_auc")) == 0.5
+
+
+def slices(quality, seed=0, classes=("background", "ggo", "consolidation", "effusion", "lesion")):
+    """Pixel counts of random masks; the first slice has no effusion in truth or prediction."""
+    rng = np.random.default_rng(seed)
+    truth, found = rng.integers(0, 4, (2, len(quality), 8, 8))
+    truth[0][truth[0] == 3] = 0
+    found[0][found[0] == 3] = 0
+    labels = dict(zip(classes, ((0,), (1,), (2,), (3,), (1, 2, 3)), strict=False))
+    rows = []
+    for name, members in labels.items():
+        for i in range(len(quality)):
+            t, p = np.isin(truth[i], members), np.isin(found[i], members)
+            rows.append(
+                {
+                    "class": name,
+                    "patient_id": f"p{i}",
+                    "label_quality": quality[i],
+                    "tp": (t & p).sum(),
+                    "fp": (~t & p).sum(),
+                    "fn": (t & ~p).sum(),
+                    "tn": (~t & ~p).sum(),
+                }
+            )
+    return pd.DataFrame(rows), truth, found
+
+
+def dice_of(truth, found):
+    size = truth.sum() + found.sum()
+    return 2 * (truth & found).sum() / size if size else np.nan
+
+
+def iou_of(truth, found):
+    union = (truth | found).sum()
+    return (truth & found).sum() / union if union else np.nan
+
+
+def test_segmentation_equals_masks_compared_directly():
+    pixels, truth, found = slices(["exact"] * 7)
+    scores = scoring.segmentation(pixels)
+    for index, name in enumerate(("background", "ggo", "consolidation", "effusion")):
+        for metric, score in (("dice", dice_of), ("iou", iou_of)):
+            pooled = score(truth == index, found == index)
+            each = [score(t == index, f == index) for t, f in zip(truth, found, strict=True)]
+            key = of_class(name, metric) | {"labels": "exact"}
+            assert value(scores, **key, average="pooled") == pytest.approx(pooled)
+            assert value(scores, **key, average="per_image") == pytest.approx(np.nanmean(each))
+    ious = [iou_of(truth == index, found == index) for index in range(4)]
+    assert value(scores, **of_class("mean", "iou")) == pytest.approx(np.mean(ious))
+    assert set(scores["labels"]) == {"exact"}
+
+
+def test_a_slice_with_nothing_to_find_and_nothing_found_is_left_out():
+    pixels, *_ = slices(["exact"] * 7)
+    scores = scoring.segmentation(pixels)
+    effusion = scores[(scores["class"] == "effusion") & (scores["metric"] == "dice")]
+    assert effusion.set_index("average")["n"].to_dict() == {"pooled": 7, "per_image": 6}
+
+
+def test_weak_classes_are_scored_on_exact_slices_and_on_all():
+    quality = ["exact", "weak", "exact", "weak", "weak", "exact", "weak"]
+    pixels, truth, found = slices(quality)
+    scores = scoring.segmentation(pixels)
+    exact = np.array(quality) == "exact"
+    for index, name in ((1, "ggo"), (0, "background"), (3, "effusion")):
+        key = of_class(name, "dice") | {"average": "pooled"}
+        assert value(scores, **key, labels="exact") == pytest.approx(
+            dice_of(truth[exact] == index, found[exact] == index)
+        )
+        assert value(scores, **key, labels="all") == pytest.approx(
+            dice_of(truth == index, found == index)
+        )
+    # The extent is exact on every slice, so it is scored on all of them, once.
+    lesion = scores[(scores["class"] == "lesion") & (scores["average"] == "pooled")]
+    assert lesion["labels"].tolist() == ["exact", "exact"]
+    key = of_class("lesion", "dice") | {"average": "pooled"}
+    assert value(scores, **key) == pytest.approx(dice_of(truth > 0, found > 0))
+    assert set(lesion["n"]) == {7}
+    for scope, chosen in (("exact", exact), ("all", np.ones(7, bool))):
+        ious = [iou_of(truth[chosen] == i, found[chosen] == i) for i in range(4)]
+        mean = value(scores, **of_class("mean", "iou"), labels=scope)
+        assert mean == pytest.approx(np.mean(ious))
+
+
+def test_weak_slices_only_are_never_called_exact():
+    pixels, *_ = slices(["weak"] * 4)
+    scores = scoring.segmentation(pixels)
+    assert set(scores[scores["class"] != "lesion"]["labels"]) == {"all"}
+
+
+def test_mean_iou_leaves_out_a_class_that_never_occurs():
+    pixels, truth, found = slices(["exact"] * 4)
+    gone = pixels["class"] == "effusion"
+    pixels.loc[gone, ["tp", "fp", "fn"]] = 0
+    scores = scoring.segmentation(pixels)
+    assert np.isnan(value(scores, **of_class("effusion", "dice"), average="pooled"))
+    ious = [iou_of(truth == index, found == index) for index in range(3)]
+    assert value(scores, **of_class("mean", "iou")) == pytest.approx(np.mean(ious))
+
+
+def test_nothing_found_is_zero_and_not_undefined():
+    pixels, *_ = slices(["exact"] * 4)
+    ggo = pixels["class"] == "ggo"
+    pixels.loc[ggo, "fn"] += pixels.loc[ggo, "tp"]
+    pixels.loc[ggo, "tp"] = 0
+    scores = scoring.segmentation(pixels)
+    assert value(scores, **of_class("ggo", "dice"), average="pooled") == 0
+    assert value(scores, **of_class("ggo", "dice"), average="per_image") == 0

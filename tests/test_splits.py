@@ -1,0 +1,227 @@
+"""Splits: who may stand on which side, and that the order of rows changes nothing."""
+
+import csv
+
+import numpy as np
+import pytest
+from builders import join, manifest
+
+from covid_utils import paths
+from covid_utils.data import splits
+from covid_utils.errors import DataError, ParameterError
+
+REFERENCE = paths.PROJECT.parent / "shared" / "parity" / "retrain_hash_split.csv"
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Three strata of 80 patients with one to six images each."""
+    rng = np.random.default_rng(3)
+    strata = (("chest_xray", "normal"), ("chest_xray", "viral"), ("rsna", "normal"))
+    return join(
+        *(
+            manifest({f"{label}{i}": int(rng.integers(1, 7)) for i in range(80)}, dataset, label)
+            for dataset, label in strata
+        )
+    )
+
+
+def test_path_hash_equals_what_the_authors_tool_printed():
+    if not REFERENCE.is_file():
+        pytest.skip("the reference split ../shared/parity/retrain_hash_split.csv is not here")
+    with REFERENCE.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 240
+    different = [line for line in lines if splits.path_hash(line["path"]) != line["subset"]]
+    assert different == []
+
+
+@pytest.mark.parametrize(
+    ("path", "percent"),
+    [
+        ("scans/covid/person0.png", 1.112),
+        ("scans/covid/person4.png", 3.141),
+        ("scans/covid/person107.png", 10.610),
+        ("scans/covid/person87.png", 19.120),
+        ("scans/covid/person2.png", 19.681),
+        ("scans/covid/person3.png", 21.789),
+        ("scans/covid/person5.png", 77.016),
+    ],
+)
+def test_path_hash_on_pinned_paths(path, percent):
+    expected = "validation" if percent < 10 else "testing" if percent < 20 else "training"
+    assert splits.path_hash(path) == expected
+    # The limits are exclusive above, and the test lies on top of the validation.
+    assert splits.path_hash(path, percent + 0.01, 0) == "validation"
+    assert splits.path_hash(path, percent - 0.01, 0) == "training"
+    assert splits.path_hash(path, percent - 0.01, 0.02) == "testing"
+    assert splits.path_hash(path, 0, percent - 0.01) == "training"
+
+
+def test_path_hash_ignores_what_follows_nohash_and_nothing_else():
+    plain = {splits.path_hash(f"a/person{i}.png") for i in range(60)}
+    assert plain == {"training", "validation", "testing"}
+    for i in range(60):
+        stem = splits.path_hash(f"a/person{i}")
+        assert splits.path_hash(f"a/person{i}_nohash_1.jpeg") == stem
+        assert splits.path_hash(f"a/person{i}_nohash_2.png") == stem
+    moved = [splits.path_hash(f"b/person{i}.png") for i in range(60)]
+    assert moved != [splits.path_hash(f"a/person{i}.png") for i in range(60)]
+
+
+def test_path_hash_split_of_a_manifest_uses_the_path(many):
+    table = splits.assign(many, "path_hash", validation=30, test=20)
+    names = {"train": "training", "validation": "validation", "test": "testing"}
+    found = table["subset"].map(names).tolist()
+    assert found == [splits.path_hash(path, 30, 20) for path in many["path"]]
+    assert set(table["subset"]) == set(names)
+
+
+def test_patient_split_keeps_patients_whole(many):
+    table = splits.assign(many, "patient", seed=1, validation=15, test=25)
+    assert table.groupby("patient_id")["subset"].nunique().max() == 1
+    splits.assert_disjoint(table)
+    assert "subset" not in many
+
+
+@pytest.mark.parametrize(("validation", "test"), [(10, 10), (15, 25), (0, 20), (10, 0)])
+def test_shares_are_near_what_was_asked_in_every_stratum(many, validation, test):
+    table = splits.assign(many, "patient", validation=validation, test=test)
+    wanted = {"train": 100 - validation - test, "validation": validation, "test": test}
+    for _, part in table.groupby(["dataset", "label"]):
+        shares = 100 * part["subset"].value_counts(normalize=True)
+        for name, percent in wanted.items():
+            # No patient has more than six of about 280 images.
+            assert shares.get(name, 0) == pytest.approx(percent, abs=2.5)
+
+
+@pytest.mark.parametrize("kind", ["patient", "image"])
+def test_the_order_of_rows_changes_nothing(many, kind):
+    shuffled = many.sample(frac=1, random_state=4)
+    expected = splits.assign(many, kind, seed=9).set_index("image_id")["subset"]
+    found = splits.assign(shuffled, kind, seed=9).set_index("image_id")["subset"]
+    assert found.reindex(expected.index).equals(expected)
+    assert splits.assign(shuffled, kind, seed=9).index.equals(shuffled.index)
+
+
+@pytest.mark.parametrize("kind", ["patient", "image"])
+def test_the_seed_decides(many, kind):
+    first, again, other = (splits.assign(many, kind, seed=s)["subset"] for s in (1, 1, 2))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_image_split_may_spread_a_patient(many):
+    table = splits.assign(many, "image", validation=20, test=20)
+    assert table.groupby("patient_id")["subset"].nunique().max() > 1
+    with pytest.raises(DataError, match="patient_id values are in more than one subset"):
+        splits.assert_disjoint(table)
+
+
+def test_a_patient_with_two_labels_stays_whole():
+    shared = {f"p{i}": 2 for i in range(12)}
+    table = join(manifest(shared, label="normal"), manifest(shared, label="viral"))
+    assert table["patient_id"].nunique() == 12
+    splits.assert_disjoint(splits.assign(table, validation=25, test=25))
+
+
+def test_the_same_content_under_two_patients_stays_on_one_side():
+    table = manifest({f"p{i:02d}": 1 for i in range(20)})
+    # Two of the public sets hold one and the same file under two patients.
+    table.loc[table["patient_id"].isin(["chest_xray/p03", "chest_xray/p11"]), "sha256"] = "same"
+    for seed in range(20):
+        splits.assert_disjoint(splits.assign(table, seed=seed, validation=20, test=30), by="sha256")
+
+
+@pytest.mark.parametrize("patients", [{"a": 1}, {"a": 30}, {"a": 2, "b": 9}])
+def test_one_or_two_patients_only_train(patients):
+    table = splits.assign(manifest(patients), validation=20, test=40)
+    assert set(table["subset"]) == {"train"}
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 50, 1), (9, 9, 9, 9), (100, 1, 1, 1)])
+def test_every_subset_that_is_asked_for_gets_a_patient(sizes):
+    table = manifest({f"p{i}": size for i, size in enumerate(sizes)})
+    for seed in range(6):
+        subsets = set(splits.assign(table, seed=seed, validation=5, test=5)["subset"])
+        assert subsets == {"train", "validation", "test"}
+        assert set(splits.assign(table, seed=seed, validation=0, test=5)["subset"]) == {
+            "train",
+            "test",
+        }
+        assert set(splits.assign(table, seed=seed, validation=0, test=0)["subset"]) == {"train"}
+
+
+@pytest.mark.parametrize("shares", [(50, 50), (-1, 10), (10, -1), (0, 100), (90, 30)])
+@pytest.mark.parametrize("kind", splits.KINDS)
+def test_shares_that_leave_nothing_are_refused(many, kind, shares):
+    with pytest.raises(ParameterError, match="leave nothing to train on"):
+        splits.assign(many, kind, 0, *shares)
+
+
+def test_an_unknown_kind_is_refused(many):
+    with pytest.raises(ParameterError, match=r"'patients' is not one of patient, image, path_hash"):
+        splits.assign(many, "patients")
+
+
+@pytest.fixture
+def benchmark():
+    """Ten CT slices and ten X-rays; of the slices four train, four test and one is unused."""
+    slices = manifest({f"s{i}": 1 for i in range(10)}, "medseg", "covid", "CT")
+    table = splits.assign(join(slices, manifest({f"p{i}": 1 for i in range(10)})))
+    names = slices["image_id"].tolist()
+    published = dict.fromkeys(names[:4], "train") | dict.fromkeys(names[4:8], "test")
+    return table, published | {names[8]: ""}
+
+
+def test_a_published_split_is_followed(benchmark):
+    table, published = benchmark
+    followed = splits.follow_benchmark(table, published, seed=0, validation=25)
+    found = followed.set_index("image_id")["subset"]
+    before = table.set_index("image_id")["subset"]
+    for name, subset in published.items():
+        allowed = {"train": {"train", "validation"}, "test": {"test"}, "": {"unused"}}[subset]
+        assert found[name] in allowed
+    others = [name for name in before.index if name not in published]
+    assert found[others].equals(before[others])
+    assert sorted(found[list(published)[:4]]) == ["train", "train", "train", "validation"]
+    assert set(table["subset"]) <= set(splits.SUBSETS[:3])
+
+
+def test_validation_of_a_published_split_keeps_patients_whole():
+    slices = manifest({f"s{i}": 3 for i in range(8)}, "medseg", "covid", "CT")
+    table = splits.assign(slices)
+    published = dict.fromkeys(slices["image_id"], "train")
+    followed = splits.follow_benchmark(table, published, seed=2, validation=30)
+    splits.assert_disjoint(followed)
+    assert set(followed["subset"]) == {"train", "validation"}
+
+
+def test_without_validation_all_published_training_slices_train(benchmark):
+    table, published = benchmark
+    followed = splits.follow_benchmark(table, published, seed=0, validation=0)
+    found = followed.set_index("image_id")["subset"]
+    assert {name: found[name] for name in published} == {
+        name: subset or "unused" for name, subset in published.items()
+    }
+
+
+@pytest.mark.parametrize("published", [{}, {"medseg/other#000": "train"}])
+def test_a_benchmark_that_is_not_here_is_refused(benchmark, published):
+    with pytest.raises(DataError, match=r"slices\.csv"):
+        splits.follow_benchmark(benchmark[0], published, 0, 10)
+
+
+def test_assert_disjoint_names_patient_or_content():
+    table = manifest({"a": 2, "b": 1}).assign(subset=["train", "test", "train"])
+    with pytest.raises(DataError, match=r"1 patient_id values.*'chest_xray/a'"):
+        splits.assert_disjoint(table)
+    same = table.assign(sha256=["x", "y", "y"], patient_id=["a", "b", "c"])
+    splits.assert_disjoint(same)
+    with pytest.raises(DataError, match=r"1 sha256 values.*'y'"):
+        splits.assert_disjoint(same, by="sha256")
+
+
+def test_unused_images_are_on_no_side():
+    table = manifest({"a": 2}).assign(subset=["train", "unused"])
+    splits.assert_disjoint(table)

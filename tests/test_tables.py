@@ -1,0 +1,354 @@
+"""The nine tables from small synthetic runs: our numbers are ours, the paper's are the ledger's."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import class_predictions, join, manifest
+
+from covid_utils import paths, runs
+from covid_utils.errors import ResultsError
+from covid_utils.report import claims as ledger
+from covid_utils.report import headlines, tables
+from covid_utils.training import predictions, segmentation
+
+PROFILE = "quick"
+SUBSETS = ("train", "validation", "test")
+SECONDS = {"one image": {"median": 0.01, "p95": 0.02, "calls": 20}}
+
+
+def data_rows():
+    """Patients of every data set that the tables look at, with subsets."""
+    kermany = [
+        manifest({f"{label}{i}": 1 for i in range(9)}, "chest_xray", label)
+        for label in ("normal", "viral", "bacterial")
+    ]
+    covid = manifest({f"c{i}": 1 for i in range(12)}, "covid-chestxray-dataset", "covid")
+    side = manifest({"c0": 2}, "covid-chestxray-dataset/side", "covid", view="L")
+    slices = manifest({f"s{i}": 1 for i in range(12)}, "medseg", "covid", "CT")
+    ct = [
+        manifest({f"{label}{i}": 1 for i in range(9)}, "covid-ct", label, "CT")
+        for label in ("covid", "non_covid")
+    ]
+    nodules = manifest({"one": 4}, "lidc-idri", "nodule", "CT")
+    rows = join(*kermany, covid, side, slices, *ct, nodules)
+    rows["subset"] = [SUBSETS[i % 3] for i in range(len(rows))]
+    rows.loc[rows["dataset"] == "lidc-idri", "subset"] = "train"
+    rows.loc[rows["dataset"] == "medseg", "label_quality"] = ["exact", "weak"] * 6
+    return rows
+
+
+def recognised(rows, names, task, rng):
+    rows = rows.assign(target=rows["label"].map({n: i for i, n in enumerate(names)}).fillna(1))
+    rows["target"] = rows["target"].astype(int)
+    noise = rng.random((len(rows), len(names)))
+    noise[np.arange(len(rows)), rows["target"]] += 0.4
+    shares = noise / noise.sum(axis=1, keepdims=True)
+    return predictions.class_table(rows, shares, names).assign(task=task)
+
+
+def write_task1(rows):
+    rng = np.random.default_rng(1)
+    xrays = rows[(rows["modality"] == "X-ray") & (rows["view"] != "L")]
+    pairs = xrays[xrays["label"].isin(tables.CLASSES[2])]
+    both = rows[(rows["dataset"] == "covid-ct") | rows.index.isin(pairs.index)]
+    found = [
+        recognised(pairs, tables.CLASSES[2], "2 classes", rng),
+        recognised(xrays, tables.CLASSES[4], "4 classes", rng),
+        *(recognised(both, tables.CLASSES[2], f"multi-modal {i}", rng) for i in (1, 2, 3)),
+    ]
+    with runs.record(PROFILE, "task1", {}, rows) as run:
+        run.write_predictions(pd.concat(found))
+        run.write_metrics({"seconds_per_image": SECONDS, "shown": 280_000})
+
+
+def write_task2(slices):
+    rng = np.random.default_rng(2)
+    truth = rng.random((len(slices), 3)) < (0.9, 0.5, 0.3)
+    table = predictions.label_table(slices, truth, rng.random(truth.shape), tables.MANIFESTATIONS)
+    with runs.record(PROFILE, "task2", {}, slices) as run:
+        run.write_predictions(table)
+        run.write_metrics({"seconds_per_image": SECONDS, "shown": 1234})
+
+
+def write_stream(stream, slices):
+    rng = np.random.default_rng(3)
+    truth, found = rng.integers(0, 4, (2, len(slices), 6, 6), dtype=np.uint8)
+    if stream == "nodule":
+        truth, found = truth % 2, found % 2
+    classes = segmentation.scored_classes(stream)
+    with runs.record(PROFILE, f"stream_{stream}_unet", {}, slices) as run:
+        run.write_predictions(predictions.pixel_table(slices, truth, found, classes))
+        run.write_metrics({"seconds_per_image": SECONDS, "shown": 777})
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """All tables, from runs under a home of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
+        rows = data_rows()
+        folder = paths.results(PROFILE) / "data"
+        folder.mkdir(parents=True)
+        rows.to_csv(folder / "manifest.csv", index=False)
+        write_task1(rows)
+        write_task2(rows[rows["dataset"] == "medseg"].reset_index(drop=True))
+        for stream in tables.STREAMS:
+            name = "lidc-idri" if stream == "nodule" else "medseg"
+            write_stream(stream, rows[rows["dataset"] == name].reset_index(drop=True))
+        yield tables.write_all(PROFILE)
+
+
+@pytest.fixture(scope="module")
+def stated():
+    return ledger.load()
+
+
+SCORED = [f"table{number}" for number in range(2, 9)]
+
+
+def test_all_nine_are_written_whole(built):
+    folder = paths.results(PROFILE) / "tables"
+    assert sorted(built) == [f"table{number}" for number in range(1, 10)]
+    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.csv" for name in built]
+    for name, table in built.items():
+        read = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
+        assert list(read) == list(table)
+        assert len(read) == len(table) > 0
+        assert not table.drop(columns="note", errors="ignore").duplicated().any(), name
+
+
+def test_every_claim_is_in_the_ledger(built, stated):
+    for name, table in built.items():
+        strange = set(table["claim"]) - set(stated) - {""}
+        assert not strange, f"{name}: {strange}"
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_the_papers_column_is_never_invented(built, stated, name):
+    quoted = {
+        (row["work"], f"{row['value']:g}", row["claim"]) for _, row in ledger.published().iterrows()
+    }
+    for row in built[name].to_dict("records"):
+        if row["paper"] == tables.NOT_AVAILABLE:
+            continue
+        if row.get("work", "ours").startswith("ours"):
+            claim = stated[row["claim"]]
+            assert row["paper"] == str(claim.value)
+            assert row["unit"] == claim.unit
+            assert name.removeprefix("table") in re.findall(r"Table (\d)", claim.where)
+        else:
+            assert (row["work"], row["paper"], row["claim"]) in quoted
+            assert np.isnan(row["ours"])
+            assert "not run again" in row["note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "paper"),
+    [
+        ("table2", {"classes": 2, "subset": "test"}, "99.4"),
+        ("table2", {"classes": 2, "subset": "train"}, "98.84"),
+        ("table2", {"classes": 4, "subset": "validation"}, "97.71"),
+        ("table2", {"classes": 4, "subset": "test"}, "98.1"),
+        ("table3", {"work": "ours, 2 classes", "metric": "accuracy"}, "99.4"),
+        ("table3", {"work": "ours, 4 classes", "metric": "accuracy"}, tables.NOT_AVAILABLE),
+        ("table3", {"work": "ours, 2 classes", "metric": "f1"}, tables.NOT_AVAILABLE),
+        ("table4", {"tested on": "X-ray + CT", "run": "mean"}, "99.5"),
+        ("table4", {"tested on": "CT", "run": "mean"}, tables.NOT_AVAILABLE),
+    ],
+)
+def test_the_papers_numbers_stand_where_they_belong(built, name, keys, paper):
+    table = built[name]
+    rows = table[np.logical_and.reduce([table[k] == v for k, v in keys.items()])]
+    assert rows["paper"].tolist() == [paper]
+
+
+def test_the_papers_derived_dice_stands_beside_its_own_stream_only(built):
+    table = built["table7"]
+    ours = table[table["work"].str.startswith("ours") & (table["paper"] != tables.NOT_AVAILABLE)]
+    assert set(ours["work"]) == {"ours, stream ggo", "ours, stream consolidation"}
+    found = set(zip(ours["class"], ours["metric"], ours["paper"], strict=True))
+    assert found == {
+        ("ggo", "dice", "0.911"),
+        ("ggo", "mean iou", "0.848"),
+        ("consolidation", "dice", "0.928"),
+        ("consolidation", "mean iou", "0.828"),
+    }
+    assert ours["note"].str.contains("paper's value derived: 0").all()
+
+
+def test_ours_is_what_the_predictions_say(built):
+    found = runs.read_predictions(PROFILE, "task1")
+    for row in built["table2"].to_dict("records"):
+        part = found[
+            (found["task"] == f"{row['classes']} classes") & (found["subset"] == row["subset"])
+        ]
+        assert row["ours"] == pytest.approx(100 * (part["truth"] == part["predicted"]).mean())
+        assert row["n"] == len(part)
+        assert 0 <= row["low"] <= row["ours"] <= row["high"] <= 100
+
+
+def test_table1_counts_what_the_tasks_use(built):
+    table = built["table1"].set_index("task")
+    four = table.loc["1: recognition, 4 classes"]
+    assert (four["images"], four["paper train"], four["paper test"]) == (39, 9618, 955)
+    two = table.loc["1: recognition, 2 classes"]
+    assert (two["images"], two["paper train"], two["paper test"]) == (21, 5219, 536)
+    found = runs.read_predictions(PROFILE, "task1")
+    for line, task in ((four, "4 classes"), (two, "2 classes")):
+        counts = found[found["task"] == task]["subset"].value_counts()
+        assert {name: line[name] for name in SUBSETS} == counts.to_dict()
+        assert line["shown in training"] == "not augmented"
+    assert table.loc["3: segmentation", "shown in training"] == 777
+    assert table.loc["2: manifestations of a slice", "shown in training"] == 1234
+    assert table.loc["2: manifestations of a slice", "paper train"] == tables.NOT_AVAILABLE
+
+
+def test_table4_means_and_extremes(built):
+    table = built["table4"]
+    for _, part in table.groupby("tested on"):
+        each, mean = part[part["run"] != "mean"], part[part["run"] == "mean"].iloc[0]
+        assert each["run"].tolist() == ["1", "2", "3"]
+        assert mean["ours"] == pytest.approx(each["ours"].mean())
+        assert (mean["low"], mean["high"]) == (each["ours"].min(), each["ours"].max())
+    both = table[table["run"] == "1"].set_index("tested on")["n"]
+    assert both["X-ray + CT"] == both["X-ray"] + both["CT"]
+
+
+def test_table6_says_that_nothing_was_held_out(built):
+    nodule = built["table6"][built["table6"]["stream"] == "nodule"]
+    assert nodule["ours"].isna().all()
+    assert nodule["note"].str.contains("none is held out for a test").tolist() == [True]
+
+
+def test_weak_labels_are_told(built):
+    for name in ("table6", "table7"):
+        table = built[name]
+        ours = table[table["ours"].notna()]
+        weak = ours["note"].str.contains("weak class labels")
+        lesion = ours["class"].eq("lesion")
+        # Four test slices; the classes are exact on two of them, the extent on all.
+        assert set(ours[weak]["n"]) <= {3, 4}
+        assert set(ours[~weak & ~lesion]["n"]) <= {1, 2}
+        assert weak.any()
+        assert not (weak & lesion).any()
+
+
+def test_table9_has_the_machine_and_the_papers_claim(built):
+    table = built["table9"]
+    assert table["stage"].tolist() == ["recognition", "manifestations", "segmentation"]
+    assert set(table["paper"]) == {"-60 % time per case"}
+    assert set(table["claim"]) == {"p26"}
+    assert (table["median [s]"] == 0.01).all()
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_readable_loses_no_row_and_shows_no_nan(built, name):
+    text = tables.readable(built[name])
+    assert len(text) == len(built[name])
+    assert not text.isna().any(axis=None)
+    assert not text["ours"].str.contains("nan").any()
+    assert list(text)[-5:] == ["metric", "ours", "n", "paper", "note"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "ours", "n", "paper"),
+    [
+        ({}, "98.4 % [97.0, 99.9]", "536", "99.4 %"),
+        ({"low": np.nan, "high": np.nan}, "98.4 %", "536", "99.4 %"),
+        ({"unit": "fraction", "ours": 0.91149, "low": 0.9, "high": 0.92, "paper": "0.911"},
+         "0.911 [0.900, 0.920]", "536", "0.911"),
+        ({"ours": np.nan}, "undefined", "536", "99.4 %"),
+        ({"ours": np.nan, "n": 0}, "", "", "99.4 %"),
+        ({"paper": "not available"}, "98.4 % [97.0, 99.9]", "536", "not available"),
+        ({"paper": "3", "unit": "images"}, "98.442 [97.000, 99.900]", "536", "3 images"),
+    ],
+)  # fmt: skip
+def test_readable_formats(changes, ours, n, paper):
+    row = {"class": "all", "metric": "accuracy", "unit": "%", "ours": 98.442, "low": 97.0}
+    row |= {"high": 99.9, "n": 536, "paper": "99.4", "claim": "p01", "note": "so"}
+    text = tables.readable(pd.DataFrame([row | changes])).iloc[0]
+    assert text.to_dict() == {
+        "class": "all",
+        "metric": "accuracy",
+        "ours": ours,
+        "n": n,
+        "paper": paper,
+        "note": "so",
+    }
+
+
+def test_headlines_repeat_the_tables(built):
+    table = headlines.write(PROFILE).set_index("question")
+    assert list(table.index) == list(headlines.ROWS)
+    two = built["table2"].set_index(["classes", "subset"]).loc[(2, "test")]
+    line = table.loc["COVID-19 or normal, X-ray"]
+    assert line["ours"] == pytest.approx(two["ours"], rel=1e-4)
+    assert (line["n"], str(line["paper"]), line["claim"]) == (two["n"], "99.4", "p01")
+    text = headlines.markdown(PROFILE)
+    assert text.count("\n") == len(headlines.ROWS) + 1
+    assert "nan" not in text.lower()
+    assert "99.4 %" in text
+
+
+def test_a_builder_that_fails_leaves_the_written_tables_alone(built, monkeypatch):
+    folder = paths.results(PROFILE) / "tables"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def broken(_profile):
+        raise ResultsError("no such run")
+
+    doubled = {"table2": lambda profile: built["table2"].iloc[:1], "table9": broken}
+    monkeypatch.setattr(tables, "BUILDERS", doubled)
+    with pytest.raises(ResultsError):
+        tables.write_all(PROFILE)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_missing_run_is_named_with_the_remedy(elsewhere, name):
+    with pytest.raises(ResultsError, match=r"results/quick/.*make reproduce PROFILE=quick"):
+        tables.BUILDERS[name](PROFILE)
+
+
+def test_headlines_without_tables_name_the_notebook(elsewhere):
+    with pytest.raises(ResultsError, match=r"tables/table2.csv: not there yet.*05_tables"):
+        headlines.collect(PROFILE)
+
+
+def test_ten_runs_and_more_stay_in_order(elsewhere):
+    names = tables.CLASSES[2]
+    each = [
+        class_predictions(names * 3, names * 3, subset="test", modality=["X-ray", "CT"] * 3).assign(
+            task=f"multi-modal {number}"
+        )
+        for number in range(1, 12)
+    ]
+    with runs.record(PROFILE, "task1", {}, manifest({"a": 1})) as run:
+        run.write_predictions(pd.concat(each))
+    table = tables.table4(PROFILE)
+    numbers = table[(table["tested on"] == "CT") & (table["run"] != "mean")]["run"]
+    assert numbers.tolist() == [str(number) for number in range(1, 12)]
+
+
+def test_no_validation_images_is_no_reason_to_stop(elsewhere):
+    names = tables.CLASSES[4]
+    each = [
+        class_predictions(names, names, subset=subset).assign(task=f"{classes} classes")
+        for classes in (2, 4)
+        for subset in ("train", "test")
+    ]
+    table = pd.concat(each)
+    table = table[(table["task"] == "4 classes") | table["truth"].isin(names[:2])]
+    with runs.record(PROFILE, "task1", {}, manifest({"a": 1})) as run:
+        run.write_predictions(table)
+    built = tables.table2(PROFILE).set_index(["classes", "subset"])
+    assert np.isnan(built.loc[(2, "validation"), "ours"])
+    assert built.loc[(2, "test"), "ours"] == 100

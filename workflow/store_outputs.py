@@ -1,0 +1,40 @@
+"""Run a notebook with its own defaults and store its outputs in place, with clean metadata.
+
+For maintainers, after a change to a notebook or to what it shows. What nbval would compare is kept;
+what differs from run to run (times, papermill's notes) is taken out.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import nbformat
+import papermill
+
+from covid_utils import paths
+
+NOISE = ("papermill", "execution", "ExecuteTime")
+
+
+def main() -> int:
+    """Run the notebook named on the command line."""
+    path = paths.notebooks() / f"{sys.argv[1]}.ipynb"
+    kept = nbformat.read(path, as_version=4)
+    papermill.execute_notebook(
+        path, path.with_suffix(".executed"), cwd=paths.notebooks(), progress_bar=False
+    )
+    executed = nbformat.read(path.with_suffix(".executed"), as_version=4)
+    path.with_suffix(".executed").unlink()
+    for cell, clean in zip(executed.cells, kept.cells, strict=True):
+        cell.metadata = {k: v for k, v in clean.metadata.items() if k not in NOISE}
+        cell.id = clean.id
+        if cell.cell_type == "code":
+            outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = outputs
+    executed.metadata = {k: v for k, v in kept.metadata.items() if k not in NOISE}
+    nbformat.write(executed, path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
