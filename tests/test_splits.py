@@ -95,6 +95,17 @@ def test_shares_are_near_what_was_asked_in_every_stratum(many, validation, test)
             assert shares.get(name, 0) == pytest.approx(percent, abs=2.5)
 
 
+@pytest.mark.parametrize(
+    ("patients", "validation", "test", "expected"),
+    [(10, 10, 20, (7, 1, 2)), (20, 25, 25, (10, 5, 5)), (3, 45, 45, (1, 1, 1))],
+)
+def test_equal_patients_are_dealt_out_exactly(patients, validation, test, expected):
+    table = manifest({f"p{i}": 4 for i in range(patients)})
+    subset = splits.assign(table, validation=validation, test=test)["subset"]
+    counts = subset.value_counts()
+    assert tuple(counts[name] // 4 for name in ("train", "validation", "test")) == expected
+
+
 @pytest.mark.parametrize("kind", ["patient", "image"])
 def test_the_order_of_rows_changes_nothing(many, kind):
     shuffled = many.sample(frac=1, random_state=4)

@@ -7,6 +7,8 @@ what differs from run to run (times, papermill's notes) is taken out.
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -20,17 +22,15 @@ def main() -> int:
     """Run the notebook named on the command line."""
     path = paths.notebooks() / f"{sys.argv[1]}.ipynb"
     kept = nbformat.read(path, as_version=4)
-    papermill.execute_notebook(
-        path, path.with_suffix(".executed"), cwd=paths.notebooks(), progress_bar=False
-    )
-    executed = nbformat.read(path.with_suffix(".executed"), as_version=4)
-    path.with_suffix(".executed").unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / path.name
+        papermill.execute_notebook(path, target, cwd=paths.notebooks(), progress_bar=False)
+        executed = nbformat.read(target, as_version=4)
     for cell, clean in zip(executed.cells, kept.cells, strict=True):
         cell.metadata = {k: v for k, v in clean.metadata.items() if k not in NOISE}
         cell.id = clean.id
         if cell.cell_type == "code":
-            outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-            cell.outputs = outputs
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
     executed.metadata = {k: v for k, v in kept.metadata.items() if k not in NOISE}
     nbformat.write(executed, path)
     return 0

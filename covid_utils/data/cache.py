@@ -36,11 +36,12 @@ def images(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.nd
     Returns:
         uint8 array (images, size, size), memory-mapped and read-only, in the order of the rows.
     """
+    return _rows("images", manifest, settings, lambda row: prepared_image(root, row, settings))
 
-    def one(row: pd.Series) -> np.ndarray:
-        return preprocess(sources.load_image(root, row), settings)
 
-    return _rows("images", manifest, settings, one)
+def prepared_image(root: Path, row: pd.Series, settings: Preprocessing) -> np.ndarray:
+    """One image of a manifest, decoded and preprocessed: uint8 (size, size)."""
+    return preprocess(sources.load_image(root, row), settings)
 
 
 def masks(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.ndarray:

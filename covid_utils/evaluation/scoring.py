@@ -2,8 +2,9 @@
 
 Every function returns the columns of `COLUMNS`. Intervals are at the 95 % level: Wilson's for
 the accuracy of recognition, where images count as independent, and a bootstrap that draws whole
-patients for the rest. Where nothing varies from one resample to the next (all right, or all wrong),
-a bootstrap would claim certainty: the limits are then NaN and the score stands alone.
+patients for the rest. Where nothing varies between resamples (all right, or all wrong), a bootstrap
+would claim certainty: a proportion then gets Wilson's interval over the patients that it is taken
+over, and any other score stands alone, with NaN for limits.
 """
 
 from __future__ import annotations
@@ -22,6 +23,26 @@ CLASS_METRICS = ("sensitivity", "specificity", "precision", "f1", "mcc")
 PIXEL_METRICS = ("dice", "iou")
 #: Classes whose mask labels can be weak; the extent of disease is exact on every slice.
 WEAK_CLASSES = ("ggo", "consolidation", "effusion", "background")
+
+
+#: Proportions, and the cases that each is a proportion of.
+DENOMINATORS = {
+    "sensitivity": lambda counts: counts.tp + counts.fn,
+    "specificity": lambda counts: counts.tn + counts.fp,
+    "precision": lambda counts: counts.tp + counts.fp,
+    "accuracy": lambda counts: counts.tp + counts.fp + counts.fn + counts.tn,
+}
+
+
+def _honest(
+    interval: intervals.Interval, metric: str, counts: metrics.Counts, groups: np.ndarray
+) -> intervals.Interval:
+    """Wilson's limits over patients for a proportion that no resample moves from 0 or 1."""
+    if metric not in DENOMINATORS or interval.low != interval.high or interval.value not in (0, 1):
+        return interval
+    patients = len(np.unique(groups[DENOMINATORS[metric](counts) > 0]))
+    wilson = intervals.wilson(int(interval.value) * patients, patients)
+    return interval._replace(low=wilson.low, high=wilson.high)
 
 
 def _row(name: str, metric: str, interval: intervals.Interval, patients: int, **more: str) -> dict:
@@ -61,8 +82,9 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int =
         return values | macro | {"all mcc": metrics.multiclass_mcc(confusion)}
 
     found_intervals = intervals.bootstrap(units, groups, per_class, seed=seed)
+    counts = metrics.one_vs_rest(units)
     for name in CLASS_METRICS:
-        rows += _per_class(found_intervals[name], name, classes, patients)
+        rows += _per_class(found_intervals[name], name, classes, counts, groups)
     for name in CLASS_METRICS[:-1]:
         rows.append(_row("macro", name, found_intervals[f"macro {name}"], patients))
     rows.append(_row("all", "mcc", found_intervals["all mcc"], patients))
@@ -70,13 +92,21 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int =
 
 
 def _per_class(
-    interval: intervals.Interval, metric: str, classes: tuple[str, ...], patients: int, **more: str
+    interval: intervals.Interval,
+    metric: str,
+    classes: tuple[str, ...],
+    counts: metrics.Counts,
+    groups: np.ndarray,
 ) -> list[dict]:
-    """One row a class from an interval whose values are arrays over classes."""
+    """One row a class from an interval whose values are arrays over classes.
+
+    ``counts`` (cases, classes) and ``groups`` (cases,) are what the interval was made from.
+    """
     rows = []
+    patients = len(np.unique(groups))
     for index, name in enumerate(classes):
         one = intervals.Interval(*(np.atleast_1d(part)[index] for part in interval[:3]), interval.n)
-        rows.append(_row(name, metric, one, patients, **more))
+        rows.append(_row(name, metric, _honest(one, metric, counts[:, index], groups), patients))
     return rows
 
 
@@ -108,8 +138,9 @@ def labels(
     found = intervals.bootstrap(counts, groups, score, seed=seed)
     rows = []
     for metric in wanted:
-        rows += _per_class(found[metric], metric, names, patients)
-        rows.append(_row("overall", metric, found[f"overall {metric}"], patients))
+        rows += _per_class(found[metric], metric, names, counts, groups)
+        overall = _honest(found[f"overall {metric}"], metric, counts.sum(axis=-1), groups)
+        rows.append(_row("overall", metric, overall, patients))
     for name in names:
         truth, score_of = predictions[f"truth_{name}"], predictions[f"p_{name}"]
         for metric in (metrics.roc_auc, metrics.average_precision):

@@ -82,6 +82,11 @@ def save(figure: Figure, profile: str, name: str) -> Figure:
         partial = folder / f".{name}.partial.{ending}"
         figure.savefig(partial, metadata=metadata)
         partial.replace(folder / f"{name}.{ending}")
+    return figure
+
+
+def _finished(figure: Figure) -> Figure:
+    """Take a figure out of pyplot's hands, so that a notebook shows it once and memory is freed."""
     plt.close(figure)
     return figure
 
@@ -100,7 +105,7 @@ def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
             axis.imshow(image, cmap="gray", vmin=0, vmax=255)
         _row_name(line[0], name)
     figure.suptitle(title)
-    return figure
+    return _finished(figure)
 
 
 def pair_sheet(
@@ -128,7 +133,7 @@ def pair_sheet(
     _row_name(axes[1, 0], row_name)
     _mask_legend(figure, (classes or LABEL_CLASSES).values())
     figure.suptitle(title)
-    return figure
+    return _finished(figure)
 
 
 def overlay(
@@ -158,7 +163,8 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
     Args:
         matrices: Title -> counts (K, K) with true classes as rows, and the class names.
     """
-    figure, axes = plt.subplots(1, len(matrices), figsize=(4.6 * len(matrices), 4.1), squeeze=False)
+    width = sum(1.2 + 1.35 * max(3, len(classes)) for _, classes in matrices.values())
+    figure, axes = plt.subplots(1, len(matrices), figsize=(width, 4.8), squeeze=False)
     for axis, (title, (counts, classes)) in zip(axes[0], matrices.items(), strict=True):
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         text = np.array(
@@ -181,7 +187,7 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         )
         axis.tick_params(rotation=0, length=0)
         axis.set(xlabel="predicted", ylabel="true", title=title)
-    return figure
+    return _finished(figure)
 
 
 def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "step") -> Figure:
@@ -201,7 +207,7 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
             axis.plot(part[x], smooth, color=colour, linewidth=2, label=subset)
         axis.set(xlabel=x, ylabel=label)
     axes[0, 0].legend(frameon=False)
-    return figure
+    return _finished(figure)
 
 
 def score_bars(scores: pd.DataFrame, x: str, hue: str, label: str) -> Figure:
@@ -227,7 +233,7 @@ def score_bars(scores: pd.DataFrame, x: str, hue: str, label: str) -> Figure:
     axis.set(xticks=range(len(groups)), ylabel=label, ylim=(0, 1.03))
     axis.set_xticklabels([NAMES.get(group, group) for group in groups])
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+    return _finished(figure)
 
 
 def segmentation_sheet(
@@ -253,7 +259,7 @@ def segmentation_sheet(
         axis.set_title(name, fontsize=9)
     _mask_legend(figure, (classes or LABEL_CLASSES).values())
     figure.suptitle(title)
-    return figure
+    return _finished(figure)
 
 
 def _grid(rows: int, columns: int, inches: float) -> tuple[Figure, np.ndarray]:

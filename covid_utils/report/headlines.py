@@ -72,7 +72,7 @@ def markdown(profile: str) -> str:
     """The headline numbers as a Markdown table, for the README."""
     from covid_utils.report.tables import readable
 
-    table = readable(collect(profile)).drop(columns="note")
+    table = readable(collect(profile).assign(note=""))
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.to_numpy()]
     return "\n".join(lines)

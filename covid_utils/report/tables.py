@@ -25,6 +25,8 @@ VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "note"
 CLASSES = {2: ("covid", "normal"), 4: ("covid", "normal", "viral", "bacterial")}
 MANIFESTATIONS = ("ggo", "consolidation", "effusion")
 STREAMS = ("nodule", "all", *MANIFESTATIONS)
+#: Task -> run that counts the augmented images shown in training.
+AUGMENTED_RUNS = {"2": "task2", "3": "stream_all_unet"}
 MULTIMODAL_RUNS = "multi-modal "
 
 
@@ -74,7 +76,7 @@ def table1(profile: str) -> pd.DataFrame:
     """
     stated = ledger.load()
     manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
-    shown = {name: runs.read_metrics(profile, run)["shown"] for name, run in _SHOWN.items()}
+    shown = {name: runs.read_metrics(profile, run)["shown"] for name, run in AUGMENTED_RUNS.items()}
     frontal = manifest[manifest["view"].isin((*manifests.FRONTAL, "unknown"))]
     xrays = frontal[frontal["modality"] == "X-ray"]
     parts = {
@@ -101,9 +103,6 @@ def table1(profile: str) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-_SHOWN = {"2": "task2", "3": "stream_all_unet"}
 
 
 def table2(profile: str) -> pd.DataFrame:
@@ -295,12 +294,17 @@ def _marked(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
     if "note" not in table or not (manifest["licence"] == phantom.LICENCE).all():
         return table
-    remark = "phantom: says nothing about real scans"
+    remark = "on the phantom"
     notes = [
         "; ".join(part for part in (remark, note) if part) if n else note
         for n, note in zip(table["n"], table["note"], strict=True)
     ]
     return table.assign(note=notes)
+
+
+def build(name: str, profile: str) -> pd.DataFrame:
+    """One table by name, ``table1`` to ``table9``, from the runs of a profile."""
+    return _marked(BUILDERS[name](profile), profile)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
@@ -311,7 +315,7 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
     """
     folder = paths.results(profile) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {name: _marked(build(profile), profile) for name, build in BUILDERS.items()}
+    tables = {name: build(name, profile) for name in BUILDERS}
     for name, table in tables.items():
         write(table, folder / f"{name}.csv")
     return tables
@@ -331,7 +335,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         table: A table that ends with the columns of `VALUES`.
 
     Returns:
-        The leading columns, then ``metric``, ``ours``, ``n``, ``paper`` and ``note``, as text.
+        The leading columns, then ``metric``, ``ours``, ``n``, ``paper`` and ``note`` (if there is
+        any), as text.
     """
     keys = [name for name in table.columns if name not in VALUES]
     text = table[[*keys, "metric"]].copy()
@@ -343,7 +348,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         f"{p}{units[u]}" if k else p
         for p, u, k in zip(table["paper"], table["unit"], known, strict=True)
     ]
-    text["note"] = table["note"]
+    if table["note"].any():
+        text["note"] = table["note"]
     return text
 
 

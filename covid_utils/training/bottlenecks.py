@@ -15,6 +15,7 @@ import pandas as pd
 from covid_utils.data import cache
 from covid_utils.data.images import Preprocessing
 from covid_utils.models import inception
+from covid_utils.training.predictions import time_per_item
 
 BATCH = 32
 #: Images that the batch-norm statistics of random weights are taken from.
@@ -57,6 +58,33 @@ def features(
     made = settings.as_dict() | {"layer": feature_layer, "seed": seed}
     made["weights"] = _identity(weights)
     return cache.stored("features", used, made, write)
+
+
+def time_one_image(
+    rows: pd.DataFrame, root: Path, settings: Preprocessing, weights: str, feature_layer: str
+) -> dict[str, dict[str, float]]:
+    """Time of one image, one at a time; see `predictions.time_per_item`.
+
+    Args:
+        rows: Manifest rows of a few images.
+        root: Data folder.
+        settings: Preprocessing.
+        weights: See `inception.extractor`.
+        feature_layer: Block that is pooled.
+
+    Returns:
+        Times of the steps ``decode and prepare`` and ``features``.
+    """
+    images = np.stack([cache.prepared_image(root, row, settings) for _, row in rows.iterrows()])
+    model = inception.extractor(weights, feature_layer, calibrate=to_input(images))
+    return {
+        "decode and prepare": time_per_item(
+            lambda i: cache.prepared_image(root, rows.iloc[i], settings), len(rows)
+        ),
+        "features": time_per_item(
+            lambda i: model(to_input(images[i : i + 1]), training=False), len(rows)
+        ),
+    }
 
 
 def _identity(weights: str) -> str:

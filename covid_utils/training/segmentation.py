@@ -22,6 +22,7 @@ from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models.unet import LOGITS, unet
 from covid_utils.training import batches
+from covid_utils.training.predictions import time_per_item
 from covid_utils.training.schedules import poly_optimizer
 
 #: Stream -> names of its classes and the mask labels that count as each; the first is background.
@@ -330,6 +331,11 @@ def predict_classes(model, images: np.ndarray) -> np.ndarray:
 def predict(model, images: np.ndarray, stream: str) -> np.ndarray:
     """Predicted mask labels, uint8 (n, size, size), in the data set's coding."""
     return to_labels(predict_classes(model, images), stream)
+
+
+def time_one_slice(model, images: np.ndarray, stream: str) -> dict[str, float]:
+    """Time of one slice, from the prepared image to its labels; see `predictions.time_per_item`."""
+    return time_per_item(lambda i: predict(model, images[i : i + 1], stream), len(images))
 
 
 def scored_classes(stream: str) -> dict[str, tuple[int, ...]]:

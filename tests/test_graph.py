@@ -1,0 +1,99 @@
+"""The graph of notebooks: its jobs, how it fails, where it goes on."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from covid_utils import paths
+
+JOBS = 10
+
+
+@pytest.fixture
+def graph(tmp_path):
+    """Run Snakemake with results below a temporary folder; (exit code, terminal text)."""
+
+    def run(*options, data=""):
+        command = [Path(sys.executable).with_name("snakemake"), "--profile", "profiles/local"]
+        command += ["--cores", "1", *options, "--config", "profile=quick", f"data={data}"]
+        environment = os.environ | {"COVID_HOME": str(tmp_path)}
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=paths.PROJECT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def planned(text):
+    """Job counts of a dry run's summary."""
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
+
+
+def test_every_notebook_runs_and_the_streams_wait_for_the_nodules(graph):
+    code, text = graph("--dry-run", "--quiet", "host")
+    assert code == 0, text
+    jobs = planned(text)
+    assert jobs.pop("total") == JOBS + 1  # and the rule that asks for all of them
+    assert jobs == {
+        "all": 1,
+        "data": 1,
+        "task1": 1,
+        "task2": 1,
+        "nodule": 1,
+        "stream": 4,
+        "tables": 1,
+        "overview": 1,
+    }
+    stream = text.split("rule stream:")[1]
+    assert "stream_nodule_unet/metrics.json" in stream.split("output:")[0]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(graph, tmp_path):
+    folder = tmp_path / "results" / "quick" / "data"
+    folder.mkdir(parents=True)
+    for name in ("manifest.csv", "skipped.csv"):
+        (folder / name).write_text("made by a run before\n")
+    code, text = graph("--dry-run", "--quiet", "host")
+    assert code == 0, text
+    assert "data" not in planned(text)
+    assert planned(text)["task1"] == 1
+
+
+def test_a_failing_notebook_stops_the_run_and_says_why(graph, tmp_path):
+    code, text = graph(data="no-such-folder")
+    assert code != 0
+    assert "01_data FAILED" in text
+    assert re.search(r"cell +number \d+, \[\d+\]", text)
+    assert "DataError: no-such-folder: no such folder" in text
+    executed = tmp_path / "results" / "quick" / "notebooks" / "data.ipynb"
+    cells = nbformat.read(executed, as_version=4).cells
+    outputs = [out for cell in cells if cell.cell_type == "code" for out in cell.outputs]
+    assert any(out.output_type == "error" and out.ename == "DataError" for out in outputs)
+    assert not (tmp_path / "results" / "quick" / "data" / "manifest.csv").exists()
+
+
+def test_a_mistyped_parameter_stops_before_the_notebook_starts(tmp_path):
+    command = [sys.executable, "workflow/run_notebook.py", "01_data", "--job", "data"]
+    environment = os.environ | {"COVID_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--set", "vaildation_percent=10"],
+        check=False,
+        cwd=paths.PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "did you mean 'validation_percent'?" in done.stderr
+    assert not (tmp_path / "results").exists()
