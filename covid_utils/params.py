@@ -95,7 +95,7 @@ def check(values: dict[str, Any], taken: dict[str, Any], source: str) -> None:
     """
     for name, value in values.items():
         if name not in taken:
-            near = difflib.get_close_matches(name, taken, n=1)
+            near = difflib.get_close_matches(str(name), taken, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(taken)}."
             raise ParameterError(f"{source}: unknown parameter '{name}'; {hint}")
         expected = type(taken[name])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import resource
@@ -22,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 
@@ -84,9 +86,9 @@ def record(
 
 def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, Any]:
     """Where a number comes from: settings, code, packages, data, machine."""
-    shown = {k: Path(v).name if k == "data_dir" else v for k, v in parameters.items()}
     return {
-        "parameters": shown,
+        "parameters": {name: _without_folder(value) for name, value in parameters.items()},
+        "device": _device(),
         "revision": revision(),
         "python": platform.python_version(),
         "packages": _versions(),
@@ -101,9 +103,23 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
     }
 
 
+def _without_folder(value: Any) -> Any:
+    """A parameter as it may be published: of an absolute path, its last part."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _device() -> str:
+    """GPUs that TensorFlow sees, if it is in use; else the processor does the work."""
+    if "tensorflow" not in sys.modules:
+        return "CPU"
+    found = sys.modules["tensorflow"].config.list_physical_devices("GPU")
+    return ", ".join(device.name for device in found) or "CPU"
+
+
 def data_hash(manifest: pd.DataFrame) -> str:
-    """Hash over the ids and content hashes of a manifest's rows, in order."""
-    text = "\n".join(manifest["image_id"] + " " + manifest["sha256"])
+    """Hash over the ids and the content of a manifest's images and masks, in order."""
+    parts = (manifest["image_id"], manifest["sha256"], manifest["mask_sha256"])
+    text = "\n".join(" ".join(row) for row in zip(*parts, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -162,7 +178,23 @@ def replace_folder(new: Path, final: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that reads well in a diff."""
-    path.write_text(json.dumps(content, indent=1, sort_keys=True, default=float) + "\n")
+    text = json.dumps(_plain(content), indent=1, sort_keys=True, allow_nan=False)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf8")
+    partial.replace(path)
+
+
+def _plain(content: Any) -> Any:
+    """Content as JSON can hold it: NumPy numbers as numbers, what is not finite as null."""
+    if isinstance(content, dict):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    if isinstance(content, np.generic):
+        content = content.item()
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def read_metrics(profile: str, name: str) -> dict[str, Any]:
@@ -171,12 +203,21 @@ def read_metrics(profile: str, name: str) -> dict[str, Any]:
     Raises:
         ResultsError: The run has not been made.
     """
-    return json.loads(_find(profile, name, "metrics.json").read_text())
+    return _read_json(_find(profile, name, "metrics.json"))
 
 
 def read_provenance(profile: str, name: str) -> dict[str, Any]:
     """Provenance of a finished run."""
-    return json.loads(_find(profile, name, "provenance.json").read_text())
+    return _read_json(_find(profile, name, "provenance.json"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ResultsError(
+            f"{paths.shown(path)}: damaged; delete its folder and run again."
+        ) from error
 
 
 def read_predictions(profile: str, name: str) -> pd.DataFrame:

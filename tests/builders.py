@@ -21,6 +21,7 @@ def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", *
             "view": "PA" if modality == "X-ray" else "Axial",
             "label": label,
             "mask_path": "",
+            "mask_sha256": "",
             "label_quality": "none",
             "licence": "unknown",
             "sha256": f"{dataset} {label} {patient} {number}",

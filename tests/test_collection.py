@@ -135,7 +135,12 @@ def test_opened_makes_what_is_not_there_with_the_profiles_settings(root):
     made = prepare(root, validation_percent=15, test_percent=25)
     assert_frame_equal(opened.manifest, made.manifest)
     folder = paths.results("quick") / "data"
-    assert {path.name for path in folder.iterdir()} == {"manifest.csv", "skipped.csv", ".lock"}
+    assert {path.name for path in folder.iterdir()} == {
+        "manifest.csv",
+        "skipped.csv",
+        "source.json",
+        ".lock",
+    }
 
 
 def test_a_preparation_that_was_killed_half_way_is_made_again(root, monkeypatch):
@@ -169,7 +174,7 @@ def test_bad_shares_leave_nothing_behind(root):
 
 def test_data_root_messages(tmp_path):
     with pytest.raises(DataError, match="nowhere/scans: no such folder; name the folder"):
-        collection.data_root("nowhere/scans")
+        collection.data_root("quick", "nowhere/scans")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="the folder is empty"):
         prepare(tmp_path / "empty")
@@ -180,8 +185,22 @@ def test_data_root_messages(tmp_path):
 
 def test_no_folder_named_means_the_phantom_under_home(monkeypatch):
     monkeypatch.setattr(collection.phantom, "ensure", lambda folder: folder)
-    assert collection.data_root("") == paths.phantom()
+    assert collection.data_root("quick", "") == paths.phantom()
     assert paths.phantom().is_relative_to(paths.home())
+
+
+@pytest.mark.parametrize("profile", ["sample", "paper", "ci"])
+def test_profiles_for_real_scans_ask_for_them(profile):
+    with pytest.raises(DataError, match=f"PROFILE={profile} DATA=folder"):
+        collection.data_root(profile, "")
+
+
+def test_another_data_folder_is_read_anew(root, tmp_path):
+    collection.open_or_prepare("quick", str(root))
+    other = tmp_path / "moved"
+    root.rename(other)
+    next(other.glob("chest_xray/train/NORMAL/*")).unlink()
+    assert len(collection.open_or_prepare("quick", str(other)).manifest) == 29
 
 
 def test_describe_counts_every_image_once(root):

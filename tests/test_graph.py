@@ -56,14 +56,25 @@ def test_every_notebook_runs_and_the_streams_wait_for_the_nodules(graph):
         "overview": 1,
     }
     stream = text.split("rule stream:")[1]
-    assert "stream_nodule_unet/metrics.json" in stream.split("output:")[0]
+    assert ".done/stream_nodule" in stream.split("output:")[0]
+
+
+def test_committed_results_are_not_taken_for_a_run(graph, tmp_path):
+    folder = tmp_path / "results" / "quick" / "data"
+    folder.mkdir(parents=True)
+    (folder / "manifest.csv").write_text("came with the clone\n")
+    code, text = graph("--dry-run", "--quiet", "host")
+    assert code == 0, text
+    assert planned(text)["data"] == 1
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(graph, tmp_path):
     folder = tmp_path / "results" / "quick" / "data"
     folder.mkdir(parents=True)
-    for name in ("manifest.csv", "skipped.csv"):
-        (folder / name).write_text("made by a run before\n")
+    marks = tmp_path / "results" / "quick" / ".done"
+    marks.mkdir()
+    for path in (folder / "manifest.csv", marks / "data"):
+        path.write_text("made by a run before\n")
     code, text = graph("--dry-run", "--quiet", "host")
     assert code == 0, text
     assert "data" not in planned(text)

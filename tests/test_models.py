@@ -441,6 +441,23 @@ def test_a_stream_learns_keeps_its_best_and_never_sees_the_test(monkeypatch):
     assert np.array_equal(labels, found)
 
 
+def test_the_best_look_at_the_validation_slices_counts_and_not_the_last(monkeypatch):
+    settings = StreamSettings(**(vars(TOY) | {"steps": 3, "evaluate_every": 1}))
+    model, seen, scores = segmentation.build(settings), [], [0.2, 0.7, 0.1]
+
+    def look(network, images):
+        seen.append(network.get_weights())
+        return np.zeros(images.shape, np.uint8)
+
+    monkeypatch.setattr(segmentation, "predict_classes", look)
+    monkeypatch.setattr(segmentation, "_mean_dice", lambda *_: scores[len(seen) - 1])
+    history = segmentation.train(model, toy(), settings)
+    assert history["dice"].tolist() == scores
+    kept = model.get_weights()
+    same = [all(np.array_equal(a, b) for a, b in zip(kept, one, strict=True)) for one in seen]
+    assert same == [False, True, False]
+
+
 def test_weights_of_a_stream_come_from_its_seed():
     first, again = segmentation.build(TOY), segmentation.build(TOY)
     assert all(same_weights(first, again).values())

@@ -98,6 +98,29 @@ def test_always_the_same_answer_has_no_correlation():
     assert value(scores, **of_class("covid", "specificity")) == 0
 
 
+def test_perfect_scores_are_not_called_certain():
+    truth = ["covid"] * 24 + ["normal"] * 12
+    table = class_predictions(truth, truth, [f"p{i // 3}" for i in range(36)])
+    scores = scoring.recognition(table, CLASSES[:2])
+    assert (scores["value"] == 1).all()
+    assert not (scores["low"] == scores["high"]).any()
+    found = scores.set_index(["class", "metric"])[["low", "high"]]
+    # Eight of the twelve patients have COVID-19: Wilson's lower limit of 8 of 8 is n / (n + z^2).
+    for metric, name, patients in (
+        ("sensitivity", "covid", 8),
+        ("precision", "covid", 8),
+        ("specificity", "covid", 4),
+        ("sensitivity", "normal", 4),
+    ):
+        low = patients / (patients + 1.959964**2)
+        assert found.loc[(name, metric)].tolist() == pytest.approx([low, 1])
+    assert found.loc[("covid", "f1")].isna().all()
+    wrong = class_predictions(truth, ["normal"] * 24 + ["covid"] * 12, table["patient_id"])
+    worst = scoring.recognition(wrong, CLASSES[:2]).set_index(["class", "metric"])
+    limits = worst.loc[("covid", "sensitivity"), ["low", "high"]].tolist()
+    assert limits == pytest.approx([0, 1 - 8 / (8 + 1.959964**2)])
+
+
 def test_one_patient_gives_values_without_limits():
     table = class_predictions(["covid", "normal"] * 4, ["covid"] * 4 + ["normal"] * 4, ["p"] * 8)
     scores = scoring.recognition(table, CLASSES[:2])

@@ -1,7 +1,7 @@
 """Preprocessed images and masks as memory-mapped arrays, made once for each content and setting.
 
 The name of a cache file is a hash of the images' content, their order and the settings, so a
-changed setting or a changed file can never be served an old array.
+changed setting, or content that the manifest says has changed, is never served an old array.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def _rows(
                 array[index] = image
         array.flush()
 
-    # Masks can be mended while the image stays the same, so the mask file counts as well.
-    stamp = manifest["image_id"] + manifest["sha256"] + manifest["mask_path"]
+    # A mask can be mended while its image stays the same, so its content counts as well.
+    stamp = manifest["image_id"] + manifest["sha256"] + manifest["mask_sha256"]
     return stored(kind, [*stamp], settings.as_dict(), write)
 
 
@@ -99,8 +99,12 @@ def stored(
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two notebooks may want the same array at once: the second waits and then finds it.
     with FileLock(f"{path}.lock"):
-        if not path.is_file():
-            partial = path.with_suffix(".partial.npy")
-            write(partial)
-            partial.replace(path)
-    return np.load(path, mmap_mode="r")
+        if path.is_file():
+            try:
+                return np.load(path, mmap_mode="r")
+            except (EOFError, ValueError, OSError):
+                path.unlink()  # cut short by a full disk or a copy; it is only a cache
+        partial = path.with_suffix(".partial.npy")
+        write(partial)
+        partial.replace(path)
+        return np.load(path, mmap_mode="r")

@@ -6,6 +6,9 @@ are run alone.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +16,15 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from covid_utils import params, paths
+from covid_utils import params, paths, runs
 from covid_utils.data import manifest as manifests
 from covid_utils.data import medseg, phantom, sources, splits
 from covid_utils.errors import DataError
 
 #: Classes of the four-class task (paper, section 4), in the order of every matrix and figure.
 RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
+#: Profiles that make no sense on the phantom.
+REAL_PROFILES = ("sample", "paper", "ci")
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,21 @@ class Collection:
         return rows.reset_index(drop=True)
 
 
-def data_root(data_dir: str) -> Path:
-    """The folder with the data sets: the phantom, made on the spot, where none is named.
+def data_root(profile: str, data_dir: str) -> Path:
+    """The folder with the data sets: the phantom, made on the spot, in the profiles made for it.
 
     Args:
+        profile: Profile of the run.
         data_dir: Folder, relative to the project or absolute; '' for the phantom.
 
     Raises:
-        DataError: The folder does not exist.
+        DataError: The folder does not exist, or the profile wants real scans and none is named.
     """
+    if not data_dir and profile in REAL_PROFILES:
+        raise DataError(
+            f"profile '{profile}' reads real scans: name the folder that holds them, with "
+            f"'make reproduce PROFILE={profile} DATA=folder' or the parameter data_dir."
+        )
     if not data_dir:
         return phantom.ensure(paths.phantom())
     folder = Path(data_dir).expanduser()
@@ -85,47 +96,69 @@ def prepare(
     Raises:
         DataError: No data set, or a class of the recognition task without any image.
     """
-    root = data_root(data_dir)
-    reading = sources.read_all(root)
-    require_classes(reading)
-    rows = reduce(reading.rows, limit, seed)
-    if phantom.is_phantom(root):
-        # The readers give the licences of the real sets whose layouts the phantom borrows.
-        rows = rows.assign(licence=phantom.LICENCE)
-    table = splits.assign(rows, split, seed, validation_percent, test_percent)
-    if use_benchmark_split:
-        published = medseg.infnet_subset(root)
-        table = splits.follow_benchmark(table, published, seed, validation_percent)
-    if split == "patient":
-        splits.assert_disjoint(table)
+    with _lock(profile):
+        root = data_root(profile, data_dir)
+        reading = sources.read_all(root)
+        require_classes(reading)
+        rows = reduce(reading.rows, limit, seed)
+        if phantom.is_phantom(root):
+            # The readers give the licences of the real sets whose layouts the phantom borrows.
+            rows = rows.assign(licence=phantom.LICENCE)
+        table = splits.assign(rows, split, seed, validation_percent, test_percent)
+        if use_benchmark_split:
+            published = medseg.infnet_subset(root)
+            table = splits.follow_benchmark(table, published, seed, validation_percent)
+        if split == "patient":
+            for what in ("patient_id", "sha256"):
+                splits.assert_disjoint(table, by=what)
+        return _keep(profile, Collection(table, root, reading.problems))
+
+
+def _keep(profile: str, made: Collection) -> Collection:
+    """Write a collection's tables, then what they were made from: where that is, they are whole."""
     folder = paths.results(profile) / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("manifest", table), ("skipped", reading.problems)):
+    for name, content in (("skipped", made.problems), ("manifest", made.manifest)):
         partial = folder / f".{name}.partial"
         content.to_csv(partial, index=False)
         partial.replace(folder / f"{name}.csv")
-    return Collection(table, root, reading.problems)
+    runs.write_json(folder / "source.json", {"folder": _fingerprint(made.root)})
+    return made
+
+
+def _fingerprint(root: Path) -> str:
+    """What tells data folders apart without telling where they are."""
+    return hashlib.sha256(str(root).encode()).hexdigest()[:16]
+
+
+def _lock(profile: str) -> FileLock:
+    """Lock on a profile's data: notebooks that run side by side make the collection once."""
+    folder = paths.results(profile) / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    # A singleton in each process, so that whoever holds it may ask again.
+    return FileLock(folder / ".lock", is_singleton=True)
 
 
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
-    """The collection that ``01_data`` left; made now, with its parameters, if it is not there.
+    """The collection that ``01_data`` left; made now if it is not there or is of another folder.
 
     Args:
         profile: Profile to open.
         data_dir: Folder with the data sets, '' for the phantom.
     """
     folder = paths.results(profile) / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        if not (folder / "manifest.csv").is_file():
+    with _lock(profile):
+        root = data_root(profile, data_dir)
+        source = folder / "source.json"
+        is_there = (folder / "manifest.csv").is_file() and source.is_file()
+        if not is_there or json.loads(source.read_text())["folder"] != _fingerprint(root):
             return prepare(**preparation(params.load(profile, "01_data", data_dir=data_dir)))
     rows = manifests.load(folder / "manifest.csv")
-    return Collection(rows, data_root(data_dir), pd.read_csv(folder / "skipped.csv"))
+    return Collection(rows, root, pd.read_csv(folder / "skipped.csv"))
 
 
 def preparation(values: dict) -> dict:
     """The parameters of ``01_data`` that `prepare` takes."""
-    names = prepare.__annotations__.keys() - {"return"}
+    names = inspect.signature(prepare).parameters
     return {name: value for name, value in values.items() if name in names}
 
 

@@ -1,7 +1,7 @@
 """Decoding and the one preprocessing function (paper, section 3.2).
 
 Everything that trains, evaluates or reads a new scan sees the same two steps: whatever the file is,
-it becomes an 8-bit gray image; then contrast-limited adaptive histogram equalisation and a resize.
+it becomes an 8-bit gray image; then a resize and contrast-limited adaptive histogram equalisation.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
 
 
 def preprocess(gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
-    """Equalise and resize one image (paper, section 3.2: CLAHE, 512 x 512).
+    """Resize and equalise one image (paper, section 3.2: CLAHE, 512 x 512).
 
     Args:
         gray: uint8 image (height, width).

@@ -29,6 +29,7 @@ COLUMNS = {
     "view": "PA, AP, AP Supine, L, Axial, Coronal or unknown",
     "label": "one of LABELS",
     "mask_path": "file with the mask or the contours, relative to the data folder; '' if none",
+    "mask_sha256": "hash of that file; '' if none",
     "label_quality": "exact, weak or none: how far the mask's classes can be trusted",
     "licence": "licence of the image, or 'unknown'",
     "sha256": "hash of the file, or of the pixels for a slice of a volume",
@@ -115,13 +116,14 @@ def build(
     found = list(problems)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         probes = list(pool.map(lambda row: _probe(root, row, load_image), candidates))
+    masks = _mask_hashes(root, candidates)
     rows = []
     for row, probe in zip(candidates, probes, strict=True):
         if isinstance(probe, DataError):
             remedy = f"{probe} The run goes on without it."
             found.append(Problem(dataset, row["path"], UNREADABLE, remedy))
         else:
-            rows.append(_complete(row, dataset) | probe)
+            rows.append(_complete(row, dataset, masks) | probe)
     if not rows:
         raise DataError(
             f"{root}: no readable image of the data set '{dataset}'; "
@@ -143,7 +145,17 @@ def _probe(root: Path, row: dict, load_image: ImageLoader) -> dict | DataError:
     return {"sha256": hashlib.sha256(data).hexdigest(), "width": width, "height": height}
 
 
-def _complete(row: dict, dataset: str) -> dict:
+def _mask_hashes(root: Path, candidates: list[dict]) -> dict[str, str]:
+    """Hash of every mask file named; '' for one that is not there, which reading it will report."""
+    hashes = {}
+    for name in {row.get("mask_path", "") for row in candidates} - {""}:
+        path = root / name
+        is_there = path.is_file()
+        hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest() if is_there else ""
+    return hashes
+
+
+def _complete(row: dict, dataset: str, masks: dict[str, str]) -> dict:
     """Fill in the columns that a reader may leave out."""
     frame = row.get("frame", 0)
     defaults = {
@@ -152,6 +164,7 @@ def _complete(row: dict, dataset: str) -> dict:
         "dataset": dataset,
         "view": "unknown",
         "mask_path": "",
+        "mask_sha256": masks.get(row.get("mask_path", ""), ""),
         "label_quality": "none",
         "licence": "unknown",
     }

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from covid_utils.errors import DataError, ParameterError
 
@@ -30,7 +33,8 @@ def assign(
 
     Args:
         manifest: The manifest.
-        kind: ``patient`` keeps all images of a patient on one side, ``image`` deals images out one
+        kind: ``patient`` keeps all images of a patient, and of patients who share the very same
+            image, on one side, ``image`` deals images out one
             by one (and so lets a patient be on both sides), ``path_hash`` does what the paper's
             `retrain.py` did. All but ``path_hash`` are stratified by data set and label.
         seed: Of the shuffle; ``path_hash`` has none.
@@ -52,8 +56,29 @@ def assign(
     if kind == "path_hash":
         subset = [_SHORT[path_hash(path, validation, test)] for path in manifest["path"]]
         return manifest.assign(subset=subset)
-    groups = manifest["patient_id"] if kind == "patient" else manifest["image_id"]
+    groups = joined_patients(manifest) if kind == "patient" else manifest["image_id"]
     return manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
+
+
+def joined_patients(manifest: pd.DataFrame) -> pd.Series:
+    """Patient of each image, where patients who share the very same image count as one.
+
+    Public sets hold the same picture under two names; whoever trained on one has seen the other.
+
+    Args:
+        manifest: The manifest.
+
+    Returns:
+        The smallest ``patient_id`` of all that are joined, a text for each row.
+    """
+    patient, names = pd.factorize(manifest["patient_id"], sort=True)
+    content, hashes = pd.factorize(manifest["sha256"])
+    ones = np.ones(len(manifest), np.int8)
+    nodes = len(names) + len(hashes)
+    links = coo_array((ones, (patient, len(names) + content)), shape=(nodes, nodes))
+    _, component = connected_components(links, directed=False)
+    first = pd.Series(names).groupby(component[: len(names)]).min()
+    return pd.Series(first.loc[component[patient]].to_numpy(), index=manifest.index)
 
 
 _SHORT = {"training": "train", "validation": "validation", "testing": "test"}
@@ -85,7 +110,6 @@ def _stratified(
     manifest: pd.DataFrame, groups: pd.Series, seed: int, validation: float, test: float
 ) -> pd.Series:
     """Deal whole groups out, within each data set and label, until the shares are filled."""
-    rng = np.random.default_rng(seed)
     table = pd.DataFrame(
         {"group": groups, "stratum": manifest["dataset"] + "/" + manifest["label"]}
     )
@@ -93,7 +117,9 @@ def _stratified(
     home = table.groupby("group")["stratum"].agg(lambda s: s.mode().iloc[0])
     sizes = table["group"].value_counts()
     chosen: dict[str, str] = {}
-    for _, members in home.groupby(home):
+    for stratum, members in home.groupby(home):
+        # Seeded by name, so that one data set more or less does not move the others' images.
+        rng = np.random.default_rng([seed, zlib.crc32(stratum.encode())])
         names = rng.permutation(np.array(sorted(members.index), dtype=object))
         counts = sizes.loc[names].to_numpy()
         chosen |= dict(zip(names, _fill(counts, validation, test), strict=True))
@@ -104,22 +130,19 @@ def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
     """Subset of each group, in order: test first, then validation, the rest trains.
 
     A group goes where the middle of its images falls. With three groups or more, each subset that
-    is asked for gets at least one.
+    is asked for gets at least one, and the small groups are the ones to move.
     """
-    share = 100 * (np.cumsum(counts) - counts / 2) / counts.sum()
-    subset = np.where(
-        share < test, "test", np.where(share < test + validation, "validation", "train")
-    )
-    if len(counts) >= 3:
-        if test > 0:
-            subset[0] = "test"
-        if validation > 0 and "validation" not in subset:
-            subset[1] = "validation"
-        if "train" not in subset:
-            subset[-1] = "train"
-    else:
+    if len(counts) < 3:
         # One or two groups cannot be split honestly: they train, and nothing is claimed of them.
-        subset[:] = "train"
+        return ["train"] * len(counts)
+    share = 100 * (np.cumsum(counts) - counts / 2) / counts.sum()
+    subset = np.where(share < test, "test", "train").astype(object)
+    subset[(share >= test) & (share < test + validation)] = "validation"
+    for name, wanted in (("train", 1), ("test", test), ("validation", validation)):
+        if wanted > 0 and name not in subset:
+            spare = np.flatnonzero([(subset == own).sum() > 1 for own in subset])
+            by_size = spare[counts[spare].argsort(kind="stable")]
+            subset[by_size[-1 if name == "train" else 0]] = name
     return subset.tolist()
 
 
@@ -149,7 +172,7 @@ def follow_benchmark(
         manifest["image_id"].map(published).where(rows, manifest["subset"]).replace("", "unused")
     )
     training = manifest[rows & (subset == "train")]
-    dealt = _stratified(training, training["patient_id"], seed, validation, 0)
+    dealt = _stratified(training, joined_patients(training), seed, validation, 0)
     subset.loc[training.index] = dealt
     return manifest.assign(subset=subset)
 
@@ -170,5 +193,5 @@ def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
     if len(shared):
         raise DataError(
             f"split: {len(shared)} {by} values are in more than one subset, the first is "
-            f"{shared.index[0]!r}; use split 'patient'."
+            f"{shared.index[0]!r}; make the split again with kind 'patient'."
         )

@@ -6,6 +6,7 @@ convolutions up to a named block, then global average pooling.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,16 +52,7 @@ def extractor(
     if feature_layer not in FEATURE_LAYERS:
         raise ParameterError(f"feature_layer '{feature_layer}' is none of {FEATURE_LAYERS}.")
     keras.utils.set_random_seed(seed)
-    source = "imagenet" if weights == "imagenet" else None
-    try:
-        base = keras.applications.InceptionV3(
-            include_top=False, weights=source, input_shape=(INPUT_SIZE, INPUT_SIZE, 3)
-        )
-    except Exception as error:
-        raise DataError(
-            "weights 'imagenet' could not be downloaded; connect to the network once, or name a "
-            "file in the parameter 'weights', or use 'none'."
-        ) from error
+    base = _base(weights)
     output = keras.layers.GlobalAveragePooling2D()(base.get_layer(feature_layer).output)
     model = keras.Model(base.input, output, name=f"inception_v3_{feature_layer}")
     if weights == "none":
@@ -71,6 +63,24 @@ def extractor(
         _load_file(base, Path(weights), feature_layer)
     model.trainable = False
     return model
+
+
+def _base(weights: str) -> keras.Model:
+    """Keras's network without its top: downloaded weights, or random ones to be replaced."""
+    import keras
+
+    shape = (INPUT_SIZE, INPUT_SIZE, 3)
+    if weights != "imagenet":
+        return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=shape)
+    try:
+        return keras.applications.InceptionV3(
+            include_top=False, weights="imagenet", input_shape=shape
+        )
+    except Exception as error:  # Keras raises a bare Exception for any failed download
+        raise DataError(
+            "weights 'imagenet' could not be downloaded; connect to the network once, or name a "
+            "file in the parameter 'weights', or use 'none'."
+        ) from error
 
 
 def resolve_weights(weights: str, data_root: Path) -> str:
@@ -107,11 +117,18 @@ def _load_file(base: keras.Model, path: Path, feature_layer: str) -> None:
             f"{path}: no such weights file; set the parameter 'weights' to a file that exists, "
             "to 'imagenet' (downloads), or to 'none'."
         )
-    if path.suffix == ".npz":
-        with np.load(path) as arrays:
-            assign_2015(base, dict(arrays), feature_layer)
-    else:
-        base.load_weights(path)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as file:
+                arrays = dict(file)
+        else:
+            base.load_weights(path)
+            return
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: not a whole weights file of Inception-v3 without its top; download it again."
+        ) from error
+    assign_2015(base, arrays, feature_layer)
 
 
 def assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], feature_layer: str) -> list[str]:
@@ -165,6 +182,8 @@ def _in_creation_order(base: keras.Model) -> tuple[list, list]:
 
 def _assign_folded(convolution, norm, name: str, kernel: np.ndarray, bias: np.ndarray) -> None:
     """Fill one convolution and make its batch norm add the bias and nothing else."""
+    if bias.shape != kernel.shape[-1:]:
+        raise DataError(f"weights: the bias of '{name}' has shape {bias.shape}, not its kernel's.")
     if kernel.shape != tuple(convolution.kernel.shape):
         raise DataError(
             f"weights: '{name}' has shape {kernel.shape}, {convolution.name} needs "

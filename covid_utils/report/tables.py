@@ -111,9 +111,12 @@ def table2(profile: str) -> pd.DataFrame:
     rows = []
     for classes, names in CLASSES.items():
         for subset in ("train", "validation", "test"):
-            scores = scoring.recognition(_task1(profile, f"{classes} classes", subset), names)
+            part = _task1(profile, f"{classes} classes", subset)
             claim = ledger.stated(stated, where="Table 2", subset=subset, classes=classes)
-            score = _pick(scores, **{"class": "all"}, metric="accuracy")
+            score = None
+            if len(part):
+                scores = scoring.recognition(part, names)
+                score = _pick(scores, **{"class": "all"}, metric="accuracy")
             rows.append({"classes": classes, "subset": subset} | _cell("accuracy", score, claim))
     return pd.DataFrame(rows)
 
@@ -142,25 +145,32 @@ def table4(profile: str) -> pd.DataFrame:
     """Table 4: runs on X-rays and CT together, their mean, and how each modality fares."""
     predictions = runs.read_predictions(profile, "task1")
     test = predictions[predictions["subset"] == "test"]
-    tasks = sorted(task for task in test["task"].unique() if task.startswith(MULTIMODAL_RUNS))
+    stated = ledger.load()["p08"]
     rows = []
     for modality in ("X-ray + CT", "X-ray", "CT"):
-        each = []
-        for task in tasks:
-            part = test[(test["task"] == task) & test["modality"].isin(modality.split(" + "))]
-            scores = scoring.recognition(part, CLASSES[2])
-            score = _pick(scores, **{"class": "all"}, metric="accuracy")
-            each.append(score["value"])
-            run = task.removeprefix(MULTIMODAL_RUNS)
-            rows.append({"tested on": modality, "run": run} | _cell("accuracy", score, None))
-        claim = ledger.load()["p08"] if modality == "X-ray + CT" else None
-        mean = pd.Series(
-            {"value": np.mean(each), "low": min(each), "high": max(each), "n": score["n"]}
-        )
-        note = "low and high are the extremes of the runs"
-        cell = _cell("accuracy", mean, claim, note=note)
+        each = _multimodal_accuracy(test[test["modality"].isin(modality.split(" + "))])
+        for run, score in each.items():
+            cell = _cell("accuracy", score, None)
+            rows.append({"tested on": modality, "run": str(run)} | cell)
+        mean = None
+        if each:
+            values = [score["value"] for score in each.values()]
+            limits = {"low": min(values), "high": max(values), "n": each[1]["n"]}
+            mean = pd.Series({"value": np.mean(values)} | limits)
+        claim = stated if modality == "X-ray + CT" else None
+        cell = _cell("accuracy", mean, claim, note="in brackets the extremes of the runs")
         rows.append({"tested on": modality, "run": "mean"} | cell)
     return pd.DataFrame(rows)
+
+
+def _multimodal_accuracy(test: pd.DataFrame) -> dict[int, pd.Series]:
+    """Accuracy of each multi-modal run, in the order of the runs."""
+    found = {}
+    for task, part in test[test["task"].str.startswith(MULTIMODAL_RUNS)].groupby("task"):
+        scores = scoring.recognition(part, CLASSES[2])
+        run = int(task.removeprefix(MULTIMODAL_RUNS))
+        found[run] = _pick(scores, **{"class": "all"}, metric="accuracy")
+    return dict(sorted(found.items()))
 
 
 def table5(profile: str) -> pd.DataFrame:
@@ -193,9 +203,9 @@ def table6(profile: str) -> pd.DataFrame:
     for stream in STREAMS:
         scores = _stream_scores(profile, stream)
         if scores.empty:
-            note = "every slice is of one patient, so none is held out for a test"
+            note = "too few patients to hold one out for a test"
             cell = _cell("dice", None, None, "fraction", note)
-            rows.append({"stream": stream, "class": "nodule", "average": "pooled"} | cell)
+            rows.append({"stream": stream, "class": stream, "average": "pooled"} | cell)
         for _, score in scores[scores["class"] != "background"].iterrows():
             note = "" if score["labels"] == "exact" else "weak class labels among them"
             metric = "mean iou" if score["class"] == "mean" else score["metric"]

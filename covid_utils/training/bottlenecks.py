@@ -14,6 +14,7 @@ import pandas as pd
 
 from covid_utils.data import cache
 from covid_utils.data.images import Preprocessing
+from covid_utils.errors import DataError
 from covid_utils.models import inception
 from covid_utils.training.predictions import time_per_item
 
@@ -48,6 +49,9 @@ def features(
     subsets = manifest["subset"].to_numpy()
     calibration = np.flatnonzero(subsets == "train")[:CALIBRATION_IMAGES]
 
+    if weights == "none" and not len(calibration):
+        raise DataError("random weights are calibrated on training images, and there are none.")
+
     def write(target: Path) -> None:
         model = inception.extractor(weights, feature_layer, seed, to_input(images[calibration]))
         np.save(target, extract(model, images))
@@ -55,8 +59,9 @@ def features(
     used = [*(manifest["image_id"] + manifest["sha256"])]
     if weights == "none":
         used += [f"calibrated on {i}" for i in calibration]
-    made = settings.as_dict() | {"layer": feature_layer, "seed": seed}
-    made["weights"] = _identity(weights)
+    made = settings.as_dict() | {"layer": feature_layer, "weights": _identity(weights)}
+    if weights == "none":
+        made["seed"] = seed
     return cache.stored("features", used, made, write)
 
 

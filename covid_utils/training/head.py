@@ -87,6 +87,8 @@ def train(
         The head after the last step, as the paper keeps it: nothing is selected on validation.
     """
     rng = np.random.default_rng(settings.seed)
+    # A generator of its own: looking at validation images must not change the training batches.
+    watching = np.random.default_rng([settings.seed, 1])
     shift, scale = _standardisation(features, settings.standardise)
     features = (features - shift) * scale
     if validation is not None:
@@ -101,7 +103,7 @@ def train(
         if step == 1 or step % settings.evaluate_every == 0:
             curve.append(_point(step, "train", probability, truth))
             if validation is not None and len(validation[1]):
-                some = rng.integers(0, len(validation[1]), EVALUATION_BATCH)
+                some = watching.integers(0, len(validation[1]), EVALUATION_BATCH)
                 seen = softmax(validation[0][some] @ kernel + bias)
                 curve.append(_point(step, "validation", seen, validation[1][some]))
         error = probability

@@ -67,6 +67,7 @@ def train(
     """
     import keras
 
+    keras.utils.set_random_seed(settings.seed)
     model = ml_cnn(labels.shape[1], images.shape[1])
     model.compile(
         optimizer=keras.optimizers.Adam(settings.learning_rate),

@@ -37,6 +37,7 @@ def undersample(rows: pd.DataFrame, seed: int) -> np.ndarray:
         Sorted positions of the chosen rows: every CT image, and X-rays as far as there are any.
     """
     rng = np.random.default_rng(seed)
+    rows = rows.reset_index(drop=True)
     is_ct = (rows["modality"] == "CT").to_numpy()
     chosen = [np.flatnonzero(is_ct)]
     for _, part in rows.groupby(["subset", "target"]):

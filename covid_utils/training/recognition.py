@@ -24,8 +24,16 @@ class FeatureTable:
     values: np.ndarray
 
     def of(self, rows: pd.DataFrame) -> np.ndarray:
-        """Features of manifest rows, float32 (rows, channels), in their order."""
-        return self.values[self.image_id.get_indexer(rows["image_id"])]
+        """Features of manifest rows, float32 (rows, channels), in their order.
+
+        Raises:
+            DataError: An image has no features here.
+        """
+        at = self.image_id.get_indexer(rows["image_id"])
+        if (at < 0).any():
+            unknown = rows["image_id"].to_numpy()[at < 0][0]
+            raise DataError(f"{unknown}: no features of this image; compute them first.")
+        return self.values[at]
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,15 @@ def fit_multimodal(
         rows: From `multimodal.candidate_rows`.
         settings: Of the training; run k uses seed + k for the draw and the head.
         repeats: Number of runs; the paper has 5.
+
+    Raises:
+        DataError: There are no CT images.
     """
+    if repeats and not (rows["modality"] == "CT").any():
+        raise DataError(
+            "the multi-modal study needs CT images with and without COVID-19; add the data set "
+            "COVID-CT, or set multimodal_runs to 0."
+        )
     fits = []
     for run in range(repeats):
         seeded = replace(settings, seed=settings.seed + run)

@@ -1,7 +1,7 @@
 """The same numbers from the same seed.
 
-Bit-identical runs also need ``TF_ENABLE_ONEDNN_OPTS=0`` and a fixed number of threads, both set
-before TensorFlow is imported: the Makefile and the kernel that ``make setup`` installs do it.
+Bit-identical runs also need a fixed number of threads and, across processors,
+``TF_ENABLE_ONEDNN_OPTS=0``, both set before TensorFlow is imported: the Makefile does it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from covid_utils.data import augment, cache
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.models.unet import LOGITS, unet
+from covid_utils.models.unet import DEPTH, LOGITS, unet
 from covid_utils.training import batches
 from covid_utils.training.predictions import time_per_item
 from covid_utils.training.schedules import poly_optimizer
@@ -84,6 +84,8 @@ class StreamSettings:
             if getattr(self, name) not in allowed:
                 value = getattr(self, name)
                 raise ParameterError(f"{name} '{value}' is none of {', '.join(allowed)}.")
+        if self.size % 2**DEPTH:
+            raise ParameterError(f"image_size {self.size}: a U-Net needs a multiple of {2**DEPTH}.")
         if self.stream == "nodule" and self.init == "nodule":
             raise ParameterError("the nodule stream cannot start from itself; set init 'random'.")
 
@@ -123,7 +125,7 @@ def load_data(collection: Collection, stream: str, settings: Preprocessing) -> S
     if not (rows["subset"] == "train").any():
         raise DataError(
             f"stream '{stream}' needs slices of {' or '.join(names)} to train on; "
-            "add that data set, see docs/data.md."
+            "add that data set (docs/data.md), or set init to 'random' if the nodules are missing."
         )
     images = cache.images(rows, collection.root, settings)
     return StreamData(rows, images, cache.masks(rows, collection.root, settings))
@@ -155,7 +157,10 @@ def to_input(images: np.ndarray) -> np.ndarray:
 
 
 def build(settings: StreamSettings):
-    """The stream's network, with random weights."""
+    """The stream's network, with random weights from the settings' seed."""
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
     return unet(len(STREAMS[settings.stream]), settings.size, settings.base)
 
 
