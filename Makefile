@@ -4,12 +4,14 @@ PROFILE ?= quick
 DATA ?=
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON ?= python3
-LOCK ?= requirements.lock
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The lock file that .venv was made from stays in force until another one is named.
+LOCK ?= $(or $(patsubst $(VENV)/.ready-%,%,$(firstword $(wildcard $(VENV)/.ready-*))),requirements.lock)
 READY := $(VENV)/.ready-$(LOCK)
-UV := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
+# Tests that train need memory, so many cores do not mean many workers.
+WORKERS := $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES))
 
 # One thread a job: jobs run side by side, and the number of threads changes the last digits. oneDNN
 # halves the time of a training, but its digits depend on the processor: not where stored outputs
@@ -49,14 +51,22 @@ $(READY): requirements.lock requirements-gpu.lock pyproject.toml
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(LOCK)
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 \
-		--display-name "Python 3 (ipykernel)" --env TF_CPP_MIN_LOG_LEVEL 3 > /dev/null 2>&1
+		--display-name "Python 3 (ipykernel)" --env TF_CPP_MIN_LOG_LEVEL 3 \
+		> $(VENV)/kernel.log 2>&1 || { cat $(VENV)/kernel.log; exit 1; }
 	@mkdir -p $(VENV)/etc/ipython
 	@echo "c.IPKernelApp.log_level = 40" > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@rm -f $(VENV)/.ready-* && touch $@
 
 reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tables and figures
-	@$(BIN)/snakemake --profile profiles/local --cores $(CORES) \
-		--config profile=$(PROFILE) data="$(DATA)"
+	@COVID_DATA_DIR="$(DATA)" $(BIN)/snakemake --profile profiles/local --cores $(CORES) \
+		--config profile=$(PROFILE) \
+		|| { echo "If nothing above says why: .snakemake/log has Snakemake's own words."; exit 1; }
+	@echo
+	@echo "Look at results/$(PROFILE)/ :"
+	@echo "  tables/table1.csv ... table9.csv     ours beside the paper's"
+	@echo "  figures/                             Figures 2, 3, 7 to 11"
+	@echo "  notebooks/                           the executed notebooks"
+	@echo "  <run>/metrics.json, provenance.json  predictions, scores and origin of each run"
 
 test: lint unit notebooks-check ## Lint, unit tests, and the notebooks' stored outputs
 
@@ -64,15 +74,19 @@ lint: setup ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 unit: setup ## Unit tests
-	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# In a home of their own, so that 01 to 04 start from nothing, as in a clean checkout.
+notebooks-check: export TF_ENABLE_ONEDNN_OPTS := 0
 notebooks-check: setup ## Re-run the notebooks and compare their stored outputs
-	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
-		--nbval-sanitize-with notebooks/nbval.cfg -n $(CORES) --dist loadfile \
-		notebooks/01_data.ipynb notebooks/02_task1_inception.ipynb \
+	@rm -rf build/nbval
+	@COVID_HOME="$(CURDIR)/build/nbval" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout 600 --nbval-sanitize-with notebooks/nbval.cfg \
+		-n $(WORKERS) --dist loadfile notebooks/01_data.ipynb notebooks/02_task1_inception.ipynb \
 		notebooks/03_task2_multilabel.ipynb notebooks/04_task3_stream.ipynb
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
-		--nbval-sanitize-with notebooks/nbval.cfg notebooks/00_overview.ipynb notebooks/05_tables.ipynb
+		--nbval-sanitize-with notebooks/nbval.cfg notebooks/00_overview.ipynb \
+		notebooks/05_tables.ipynb
 
 notebooks: setup ## Run all notebooks in place and store their outputs (for maintainers)
 	@for name in 01_data 02_task1_inception 03_task2_multilabel 04_task3_stream 05_tables 00_overview; do \
@@ -91,7 +105,7 @@ lock: setup ## Renew both lock files from pyproject.toml (for maintainers)
 LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header \
 	--python-version 3.11 --extra run --extra dev
 
-clean: ## Delete what runs made: caches, models, the phantom, results other than the committed
-	@rm -rf cache models data .snakemake build results/quick results/ci results/paper
+clean: ## Delete what runs made: caches, models, the phantom, all results but results/sample
+	@rm -rf cache models data/phantom data/.phantom* .snakemake build results/quick results/ci results/paper
 	@find . -name __pycache__ -not -path './.venv/*' -type d -exec rm -rf {} +
 	@echo "Kept: results/sample (committed) and .venv (delete it by hand: rm -r .venv)."

@@ -1,22 +1,27 @@
 # The notebooks as a graph. `make reproduce` runs it; by hand:
 #   snakemake --cores 2 --config profile=quick
-#   snakemake --cores 2 --config profile=sample data=../scans
+#   COVID_DATA_DIR=../scans snakemake --cores 2 --config profile=sample
 # One job is one notebook run. Every job writes its run folder under results/<profile>/ and leaves
 # the executed notebook in results/<profile>/notebooks/, also when it fails.
 
 import os
 import sys
 import time
+from hashlib import sha256
+from pathlib import Path
 
-from covid_utils import paths
+from covid_utils import params, paths
 from covid_utils.training.segmentation import STREAMS
 
 PROFILE = config.get("profile", "quick")
-DATA = str(config.get("data") or "")
 OUT = str(paths.results(PROFILE))
 SPECIAL = [stream for stream in STREAMS if stream != "nodule"]
-JOBS = ["data", "stream_nodule", "task1", "task2", *(f"stream_{s}" for s in SPECIAL)]
+JOBS = ["data", "stream_nodule_unet", "task1", "task2"]
+JOBS += [f"stream_{stream}_unet" for stream in SPECIAL]
 JOBS += ["tables", "overview"]
+
+if PROFILE not in params.PROFILES:
+    sys.exit(f"profile '{PROFILE}' is none of {', '.join(params.PROFILES)}; check PROFILE=.")
 
 os.environ.setdefault("COVID_STARTED", str(time.time()))
 
@@ -24,8 +29,7 @@ os.environ.setdefault("COVID_STARTED", str(time.time()))
 def command(notebook, job, label="", **settings):
     """Shell command of one notebook run."""
     place = f"{JOBS.index(job) + 1}/{len(JOBS)}" if job in JOBS else ""
-    chosen = {"data_dir": DATA} | settings if DATA else settings
-    pairs = " ".join(f"'{name}={value}'" for name, value in chosen.items())
+    pairs = " ".join(f"'{name}={value}'" for name, value in settings.items())
     return (
         f"'{sys.executable}' workflow/run_notebook.py {notebook} --profile {PROFILE} --job {job}"
         f" --position '{place}' --label '{label}' --set {pairs}"
@@ -38,9 +42,10 @@ def done(job):
     return f"{OUT}/.done/{job}"
 
 
-def sources(notebook):
-    """What a change of means running a notebook again."""
-    return [f"notebooks/{notebook}.ipynb", f"params/{PROFILE}/{notebook}.yaml"]
+def sources(notebook, *floors):
+    """What a change of means running a notebook again: the notebook, its parameters, its code."""
+    code = [path for floor in floors for path in sorted(Path("covid_utils", floor).rglob("*.py"))]
+    return [f"notebooks/{notebook}.ipynb", f"params/{PROFILE}/{notebook}.yaml", *map(str, code)]
 
 
 rule all:
@@ -51,7 +56,7 @@ rule all:
 
 rule data:
     input:
-        sources("01_data"),
+        sources("01_data", "data"),
     output:
         f"{OUT}/data/manifest.csv",
         touch(done("data")),
@@ -59,13 +64,15 @@ rule data:
         f"{OUT}/notebooks/data.ipynb",
     params:
         command=command("01_data", "data"),
+        # Another folder means reading anew. Its hash, because a name may hold any sign.
+        folder=sha256(os.environ.get("COVID_DATA_DIR", "").encode()).hexdigest(),
     shell:
         "{params.command}"
 
 
 rule task1:
     input:
-        sources("02_task1_inception"),
+        sources("02_task1_inception", "data", "models", "training"),
         done("data"),
     output:
         f"{OUT}/task1/metrics.json",
@@ -81,7 +88,7 @@ rule task1:
 
 rule task2:
     input:
-        sources("03_task2_multilabel"),
+        sources("03_task2_multilabel", "data", "models", "training"),
         done("data"),
     output:
         f"{OUT}/task2/metrics.json",
@@ -96,34 +103,39 @@ rule task2:
 
 rule nodule:
     input:
-        sources("04_task3_stream"),
+        sources("04_task3_stream", "data", "models", "training"),
         done("data"),
     output:
         f"{OUT}/stream_nodule_unet/metrics.json",
-        touch(done("stream_nodule")),
+        touch(done("stream_nodule_unet")),
     log:
-        f"{OUT}/notebooks/stream_nodule.ipynb",
+        f"{OUT}/notebooks/stream_nodule_unet.ipynb",
     priority: 20
     params:
-        command=command("04_task3_stream", "stream_nodule", "nodule", stream="nodule", init="random"),
+        command=command(
+            "04_task3_stream", "stream_nodule_unet", "nodule", stream="nodule", init="random"
+        ),
     shell:
         "{params.command}"
 
 
 rule stream:
     input:
-        sources("04_task3_stream"),
-        done("stream_nodule"),
+        sources("04_task3_stream", "data", "models", "training"),
+        done("stream_nodule_unet"),
     output:
         f"{OUT}/stream_{{stream}}_unet/metrics.json",
-        touch(f"{OUT}/.done/stream_{{stream}}"),
+        touch(f"{OUT}/.done/stream_{{stream}}_unet"),
     log:
-        f"{OUT}/notebooks/stream_{{stream}}.ipynb",
+        f"{OUT}/notebooks/stream_{{stream}}_unet.ipynb",
     wildcard_constraints:
         stream="|".join(SPECIAL),
     params:
         command=lambda wildcards: command(
-            "04_task3_stream", f"stream_{wildcards.stream}", wildcards.stream, stream=wildcards.stream
+            "04_task3_stream",
+            f"stream_{wildcards.stream}_unet",
+            wildcards.stream,
+            stream=wildcards.stream,
         ),
     shell:
         "{params.command}"
@@ -131,7 +143,7 @@ rule stream:
 
 rule tables:
     input:
-        sources("05_tables"),
+        sources("05_tables", "evaluation", "report"),
         "paper/claims.yaml",
         "paper/published.yaml",
         [done(job) for job in JOBS[:-2]],
@@ -148,7 +160,7 @@ rule tables:
 
 rule overview:
     input:
-        sources("00_overview"),
+        sources("00_overview", "report"),
         done("tables"),
     output:
         f"{OUT}/overview.json",
@@ -159,17 +171,6 @@ rule overview:
         command=command("00_overview", "overview"),
     shell:
         "{params.command}"
-
-
-onsuccess:
-    print("\nDone. Look at:", file=sys.stderr)
-    for what, where in (
-        ("tables", "tables/table1.csv ... table9.csv"),
-        ("figures", "figures/"),
-        ("executed notebooks", "notebooks/"),
-        ("scores and provenance of each run", "<run>/metrics.json, provenance.json"),
-    ):
-        print(f"  {what:34s} results/{PROFILE}/{where}", file=sys.stderr)
 
 
 onerror:

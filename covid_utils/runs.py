@@ -72,16 +72,35 @@ def record(
         The run to write into. If the block raises, nothing is left.
     """
     final = paths.results(profile) / name
-    partial = final.with_name(f".{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    _sweep(final)
+    partial = final.with_name(f".{name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
         yield Run(partial)
         facts = provenance(parameters, manifest)
         write_json(partial / "provenance.json", facts)
         replace_folder(partial, final)
+        forget_done(profile, name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(final: Path) -> None:
+    """Remove what processes that were killed left of a run; those still at work keep theirs."""
+    for leftover in final.parent.glob(f".{final.name}.*.partial"):
+        owner = leftover.name.split(".")[-2]
+        if not owner.isdigit() or not psutil.pid_exists(int(owner)):
+            shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(final.with_name(f".{final.name}.{os.getpid()}.partial"), ignore_errors=True)
+
+
+def forget_done(profile: str, name: str) -> None:
+    """Take back the graph's mark that a job is done.
+
+    The graph sets it again after its own jobs. After a run by hand, perhaps with other parameters,
+    it is missing, so that ``make reproduce`` makes the profile's own numbers again.
+    """
+    (paths.results(profile) / ".done" / name).unlink(missing_ok=True)
 
 
 def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, Any]:
@@ -95,6 +114,7 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
         "data_sha256": data_hash(manifest),
         "images": len(manifest),
         "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", "all"),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
         "processor": processor(),
         "peak_memory_mb": round(peak_memory() / 2**20),
         # Of the whole process so far: a notebook's kernel records its run when all is computed.
@@ -117,8 +137,9 @@ def _device() -> str:
 
 
 def data_hash(manifest: pd.DataFrame) -> str:
-    """Hash over the ids and the content of a manifest's images and masks, in order."""
-    parts = (manifest["image_id"], manifest["sha256"], manifest["mask_sha256"])
+    """Hash over a manifest's rows, in order: ids, content of images and masks, subsets."""
+    columns = ["image_id", "sha256", "mask_sha256", "subset"]
+    parts = [manifest[name].astype(str) for name in columns if name in manifest]
     text = "\n".join(" ".join(row) for row in zip(*parts, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
 
 def _changed_results() -> bool:
     root = Path(__file__).parents[1]
-    names = ["results/sample/*.json", "results/sample/*.csv", "results/sample/*.parquet"]
+    names = ["results/sample/data", "results/sample/*/predictions.parquet"]
     command = [
         "git",
         "-C",

@@ -137,6 +137,7 @@ def test_opened_makes_what_is_not_there_with_the_profiles_settings(root):
     folder = paths.results("quick") / "data"
     assert {path.name for path in folder.iterdir()} == {
         "manifest.csv",
+        "provenance.json",
         "skipped.csv",
         "source.json",
         ".lock",

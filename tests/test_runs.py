@@ -78,7 +78,8 @@ def test_a_new_run_keeps_no_file_of_the_old_one(rows):
 
 
 def test_leftovers_of_a_killed_run_are_not_mixed_in(rows):
-    leftover = paths.results("quick") / ".task.partial"
+    nobody = 2**22 + 1  # above the largest process number of Linux
+    leftover = paths.results("quick") / f".task.{nobody}.partial"
     leftover.mkdir(parents=True)
     (leftover / "predictions.parquet").write_bytes(b"half")
     with runs.record("quick", "task", {}, rows) as run:

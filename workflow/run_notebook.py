@@ -12,9 +12,11 @@ import logging
 import os
 import sys
 import time
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import yaml
 
 from covid_utils import params, paths
@@ -33,9 +35,12 @@ def main() -> int:
     begin = time.perf_counter()
     try:
         changes = dict(_setting(text) for text in arguments.set)
+        if os.environ.get("COVID_DATA_DIR"):
+            changes["data_dir"] = os.environ["COVID_DATA_DIR"]
         values = params.load(arguments.profile, arguments.notebook, **changes)
         target = paths.results(arguments.profile) / "notebooks" / f"{arguments.job}.ipynb"
-        failure = execute(arguments.notebook, target, values)
+        with quiet_kernel():
+            failure = execute(arguments.notebook, target, values)
     except CompanionError as error:
         failure = f"  {error}"
     if failure:
@@ -48,11 +53,10 @@ def main() -> int:
 def execute(notebook: str, target: Path, values: dict) -> str:
     """Run a notebook; what failed, as text, or '' if nothing did."""
     import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    # papermill remarks on its own use of nbformat and asyncio, which nobody here can act on.
-    warnings.filterwarnings("ignore", module="papermill|nbformat|nbclient|jupyter_client")
     target.parent.mkdir(parents=True, exist_ok=True)
     source = paths.notebooks() / f"{notebook}.ipynb"
     try:
@@ -60,15 +64,50 @@ def execute(notebook: str, target: Path, values: dict) -> str:
             source, target, values, cwd=paths.notebooks(), progress_bar=False
         )
     except PapermillExecutionError as error:
-        lines = error.source.strip().splitlines()
-        more = ["..."] if len(lines) > SOURCE_LINES else []
-        code = "\n".join(f"    | {line}" for line in [*lines[:SOURCE_LINES], *more])
-        return (
-            f"  notebook  {paths.shown(target)}, executed up to the failing cell\n"
-            f"  cell      number {error.cell_index}, [{error.exec_count}]\n{code}\n"
-            f"  {error.ename}: {error.evalue}"
-        )
+        what = f"{error.ename}: {error.evalue}"
+        return _failure(target, error.cell_index, error.source, what)
+    except (DeadKernelError, CellTimeoutError, RuntimeError) as error:
+        index, code = _last_started(target)
+        what = f"{type(error).__name__}: the kernel stopped without a word; is memory short?"
+        return _failure(target, index, code, what)
     return ""
+
+
+def _failure(target: Path, index: int, code: str, what: str) -> str:
+    lines = code.strip().splitlines()
+    more = ["..."] if len(lines) > SOURCE_LINES else []
+    shown = "\n".join(f"    | {line}" for line in [*lines[:SOURCE_LINES], *more])
+    where = f"{paths.shown(target)}, executed up to the failing cell"
+    return f"  notebook  {where}\n  cell      number {index}\n{shown}\n  {what}"
+
+
+def _last_started(target: Path) -> tuple[int, str]:
+    """Number and source of the last cell that the saved notebook says was started."""
+    cells = nbformat.read(target, as_version=4).cells
+    started = [
+        (index, cell.source)
+        for index, cell in enumerate(cells)
+        if cell.metadata.get("papermill", {}).get("start_time")
+    ]
+    return started[-1] if started else (0, "")
+
+
+@contextmanager
+def quiet_kernel() -> Iterator[None]:
+    """Send what kernels and libraries write to standard error to the null device.
+
+    What matters of it is in the executed notebook; the terminal is for `_say`, which keeps the
+    stream that it had.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """Preprocessed images and masks as memory-mapped arrays, made once for each content and setting.
 
 The name of a cache file is a hash of the images' content, their order and the settings, so a
-changed setting, or content that the manifest says has changed, is never served an old array.
+changed setting, changed code, or content that the manifest says has changed, is never served an
+old array.
 """
 
 from __future__ import annotations
@@ -21,8 +22,20 @@ from covid_utils import paths
 from covid_utils.data import sources
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 
-#: Part of every key: raise it when the meaning of the arrays changes.
-VERSION = 1
+
+def code_hash(*parts: str) -> str:
+    """Hash of the library's source below some of its folders or files: other code, other arrays.
+
+    Args:
+        *parts: Folders or files of ``covid_utils``, such as ``data`` or ``models/unet.py``.
+    """
+    package = Path(__file__).parents[1]
+    found = [package / part for part in parts]
+    files = [file for path in found for file in (path.rglob("*.py") if path.is_dir() else [path])]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def images(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.ndarray:
@@ -76,7 +89,8 @@ def _rows(
 
     # A mask can be mended while its image stays the same, so its content counts as well.
     stamp = manifest["image_id"] + manifest["sha256"] + manifest["mask_sha256"]
-    return stored(kind, [*stamp], settings.as_dict(), write)
+    made = settings.as_dict() | {"code": code_hash("data")}
+    return stored(kind, [*stamp], made, write)
 
 
 def stored(
@@ -93,7 +107,7 @@ def stored(
     Returns:
         The array, memory-mapped and read-only.
     """
-    text = json.dumps([VERSION, contents, settings], sort_keys=True)
+    text = json.dumps([contents, settings], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     path = paths.cache() / kind / f"{key}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)

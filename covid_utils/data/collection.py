@@ -111,23 +111,32 @@ def prepare(
         if split == "patient":
             for what in ("patient_id", "sha256"):
                 splits.assert_disjoint(table, by=what)
-        return _keep(profile, Collection(table, root, reading.problems))
+        settings = {"split": split, "seed": seed, "limit": limit}
+        settings |= {"validation_percent": validation_percent, "test_percent": test_percent}
+        settings |= {"use_benchmark_split": use_benchmark_split, "data_dir": data_dir}
+        return _keep(profile, Collection(table, root, reading.problems), settings)
 
 
-def _keep(profile: str, made: Collection) -> Collection:
+def _keep(profile: str, made: Collection, settings: dict) -> Collection:
     """Write a collection's tables, then what they were made from: where that is, they are whole."""
     folder = paths.results(profile) / "data"
     for name, content in (("skipped", made.problems), ("manifest", made.manifest)):
         partial = folder / f".{name}.partial"
         content.to_csv(partial, index=False)
         partial.replace(folder / f"{name}.csv")
+    runs.write_json(folder / "provenance.json", runs.provenance(settings, made.manifest))
     runs.write_json(folder / "source.json", {"folder": _fingerprint(made.root)})
+    runs.forget_done(profile, "data")
     return made
 
 
 def _fingerprint(root: Path) -> str:
-    """What tells data folders apart without telling where they are."""
-    return hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    """What tells data folders, and a changed one from itself, without telling where they are."""
+    lines = [str(root)]
+    for path in sorted(root.rglob("*")):
+        about = path.stat()
+        lines.append(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _lock(profile: str) -> FileLock:
@@ -168,12 +177,13 @@ def require_classes(reading: manifests.Reading) -> None:
     Raises:
         DataError: Naming the class and how many files could not be used.
     """
-    xrays = reading.rows[reading.rows["modality"] == "X-ray"]
+    xrays = frontal_xrays(reading.rows)
     lost = [label for label in RECOGNITION_CLASSES if label not in set(xrays["label"])]
     if lost:
         unusable = int((reading.problems["problem"] == manifests.UNREADABLE).sum())
         raise DataError(
-            f"no X-ray labelled {' or '.join(lost)} can be read ({unusable} files are unreadable); "
+            f"no frontal X-ray labelled {' or '.join(lost)} can be read "
+            f"({unusable} files are unreadable); "
             "add the data set that holds them, see docs/data.md."
         )
 
@@ -199,11 +209,18 @@ def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
         Manifest rows with a further column ``target``: index into `RECOGNITION_CLASSES`.
     """
     names = RECOGNITION_CLASSES[:classes]
-    rows = collection.select(label=names, modality="X-ray")
-    # Sources that give no view hold frontal images only; lateral ones are named as such.
-    rows = rows[rows["view"].isin((*manifests.FRONTAL, "unknown"))].reset_index(drop=True)
+    rows = frontal_xrays(collection.select(label=names)).reset_index(drop=True)
     target = rows["label"].map(names.index)
     return rows.assign(target=target.astype("int64"))
+
+
+def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:
+    """X-rays that show the front of the chest.
+
+    Sources that give no view hold frontal images only; lateral ones are named as such.
+    """
+    views = (*manifests.FRONTAL, "unknown")
+    return rows[(rows["modality"] == "X-ray") & rows["view"].isin(views)]
 
 
 def describe(collection: Collection) -> pd.DataFrame:

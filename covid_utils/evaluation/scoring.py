@@ -1,10 +1,10 @@
 """From a predictions file to scores with intervals: one row a class and metric.
 
-Every function returns the columns of `COLUMNS`. Intervals are at the 95 % level: Wilson's for
-the accuracy of recognition, where images count as independent, and a bootstrap that draws whole
-patients for the rest. Where nothing varies between resamples (all right, or all wrong), a bootstrap
-would claim certainty: a proportion then gets Wilson's interval over the patients that it is taken
-over, and any other score stands alone, with NaN for limits.
+Every function returns the columns of `COLUMNS`. Intervals are at the 95 % level, from a bootstrap
+that draws whole patients: images of one patient are not independent. Where nothing varies between
+resamples (all right, or all wrong), a bootstrap would claim certainty: a proportion then gets
+Wilson's interval over the patients that it is taken over, and any other score stands alone, with
+NaN for limits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from covid_utils.evaluation import intervals, metrics
 COLUMNS = ("class", "metric", "average", "labels", "value", "low", "high", "n", "patients")
 #: Metrics that the paper reports for a class (section 3.6).
 CLASS_METRICS = ("sensitivity", "specificity", "precision", "f1", "mcc")
+#: Patients (or slices, where patients are unknown) that must show a class before its segmentation
+#: gets an interval: what one or two of them show cannot be resampled.
+FEWEST_WITH_CLASS = 3
 #: Pixel metrics of a segmentation.
 PIXEL_METRICS = ("dice", "iou")
 #: Classes whose mask labels can be weak; the extent of disease is exact on every slice.
@@ -65,23 +68,26 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int =
         seed: Of the bootstrap.
 
     Returns:
-        Accuracy (class ``all``, Wilson), each class against the rest, their macro averages, and the
+        Accuracy (class ``all``), each class against the rest, their macro averages, and the
         multi-class MCC.
     """
     truth, found = predictions["truth"].to_numpy(), predictions["predicted"].to_numpy()
     groups = predictions["patient_id"].to_numpy()
     patients = len(np.unique(groups))
     units = metrics.unit_confusion(truth, found, classes)
-    right = int((truth == found).sum())
-    rows = [_row("all", "accuracy", intervals.wilson(right, len(truth)), patients)]
 
     def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
         counts = metrics.one_vs_rest(confusion)
         values = {name: metrics.METRICS[name](counts) for name in CLASS_METRICS}
         macro = {f"macro {name}": metrics.macro(value) for name, value in values.items()}
-        return values | macro | {"all mcc": metrics.multiclass_mcc(confusion)}
+        whole = {"all mcc": metrics.multiclass_mcc(confusion)}
+        return values | macro | whole | {"accuracy": metrics.multiclass_accuracy(confusion)}
 
     found_intervals = intervals.bootstrap(units, groups, per_class, seed=seed)
+    hits = (truth == found).astype(float)
+    right = metrics.Counts(hits, 1 - hits, np.zeros(len(hits)), np.zeros(len(hits)))
+    accuracy = _honest(found_intervals["accuracy"], "accuracy", right, groups)
+    rows = [_row("all", "accuracy", accuracy, patients)]
     counts = metrics.one_vs_rest(units)
     for name in CLASS_METRICS:
         rows += _per_class(found_intervals[name], name, classes, counts, groups)
@@ -219,13 +225,16 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str, seed: int) -> list[
         return []
     counts, groups = slice_counts(part), part["patient_id"].to_numpy()
     patients = len(np.unique(groups))
+    shown = len(np.unique(groups[counts.tp + counts.fn > 0]))
     rows = []
     for metric in PIXEL_METRICS:
         score = metrics.METRICS[metric]
         pooled = intervals.bootstrap(counts, groups, score, seed=seed)
         mean = intervals.bootstrap_mean(score(counts), groups, seed=seed)
-        rows.append(_row(name, metric, pooled, patients, labels=scope))
-        rows.append(_row(name, metric, mean, patients, labels=scope, average="per_image"))
+        for average, found in (("pooled", pooled), ("per_image", mean)):
+            unsure = {"low": np.nan, "high": np.nan} if shown < FEWEST_WITH_CLASS else {}
+            interval = found._replace(**unsure)
+            rows.append(_row(name, metric, interval, patients, labels=scope, average=average))
     return rows
 
 

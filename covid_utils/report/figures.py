@@ -7,7 +7,6 @@ of Okabe and Ito (2008).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -280,8 +279,3 @@ def _row_name(axis, name: str) -> None:
 def _mask_legend(figure: Figure, names: Iterable[str]) -> None:
     patches = [Patch(color=COLOURS[name], label=NAMES.get(name, name)) for name in names]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
-
-
-def written(profile: str) -> list[Path]:
-    """Figures of a profile that are on this disk, in order."""
-    return sorted((paths.results(profile) / "figures").glob("*.png"))

@@ -59,7 +59,7 @@ def stream_sheet(profile: str, count: int = 4) -> Figure | None:
         return None
     first = found["all"]
     chosen = most_varied(first.truth, count)
-    columns = {"radiologist" if profile != "quick" else "truth": first.truth[chosen]}
+    columns = {"reference": first.truth[chosen]}
     columns |= {
         f"stream: {figures.NAMES[name]}": masks.predicted[chosen] for name, masks in found.items()
     }
@@ -76,8 +76,9 @@ def outcome_sheet(profile: str) -> Figure | None:
         return None
     truth, found = masks.truth > 0, masks.predicted > 0
     dice = metrics.dice(metrics.count_binary(truth, found, axis=(1, 2)))
-    order = np.argsort(np.nan_to_num(dice, nan=1.0))[::-1]
-    chosen = order[[0, len(order) // 2, -1]]
+    # Slices with nothing to find and nothing found have no Dice.
+    order = sorted(np.flatnonzero(~np.isnan(dice)), key=lambda i: -dice[i])
+    chosen = [order[0], order[len(order) // 2], order[-1]] if order else []
     outcome = np.select([truth & found, truth & ~found, ~truth & found], [1, 2, 3], 0)
     pairs = [(masks.images[i], outcome[i].astype(np.uint8)) for i in chosen]
     names = [

@@ -16,18 +16,33 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.data import manifest as manifests
 from covid_utils.data import phantom
-from covid_utils.evaluation import scoring
+from covid_utils.data.collection import RECOGNITION_CLASSES, frontal_xrays
+from covid_utils.data.splits import SUBSETS
+from covid_utils.evaluation import intervals, metrics, scoring
 from covid_utils.report import claims as ledger
+from covid_utils.training import multimodal
+from covid_utils.training.multilabel import MANIFESTATIONS
+from covid_utils.training.segmentation import NODULE_SETS, STREAMS
 
 NOT_AVAILABLE = "not available"
 #: What every table of scores ends with.
 VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "note")
-CLASSES = {2: ("covid", "normal"), 4: ("covid", "normal", "viral", "bacterial")}
-MANIFESTATIONS = ("ggo", "consolidation", "effusion")
-STREAMS = ("nodule", "all", *MANIFESTATIONS)
+CLASSES = {count: RECOGNITION_CLASSES[:count] for count in (2, 4)}
 #: Task -> run that counts the augmented images shown in training.
-AUGMENTED_RUNS = {"2": "task2", "3": "stream_all_unet"}
+AUGMENTED_RUNS = {
+    "2: manifestations of a slice": "task2",
+    "3: segmentation": "stream_all_unet",
+    "3: nodules": "stream_nodule_unet",
+}
 MULTIMODAL_RUNS = "multi-modal "
+#: Tables of the CT slices with masks.
+SLICE_TABLES = ("table5", "table6", "table7", "table8")
+#: Columns of a segmentation score that say what it is of.
+SCOPE = ("class", "average", "labels")
+#: Metrics that are no percentages.
+FRACTIONS = ("mcc", "roc_auc", "average_precision")
+#: Which slices a score is of -> what must be said beside it.
+WEAK = {"exact": "", "all": "weak class labels among them"}
 
 
 def _cell(
@@ -45,6 +60,8 @@ def _cell(
         ours = {key: score[name] * factor for key, name in names.items()}
         ours["n"] = int(score["n"])
     said = NOT_AVAILABLE if claim is None else str(claim.value)
+    if claim is not None and claim.unit == "statement":
+        said = "stated without a number"
     paper = {"paper": said, "claim": "" if claim is None else claim.id, "note": note}
     return {"metric": metric, "unit": unit} | ours | paper
 
@@ -77,26 +94,31 @@ def table1(profile: str) -> pd.DataFrame:
     stated = ledger.load()
     manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
     shown = {name: runs.read_metrics(profile, run)["shown"] for name, run in AUGMENTED_RUNS.items()}
-    frontal = manifest[manifest["view"].isin((*manifests.FRONTAL, "unknown"))]
-    xrays = frontal[frontal["modality"] == "X-ray"]
+    xrays = frontal_xrays(manifest)
+    ct = manifest[manifest["dataset"] == "covid-ct"]
+    two = xrays[xrays["label"].isin(CLASSES[2])]
+    slices = manifest[manifest["dataset"] == "medseg"]
+    nodules = manifest[manifest["dataset"].isin(NODULE_SETS)]
     parts = {
-        "1: recognition, 4 classes": (xrays[xrays["label"].isin(CLASSES[4])], "p11", 0),
-        "1: recognition, 2 classes": (xrays[xrays["label"].isin(CLASSES[2])], "p12", 0),
-        "2: manifestations of a slice": (manifest[manifest["dataset"] == "medseg"], "", shown["2"]),
-        "3: segmentation": (manifest[manifest["dataset"] == "medseg"], "p10", shown["3"]),
+        "1: recognition, 4 classes": (xrays[xrays["label"].isin(CLASSES[4])], "p11"),
+        "1: recognition, 2 classes": (two, "p12"),
+        "1: X-ray + CT, before undersampling": (pd.concat([two, ct]), ""),
+        "2: manifestations of a slice": (slices, ""),
+        "3: segmentation": (slices, "p10"),
+        "3: nodules": (nodules, ""),
     }
     rows = []
-    for task, (part, claim, after) in parts.items():
+    for task, (part, claim) in parts.items():
         counts = part["subset"].value_counts()
         paper = stated[claim].value if claim else (NOT_AVAILABLE, NOT_AVAILABLE)
         rows.append(
             {
                 "task": task,
-                "modality": part["modality"].iloc[0],
+                "modality": " + ".join(sorted(part["modality"].unique(), reverse=True)),
                 "patients or groups": part["patient_id"].nunique(),
                 "images": len(part),
-                **{subset: counts.get(subset, 0) for subset in ("train", "validation", "test")},
-                "shown in training": after or "not augmented",
+                **{subset: counts.get(subset, 0) for subset in SUBSETS},
+                "shown in training": shown.get(task, "not augmented"),
                 "paper train": paper[0],
                 "paper test": paper[1],
                 "claim": claim,
@@ -132,8 +154,11 @@ def table3(profile: str) -> pd.DataFrame:
         for metric in ("accuracy", "sensitivity", "specificity", "precision", "f1", "mcc"):
             named = "all" if metric in ("accuracy", "mcc") else of
             claim = stated["p07"] if (metric, classes) == ("accuracy", 2) else None
-            cell = _cell(metric, _pick(scores, **{"class": named}, metric=metric), claim)
+            unit = "fraction" if metric == "mcc" else "%"
+            cell = _cell(metric, _pick(scores, **{"class": named}, metric=metric), claim, unit)
             rows.append({"work": f"ours, {classes} classes", "class": named} | cell)
+    mean = table4(profile).query("run == 'mean' and `tested on` == 'X-ray + CT'").iloc[0]
+    rows.append({"work": "ours, X-ray + CT", "class": "all"} | mean[list(VALUES)].to_dict())
     published = ledger.published()
     quoted = published[(published["task"] == 1) & (published["source"] != "D")]
     for _, row in quoted.iterrows():
@@ -158,16 +183,36 @@ def table4(profile: str) -> pd.DataFrame:
             limits = {"low": min(values), "high": max(values), "n": each[1]["n"]}
             mean = pd.Series({"value": np.mean(values)} | limits)
         claim = stated if modality == "X-ray + CT" else None
-        cell = _cell("accuracy", mean, claim, note="in brackets the extremes of the runs")
+        note = "in brackets the extremes of the runs, not an interval"
+        if modality == "X-ray" and each:
+            note += "; " + _against_xray_alone(test)
+        cell = _cell("accuracy", mean, claim, note=note)
         rows.append({"tested on": modality, "run": "mean"} | cell)
     return pd.DataFrame(rows)
+
+
+def _against_xray_alone(test: pd.DataFrame) -> str:
+    """McNemar's test of the first multi-modal run against X-rays alone, on the same X-rays."""
+    columns = ["image_id", "truth", "predicted"]
+    alone = test.loc[test["task"] == "2 classes", columns].set_index("image_id")
+    both = test.loc[test["task"] == f"{MULTIMODAL_RUNS}1", columns].set_index("image_id")
+    both = both[both.index.isin(alone.index)]
+    alone = alone.loc[both.index]
+    result = intervals.mcnemar(
+        (both["truth"] == both["predicted"]).to_numpy(),
+        (alone["truth"] == alone["predicted"]).to_numpy(),
+    )
+    return (
+        f"run 1 alone is right on {result.only_a} of these images, the X-ray head alone on "
+        f"{result.only_b} (McNemar p = {result.p_value:.2g})"
+    )
 
 
 def _multimodal_accuracy(test: pd.DataFrame) -> dict[int, pd.Series]:
     """Accuracy of each multi-modal run, in the order of the runs."""
     found = {}
     for task, part in test[test["task"].str.startswith(MULTIMODAL_RUNS)].groupby("task"):
-        scores = scoring.recognition(part, CLASSES[2])
+        scores = scoring.recognition(part, multimodal.CLASSES)
         run = int(task.removeprefix(MULTIMODAL_RUNS))
         found[run] = _pick(scores, **{"class": "all"}, metric="accuracy")
     return dict(sorted(found.items()))
@@ -177,16 +222,22 @@ def table5(profile: str) -> pd.DataFrame:
     """Table 5: the multi-label CNN, per manifestation and overall, beside the trivial baseline."""
     predictions = runs.read_predictions(profile, "task2")
     test = predictions[predictions["subset"] == "test"]
-    found = {
-        "ours": scoring.labels(test, MANIFESTATIONS),
-        "baseline: always present": scoring.always_positive(test, MANIFESTATIONS),
-    }
+    exact = test[test["label_quality"] == "exact"]
+    scopes = {"exact": exact} if len(exact) == len(test) else {"all": test, "exact": exact}
     rows = []
-    for work, scores in found.items():
-        for _, score in scores.iterrows():
-            unit = "fraction" if score["metric"] in ("mcc", "roc_auc", "average_precision") else "%"
-            cell = _cell(score["metric"], score, None, unit)
-            rows.append({"work": work, "manifestation": score["class"]} | cell)
+    for scope, part in scopes.items():
+        if part.empty:
+            continue
+        found = {
+            "ours": scoring.labels(part, MANIFESTATIONS),
+            "baseline: always present": scoring.always_positive(part, MANIFESTATIONS),
+        }
+        for work, scores in found.items():
+            for _, score in scores.iterrows():
+                unit = "fraction" if score["metric"] in FRACTIONS else "%"
+                cell = _cell(score["metric"], score, None, unit, WEAK[scope])
+                keys = {"work": work, "manifestation": score["class"], "labels": scope}
+                rows.append(keys | cell)
     return pd.DataFrame(rows)
 
 
@@ -205,13 +256,39 @@ def table6(profile: str) -> pd.DataFrame:
         if scores.empty:
             note = "too few patients to hold one out for a test"
             cell = _cell("dice", None, None, "fraction", note)
-            rows.append({"stream": stream, "class": stream, "average": "pooled"} | cell)
+            keys = {"stream": stream, "class": stream, "average": "pooled", "labels": "exact"}
+            rows.append(keys | cell)
         for _, score in scores[scores["class"] != "background"].iterrows():
-            note = "" if score["labels"] == "exact" else "weak class labels among them"
             metric = "mean iou" if score["class"] == "mean" else score["metric"]
-            keys = {"stream": stream, "class": score["class"], "average": score["average"]}
-            rows.append(keys | _cell(metric, score, None, "fraction", note))
-    return pd.DataFrame(rows)
+            keys = {"stream": stream} | score[list(SCOPE)].to_dict()
+            rows.append(keys | _cell(metric, score, None, "fraction", WEAK[score["labels"]]))
+    return pd.DataFrame(rows + _specialists_against_all(profile))
+
+
+def _specialists_against_all(profile: str) -> list[dict]:
+    """Difference in pooled Dice, each specialised stream minus the all-class one, same slices."""
+    claim = ledger.load()["c01"]
+    rows = []
+    for name in MANIFESTATIONS:
+        own, shared = (_test_pixels(profile, stream, name) for stream in (name, "all"))
+        if own.empty:
+            continue
+        groups = own["patient_id"].to_numpy()
+        counts = (scoring.slice_counts(part) for part in (own, shared))
+        difference = intervals.paired_bootstrap(*counts, groups, metrics.dice)
+        score = pd.Series(difference._asdict())
+        exact = bool((own["label_quality"] == "exact").all())
+        scope = "exact" if exact else "all"
+        keys = {"stream": f"{name} minus all", "class": name, "average": "pooled", "labels": scope}
+        rows.append(keys | _cell("dice difference", score, claim, "fraction", WEAK[scope]))
+    return rows
+
+
+def _test_pixels(profile: str, stream: str, name: str) -> pd.DataFrame:
+    """Pixel counts of one class on the test slices of a stream, in the order of their names."""
+    pixels = runs.read_predictions(profile, f"stream_{stream}_unet")
+    chosen = pixels[(pixels["subset"] == "test") & (pixels["class"] == name)]
+    return chosen.sort_values("image_id").reset_index(drop=True)
 
 
 def table7(profile: str) -> pd.DataFrame:
@@ -222,32 +299,34 @@ def table7(profile: str) -> pd.DataFrame:
         for stream in (name, "all"):
             rows += _manifestation(profile, stream, name)
         quoted = published[(published["class"] == name) & (published["task"] == 3)]
-        quoted = quoted[quoted["source"] != "D"]
-        for _, row in quoted.iterrows():
-            rows.append({"class": name, "work": row["work"]} | _quoted(row))
+        for _, row in quoted[quoted["source"] != "D"].iterrows():
+            average = "per_image" if row["source"] == "R" else NOT_AVAILABLE
+            keys = {"class": name, "work": row["work"], "average": average, "labels": "quoted"}
+            rows.append(keys | _quoted(row))
     return pd.DataFrame(rows)
 
 
 def _manifestation(profile: str, stream: str, name: str) -> list[dict]:
-    """Pooled scores of one manifestation by one stream, beside what the paper implies for it."""
+    """Scores of one manifestation by one stream, beside what the paper implies for its own.
+
+    The paper's implied "mIoU" fits its implied Dice as the IoU of the class alone, without
+    background (0.911 / (2 - 0.911) = 0.837, stated 0.848), so that is what stands beside it.
+    """
     stated = ledger.load()
     scores = _stream_scores(profile, stream)
-    scores = scores[scores["average"] == "pooled"]
-    # The paper's mean IoU is that of a specialised stream: its class and the background.
-    measured = {"dice": ("Dice", name)} | ({"iou": ("mIoU", "mean")} if stream == name else {})
     rows = []
-    for metric, (paper_metric, row_class) in measured.items():
+    for metric, paper_metric in (("dice", "Dice"), ("iou", "mIoU")):
         claim = None
         if stream == name:
             derived = {"where": "Table 7", "metric": paper_metric, "class_": name, "source": "D"}
             claim = ledger.stated(stated, **derived)
-        chosen = scores[(scores["class"] == row_class) & (scores["metric"] == metric)]
-        shown = "mean iou" if row_class == "mean" else metric
+        chosen = scores[(scores["class"] == name) & (scores["metric"] == metric)]
         for _, score in chosen.iterrows():
-            weak = "" if score["labels"] == "exact" else "weak class labels among them; "
             how = f"paper's value derived: {claim.how}" if claim else ""
-            cell = _cell(shown, score, claim, "fraction", weak + how)
-            rows.append({"class": name, "work": f"ours, stream {stream}"} | cell)
+            note = "; ".join(part for part in (WEAK[score["labels"]], how) if part)
+            keys = {"class": name, "work": f"ours, stream {stream}"}
+            keys |= score[["average", "labels"]].to_dict()
+            rows.append(keys | _cell(metric, score, claim, "fraction", note))
     return rows
 
 
@@ -299,14 +378,19 @@ BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
 }
 
 
-def _marked(table: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Say beside each of our numbers if it was measured on the phantom."""
-    manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
-    if "note" not in table or not (manifest["licence"] == phantom.LICENCE).all():
+def _marked(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
+    """Say beside each of our numbers what its data cannot carry."""
+    if "note" not in table:
         return table
-    remark = "on the phantom"
+    manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
+    remarks = []
+    if (manifest["licence"] == phantom.LICENCE).all():
+        remarks.append("on the phantom")
+    slices = manifest[manifest["dataset"] == "medseg"]
+    if name in SLICE_TABLES and slices["patient_id"].is_unique:
+        remarks.append("patients unknown: interval by slice")
     notes = [
-        "; ".join(part for part in (remark, note) if part) if n else note
+        "; ".join(part for part in (*remarks, note) if part) if n else note
         for n, note in zip(table["n"], table["note"], strict=True)
     ]
     return table.assign(note=notes)
@@ -314,7 +398,7 @@ def _marked(table: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 def build(name: str, profile: str) -> pd.DataFrame:
     """One table by name, ``table1`` to ``table9``, from the runs of a profile."""
-    return _marked(BUILDERS[name](profile), profile)
+    return _marked(BUILDERS[name](profile), name, profile)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
@@ -353,7 +437,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     text["ours"] = [_with_interval(row) for row in table.itertuples()]
     text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
     units = {"%": " %", "fraction": "", "images": " images"}
-    known = table["paper"] != NOT_AVAILABLE
+    known = pd.to_numeric(table["paper"], errors="coerce").notna()
     text["paper"] = [
         f"{p}{units[u]}" if k else p
         for p, u, k in zip(table["paper"], table["unit"], known, strict=True)

@@ -60,6 +60,7 @@ def features(
     if weights == "none":
         used += [f"calibrated on {i}" for i in calibration]
     made = settings.as_dict() | {"layer": feature_layer, "weights": _identity(weights)}
+    made["code"] = cache.code_hash("data", "models/inception.py", "training/bottlenecks.py")
     if weights == "none":
         made["seed"] = seed
     return cache.stored("features", used, made, write)
@@ -87,7 +88,7 @@ def time_one_image(
             lambda i: cache.prepared_image(root, rows.iloc[i], settings), len(rows)
         ),
         "features": time_per_item(
-            lambda i: model(to_input(images[i : i + 1]), training=False), len(rows)
+            lambda i: model.predict_on_batch(to_input(images[i : i + 1])), len(rows)
         ),
     }
 

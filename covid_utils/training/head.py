@@ -102,10 +102,7 @@ def train(
         probability = softmax(batch @ kernel + bias)
         if step == 1 or step % settings.evaluate_every == 0:
             curve.append(_point(step, "train", probability, truth))
-            if validation is not None and len(validation[1]):
-                some = watching.integers(0, len(validation[1]), EVALUATION_BATCH)
-                seen = softmax(validation[0][some] @ kernel + bias)
-                curve.append(_point(step, "validation", seen, validation[1][some]))
+            curve += _watched(step, validation, (kernel, bias), watching)
         error = probability
         error[np.arange(len(truth)), truth] -= 1
         error *= np.float32(settings.learning_rate / len(truth))
@@ -125,6 +122,20 @@ def _standardisation(features: np.ndarray, wanted: bool) -> tuple[np.ndarray, np
     # A channel that never varies says nothing; it stays at 0 instead of dividing by 0.
     scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
     return features.mean(axis=0), scale.astype(np.float32)
+
+
+def _watched(
+    step: int,
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    weights: tuple[np.ndarray, np.ndarray],
+    rng: np.random.Generator,
+) -> list[dict]:
+    """A point of the validation curve, on images drawn at random; none without any."""
+    if validation is None or not len(validation[1]):
+        return []
+    some = rng.integers(0, len(validation[1]), EVALUATION_BATCH)
+    seen = softmax(validation[0][some] @ weights[0] + weights[1])
+    return [_point(step, "validation", seen, validation[1][some])]
 
 
 def _point(step: int, subset: str, probability: np.ndarray, truth: np.ndarray) -> dict:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from covid_utils.data.collection import Collection, recognition_rows
 
-#: Index 0 is COVID-19 in either modality, as in the X-ray task.
-CT_CLASSES = ("covid", "non_covid")
+#: COVID-19 or not, in either modality. Not COVID-19 is normal on X-rays, and anything else on CT.
+CLASSES = ("covid", "non_covid")
 
 
 def candidate_rows(collection: Collection) -> pd.DataFrame:
@@ -21,8 +21,8 @@ def candidate_rows(collection: Collection) -> pd.DataFrame:
         Manifest rows with ``target`` (0 COVID-19, 1 not). CT slices of the segmentation set are
         left out: they are all COVID-19, so modality and class would go together.
     """
-    ct = collection.select(dataset="covid-ct", label=CT_CLASSES)
-    ct = ct.assign(target=ct["label"].map(CT_CLASSES.index).astype("int64"))
+    ct = collection.select(dataset="covid-ct", label=CLASSES)
+    ct = ct.assign(target=ct["label"].map(CLASSES.index).astype("int64"))
     return pd.concat([recognition_rows(collection, 2), ct], ignore_index=True)
 
 

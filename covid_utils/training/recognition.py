@@ -114,5 +114,5 @@ def fit_multimodal(
     for run in range(repeats):
         seeded = replace(settings, seed=settings.seed + run)
         chosen = rows.iloc[multimodal.undersample(rows, seeded.seed)].reset_index(drop=True)
-        fits.append(fit(table, chosen, ("covid", "normal"), seeded, f"multi-modal {run + 1}"))
+        fits.append(fit(table, chosen, multimodal.CLASSES, seeded, f"multi-modal {run + 1}"))
     return fits

@@ -165,14 +165,15 @@ def build(settings: StreamSettings):
 
 
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
-    """Where a stream's trained weights are kept; other settings or other slices, another file.
+    """Where a stream's trained weights are kept: other settings, slices or code, another file.
 
     Args:
         profile: Profile of the run.
         settings: Settings of the stream.
         rows: Its slices.
     """
-    text = json.dumps([asdict(settings), runs.data_hash(rows), [*rows["subset"]]], sort_keys=True)
+    code = cache.code_hash("data", "models/unet.py", "training")
+    text = json.dumps([asdict(settings), runs.data_hash(rows), code], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
 
