@@ -102,6 +102,14 @@ def recognition_sets(root, patients=6):
 def class_predictions(truth, predicted, patients=None, **columns):
     """A predictions table of a one-class task; every image is its own patient by default."""
     patients = [f"p{i}" for i in range(len(truth))] if patients is None else patients
+    names = [f"image{i}" for i in range(len(truth))]
     return pd.DataFrame(
-        {"patient_id": patients, "truth": truth, "predicted": predicted, **columns}, dtype=object
+        {
+            "image_id": names,
+            "patient_id": patients,
+            "truth": truth,
+            "predicted": predicted,
+            **columns,
+        },
+        dtype=object,
     )

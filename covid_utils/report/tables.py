@@ -197,6 +197,8 @@ def _against_xray_alone(test: pd.DataFrame) -> str:
     alone = test.loc[test["task"] == "2 classes", columns].set_index("image_id")
     both = test.loc[test["task"] == f"{MULTIMODAL_RUNS}1", columns].set_index("image_id")
     both = both[both.index.isin(alone.index)]
+    if both.empty:
+        return "no X-ray is in both tests"
     alone = alone.loc[both.index]
     result = intervals.mcnemar(
         (both["truth"] == both["predicted"]).to_numpy(),
