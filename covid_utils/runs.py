@@ -136,6 +136,21 @@ def _device() -> str:
     return ", ".join(device.name for device in found) or "CPU"
 
 
+def code_hash(*parts: str) -> str:
+    """Hash of the library's source below some of its folders or files: other code, other arrays.
+
+    Args:
+        *parts: Folders or files of ``covid_utils``, such as ``data`` or ``models/unet.py``.
+    """
+    package = Path(__file__).parent
+    found = [package / part for part in parts]
+    files = [file for path in found for file in (path.rglob("*.py") if path.is_dir() else [path])]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def data_hash(manifest: pd.DataFrame) -> str:
     """Hash over a manifest's rows, in order: ids, content of images and masks, subsets."""
     columns = ["image_id", "sha256", "mask_sha256", "subset"]

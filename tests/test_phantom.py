@@ -290,15 +290,18 @@ def test_ensure_makes_a_set_once_and_again_for_other_settings(made, monkeypatch)
     assert len(calls) == 1
     phantom.ensure(folder, dataclasses.replace(SMALL, seed=8))
     assert len(calls) == 2
-    monkeypatch.setattr(phantom, "VERSION", phantom.VERSION + 1)
+    monkeypatch.setattr(write, "VERSION", phantom.VERSION + 1)
     phantom.ensure(folder, dataclasses.replace(SMALL, seed=8))
     assert len(calls) == 3
+    monkeypatch.setattr(write.runs, "code_hash", lambda *parts: "other code")
+    phantom.ensure(folder, dataclasses.replace(SMALL, seed=8))
+    assert len(calls) == 4
 
 
 def fake(folder, settings):
     """Write what `ensure` looks for, and nothing else."""
     folder.mkdir(parents=True)
-    content = {"version": phantom.VERSION, "settings": dataclasses.asdict(settings)}
+    content = phantom.recipe(settings)
     (folder / phantom.SETTINGS_FILE).write_text(json.dumps(content))
 
 

@@ -229,7 +229,7 @@ def test_weak_labels_are_told(built):
     for name in ("table6", "table7"):
         table = built[name]
         ours = table[table["ours"].notna()]
-        weak = ours["note"].str.contains("weak class labels")
+        weak = ours["note"].str.contains("weak labels")
         lesion = ours["class"].eq("lesion")
         # Four test slices; the classes are exact on two of them, the extent on all.
         assert set(ours[weak]["n"]) <= {3, 4}

@@ -18,24 +18,9 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from covid_utils import paths
+from covid_utils import paths, runs
 from covid_utils.data import sources
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-
-
-def code_hash(*parts: str) -> str:
-    """Hash of the library's source below some of its folders or files: other code, other arrays.
-
-    Args:
-        *parts: Folders or files of ``covid_utils``, such as ``data`` or ``models/unet.py``.
-    """
-    package = Path(__file__).parents[1]
-    found = [package / part for part in parts]
-    files = [file for path in found for file in (path.rglob("*.py") if path.is_dir() else [path])]
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def images(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.ndarray:
@@ -89,7 +74,7 @@ def _rows(
 
     # A mask can be mended while its image stays the same, so its content counts as well.
     stamp = manifest["image_id"] + manifest["sha256"] + manifest["mask_sha256"]
-    made = settings.as_dict() | {"code": code_hash("data")}
+    made = settings.as_dict() | {"code": runs.code_hash("data")}
     return stored(kind, [*stamp], made, write)
 
 

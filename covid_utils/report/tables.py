@@ -42,7 +42,13 @@ SCOPE = ("class", "average", "labels")
 #: Metrics that are no percentages.
 FRACTIONS = ("mcc", "roc_auc", "average_precision")
 #: Which slices a score is of -> what must be said beside it.
-WEAK = {"exact": "", "all": "weak class labels among them"}
+WEAK = {"exact": "", "all": "weak labels"}
+
+
+def style() -> None:
+    """Let notebooks show tables whole: every row, and no note cut short. Call it once."""
+    pd.set_option("display.max_rows", None)
+    pd.set_option("display.max_colwidth", None)
 
 
 def _cell(
@@ -390,7 +396,7 @@ def _marked(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         remarks.append("on the phantom")
     slices = manifest[manifest["dataset"] == "medseg"]
     if name in SLICE_TABLES and slices["patient_id"].is_unique:
-        remarks.append("patients unknown: interval by slice")
+        remarks.append("patients unknown")
     notes = [
         "; ".join(part for part in (*remarks, note) if part) if n else note
         for n, note in zip(table["n"], table["note"], strict=True)

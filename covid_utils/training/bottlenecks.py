@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covid_utils import runs
 from covid_utils.data import cache
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
@@ -60,7 +61,7 @@ def features(
     if weights == "none":
         used += [f"calibrated on {i}" for i in calibration]
     made = settings.as_dict() | {"layer": feature_layer, "weights": _identity(weights)}
-    made["code"] = cache.code_hash("data", "models/inception.py", "training/bottlenecks.py")
+    made["code"] = runs.code_hash("data", "models/inception.py", "training/bottlenecks.py")
     if weights == "none":
         made["seed"] = seed
     return cache.stored("features", used, made, write)

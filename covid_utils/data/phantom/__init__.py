@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,7 +22,7 @@ from covid_utils.data.phantom.imaging import (
     sample_exposure,
     xray,
 )
-from covid_utils.data.phantom.write import LICENCE, SETTINGS_FILE, write_all
+from covid_utils.data.phantom.write import LICENCE, SETTINGS_FILE, recipe, write_all
 from covid_utils.errors import DataError
 
 __all__ = [
@@ -90,4 +89,4 @@ def _is_current(folder: Path, settings: PhantomSettings) -> bool:
         content = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return content == {"version": VERSION, "settings": asdict(settings)}
+    return content == recipe(settings)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from covid_utils import runs
 from covid_utils.data.images import to_uint8
 from covid_utils.data.phantom import files, imaging
 from covid_utils.data.phantom.anatomy import Anatomy, build
@@ -152,8 +153,14 @@ def write_all(root: Path, settings: PhantomSettings) -> None:
     _write_tables(root, notes)
     _write_medseg(root, [part for note in notes for part in note.slices])
     (root / "README.txt").write_text(README, encoding="utf-8", newline="\n")
-    content = {"version": VERSION, "settings": asdict(settings)}
-    (root / SETTINGS_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    content = json.dumps(recipe(settings), indent=1)
+    (root / SETTINGS_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def recipe(settings: PhantomSettings) -> dict:
+    """What a phantom is made from: version, code and settings; another recipe, another phantom."""
+    code = runs.code_hash("data/phantom")
+    return {"version": VERSION, "code": code, "settings": asdict(settings)}
 
 
 def _patient(root: Path, settings: PhantomSettings, person: Person) -> Notes:
