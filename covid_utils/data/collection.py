@@ -35,6 +35,11 @@ class Collection:
     root: Path
     problems: pd.DataFrame
 
+    @property
+    def kind(self) -> str:
+        """``phantom`` or ``real scans``: what every picture of them must say."""
+        return kind(self.manifest)
+
     def select(self, **criteria: str | tuple[str, ...]) -> pd.DataFrame:
         """Rows whose columns equal the given values, or are among them; index from 0."""
         rows = self.manifest
@@ -212,6 +217,11 @@ def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
     rows = frontal_xrays(collection.select(label=names)).reset_index(drop=True)
     target = rows["label"].map(names.index)
     return rows.assign(target=target.astype("int64"))
+
+
+def kind(manifest: pd.DataFrame) -> str:
+    """``phantom`` if all images of a manifest are simulated, else ``real scans``."""
+    return "phantom" if (manifest["licence"] == phantom.LICENCE).all() else "real scans"
 
 
 def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:

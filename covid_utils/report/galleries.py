@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from covid_utils import paths
+from covid_utils.data import manifest as manifests
+from covid_utils.data.collection import kind
 from covid_utils.evaluation import metrics
 from covid_utils.report import figures
 
@@ -63,7 +65,12 @@ def stream_sheet(profile: str, count: int = 4) -> Figure | None:
     columns |= {
         f"stream: {figures.NAMES[name]}": masks.predicted[chosen] for name, masks in found.items()
     }
-    return figures.segmentation_sheet(first.images[chosen], columns, "Streams on the same slices")
+    title = f"Streams on the same slices ({_kind(profile)})"
+    return figures.segmentation_sheet(first.images[chosen], columns, title)
+
+
+def _kind(profile: str) -> str:
+    return kind(manifests.load(paths.results(profile) / "data" / "manifest.csv"))
 
 
 def outcome_sheet(profile: str) -> Figure | None:
@@ -85,7 +92,8 @@ def outcome_sheet(profile: str) -> Figure | None:
         f"{which} slice, Dice {dice[i]:.2f}"
         for which, i in zip(("best", "middle", "worst"), chosen, strict=True)
     ]
-    return figures.pair_sheet(pairs, names, "U-Net, extent of disease", OUTCOMES, "outcome")
+    title = f"U-Net, extent of disease ({_kind(profile)})"
+    return figures.pair_sheet(pairs, names, title, OUTCOMES, "outcome")
 
 
 def write(profile: str) -> list[str]:

@@ -15,8 +15,7 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.data import manifest as manifests
-from covid_utils.data import phantom
-from covid_utils.data.collection import RECOGNITION_CLASSES, frontal_xrays
+from covid_utils.data.collection import RECOGNITION_CLASSES, frontal_xrays, kind
 from covid_utils.data.splits import SUBSETS
 from covid_utils.evaluation import intervals, metrics, scoring
 from covid_utils.report import claims as ledger
@@ -392,7 +391,7 @@ def _marked(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         return table
     manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
     remarks = []
-    if (manifest["licence"] == phantom.LICENCE).all():
+    if kind(manifest) == "phantom":
         remarks.append("on the phantom")
     slices = manifest[manifest["dataset"] == "medseg"]
     if name in SLICE_TABLES and slices["patient_id"].is_unique:
