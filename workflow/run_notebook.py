@@ -53,7 +53,7 @@ def main() -> int:
 def execute(notebook: str, target: Path, values: dict) -> str:
     """Run a notebook; what failed, as text, or '' if nothing did."""
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -66,10 +66,9 @@ def execute(notebook: str, target: Path, values: dict) -> str:
     except PapermillExecutionError as error:
         what = f"{error.ename}: {error.evalue}"
         return _failure(target, error.cell_index, error.source, what)
-    except (DeadKernelError, CellTimeoutError, RuntimeError) as error:
-        index, code = _last_started(target)
-        what = f"{type(error).__name__}: the kernel stopped without a word; is memory short?"
-        return _failure(target, index, code, what)
+    except DeadKernelError:
+        what = "DeadKernelError: the kernel stopped without a word; is memory short?"
+        return _failure(target, *_last_started(target), what)
     return ""
 
 

@@ -166,8 +166,17 @@ def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
         is_there = (folder / "manifest.csv").is_file() and source.is_file()
         if not is_there or json.loads(source.read_text())["folder"] != _fingerprint(root):
             return prepare(**preparation(params.load(profile, "01_data", data_dir=data_dir)))
-    rows = manifests.load(folder / "manifest.csv")
+    rows = saved_manifest(profile)
     return Collection(rows, root, pd.read_csv(folder / "skipped.csv"))
+
+
+def saved_manifest(profile: str) -> pd.DataFrame:
+    """Manifest of a profile's last preparation.
+
+    Raises:
+        DataError: Nothing has been prepared yet.
+    """
+    return manifests.load(paths.results(profile) / "data" / "manifest.csv")
 
 
 def preparation(values: dict) -> dict:

@@ -13,8 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from covid_utils import paths
-from covid_utils.data import manifest as manifests
-from covid_utils.data.collection import kind
+from covid_utils.data.collection import kind, saved_manifest
 from covid_utils.evaluation import metrics
 from covid_utils.report import figures
 
@@ -55,28 +54,29 @@ def most_varied(truth: np.ndarray, count: int) -> np.ndarray:
 
 
 def stream_sheet(profile: str, count: int = 4) -> Figure | None:
-    """Figure 10: truth, the all-class stream and the three specialists on the same slices."""
+    """Figure 10: truth, the all-class stream and the three specialists on the same slices.
+
+    None if the masks are elsewhere, or no slice was held out.
+    """
     found = {stream: read_masks(profile, stream) for stream in STREAMS}
     if any(masks is None for masks in found.values()):
         return None
     first = found["all"]
+    if not len(first.truth):
+        return None
     chosen = most_varied(first.truth, count)
     columns = {"reference": first.truth[chosen]}
     columns |= {
         f"stream: {figures.NAMES[name]}": masks.predicted[chosen] for name, masks in found.items()
     }
-    title = f"Streams on the same slices ({_kind(profile)})"
+    title = f"Streams on the same slices ({kind(saved_manifest(profile))})"
     return figures.segmentation_sheet(first.images[chosen], columns, title)
-
-
-def _kind(profile: str) -> str:
-    return kind(manifests.load(paths.results(profile) / "data" / "manifest.csv"))
 
 
 def outcome_sheet(profile: str) -> Figure | None:
     """Figure 11, the U-Net's half: lesion pixels found, missed and falsely called.
 
-    Rows are the test slices with the best, the middle and the worst Dice of the lesion extent.
+    Columns are the test slices with the best, the middle and the worst Dice of the lesion extent.
     """
     masks = read_masks(profile, "all")
     if masks is None:
@@ -85,14 +85,16 @@ def outcome_sheet(profile: str) -> Figure | None:
     dice = metrics.dice(metrics.count_binary(truth, found, axis=(1, 2)))
     # Slices with nothing to find and nothing found have no Dice.
     order = sorted(np.flatnonzero(~np.isnan(dice)), key=lambda i: -dice[i])
-    chosen = [order[0], order[len(order) // 2], order[-1]] if order else []
+    if not order:
+        return None
+    chosen = [order[0], order[len(order) // 2], order[-1]]
     outcome = np.select([truth & found, truth & ~found, ~truth & found], [1, 2, 3], 0)
     pairs = [(masks.images[i], outcome[i].astype(np.uint8)) for i in chosen]
     names = [
         f"{which} slice, Dice {dice[i]:.2f}"
         for which, i in zip(("best", "middle", "worst"), chosen, strict=True)
     ]
-    title = f"U-Net, extent of disease ({_kind(profile)})"
+    title = f"U-Net, extent of disease ({kind(saved_manifest(profile))})"
     return figures.pair_sheet(pairs, names, title, OUTCOMES, "outcome")
 
 

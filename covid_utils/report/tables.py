@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.data import manifest as manifests
-from covid_utils.data.collection import RECOGNITION_CLASSES, frontal_xrays, kind
+from covid_utils.data.collection import RECOGNITION_CLASSES, frontal_xrays, kind, saved_manifest
 from covid_utils.data.splits import SUBSETS
 from covid_utils.evaluation import intervals, metrics, scoring
 from covid_utils.report import claims as ledger
@@ -97,7 +96,7 @@ def table1(profile: str) -> pd.DataFrame:
     Training images are augmented as they are shown, so "after" counts the images shown.
     """
     stated = ledger.load()
-    manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
+    manifest = saved_manifest(profile)
     shown = {name: runs.read_metrics(profile, run)["shown"] for name, run in AUGMENTED_RUNS.items()}
     xrays = frontal_xrays(manifest)
     ct = manifest[manifest["dataset"] == "covid-ct"]
@@ -385,11 +384,10 @@ BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
 }
 
 
-def _marked(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
+def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame) -> pd.DataFrame:
     """Say beside each of our numbers what its data cannot carry."""
     if "note" not in table:
         return table
-    manifest = manifests.load(paths.results(profile) / "data" / "manifest.csv")
     remarks = []
     if kind(manifest) == "phantom":
         remarks.append("on the phantom")
@@ -405,7 +403,7 @@ def _marked(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
 
 def build(name: str, profile: str) -> pd.DataFrame:
     """One table by name, ``table1`` to ``table9``, from the runs of a profile."""
-    return _marked(BUILDERS[name](profile), name, profile)
+    return _marked(BUILDERS[name](profile), name, saved_manifest(profile))
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
@@ -416,7 +414,8 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
     """
     folder = paths.results(profile) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {name: build(name, profile) for name in BUILDERS}
+    manifest = saved_manifest(profile)
+    tables = {name: _marked(make(profile), name, manifest) for name, make in BUILDERS.items()}
     for name, table in tables.items():
         write(table, folder / f"{name}.csv")
     return tables
