@@ -108,3 +108,25 @@ def test_a_mistyped_parameter_stops_before_the_notebook_starts(tmp_path):
     assert done.returncode == 1
     assert "did you mean 'validation_percent'?" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    sources = ["fine = 1", "import os\nos._exit(1)  # what the system does when memory is short"]
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(notebook, tmp_path / "dying.ipynb")
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'workflow')\n"
+        "import run_notebook\n"
+        f"run_notebook.paths.notebooks = lambda: Path({str(tmp_path)!r})\n"
+        f"target = Path({str(tmp_path / 'out' / 'dying.ipynb')!r})\n"
+        "print(run_notebook.execute('dying', target, {}))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, check=False, cwd=paths.PROJECT, capture_output=True, text=True, timeout=120
+    )
+    assert "DeadKernelError" in done.stdout, done.stderr[-500:]
+    assert re.search(r"cell +number 1\n +\| import os\n", done.stdout)
+    assert (tmp_path / "out" / "dying.ipynb").is_file()
