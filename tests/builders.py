@@ -1,5 +1,7 @@
 """Small synthetic manifests, data folders and prediction tables that several tests share."""
 
+import hashlib
+
 import nibabel
 import numpy as np
 import pandas as pd
@@ -25,6 +27,8 @@ def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", *
             "label_quality": "none",
             "licence": "unknown",
             "sha256": f"{dataset} {label} {patient} {number}",
+            "phash": hashlib.sha256(f"{dataset} {label} {patient} {number}".encode()).hexdigest(),
+            "patient_basis": "given",
             "width": 8,
             "height": 8,
         }

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from builders import manifest
 
 from covid_utils.data import augment
+from covid_utils.errors import ParameterError
 
 SIDE = 96
 STILL = augment.Ranges(rotation=0, shift=0, zoom=0, shear=0, flip=False)
@@ -127,3 +129,51 @@ def test_the_generator_decides(blob):
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def expanded(subsets, totals, seed=1):
+    rows = manifest({f"p{i}": 1 for i in range(len(subsets))}).assign(subset=subsets)
+    return rows, augment.expand(rows, totals, seed)
+
+
+def test_the_papers_counts_are_reachable():
+    subsets = ["train"] * 90 + ["validation"] * 5 + ["test"] * 48
+    for train, test in ((5000, 403), (9618, 955), (5219, 536)):
+        rows, table = expanded(subsets, {"train": train, "test": test})
+        counts = table["subset"].value_counts()
+        assert (counts["train"], counts["test"], counts["validation"]) == (train, test, 5)
+        assert table["image_id"].is_unique
+        assert table["image_id"][: len(rows)].tolist() == rows["image_id"].tolist()
+        # Nobody gets more than one copy more than another, and copies stay with their patient.
+        per_original = table[table["subset"] == "train"].groupby("original").size()
+        assert per_original.max() - per_original.min() <= 1
+        assert table.groupby("patient_id")["subset"].nunique().max() == 1
+
+
+def test_no_total_leaves_the_images_as_they_are():
+    rows, table = expanded(["train", "test"], {"train": 0, "test": 0})
+    assert table["image_id"].tolist() == rows["image_id"].tolist()
+    assert augment.originals(table).equals(table)
+
+
+@pytest.mark.parametrize("totals", [{"train": 2}, {"validation": 5}])
+def test_totals_that_cannot_be_reached_are_refused(totals):
+    with pytest.raises(ParameterError, match=r"_images is \d"):
+        expanded(["train"] * 3 + ["test"], totals)
+
+
+def test_copies_are_made_when_asked_for_and_image_and_mask_agree(blob):
+    _, table = expanded(["train"] * 2 + ["test"], {"train": 20, "test": 3}, seed=3)
+    masks = np.stack([blob, np.roll(blob, 4, 0), np.roll(blob, 4, 1)])
+    images = augment.Copies(masks * 200, table, seed=3)
+    labels = augment.Copies(masks, table, seed=3, is_mask=True)
+    assert images.shape == (23, SIDE, SIDE)
+    assert np.array_equal(images[:3], masks * 200)
+    for number in range(3, 23):
+        assert ((images[number] > 100) != (labels[number] == 1)).sum() <= 0.02 * blob.sum()
+        assert not np.array_equal(images[number], masks[0] * 200)
+    assert np.array_equal(images[5], images[5:6][0])
+    assert np.array_equal(images.of(np.array([5, 7]))[1], images[7])
+    assert np.array_equal(np.asarray(images)[9], images[9])
+    other = augment.Copies(masks * 200, table, seed=4)
+    assert not np.array_equal(other[5], images[5])

@@ -164,7 +164,7 @@ def test_a_preparation_that_was_killed_half_way_is_made_again(root, monkeypatch)
 
 def test_benchmark_split_without_its_table_is_refused_in_words(root):
     with pytest.raises(DataError, match=r"slices\.csv"):
-        prepare(root, use_benchmark_split=True)
+        prepare(root, split="infnet")
 
 
 def test_bad_shares_leave_nothing_behind(root):

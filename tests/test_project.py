@@ -204,7 +204,9 @@ def test_every_code_cell_was_run_and_none_failed(notebook):
 
 def test_code_cells_are_short(notebook):
     for cell in code_cells(notebook):
-        assert len(source(cell).splitlines()) <= 15, source(cell)
+        # A list of parameters is no code to follow, and each has a line of its own.
+        is_list = "parameters" in cell["metadata"].get("tags", [])
+        assert len(source(cell).splitlines()) <= (30 if is_list else 15), source(cell)
 
 
 def test_metadata_is_clean(notebook):

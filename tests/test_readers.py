@@ -567,6 +567,50 @@ def test_medseg_with_notes(tmp_path):
     )
 
 
+def save_cases(root, text):
+    (root / "medseg" / medseg.CASES).write_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image no.,Case,Age\n1,12,50\n2,12,50\n3,7,61\n",
+        "slice,patient\n0,12\n1,12\n2,7\n",
+        "Case ID;Age\n12;50\n12;50\n7;61\n".replace(";", ","),
+    ],
+)
+def test_medseg_cases_come_from_the_published_table(tmp_path, text):
+    save_medseg(tmp_path)
+    save_cases(tmp_path, text)
+    reading = medseg.read(tmp_path)
+    assert reading.rows["patient_id"].tolist() == [
+        "medseg/case-12",
+        "medseg/case-12",
+        "medseg/case-7",
+    ]
+    assert set(reading.rows["patient_basis"]) == {"given"}
+    assert reading.problems.empty
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "slice,age\n0,50\n1,50\n2,61\n",
+        "slice,case\n0,5\n1,5\n",
+        "slice,case\n0,5\n2,5\n1,6\n",
+        "slice,case\n0,5\n1,\n2,6\n",
+    ],
+)
+def test_medseg_cases_that_do_not_fit_are_a_problem_and_not_used(tmp_path, text):
+    save_medseg(tmp_path)
+    save_cases(tmp_path, text)
+    reading = medseg.read(tmp_path)
+    assert set(reading.rows["patient_basis"]) == {"none"}
+    assert reading.rows["patient_id"].is_unique
+    assert reading.problems["problem"].tolist() == ["no cases"]
+    assert "3 slices" in reading.problems["remedy"][0]
+
+
 def test_medseg_hounsfield_goes_through_the_lung_window(tmp_path):
     save_medseg(tmp_path)
     voxels = np.full((10, 8, 3), -600, np.float32)

@@ -236,3 +236,83 @@ def test_assert_disjoint_names_patient_or_content():
 def test_unused_images_are_on_no_side():
     table = manifest({"a": 2}).assign(subset=["train", "unused"])
     splits.assert_disjoint(table)
+
+
+def test_the_same_picture_under_two_patients_stays_on_one_side():
+    table = manifest({f"p{i}": 1 for i in range(40)})
+    phash = table["phash"].copy()
+    # Two bits of the 256 differ: another file of the same picture.
+    other = f"{int(phash[0][:2], 16) ^ 0b11:02x}" + phash[0][2:]
+    table = table.assign(phash=phash.where(table.index != 39, other))
+    joined = splits.joined_patients(table)
+    assert joined[39] == joined[0]
+    assert joined.nunique() == 39
+    for seed in range(8):
+        found = splits.assign(table, seed=seed, validation=25, test=25)
+        assert found["subset"][39] == found["subset"][0]
+        splits.assert_disjoint(found, by="phash")
+    apart = table.assign(subset=np.where(table.index == 39, "test", "train"))
+    with pytest.raises(DataError, match="2 phash values"):
+        splits.assert_disjoint(apart, by="phash")
+
+
+def test_source_out_tests_on_whole_data_sets_only(many):
+    extra = manifest({"normal0": 2, "own": 3}, "nih-adult")
+    # A patient of the held-out set who is in a training set too, by the same picture.
+    shared = extra.assign(phash=extra["phash"].where(extra.index != 0, many["phash"][0]))
+    found = splits.assign(join(many, shared), "source_out", held_out="nih-adult", validation=20)
+    outside = found["dataset"] == "nih-adult"
+    assert (found["subset"][outside] == "test").all()
+    assert not (found["subset"][~outside] == "test").any()
+    known = many["patient_id"][0]
+    assert (found["subset"][found["patient_id"] == known] == "unused").all()
+    assert set(found["subset"]) == set(splits.SUBSETS)
+    for what in ("patient_id", "sha256", "phash"):
+        splits.assert_disjoint(found, by=what)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held_out", "message"),
+    [
+        ("source_out", "", "held_out names the data sets"),
+        ("patient", "rsna", "held_out names the data sets"),
+        ("source_out", "rnsa", "held_out 'rnsa'.*chest_xray, rsna"),
+        ("source_out", "rsna,chest_xray", "name some, not all"),
+    ],
+)
+def test_held_out_sets_are_checked(many, kind, held_out, message):
+    with pytest.raises(ParameterError, match=message):
+        splits.assign(many, kind, held_out=held_out)
+
+
+def test_infnet_follows_the_benchmark_and_deals_out_the_rest_by_patient(benchmark):
+    table, published = benchmark
+    rows = table.drop(columns="subset")
+    found = splits.assign(rows, "infnet", validation=25, test=20, published=published)
+    plain = splits.assign(rows, "patient", validation=25, test=20)
+    others = ~rows["image_id"].isin(published)
+    assert found["subset"][others].equals(plain["subset"][others])
+    assert (found["subset"] == splits.follow_benchmark(plain, published, 2020, 25)["subset"]).all()
+
+
+def test_memory_counts_test_images_of_known_patients(many):
+    table = splits.memory(many, validation=10, test=20).set_index("split")
+    assert table.at["patient", "patient seen in training"] == 0
+    dealt = splits.assign(many, "image", validation=10, test=20)
+    test, train = (set(dealt.index[dealt["subset"] == name]) for name in ("test", "train"))
+    trained = {many["patient_id"][i] for i in train}
+    seen = sum(many["patient_id"][i] in trained for i in test)
+    assert table.at["image", "patient seen in training"] == seen > 0
+    assert table.at["image", "per cent"] == pytest.approx(100 * seen / len(test), abs=0.05)
+
+
+@pytest.mark.parametrize("kind", splits.KINDS)
+def test_every_kind_is_seeded_and_blind_to_the_order_of_rows(benchmark, kind):
+    table, published = benchmark
+    rows = table.drop(columns="subset")
+    more = {"published": published} if kind == "infnet" else {}
+    more |= {"held_out": "medseg"} if kind == "source_out" else {}
+    shuffled = rows.sample(frac=1, random_state=1)
+    first = splits.assign(rows, kind, seed=4, validation=20, test=20, **more)
+    second = splits.assign(shuffled, kind, seed=4, validation=20, test=20, **more)
+    assert first["subset"].equals(second["subset"].sort_index())

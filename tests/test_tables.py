@@ -202,10 +202,25 @@ def test_table1_counts_what_the_tasks_use(built):
     for line, task in ((four, "4 classes"), (two, "2 classes")):
         counts = found[found["task"] == task]["subset"].value_counts()
         assert {name: line[name] for name in SUBSETS} == counts.to_dict()
-        assert line["shown in training"] == "not augmented"
-    assert table.loc["3: segmentation", "shown in training"] == 777
-    assert table.loc["2: manifestations of a slice", "shown in training"] == 1234
+        assert (line["train after"], line["test after"]) == (counts["train"], counts["test"])
+        assert (line["augmentation"], line["grouped by"]) == ("none", "patient")
+    segmentation = table.loc["3: segmentation"]
+    assert (segmentation["train after"], segmentation["augmentation"]) == (
+        777,
+        "anew at each showing",
+    )
+    assert table.loc["2: manifestations of a slice", "train after"] == 1234
     assert table.loc["2: manifestations of a slice", "paper train"] == tables.NOT_AVAILABLE
+
+
+def test_table1_counts_fixed_copies(monkeypatch):
+    names = ["a", "a~1", "a~2", "b", "c", "c~1"]
+    subsets = ["train"] * 3 + ["validation"] + ["test"] * 2
+    # Several classes a slice, as in the pixel tables.
+    found = pd.DataFrame({"image_id": names * 2, "subset": subsets * 2})
+    monkeypatch.setattr(runs, "read_predictions", lambda profile, run: found)
+    after = tables._augmented("paper", "3: segmentation")
+    assert after == {"train after": 3, "test after": 2, "augmentation": "fixed copies"}
 
 
 def test_table4_means_and_extremes(built):

@@ -6,10 +6,14 @@ of them are one affine map, so an image is resampled once, and its mask with nea
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import pandas as pd
+
+from covid_utils.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,10 @@ class Ranges:
     zoom: float = 0.12
     shear: float = 5.0
     flip: bool = True
+
+
+#: Moves nothing.
+STILL = Ranges(0.0, 0.0, 0.0, 0.0, flip=False)
 
 
 def draw_matrix(rng: np.random.Generator, side: int, ranges: Ranges) -> np.ndarray:
@@ -83,3 +91,112 @@ def pair(
     """
     matrix = draw_matrix(rng, image.shape[0], ranges)
     return warp(image, matrix), warp(mask, matrix, is_mask=True)
+
+
+def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFrame:
+    """Rows with augmented copies, so that each subset has as many images as wanted.
+
+    The images themselves are made when they are read, see `Copies`. Splitting comes first: copies
+    stay in the subset of their original.
+
+    Args:
+        rows: Manifest with ``subset``.
+        totals: Subset -> images wanted; 0 leaves it as it is (paper, section 3.1: 5000 + 403,
+            9618 + 955 and 5219 + 536 for training and test).
+        seed: Of the choice of the images that get one copy more than the others.
+
+    Returns:
+        The rows, then the copies, index from 0, with the further columns ``copy`` (0 is the
+        original) and ``original`` (``image_id`` of the original). A copy's ``image_id`` ends in
+        ``~number``.
+
+    Raises:
+        ParameterError: A subset is empty, or already holds more images than wanted.
+    """
+    source = [np.arange(len(rows))]
+    for subset, total in totals.items():
+        own = np.flatnonzero(rows["subset"] == subset)
+        if total and not 0 < len(own) <= total:
+            raise ParameterError(
+                f"{subset}_images is {total}, and {len(own)} images there are; give 0 for no "
+                "copies, or at least as many as there are."
+            )
+        if total:
+            rng = np.random.default_rng([seed, total])
+            rounds = [rng.permutation(own) for _ in range(total // len(own))]
+            source.append(np.concatenate(rounds)[: total - len(own)])
+    table = rows.iloc[np.concatenate(source)].reset_index(drop=True)
+    original = table["image_id"]
+    number = table.groupby("image_id").cumcount()
+    name = original.where(number == 0, original + "~" + number.astype(str))
+    return table.assign(image_id=name, copy=number, original=original)
+
+
+def originals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that are no copies."""
+    return rows[rows["copy"].fillna(0) == 0] if "copy" in rows else rows
+
+
+class Copies:
+    """Images of expanded rows, each made when it is asked for, and always the same.
+
+    Image and mask of a row move alike, because the map is drawn from the seed and the row's name.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        rows: pd.DataFrame,
+        seed: int,
+        ranges: Ranges | None = None,
+        is_mask: bool = False,
+    ):
+        """Lay expanded rows over their originals.
+
+        Args:
+            images: uint8 (images, side, side) of `originals`, in their order.
+            rows: From `expand`.
+            seed: Of the maps.
+            ranges: Limits of the maps; the defaults if None.
+            is_mask: Whether these are labels.
+        """
+        self._images = images
+        at = pd.Index(originals(rows)["image_id"])
+        self._source = at.get_indexer(rows["original"].fillna(rows["image_id"]))
+        self._names = rows["image_id"].to_numpy()
+        self._moved = rows["copy"].fillna(0).to_numpy() > 0
+        self._seed, self._ranges, self._is_mask = seed, ranges or Ranges(), is_mask
+        self.shape = (len(rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        """Number of images, copies included."""
+        return self.shape[0]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """All images at once, made now."""
+        return self[:].astype(dtype or np.uint8, copy=False)
+
+    def of(self, chosen: np.ndarray) -> Copies:
+        """Some of the images, given by position; still made only when asked for."""
+        part = object.__new__(Copies)
+        part.__dict__.update(self.__dict__)
+        part._source, part._names = self._source[chosen], self._names[chosen]
+        part._moved, part.shape = self._moved[chosen], (len(chosen), *self.shape[1:])
+        return part
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        """One image (side, side), or several (images, side, side), uint8."""
+        chosen = np.arange(len(self))[index]
+        if chosen.ndim == 0:
+            return self._one(int(chosen))
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        for position, number in enumerate(chosen):
+            out[position] = self._one(int(number))
+        return out
+
+    def _one(self, number: int) -> np.ndarray:
+        image = self._images[self._source[number]]
+        if not self._moved[number]:
+            return image
+        rng = np.random.default_rng([self._seed, zlib.crc32(self._names[number].encode())])
+        return warp(image, draw_matrix(rng, image.shape[0], self._ranges), self._is_mask)

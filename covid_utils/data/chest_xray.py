@@ -61,6 +61,7 @@ def _candidate(root: Path, path: Path, kind: str) -> dict:
     return {
         "path": relative,
         "patient_id": f"{NAME}/{patient}",
+        "patient_basis": "given" if found else "none",
         "modality": "X-ray",
         "label": label,
         "licence": "CC BY 4.0",

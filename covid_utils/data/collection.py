@@ -17,8 +17,8 @@ import pandas as pd
 from filelock import FileLock
 
 from covid_utils import params, paths, runs
+from covid_utils.data import groups, medseg, phantom, sources, splits
 from covid_utils.data import manifest as manifests
-from covid_utils.data import medseg, phantom, sources, splits
 from covid_utils.errors import DataError
 
 #: Classes of the four-class task (paper, section 4), in the order of every matrix and figure.
@@ -80,7 +80,7 @@ def prepare(
     seed: int = 2020,
     validation_percent: float = 10.0,
     test_percent: float = 10.0,
-    use_benchmark_split: bool = False,
+    held_out: str = "",
     limit: int = 0,
 ) -> Collection:
     """Read every data set found, split it, and write ``results/<profile>/data``.
@@ -92,7 +92,7 @@ def prepare(
         seed: Of the split and the reduction.
         validation_percent: Share of the images for validation.
         test_percent: Share of the images for the test.
-        use_benchmark_split: Take the Inf-Net 50 / 48 split for the CT segmentation slices.
+        held_out: Data sets that the split ``source_out`` tests on, separated by commas.
         limit: At most so many images of each label of each data set; 0 for all.
 
     Returns:
@@ -109,17 +109,33 @@ def prepare(
         if phantom.is_phantom(root):
             # The readers give the licences of the real sets whose layouts the phantom borrows.
             rows = rows.assign(licence=phantom.LICENCE)
-        table = splits.assign(rows, split, seed, validation_percent, test_percent)
-        if use_benchmark_split:
-            published = medseg.infnet_subset(root)
-            table = splits.follow_benchmark(table, published, seed, validation_percent)
-        if split == "patient":
-            for what in ("patient_id", "sha256"):
-                splits.assert_disjoint(table, by=what)
-        settings = {"split": split, "seed": seed, "limit": limit}
+        rows = groups.stand_ins(rows, root)
+        published = medseg.infnet_subset(root) if split == "infnet" else {}
+        shares = (validation_percent, test_percent)
+        table = splits.assign(rows, split, seed, *shares, held_out, published)
+        assert_apart(table, split)
+        settings = {"split": split, "seed": seed, "limit": limit, "held_out": held_out}
         settings |= {"validation_percent": validation_percent, "test_percent": test_percent}
-        settings |= {"use_benchmark_split": use_benchmark_split, "data_dir": data_dir}
+        settings |= {"data_dir": data_dir}
         return _keep(profile, Collection(table, root, reading.problems), settings)
+
+
+def assert_apart(manifest: pd.DataFrame, split: str) -> None:
+    """Fail if a split that promises otherwise has a patient, file or picture on both sides.
+
+    Args:
+        manifest: Manifest with ``subset``.
+        split: Kind of its split. ``infnet`` follows a published split of the CT slices as it is,
+            so those are left out of the check.
+
+    Raises:
+        DataError: Naming what is on both sides.
+    """
+    if split not in splits.HONEST_KINDS:
+        return
+    ours = manifest[manifest["dataset"] != medseg.NAME] if split == "infnet" else manifest
+    for what in ("patient_id", "sha256", "phash"):
+        splits.assert_disjoint(ours, by=what)
 
 
 def _keep(profile: str, made: Collection, settings: dict) -> Collection:

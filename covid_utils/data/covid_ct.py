@@ -25,8 +25,9 @@ load_image = read_raster
 def read(root: Path) -> Reading:
     """Read the data set.
 
-    No patients are known. The finest sound group is the paper for COVID-19, whose figures share
-    patients, and the number before ``%`` for the rest, whose panels are one figure.
+    No patients are known (``patient_basis`` is ``figure``). The finest sound group is the paper for
+    COVID-19, whose figures share patients, and the number before ``%`` for the rest, whose panels
+    are one figure.
 
     Args:
         root: Data folder that contains ``COVID-CT``.
@@ -42,6 +43,7 @@ def read(root: Path) -> Reading:
         {
             "path": path.relative_to(root).as_posix(),
             "patient_id": f"{NAME}/{folder}/{group_of(path.name)}",
+            "patient_basis": "figure",
             "modality": "CT",
             "view": "Axial",
             "label": label,

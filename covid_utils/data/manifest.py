@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covid_utils.data.similarity import perceptual_hash
 from covid_utils.errors import DataError
 
 #: Column name -> what it holds.
@@ -25,6 +26,7 @@ COLUMNS = {
     "frame": "slice of a volume, counted from 0; 0 for a file with one image",
     "dataset": "name of the source, as in `covid_utils.data.sources`",
     "patient_id": "patient, or the finest group known; unique across data sets",
+    "patient_basis": "what patient_id rests on: one of BASES",
     "modality": "X-ray or CT",
     "view": "PA, AP, AP Supine, L, Axial, Coronal or unknown",
     "label": "one of LABELS",
@@ -33,6 +35,7 @@ COLUMNS = {
     "label_quality": "exact, weak or none: how far the mask's classes can be trusted",
     "licence": "licence of the image, or 'unknown'",
     "sha256": "hash of the file, or of the pixels for a slice of a volume",
+    "phash": "perceptual hash, see `covid_utils.data.similarity`",
     "width": "pixels",
     "height": "pixels",
 }
@@ -54,6 +57,9 @@ VIEWS = ("PA", "AP", "AP Supine", "L", "Axial", "Coronal", "unknown")
 FRONTAL = ("PA", "AP", "AP Supine")
 MODALITIES = ("X-ray", "CT")
 QUALITIES = ("exact", "weak", "none")
+#: What a ``patient_id`` rests on: the source names patients, or the figure or paper that an image
+#: was cut from stands in, or nothing is known.
+BASES = ("given", "figure", "none")
 
 PROBLEM_COLUMNS = ("dataset", "path", "problem", "remedy")
 
@@ -101,7 +107,8 @@ def build(
         root: The data folder that paths are relative to.
         dataset: Name of the data set.
         candidates: Dictionaries with ``path`` and any other manifest column known; ``frame``,
-            ``view``, ``mask_path``, ``label_quality`` and ``licence`` have defaults.
+            ``view``, ``mask_path``, ``label_quality``, ``patient_basis`` and ``licence`` have
+            defaults.
         load_image: ``load_image(path, frame)`` returns a gray uint8 image (height, width) or raises
             `DataError`.
         problems: Problems that the reader has already seen.
@@ -142,7 +149,8 @@ def _probe(root: Path, row: dict, load_image: ImageLoader) -> dict | DataError:
         return error
     height, width = image.shape
     data = image.tobytes() if row.get("is_slice") else path.read_bytes()
-    return {"sha256": hashlib.sha256(data).hexdigest(), "width": width, "height": height}
+    seen = {"sha256": hashlib.sha256(data).hexdigest(), "phash": perceptual_hash(image)}
+    return seen | {"width": width, "height": height}
 
 
 def _mask_hashes(root: Path, candidates: list[dict]) -> dict[str, str]:
@@ -166,6 +174,7 @@ def _complete(row: dict, dataset: str, masks: dict[str, str]) -> dict:
         "mask_path": "",
         "mask_sha256": masks.get(row.get("mask_path", ""), ""),
         "label_quality": "none",
+        "patient_basis": "given",
         "licence": "unknown",
     }
     return defaults | {key: value for key, value in row.items() if key in COLUMNS}
@@ -197,6 +206,7 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
         "view": VIEWS,
         "modality": MODALITIES,
         "label_quality": QUALITIES,
+        "patient_basis": BASES,
     }
     for column, allowed in vocabularies.items():
         strange = sorted(set(table[column]) - set(allowed))

@@ -1,12 +1,14 @@
 """Reader of the COVID-19 CT Segmentation data set: axial slices in one NIfTI file (CC0).
 
-Layout: ``medseg / tr_im.nii.gz, tr_mask.nii.gz`` and, where a study of the label quality has been
-made, ``slices.csv``. Slices lie on the last axis and each is stored transposed. Labels: 0
-background, 1 ground-glass, 2 consolidation, 3 pleural effusion.
+Layout: ``medseg / tr_im.nii.gz, tr_mask.nii.gz``; with the published download comes
+``Test-Images-Clinical-Details.csv``, which ties slices to cases, and where a study of the label
+quality has been made, there is a ``slices.csv``. Slices lie on the last axis and each is stored
+transposed. Labels: 0 background, 1 ground-glass, 2 consolidation, 3 pleural effusion.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data.files import read_table
-from covid_utils.data.manifest import Reading, build
+from covid_utils.data.manifest import Problem, Reading, build
 from covid_utils.data.volumes import ct_to_uint8, missing_slice, read_voxels
 from covid_utils.errors import DataError
 
@@ -25,6 +27,10 @@ FOLDER = "medseg"
 IMAGES = "tr_im.nii.gz"
 MASKS = "tr_mask.nii.gz"
 SLICES = "slices.csv"
+CASES = "Test-Images-Clinical-Details.csv"
+#: Words of a heading that name the slice, and the case that it is of.
+SLICE_WORDS = ("slice", "image", "index", "number", "no")
+CASE_WORDS = ("patient", "case", "subject")
 
 _decoding = Lock()
 
@@ -85,8 +91,10 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
 def read(root: Path) -> Reading:
     """Read the data set.
 
-    Patients are those of the column ``patient`` of ``slices.csv``. The published files name none,
-    so without that column every slice is its own group and a split by patient is one by slice.
+    Patients are those of the column ``patient`` of ``slices.csv``, else the cases of
+    ``Test-Images-Clinical-Details.csv``. Without either every slice is its own group, and
+    ``patient_basis`` is ``none``. A table of cases that cannot be tied to the slices is a problem
+    in the reading, and not used.
 
     Args:
         root: Data folder that contains ``medseg``.
@@ -110,19 +118,52 @@ def read(root: Path) -> Reading:
             f"{root / FOLDER / SLICES}: the column slice must count from 0 to {shape[2] - 1}, one "
             f"line for each slice of {IMAGES}; take the files from the same release."
         )
-    candidates = [_candidate(frame, notes) for frame in range(shape[2])]
-    return build(root, NAME, candidates, load_image)
-
-
-def _candidate(frame: int, notes: pd.DataFrame | None) -> dict:
-    patient = f"slice-{frame:03d}"
+    cases, problems = _cases(root, shape[2])
     if notes is not None and "patient" in notes:
-        patient = notes.at[frame, "patient"].strip() or patient
+        cases = notes["patient"].str.strip().to_dict()
+    candidates = [_candidate(frame, notes, cases.get(frame, "")) for frame in range(shape[2])]
+    return build(root, NAME, candidates, load_image, problems)
+
+
+def _cases(root: Path, count: int) -> tuple[dict[int, str], list[Problem]]:
+    """Case of each slice, from the published table; nothing where it is missing or unclear."""
+    path = root / FOLDER / CASES
+    if not path.is_file():
+        return {}, []
+    try:
+        table = read_table(path, ())
+    except DataError as error:
+        return {}, [Problem(NAME, f"{FOLDER}/{CASES}", "no cases", f"{error} Not used.")]
+    slices, cases = (_column(table, words) for words in (SLICE_WORDS, CASE_WORDS))
+    numbers = pd.Series(range(len(table))) if slices is None else pd.to_numeric(slices, "coerce")
+    numbers = numbers - numbers.min()  # counted from 0 or from 1
+    if cases is None or (cases.str.strip() == "").any() or numbers.tolist() != list(range(count)):
+        remedy = (
+            f"It needs one line for each of the {count} slices in order, and a column whose "
+            f"heading contains {' or '.join(CASE_WORDS)}. Groups of near copies stand in."
+        )
+        return {}, [Problem(NAME, f"{FOLDER}/{CASES}", "no cases", remedy)]
+    return dict(enumerate("case-" + cases.str.strip())), []
+
+
+def _column(table: pd.DataFrame, words: tuple[str, ...]) -> pd.Series | None:
+    """The first column with one of the words in its heading."""
+    headings = {name: re.findall(r"[a-z]+", name.lower()) for name in table.columns}
+    for word in words:
+        for name, parts in headings.items():
+            if any(part in (word, f"{word}s") for part in parts):
+                return table[name]
+    return None
+
+
+def _candidate(frame: int, notes: pd.DataFrame | None, case: str) -> dict:
+    patient = case or f"slice-{frame:03d}"
     return {
         "path": f"{FOLDER}/{IMAGES}",
         "frame": frame,
         "is_slice": True,
         "patient_id": f"{NAME}/{patient}",
+        "patient_basis": "given" if case else "none",
         "modality": "CT",
         "view": "Axial",
         "label": "covid",

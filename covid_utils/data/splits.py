@@ -11,13 +11,16 @@ import zlib
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from covid_utils.data.groups import join
+from covid_utils.data.similarity import same_pictures
 from covid_utils.errors import DataError, ParameterError
 
 SUBSETS = ("train", "validation", "test", "unused")
-KINDS = ("patient", "image", "path_hash")
+#: Kinds of split: who is kept apart from whom.
+KINDS = ("patient", "image", "path_hash", "source_out", "infnet")
+#: Kinds that promise that no patient and no picture is on both sides.
+HONEST_KINDS = ("patient", "source_out", "infnet")
 #: `retrain.py` spreads hashes over this many buckets.
 HASH_BUCKETS = 2**27 - 1
 
@@ -28,42 +31,90 @@ def assign(
     seed: int = 2020,
     validation: float = 10.0,
     test: float = 10.0,
+    held_out: str = "",
+    published: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """Add ``subset`` to a manifest.
 
     Args:
         manifest: The manifest.
-        kind: ``patient`` keeps all images of a patient, and of patients who share the very same
-            image, on one side, ``image`` deals images out one
-            by one (and so lets a patient be on both sides), ``path_hash`` does what the paper's
-            `retrain.py` did. All but ``path_hash`` are stratified by data set and label.
+        kind: ``patient`` keeps all images of a patient, and of patients who share a picture, on
+            one side; ``image`` deals images out one by one (and so lets a patient be on both
+            sides); ``path_hash`` does what the paper's `retrain.py` did; ``source_out`` tests on
+            whole data sets that nothing else is learned from; ``infnet`` is ``patient``, but the
+            CT slices follow a published split. All but ``path_hash`` are stratified by data set
+            and label.
         seed: Of the shuffle; ``path_hash`` has none.
         validation: Per cent of the images for validation.
-        test: Per cent of the images for the test.
+        test: Per cent of the images for the test; ``source_out`` does not use it.
+        held_out: Data sets that ``source_out`` tests on, separated by commas.
+        published: ``image_id`` to ``train``, ``test`` or '' for ``infnet``.
 
     Returns:
         A copy with the column ``subset``.
 
     Raises:
-        ParameterError: Unknown kind, or shares that leave nothing to train on.
+        ParameterError: Unknown kind or data set, or shares that leave nothing to train on.
+        DataError: The published split is of images that are not here.
     """
+    _check(manifest, kind, validation, test, held_out)
+    if kind == "path_hash":
+        subset = [_SHORT[path_hash(path, validation, test)] for path in manifest["path"]]
+        return manifest.assign(subset=subset)
+    if kind == "image":
+        alone = manifest["image_id"]
+        return manifest.assign(subset=_stratified(manifest, alone, seed, validation, test))
+    if kind == "source_out":
+        return _without_sources(manifest, held_out, seed, validation)
+    groups = joined_patients(manifest)
+    dealt = manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
+    if kind == "infnet":
+        return follow_benchmark(dealt, published or {}, seed, validation)
+    return dealt
+
+
+def _check(
+    manifest: pd.DataFrame, kind: str, validation: float, test: float, held_out: str
+) -> None:
     if kind not in KINDS:
         raise ParameterError(f"split: '{kind}' is not one of {', '.join(KINDS)}.")
     if validation < 0 or test < 0 or validation + test >= 100:
         raise ParameterError(
             f"split: validation {validation} % and test {test} % leave nothing to train on."
         )
-    if kind == "path_hash":
-        subset = [_SHORT[path_hash(path, validation, test)] for path in manifest["path"]]
-        return manifest.assign(subset=subset)
-    groups = joined_patients(manifest) if kind == "patient" else manifest["image_id"]
-    return manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
+    if bool(held_out) != (kind == "source_out"):
+        raise ParameterError(
+            "held_out names the data sets that the split 'source_out' tests on; "
+            "set both, or leave held_out empty."
+        )
+    here = sorted(manifest["dataset"].unique())
+    unknown = sorted(set(_named(held_out)) - set(here))
+    if unknown or (held_out and set(_named(held_out)) == set(here)):
+        raise ParameterError(
+            f"held_out '{held_out}': name some, not all, of the data sets {', '.join(here)}."
+        )
+
+
+def _named(held_out: str) -> list[str]:
+    return [name.strip() for name in held_out.split(",") if name.strip()]
+
+
+def _without_sources(
+    manifest: pd.DataFrame, held_out: str, seed: int, validation: float
+) -> pd.DataFrame:
+    """Test on whole data sets; who is joined to one of their patients elsewhere is left out."""
+    groups = joined_patients(manifest)
+    outside = manifest["dataset"].isin(_named(held_out))
+    subset = _stratified(manifest, groups, seed, validation, 0.0)
+    subset = subset.mask(groups.isin(groups[outside]), "unused").mask(outside, "test")
+    return manifest.assign(subset=subset)
 
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
-    """Patient of each image, where patients who share the very same image count as one.
+    """Patient of each image, where patients who share the same picture count as one.
 
-    Public sets hold the same picture under two names; whoever trained on one has seen the other.
+    Public sets hold the same picture under two names, in two formats, and in two collections;
+    whoever trained on one has seen the other.
 
     Args:
         manifest: The manifest.
@@ -71,14 +122,8 @@ def joined_patients(manifest: pd.DataFrame) -> pd.Series:
     Returns:
         The smallest ``patient_id`` of all that are joined, a text for each row.
     """
-    patient, names = pd.factorize(manifest["patient_id"], sort=True)
-    content, hashes = pd.factorize(manifest["sha256"])
-    ones = np.ones(len(manifest), np.int8)
-    nodes = len(names) + len(hashes)
-    links = coo_array((ones, (patient, len(names) + content)), shape=(nodes, nodes))
-    _, component = connected_components(links, directed=False)
-    first = pd.Series(names).groupby(component[: len(names)]).min()
-    return pd.Series(first.loc[component[patient]].to_numpy(), index=manifest.index)
+    pairs = same_pictures(manifest["phash"].tolist())
+    return join(manifest, ["patient_id", "sha256"], pairs)
 
 
 _SHORT = {"training": "train", "validation": "validation", "testing": "test"}
@@ -177,21 +222,62 @@ def follow_benchmark(
     return manifest.assign(subset=subset)
 
 
-def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
-    """Fail if a patient, or the very same content, is on both sides of a split.
+def shared(manifest: pd.DataFrame, by: str = "patient_id") -> list[str]:
+    """What is on both sides of a split.
 
     Args:
         manifest: Manifest with ``subset``.
-        by: ``patient_id`` or ``sha256``.
+        by: ``patient_id``, ``sha256`` (the same file) or ``phash`` (the same picture).
+
+    Returns:
+        Values, or for ``phash`` images, that occur in more than one subset, in order.
+    """
+    used = manifest[manifest["subset"] != "unused"].reset_index(drop=True)
+    if by != "phash":
+        spread = used.groupby(by)["subset"].nunique()
+        return spread[spread > 1].index.tolist()
+    first, second = same_pictures(used["phash"].tolist()).T
+    apart = used["subset"].to_numpy()[first] != used["subset"].to_numpy()[second]
+    return sorted(set(used["image_id"].to_numpy()[np.concatenate([first[apart], second[apart]])]))
+
+
+def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
+    """Fail if a patient, or the same content, is on both sides of a split.
+
+    Args:
+        manifest: Manifest with ``subset``.
+        by: See `shared`.
 
     Raises:
         DataError: Naming the first value that occurs in two subsets.
     """
-    used = manifest[manifest["subset"] != "unused"]
-    spread = used.groupby(by)["subset"].nunique()
-    shared = spread[spread > 1]
-    if len(shared):
+    found = shared(manifest, by)
+    if found:
         raise DataError(
-            f"split: {len(shared)} {by} values are in more than one subset, the first is "
-            f"{shared.index[0]!r}; make the split again with kind 'patient'."
+            f"split: {len(found)} {by} values are in more than one subset, the first is "
+            f"{found[0]!r}; make the split again with kind 'patient'."
         )
+
+
+def memory(manifest: pd.DataFrame, kinds: tuple[str, ...] = KINDS[:3], **shares) -> pd.DataFrame:
+    """How much of a test each kind of split would have shown in training.
+
+    Args:
+        manifest: The manifest.
+        kinds: Kinds to compare.
+        **shares: Further arguments of `assign`.
+
+    Returns:
+        A row a kind: test images, and how many of them are of a patient, or the same picture,
+        that training has seen.
+    """
+    groups = joined_patients(manifest)
+    rows = []
+    for kind in kinds:
+        subset = assign(manifest, kind, **shares)["subset"]
+        test = subset == "test"
+        seen = groups[test].isin(groups[subset == "train"])
+        share = 100 * seen.mean() if test.any() else np.nan
+        counts = {"test images": int(test.sum()), "patient seen in training": int(seen.sum())}
+        rows.append({"split": kind} | counts | {"per cent": round(share, 1)})
+    return pd.DataFrame(rows)

@@ -26,12 +26,16 @@ NOT_AVAILABLE = "not available"
 #: What every table of scores ends with.
 VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "note")
 CLASSES = {count: RECOGNITION_CLASSES[:count] for count in (2, 4)}
-#: Task -> run that counts the augmented images shown in training.
-AUGMENTED_RUNS = {
-    "2: manifestations of a slice": "task2",
-    "3: segmentation": "stream_all_unet",
-    "3: nodules": "stream_nodule_unet",
+#: Task of Table 1 -> run and, where a run has several, its task.
+TASK_RUNS = {
+    "1: recognition, 4 classes": ("task1", "4 classes"),
+    "1: recognition, 2 classes": ("task1", "2 classes"),
+    "2: manifestations of a slice": ("task2", ""),
+    "3: segmentation": ("stream_all_unet", ""),
+    "3: nodules": ("stream_nodule_unet", ""),
 }
+#: What keeps a patient's images together -> how the table says it.
+BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
 MULTIMODAL_RUNS = "multi-modal "
 #: Tables of the CT slices with masks.
 SLICE_TABLES = ("table5", "table6", "table7", "table8")
@@ -93,11 +97,11 @@ def _task1(profile: str, task: str, subset: str) -> pd.DataFrame:
 def table1(profile: str) -> pd.DataFrame:
     """Table 1: data of each task, before and after augmentation, beside the paper's counts.
 
-    Training images are augmented as they are shown, so "after" counts the images shown.
+    Where patients are unknown, groups of near copies stand in, and ``grouped by`` says so. Images
+    that are augmented anew each time they are shown count once for each showing.
     """
     stated = ledger.load()
     manifest = saved_manifest(profile)
-    shown = {name: runs.read_metrics(profile, run)["shown"] for name, run in AUGMENTED_RUNS.items()}
     xrays = frontal_xrays(manifest)
     ct = manifest[manifest["dataset"] == "covid-ct"]
     two = xrays[xrays["label"].isin(CLASSES[2])]
@@ -113,22 +117,43 @@ def table1(profile: str) -> pd.DataFrame:
     }
     rows = []
     for task, (part, claim) in parts.items():
-        counts = part["subset"].value_counts()
         paper = stated[claim].value if claim else (NOT_AVAILABLE, NOT_AVAILABLE)
-        rows.append(
-            {
-                "task": task,
-                "modality": " + ".join(sorted(part["modality"].unique(), reverse=True)),
-                "patients or groups": part["patient_id"].nunique(),
-                "images": len(part),
-                **{subset: counts.get(subset, 0) for subset in SUBSETS},
-                "shown in training": shown.get(task, "not augmented"),
-                "paper train": paper[0],
-                "paper test": paper[1],
-                "claim": claim,
-            }
-        )
+        said = {"paper train": paper[0], "paper test": paper[1], "claim": claim}
+        rows.append({"task": task} | _composition(part) | _augmented(profile, task) | said)
     return pd.DataFrame(rows)
+
+
+def _composition(part: pd.DataFrame) -> dict:
+    """What a task's images are, before augmentation."""
+    counts = part["subset"].value_counts()
+    bases = [text for basis, text in BASES.items() if basis in set(part["patient_basis"])]
+    return {
+        "modality": " + ".join(sorted(part["modality"].unique(), reverse=True)),
+        "patients or groups": part["patient_id"].nunique(),
+        "grouped by": " / ".join(bases),
+        "images": len(part),
+        **{subset: counts.get(subset, 0) for subset in SUBSETS},
+    }
+
+
+def _augmented(profile: str, task: str) -> dict:
+    """How many images a task trained on and was tested on, after augmentation."""
+    columns = ("train after", "test after", "augmentation")
+    if task not in TASK_RUNS:
+        return dict.fromkeys(columns, "as above")
+    run, part = TASK_RUNS[task]
+    predictions = runs.read_predictions(profile, run)
+    if part:
+        predictions = predictions[predictions["task"] == part]
+    images = predictions.drop_duplicates("image_id")
+    counts = images["subset"].value_counts()
+    train, test = (int(counts.get(name, 0)) for name in ("train", "test"))
+    if images["image_id"].str.contains("~").any():
+        return dict(zip(columns, (train, test, "fixed copies"), strict=True))
+    shown = runs.read_metrics(profile, run).get("shown")
+    if shown is None:
+        return dict(zip(columns, (train, test, "none"), strict=True))
+    return dict(zip(columns, (shown, test, "anew at each showing"), strict=True))
 
 
 def table2(profile: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
-from covid_utils.data import cache
+from covid_utils.data import augment, cache
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
 from covid_utils.models import inception
@@ -35,19 +35,22 @@ def features(
     """Features of a manifest's images, from the cache or computed now.
 
     Args:
-        manifest: Rows, in the order of the result.
+        manifest: Rows, in the order of the result; with the copies of `augment.expand`, those
+            are made on the way to the network and never stored.
         root: Data folder.
         settings: Preprocessing of the images.
         weights: See `inception.extractor`. Random weights are calibrated on the first training
             images of the manifest.
         feature_layer: Block that is pooled.
-        seed: Of random weights.
+        seed: Of random weights and of copies.
 
     Returns:
         float32 array (images, channels), memory-mapped and read-only.
     """
-    images = cache.images(manifest, root, settings)
-    subsets = manifest["subset"].to_numpy()
+    sources = augment.originals(manifest)
+    images = cache.images(sources, root, settings)
+    shown = augment.Copies(images, manifest, seed) if len(sources) < len(manifest) else images
+    subsets = sources["subset"].to_numpy()
     calibration = np.flatnonzero(subsets == "train")[:CALIBRATION_IMAGES]
 
     if weights == "none" and not len(calibration):
@@ -55,14 +58,14 @@ def features(
 
     def write(target: Path) -> None:
         model = inception.extractor(weights, feature_layer, seed, to_input(images[calibration]))
-        np.save(target, extract(model, images))
+        np.save(target, extract(model, shown))
 
     used = [*(manifest["image_id"] + manifest["sha256"])]
     if weights == "none":
         used += [f"calibrated on {i}" for i in calibration]
     made = settings.as_dict() | {"layer": feature_layer, "weights": _identity(weights)}
     made["code"] = runs.code_hash("data", "models/inception.py", "training/bottlenecks.py")
-    if weights == "none":
+    if weights == "none" or shown is not images:
         made["seed"] = seed
     return cache.stored("features", used, made, write)
 
@@ -121,7 +124,7 @@ def to_input(images: np.ndarray) -> np.ndarray:
     return np.repeat(gray.numpy() / 127.5 - 1.0, 3, axis=-1)
 
 
-def extract(model, images: np.ndarray) -> np.ndarray:
+def extract(model, images: np.ndarray | augment.Copies) -> np.ndarray:
     """Run the extractor over all images in batches of one shape.
 
     Args:

@@ -100,22 +100,38 @@ class StreamData:
     """Rows, images and masks of a stream: uint8 (n, size, size) in the order of the rows."""
 
     rows: pd.DataFrame
-    images: np.ndarray
-    masks: np.ndarray
+    images: np.ndarray | augment.Copies
+    masks: np.ndarray | augment.Copies
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether there is a fixed set of augmented copies."""
+        return isinstance(self.images, augment.Copies)
 
     def part(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images and masks of one subset."""
+        """Images and masks of one subset; copies are made only when they are asked for."""
         chosen = np.flatnonzero(self.rows["subset"] == subset)
+        if self.is_expanded:
+            return self.images.of(chosen), self.masks.of(chosen)
         return self.images[chosen], self.masks[chosen]
 
 
-def load_data(collection: Collection, stream: str, settings: Preprocessing) -> StreamData:
+def load_data(
+    collection: Collection,
+    stream: str,
+    settings: Preprocessing,
+    totals: dict[str, int] | None = None,
+    seed: int = 2020,
+) -> StreamData:
     """Slices that a stream learns from.
 
     Args:
         collection: The images.
         stream: One of `STREAMS`.
         settings: Preprocessing.
+        totals: Images wanted in a subset, see `augment.expand`; the nodule stream, whose counts
+            the paper does not give so, takes its slices as they are.
+        seed: Of the copies.
 
     Raises:
         DataError: The collection has no such slices.
@@ -128,7 +144,12 @@ def load_data(collection: Collection, stream: str, settings: Preprocessing) -> S
             "add that data set (docs/data.md), or set init to 'random' if the nodules are missing."
         )
     images = cache.images(rows, collection.root, settings)
-    return StreamData(rows, images, cache.masks(rows, collection.root, settings))
+    masks = cache.masks(rows, collection.root, settings)
+    if stream == "nodule" or not any((totals or {}).values()):
+        return StreamData(rows, images, masks)
+    rows = augment.expand(rows, totals, seed)
+    copies = augment.Copies(images, rows, seed)
+    return StreamData(rows, copies, augment.Copies(masks, rows, seed, is_mask=True))
 
 
 def to_targets(masks: np.ndarray, stream: str) -> np.ndarray:
@@ -235,12 +256,13 @@ def train(model, data: StreamData, settings: StreamSettings) -> pd.DataFrame:
     images, masks = data.part("train")
     watched, watched_masks = data.part("validation")
     size = min(settings.batch_size, len(images))
-    targets = to_targets(masks, settings.stream)
-    stream = batches.of_pairs(images, targets, size, settings.seed, augment.Ranges())
+    # A fixed set of copies is augmented already; else each showing is a new draw.
+    ranges = augment.STILL if data.is_expanded else augment.Ranges()
+    stream = batches.of_pairs(images, masks, size, settings.seed, ranges)
     step_once = _train_step(model, settings)
     best, best_weights, curve, losses = -1.0, None, [], []
-    for step, (batch, truth) in enumerate(stream.take(settings.steps), start=1):
-        losses.append(step_once(batch, truth))
+    for step, (batch, labels) in enumerate(stream.take(settings.steps), start=1):
+        losses.append(step_once(batch, to_targets(labels.numpy(), settings.stream)))
         if step % settings.evaluate_every and step != settings.steps:
             continue
         score = np.nan

@@ -1,0 +1,145 @@
+"""Which images show the same thing: copies across names, and near copies that nobody named.
+
+Two measures. A **perceptual hash** survives another file format, another size and a little
+compression; it finds the same picture under two patients. A **rotation- and flip-tolerant
+descriptor** finds turned or mirrored copies and neighbouring slices; it stands in for the patient
+where a data set names none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from scipy.stats import norm
+
+#: Side of the block of low frequencies that the hash is made of: 16 x 16 = 256 bits.
+HASH_SIDE = 16
+#: Hashes that differ in at most so many of the 256 bits show the same picture. Of 4,321 real images
+#: 14 pairs of different patients lie below, all of them copies; different phantom patients are at
+#: least 20 bits apart.
+SAME_BITS = 16
+#: Correlation from which two slices can be near copies. Of 846 real CT slices, the pairs above it
+#: are copies and neighbouring slices; of pairs of different papers, 1 in 3,700 lies above.
+NEAR = 0.6
+#: And so many standard deviations above the usual: where all images are alike, as in the phantom,
+#: being alike says less.
+OUTSTANDING = 4.5
+#: With fewer pairs than this, what is usual cannot be told.
+FEWEST_PAIRS = 1000
+
+_ANGLES, _RADII, _SIDE = 96, 36, 96
+#: Standard deviations, in pixels of the reduced image, of the band that is compared: vessels and
+#: lesions, which differ between patients, and not the outline of the chest, which does not.
+_FINE, _BROAD = 1.0, 4.0
+_BLOCK = 64
+
+
+def perceptual_hash(gray: np.ndarray) -> str:
+    """Hash of what an image looks like (DCT hash).
+
+    Args:
+        gray: uint8 image (height, width).
+
+    Returns:
+        64 hexadecimal digits: for each of the 256 lowest frequencies of the cosine transform,
+        whether it is above the median.
+    """
+    small = cv2.resize(gray, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(small)[:HASH_SIDE, :HASH_SIDE].ravel()
+    low[0] = 0  # the mean brightness says nothing
+    return np.packbits(low > np.median(low)).tobytes().hex()
+
+
+def same_pictures(hashes: Sequence[str], bits: int = SAME_BITS) -> np.ndarray:
+    """Pairs of images whose hashes differ in few bits.
+
+    Args:
+        hashes: From `perceptual_hash`.
+        bits: Most bits that may differ, 0-256.
+
+    Returns:
+        int64 (pairs, 2): positions, the smaller first.
+    """
+    if len(hashes) < 2:
+        return np.empty((0, 2), np.int64)
+    words = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(len(hashes), -1)
+    found = []
+    for first, block in _blocks(words):
+        differ = np.bitwise_count(block[:, None] ^ words[None, first:]).sum(-1, dtype=np.uint16)
+        found.append(_later(differ <= bits, first))
+    return np.concatenate(found)
+
+
+def descriptor(gray: np.ndarray) -> np.ndarray:
+    """What an image shows in polar coordinates, so that turning it is only a shift.
+
+    The image is reduced, its fine band kept and its local contrast evened out.
+
+    Args:
+        gray: uint8 image (height, width).
+
+    Returns:
+        float32 (angles, radii) of length 1.
+    """
+    small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    band = cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _BROAD)
+    band /= np.sqrt(cv2.GaussianBlur(band**2, (0, 0), 2 * _BROAD) + 25)
+    centre = ((_SIDE - 1) / 2, (_SIDE - 1) / 2)
+    polar = cv2.warpPolar(band, (_RADII, _ANGLES), centre, _SIDE / 2, cv2.INTER_LINEAR)
+    # A ring far out covers more of the image than one near the centre.
+    area = (np.arange(_RADII, dtype=np.float32) + 0.5) / _RADII
+    polar = (polar - np.average(polar, weights=np.broadcast_to(area, polar.shape))) * np.sqrt(area)
+    return polar / max(float(np.linalg.norm(polar)), 1e-6)
+
+
+def near_copies(descriptors: np.ndarray, least: float = NEAR) -> np.ndarray:
+    """Pairs of images that look alike after the best rotation, mirrored or not.
+
+    A pair counts if its correlation is high, and stands out among those of all pairs (by Fisher's
+    z, with the spread taken from the upper half, so that copies do not widen it).
+
+    Args:
+        descriptors: float32 (images, angles, radii) from `descriptor`.
+        least: Correlation from which a pair can count, 0-1.
+
+    Returns:
+        int64 (pairs, 2): positions, the smaller first.
+    """
+    if len(descriptors) < 2:
+        return np.empty((0, 2), np.int64)
+    best = _correlations(descriptors)
+    middle, high = np.arctanh(np.clip(np.quantile(best, [0.5, 0.9]), 0, 0.999))
+    usual = np.tanh(middle + OUTSTANDING * (high - middle) / norm.ppf(0.9))
+    limit = max(least, usual) if len(best) >= FEWEST_PAIRS else least
+    return np.column_stack(np.triu_indices(len(descriptors), 1))[best >= limit]
+
+
+def _correlations(descriptors: np.ndarray) -> np.ndarray:
+    """Correlation of each pair after the best rotation, float32, in the order of the triangle."""
+    spectra = np.fft.rfft(descriptors, axis=1)
+    found = []
+    for first in range(len(spectra) - 1):
+        rest = spectra[first + 1 :]
+        # The correlation of all rotations at once; without the conjugate, of the mirror image.
+        turned = np.einsum("nfr,fr->nf", rest, np.conj(spectra[first]))
+        mirrored = np.einsum("nfr,fr->nf", rest, spectra[first])
+        best = np.maximum(*(_peak(product) for product in (turned, mirrored)))
+        found.append(best.astype(np.float32))
+    return np.concatenate(found)
+
+
+def _peak(product: np.ndarray) -> np.ndarray:
+    return np.fft.irfft(product, _ANGLES, axis=1).max(axis=1)
+
+
+def _blocks(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    for first in range(0, len(words), _BLOCK):
+        yield first, words[first : first + _BLOCK]
+
+
+def _later(alike: np.ndarray, first: int) -> np.ndarray:
+    """Positions of the true cells right of the diagonal of a block that starts at ``first``."""
+    pairs = np.argwhere(np.triu(alike, 1))
+    return (pairs + first).astype(np.int64)
