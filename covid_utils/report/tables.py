@@ -150,9 +150,9 @@ def _augmented(profile: str, task: str) -> dict:
     train, test = (int(counts.get(name, 0)) for name in ("train", "test"))
     if images["image_id"].str.contains("~").any():
         return dict(zip(columns, (train, test, "fixed copies"), strict=True))
-    shown = runs.read_metrics(profile, run).get("shown")
-    if shown is None:
+    if part:  # recognition trains on features of each image as it is
         return dict(zip(columns, (train, test, "none"), strict=True))
+    shown = runs.read_metrics(profile, run)["shown"]
     return dict(zip(columns, (shown, test, "anew at each showing"), strict=True))
 
 
