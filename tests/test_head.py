@@ -266,11 +266,3 @@ def test_time_per_item_warms_up_and_goes_round():
     assert seen == [0, 0, 1, 2, 0, 1, 2, 0]
     assert 0 <= times["median"] <= times["p95"]
     assert times["calls"] == 7
-
-
-def test_batches_show_every_item_once_a_round():
-    stream = batches.shuffled(5, 3, np.random.default_rng(0))
-    flat = np.concatenate([next(stream) for _ in range(10)])
-    rounds = flat.reshape(6, 5)
-    assert (np.sort(rounds, axis=1) == np.arange(5)).all()
-    assert len({tuple(one) for one in rounds}) > 1

@@ -8,7 +8,9 @@ old array.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import mmap
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +78,56 @@ def _rows(
     stamp = manifest["image_id"] + manifest["sha256"] + manifest["mask_sha256"]
     made = settings.as_dict() | {"code": runs.code_hash("data")}
     return stored(kind, [*stamp], made, write)
+
+
+class Rows:
+    """Some rows of a stored array, read from its file each time they are asked for.
+
+    Pages of a memory-mapped array count as memory once they are touched, so a training that goes
+    through all of them would hold them all. Reading keeps memory flat however many rows there are.
+    """
+
+    def __init__(self, array: np.memmap, chosen: np.ndarray):
+        """Choose rows.
+
+        Args:
+            array: From `stored`, C-ordered.
+            chosen: Positions of the rows.
+        """
+        self._path, self._start, self._chosen = Path(array.filename), array.offset, chosen
+        self.dtype, self.shape = array.dtype, (len(chosen), *array.shape[1:])
+        self._size = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        """One row, or an array of several."""
+        chosen = self._chosen[index]
+        with self._path.open("rb", buffering=0) as file:
+            if np.ndim(chosen) == 0:
+                return self._read(file, int(chosen))
+            rows = np.empty((len(chosen), *self.shape[1:]), self.dtype)
+            for position, row in enumerate(chosen):
+                rows[position] = self._read(file, int(row))
+        return rows
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """All rows at once, in memory."""
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def _read(self, file: io.FileIO, row: int) -> np.ndarray:
+        file.seek(self._start + row * self._size)
+        values = np.fromfile(file, self.dtype, int(np.prod(self.shape[1:])))
+        return values.reshape(self.shape[1:])
+
+
+def rows_of(array: np.ndarray, chosen: np.ndarray) -> np.ndarray | Rows:
+    """Rows of an array: from its file if it is a stored one, else a copy in memory."""
+    # A slice of a mapped array still names the file, but no longer starts where it says.
+    is_whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+    return Rows(array, chosen) if is_whole else array[chosen]
 
 
 def stored(

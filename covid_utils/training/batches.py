@@ -1,8 +1,14 @@
-"""Augmented training batches, made while the network works on the one before."""
+"""Augmented training batches, made on all cores while the network works on the one before.
+
+Each image is read when its turn comes and forgotten after it, so memory does not grow with the
+number of images; and each draw has a seed of its own, so the number of threads changes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,20 +19,22 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def shuffled(count: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Endless batches of positions: every item once in each round, in a new order.
+def shuffled(count: int, seed: int) -> Callable[[int], int]:
+    """Endless order of items: every item once in each round, in a new order.
 
     Args:
         count: Number of items, at least 1.
-        batch_size: Positions a batch; a batch may reach into the next round.
-        rng: Source of randomness.
+        seed: Of the orders.
+
+    Returns:
+        Function from a draw, counted from 0, to the position of its item.
     """
-    waiting = np.empty(0, np.int64)
-    while True:
-        while len(waiting) < batch_size:
-            waiting = np.concatenate([waiting, rng.permutation(count)])
-        yield waiting[:batch_size]
-        waiting = waiting[batch_size:]
+
+    @lru_cache(maxsize=2)  # a batch may reach into the next round
+    def order(number: int) -> np.ndarray:
+        return np.random.default_rng([seed, number]).permutation(count)
+
+    return lambda draw: int(order(draw // count)[draw % count])
 
 
 def of_pairs(
@@ -35,8 +43,8 @@ def of_pairs(
     """Endless batches of images and masks, augmented alike.
 
     Args:
-        images: uint8 (n, size, size).
-        masks: uint8 (n, size, size).
+        images: uint8 (n, size, size): an array, `cache.Rows` or `augment.Copies`.
+        masks: uint8 (n, size, size), likewise.
         batch_size: Pairs a batch.
         seed: Of order and augmentation.
         ranges: Of the augmentation.
@@ -44,15 +52,14 @@ def of_pairs(
     Returns:
         Data set of uint8 images and masks, both (batch, size, size).
     """
-    shape = (batch_size, *images.shape[1:])
+    position = shuffled(len(images), seed)
 
-    def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng = np.random.default_rng(seed)
-        for drawn in shuffled(len(images), batch_size, rng):
-            pairs = [augment.pair(rng, images[i], masks[i], ranges) for i in drawn]
-            yield np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
+    def one(draw: int) -> tuple[np.ndarray, np.ndarray]:
+        rng, index = np.random.default_rng([seed, draw]), position(draw)
+        return augment.pair(rng, images[index], masks[index], ranges)
 
-    return _prefetched(generate, (shape, np.uint8), (shape, np.uint8))
+    spec = (images.shape[1:], np.uint8)
+    return _batches(one, batch_size, spec, spec)
 
 
 def of_labels(
@@ -61,7 +68,7 @@ def of_labels(
     """Endless batches of augmented images with their labels.
 
     Args:
-        images: uint8 (n, size, size).
+        images: uint8 (n, size, size): an array, `cache.Rows` or `augment.Copies`.
         labels: (n, labels), 0 or 1.
         batch_size: Images a batch.
         seed: Of order and augmentation.
@@ -70,20 +77,31 @@ def of_labels(
     Returns:
         Data set of float32 images (batch, size, size, 1) in [0, 1] and float32 labels.
     """
-    side = images.shape[1]
+    side, position = images.shape[1], shuffled(len(images), seed)
 
-    def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng = np.random.default_rng(seed)
-        for drawn in shuffled(len(images), batch_size, rng):
-            moved = [augment.warp(images[i], augment.draw_matrix(rng, side, ranges)) for i in drawn]
-            yield np.stack(moved)[..., None] / np.float32(255), labels[drawn].astype(np.float32)
+    def one(draw: int) -> tuple[np.ndarray, np.ndarray]:
+        index = position(draw)
+        matrix = augment.draw_matrix(np.random.default_rng([seed, draw]), side, ranges)
+        moved = augment.warp(images[index], matrix)
+        return moved[..., None] / np.float32(255), labels[index].astype(np.float32)
 
-    batch = (batch_size, side, side, 1)
-    return _prefetched(generate, (batch, np.float32), ((batch_size, labels.shape[1]), np.float32))
+    return _batches(
+        one, batch_size, ((side, side, 1), np.float32), ((labels.shape[1],), np.float32)
+    )
 
 
-def _prefetched(generate, *specs) -> tf.data.Dataset:
+def _batches(one: Callable, batch_size: int, *specs: tuple[tuple, type]) -> tf.data.Dataset:
+    """Batches of what ``one`` makes of draw 0, 1, 2 and so on."""
     import tensorflow as tf
 
-    signature = tuple(tf.TensorSpec(shape, dtype) for shape, dtype in specs)
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+    kinds = [dtype for _, dtype in specs]
+
+    def make(draw: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # A draw depends on its number alone; called stateful, they would run one by one.
+        made = tf.numpy_function(lambda number: one(int(number)), [draw], kinds, stateful=False)
+        shapes = [shape for shape, _ in specs]
+        return tuple(tf.ensure_shape(part, shape) for part, shape in zip(made, shapes, strict=True))
+
+    draws = tf.data.Dataset.range(np.iinfo(np.int64).max)
+    made = draws.map(make, num_parallel_calls=os.cpu_count(), deterministic=True)
+    return made.batch(batch_size, drop_remainder=True).prefetch(2)

@@ -109,11 +109,11 @@ class StreamData:
         return isinstance(self.images, augment.Copies)
 
     def part(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images and masks of one subset; copies are made only when they are asked for."""
+        """Images and masks of one subset, each read or made only when it is asked for."""
         chosen = np.flatnonzero(self.rows["subset"] == subset)
         if self.is_expanded:
             return self.images.of(chosen), self.masks.of(chosen)
-        return self.images[chosen], self.masks[chosen]
+        return cache.rows_of(self.images, chosen), cache.rows_of(self.masks, chosen)
 
 
 def load_data(
@@ -147,6 +147,8 @@ def load_data(
     masks = cache.masks(rows, collection.root, settings)
     if stream == "nodule" or not any((totals or {}).values()):
         return StreamData(rows, images, masks)
+    everything = np.arange(len(rows))
+    images, masks = (cache.rows_of(array, everything) for array in (images, masks))
     rows = augment.expand(rows, totals, seed)
     copies = augment.Copies(images, rows, seed)
     return StreamData(rows, copies, augment.Copies(masks, rows, seed, is_mask=True))

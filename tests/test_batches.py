@@ -1,0 +1,95 @@
+"""Training batches: every item once a round, image and mask alike, the same on any machine."""
+
+import numpy as np
+import pytest
+
+from covid_utils.data import augment, cache
+from covid_utils.training import batches
+
+
+def squares(count, side=24):
+    """Images that are told apart by their gray, with a mask of the same square."""
+    images, masks = np.zeros((2, count, side, side), np.uint8)
+    images[:, 8:16, 6:18] = 10 + np.arange(count)[:, None, None]
+    masks[:, 8:16, 6:18] = 1
+    return images, masks
+
+
+def test_every_item_comes_once_a_round():
+    position = batches.shuffled(5, seed=0)
+    rounds = np.array([position(draw) for draw in range(30)]).reshape(6, 5)
+    assert (np.sort(rounds, axis=1) == np.arange(5)).all()
+    assert len({tuple(one) for one in rounds}) > 1
+    # In any order of asking: threads do not take turns.
+    assert [position(draw) for draw in (29, 3, 14)] == [rounds.ravel()[d] for d in (29, 3, 14)]
+
+
+def test_pairs_move_alike_and_come_in_the_order_of_draws():
+    images, masks = squares(6)
+    stream = batches.of_pairs(images, masks, 4, seed=3, ranges=augment.Ranges())
+    seen = []
+    for image, mask in stream.take(3).as_numpy_iterator():
+        assert image.dtype == mask.dtype == np.uint8
+        assert image.shape == mask.shape == (4, 24, 24)
+        # Half a pixel of rim may round to the other side.
+        assert ((image > 5) != (mask == 1)).mean() < 0.06
+        seen += [int(one.max()) - 10 for one in image]
+    position = batches.shuffled(6, seed=3)
+    assert seen == [position(draw) for draw in range(12)]
+
+
+def test_batches_do_not_depend_on_the_number_of_threads(monkeypatch):
+    images, masks = squares(9)
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr(batches.os, "cpu_count", lambda threads=threads: threads)
+        stream = batches.of_pairs(images, masks, 5, seed=1, ranges=augment.Ranges())
+        found.append([np.stack(both) for both in stream.take(4).as_numpy_iterator()])
+    assert np.array_equal(*found)
+
+
+def test_labels_stay_with_their_image():
+    images, _ = squares(7)
+    labels = np.eye(7, dtype=bool)
+    stream = batches.of_labels(images, labels, 7, seed=2, ranges=augment.STILL)
+    for image, label in stream.take(2).as_numpy_iterator():
+        assert image.shape == (7, 24, 24, 1)
+        gray = np.rint(image.reshape(7, -1).max(axis=1) * 255) - 10
+        assert np.array_equal(gray, label.argmax(axis=1))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """An array, and the same mapped from its file."""
+    array = np.random.default_rng(0).integers(0, 256, (20, 6, 6), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", array)
+    return array, np.load(tmp_path / "a.npy", mmap_mode="r")
+
+
+def test_rows_are_read_from_the_file(kept):
+    array, mapped = kept
+    chosen = np.array([3, 0, 17])
+    rows = cache.rows_of(mapped, chosen)
+    assert isinstance(rows, cache.Rows)
+    assert rows.shape == (3, 6, 6)
+    assert len(rows) == 3
+    assert np.array_equal(rows[2], array[17])
+    assert np.array_equal(rows[1:], array[[0, 17]])
+    assert np.array_equal(rows[np.array([2, 2])], array[[17, 17]])
+    assert np.array_equal(np.asarray(rows), array[chosen])
+
+
+def test_what_is_no_whole_file_is_copied(kept):
+    array, mapped = kept
+    for source in (array, mapped[5:]):
+        rows = cache.rows_of(source, np.array([1, 2]))
+        assert isinstance(rows, np.ndarray)
+        assert np.array_equal(rows, source[[1, 2]])
+
+
+def test_rows_train_like_an_array(kept):
+    array, mapped = kept
+    rows = cache.rows_of(mapped, np.arange(20))
+    streams = [batches.of_pairs(part, part, 4, 0, augment.Ranges()) for part in (array, rows)]
+    first, second = (next(iter(stream.as_numpy_iterator())) for stream in streams)
+    assert np.array_equal(first[0], second[0])
