@@ -28,7 +28,7 @@ export MALLOC_TRIM_THRESHOLD_ := 2000000000
 export MALLOC_MMAP_THRESHOLD_ := 2000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint unit notebooks-check notebooks readme lab lock clean
+.PHONY: help setup reproduce test lint unit notebooks-check notebooks readme bench lab lock clean
 
 help: ## Explain the targets
 	@echo "Usage: make TARGET [PROFILE=quick|sample|paper] [DATA=folder]"
@@ -94,6 +94,10 @@ notebooks: setup ## Run all notebooks in place and store their outputs (for main
 
 readme: setup ## Put the numbers of results/sample into the README (for maintainers)
 	@$(BIN)/python -m covid_utils readme
+
+bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
+	@env -u TF_NUM_INTRAOP_THREADS -u TF_NUM_INTEROP_THREADS -u OMP_NUM_THREADS \
+		-u OPENBLAS_NUM_THREADS $(BIN)/python benchmarks/run.py
 
 lab: setup ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/00_overview.ipynb

@@ -1,0 +1,94 @@
+"""Memory and speed of the training input for growing sets of phantom images.
+
+Each size runs in a process of its own, because a process never gives its peak memory back. The
+images are X-rays of the phantom and augmented copies of them, written once to a file like those of
+the cache; what is measured is reading, augmenting and batching them through ``tf.data``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+SIZES = (1_000, 4_000, 16_000)
+SIDE, BATCH, BATCHES, ROUNDS = 256, 32, 100, 5
+
+
+def write_images(folder: Path, count: int) -> Path:
+    """Write ``count`` uint8 images (count, SIDE, SIDE), from the phantom's X-rays."""
+    from covid_utils import paths
+    from covid_utils.data import augment, cache, phantom, sources
+    from covid_utils.data.images import Preprocessing
+
+    root = phantom.ensure(paths.phantom())
+    rows = sources.read_all(root).rows
+    rows = rows[rows["modality"] == "X-ray"].assign(subset="train").reset_index(drop=True)
+    images = cache.images(rows, root, Preprocessing(SIDE))
+    copies = augment.Copies(images, augment.expand(rows, {"train": count}, seed=0), seed=0)
+    path = folder / f"{count}.npy"
+    out = np.lib.format.open_memmap(path, "w+", np.uint8, copies.shape)
+    for number in range(count):
+        out[number] = copies[number]
+    out.flush()
+    return path
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Go through images of a file in random order, as a training does.
+
+    Returns:
+        ``images``, ``images_per_second`` (median of the rounds), ``cores_busy`` and
+        ``peak_memory_mib`` of this process.
+    """
+    from covid_utils.data import augment, cache
+    from covid_utils.training import batches
+
+    array = np.load(path, mmap_mode="r")
+    rows = cache.rows_of(array, np.arange(len(array)))
+    stream = iter(batches.of_pairs(rows, rows, BATCH, 0, augment.Ranges()))
+    rates, busy = [], []
+    for _ in range(ROUNDS + 1):
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(BATCHES):
+            next(stream)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        rates.append(BATCHES * BATCH / wall)
+        busy.append(cpu / wall)
+    return {
+        "images": len(array),
+        "images_per_second": float(np.median(rates[1:])),
+        "cores_busy": float(np.median(busy[1:])),
+        "peak_memory_mib": peak_memory(),
+    }
+
+
+def peak_memory() -> float:
+    """Most resident memory that this process ever had, in MiB.
+
+    From Linux's process table: the figure of ``getrusage`` starts with that of the parent.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def run() -> list[dict[str, float]]:
+    """Measure every size, the smallest first."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for count in SIZES:
+            path = write_images(Path(folder), count)
+            command = [sys.executable, __file__, str(path)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found.append(json.loads(done.stdout))
+            path.unlink()
+        return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]))))
