@@ -136,17 +136,21 @@ def _device() -> str:
     return ", ".join(device.name for device in found) or "CPU"
 
 
-def code_hash(*parts: str) -> str:
+def code_hash(*parts: str, without: tuple[str, ...] = ()) -> str:
     """Hash of the library's source below some of its folders or files: other code, other arrays.
 
     Args:
         *parts: Folders or files of ``covid_utils``, such as ``data`` or ``models/unet.py``.
+        without: Folders or files among them that do not count.
     """
     package = Path(__file__).parent
     found = [package / part for part in parts]
     files = [file for path in found for file in (path.rglob("*.py") if path.is_dir() else [path])]
+    idle = [package / part for part in without]
     digest = hashlib.sha256()
     for file in sorted(files):
+        if any(file.is_relative_to(path) for path in idle):
+            continue
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -8,7 +8,7 @@ import pytest
 from builders import join, manifest
 
 from covid_utils.errors import DataError
-from covid_utils.training import batches, head, multimodal, predictions, recognition
+from covid_utils.training import head, multimodal, predictions, recognition
 from covid_utils.training.head import HeadSettings
 
 

@@ -416,14 +416,25 @@ def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame) -> pd.DataFr
     remarks = []
     if kind(manifest) == "phantom":
         remarks.append("on the phantom")
-    slices = manifest[manifest["dataset"] == "medseg"]
-    if name in SLICE_TABLES and slices["patient_id"].is_unique:
-        remarks.append("patients unknown")
+    if name in SLICE_TABLES:
+        remarks += _unsure_of_patients(manifest[manifest["dataset"] == "medseg"])
     notes = [
         "; ".join(part for part in (*remarks, note) if part) if n else note
         for n, note in zip(table["n"], table["note"], strict=True)
     ]
     return table.assign(note=notes)
+
+
+def _unsure_of_patients(slices: pd.DataFrame) -> list[str]:
+    """What must be said of scores on slices whose patients nobody names."""
+    if (slices["patient_basis"] == "given").all():
+        return []
+    known = slices["patient_id"].isin(slices.loc[slices["subset"] == "train", "patient_id"])
+    leaked = int((known & (slices["subset"] == "test")).sum())
+    remarks = ["patients unknown, near copies stand in"]
+    if leaked:
+        remarks.append(f"{leaked} test slices have a near copy in training, as published")
+    return remarks
 
 
 def build(name: str, profile: str) -> pd.DataFrame:

@@ -64,7 +64,10 @@ def features(
     if weights == "none":
         used += [f"calibrated on {i}" for i in calibration]
     made = settings.as_dict() | {"layer": feature_layer, "weights": _identity(weights)}
-    made["code"] = runs.code_hash("data", "models/inception.py", "training/bottlenecks.py")
+    parts = ("data", "models/inception.py", "training/bottlenecks.py")
+    made["code"] = runs.code_hash(*parts, without=cache.NOT_READING)
+    if shown is not images:
+        made["augment"] = runs.code_hash("data/augment.py")
     if weights == "none" or shown is not images:
         made["seed"] = seed
     return cache.stored("features", used, made, write)

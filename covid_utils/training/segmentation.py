@@ -195,7 +195,7 @@ def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> 
         settings: Settings of the stream.
         rows: Its slices.
     """
-    code = runs.code_hash("data", "models/unet.py", "training")
+    code = runs.code_hash("data", "models/unet.py", "training", without=("data/download",))
     text = json.dumps([asdict(settings), runs.data_hash(rows), code], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
