@@ -29,6 +29,7 @@ import psutil
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
+from covid_utils.writing import whole
 
 RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless")
 
@@ -219,9 +220,8 @@ def replace_folder(new: Path, final: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that reads well in a diff."""
     text = json.dumps(_plain(content), indent=1, sort_keys=True, allow_nan=False)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf8")
 
 
 def _plain(content: Any) -> Any:

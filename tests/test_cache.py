@@ -142,7 +142,7 @@ def test_what_a_killed_process_left_is_not_served(root):
     (whole,) = arrays()
     half = whole.read_bytes()[:-200] + bytes(200)
     whole.unlink()
-    whole.with_suffix(".partial.npy").write_bytes(half)
+    whole.with_name(f".partial-{whole.name}").write_bytes(half)
     assert np.array_equal(cache.images(rows, root, SMALL), right)
     assert arrays() == [whole]
 

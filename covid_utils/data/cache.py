@@ -23,6 +23,7 @@ from filelock import FileLock
 from covid_utils import paths, runs
 from covid_utils.data import sources
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.writing import whole
 
 #: Modules of this floor that no prepared image depends on.
 NOT_READING = (
@@ -166,7 +167,6 @@ def stored(
                 return np.load(path, mmap_mode="r")
             except (EOFError, ValueError, OSError):
                 path.unlink()  # cut short by a full disk or a copy; it is only a cache
-        partial = path.with_suffix(".partial.npy")
-        write(partial)
-        partial.replace(path)
+        with whole(path) as partial:
+            write(partial)
         return np.load(path, mmap_mode="r")

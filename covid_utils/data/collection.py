@@ -20,6 +20,7 @@ from covid_utils import params, paths, runs
 from covid_utils.data import groups, medseg, phantom, sources, splits
 from covid_utils.data import manifest as manifests
 from covid_utils.errors import DataError
+from covid_utils.writing import whole
 
 #: Classes of the four-class task (paper, section 4), in the order of every matrix and figure.
 RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
@@ -142,9 +143,8 @@ def _keep(profile: str, made: Collection, settings: dict) -> Collection:
     """Write a collection's tables, then what they were made from: where that is, they are whole."""
     folder = paths.results(profile) / "data"
     for name, content in (("skipped", made.problems), ("manifest", made.manifest)):
-        partial = folder / f".{name}.partial"
-        content.to_csv(partial, index=False)
-        partial.replace(folder / f"{name}.csv")
+        with whole(folder / f"{name}.csv") as partial:
+            content.to_csv(partial, index=False)
     runs.write_json(folder / "provenance.json", runs.provenance(settings, made.manifest))
     runs.write_json(folder / "source.json", {"folder": _fingerprint(made.root)})
     runs.forget_done(profile, "data")

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from covid_utils import paths
+from covid_utils.writing import whole
 
 COLOURS = {
     "covid": "#D55E00",
@@ -76,11 +77,9 @@ def save(figure: Figure, profile: str, name: str) -> Figure:
         The figure, so that a cell can end with it.
     """
     folder = paths.results(profile) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
     for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        partial = folder / f".{name}.partial.{ending}"
-        figure.savefig(partial, metadata=metadata)
-        partial.replace(folder / f"{name}.{ending}")
+        with whole(folder / f"{name}.{ending}") as partial:
+            figure.savefig(partial, metadata=metadata)
     return figure
 
 

@@ -21,6 +21,7 @@ from covid_utils.report import claims as ledger
 from covid_utils.training import multimodal
 from covid_utils.training.multilabel import MANIFESTATIONS
 from covid_utils.training.segmentation import NODULE_SETS, STREAMS
+from covid_utils.writing import whole
 
 NOT_AVAILABLE = "not available"
 #: What every table of scores ends with.
@@ -459,9 +460,8 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    table.to_csv(partial, index=False, float_format="%.5g")
-    partial.replace(path)
+    with whole(path) as partial:
+        table.to_csv(partial, index=False, float_format="%.5g")
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

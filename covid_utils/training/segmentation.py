@@ -24,6 +24,7 @@ from covid_utils.models.unet import DEPTH, LOGITS, unet
 from covid_utils.training import batches
 from covid_utils.training.predictions import time_per_item
 from covid_utils.training.schedules import poly_optimizer
+from covid_utils.writing import whole
 
 #: Stream -> names of its classes and the mask labels that count as each; the first is background.
 STREAMS = {
@@ -236,10 +237,8 @@ def initialise(model, profile: str, settings: StreamSettings, collection: Collec
 
 def save(model, path: Path) -> None:
     """Keep a network's weights, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"partial_{path.name}")
-    model.save_weights(partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        model.save_weights(partial)
 
 
 def train(model, data: StreamData, settings: StreamSettings) -> pd.DataFrame:
