@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,15 @@ def block(hu, shape=(20, 40, 60), spacing=(4.0, 2.0, 2.0)):
 def test_same_seed_gives_same_bytes(made, tmp_path):
     again = phantom.ensure(tmp_path / "elsewhere", SMALL)
     assert digest(again) == digest(made)
+
+
+def test_patients_are_built_differently():
+    bodies = [anatomy.sample_habitus(np.random.default_rng(seed)) for seed in range(30)]
+    assert {body.female for body in bodies} == {True, False}
+    for name in ("width", "depth", "fat", "dome", "heart", "rib_gap", "age"):
+        values = np.array([getattr(body, name) for body in bodies], float)
+        assert len(set(values)) > 15
+        assert values.std() > 0.02 * values.mean()
 
 
 def test_other_seed_gives_other_chests():
@@ -177,6 +188,72 @@ def test_effusion_is_dependent_and_like_water(chest):
     assert abs(np.median(hu) - disease.EFFUSION_HU) < 15
 
 
+@pytest.mark.parametrize(
+    ("pattern", "label", "low", "high"),
+    [
+        ("covid", disease.GROUND_GLASS, -700, -300),
+        ("viral", disease.GROUND_GLASS, -750, -330),
+        ("bacterial", disease.CONSOLIDATION, -100, 100),
+        ("covid", disease.EFFUSION, 0, 30),
+        ("nodule", disease.NODULE, 0, 60),
+    ],
+)
+def test_each_lesion_has_its_typical_density(chest, pattern, label, low, high):
+    """Away from the edges, where a voxel is lesion only in part."""
+    whole = np.zeros(chest.tissue.shape, bool)
+    whole[chest.lung.box] = chest.lung.share == 1
+    hu = []
+    for seed in range(6):
+        volume = disease.infect(chest, pattern, 0.9, seed)
+        inner = ndimage.binary_erosion(volume.labels == label, np.ones((1, 3, 3))) & whole
+        hu.append(volume.hu[inner])
+    hu = np.concatenate(hu)
+    assert len(hu) > 100
+    assert np.mean((hu >= low) & (hu <= high)) > 0.9
+    assert low < np.median(hu) < high
+
+
+def test_effusion_gathers_at_the_back_of_a_ct_slice(chest):
+    shown = 0
+    for seed in range(10):
+        volume = disease.infect(chest, "covid", 1.0, seed)
+        area = (volume.labels == disease.EFFUSION).sum(axis=(1, 2))
+        index = int(area.argmax())
+        if area[index] < 60:
+            continue
+        _, labels = phantom.ct_slice(volume, index)
+        rows, columns = np.nonzero(labels == disease.EFFUSION)
+        level = chest.lung.share[index - chest.lung.box[0].start]
+        lung_rows = np.flatnonzero((level > 0.5).any(axis=1)) + chest.lung.box[1].start
+        middle = lung_rows.mean()
+        # Rows count from the front of the patient.
+        assert rows.min() > middle
+        assert rows.max() > lung_rows.max() - 4
+        assert len(set(columns > labels.shape[1] / 2)) == 1, "on one side"
+        # Level to the front: the surface hardly rises or falls across the lung.
+        surface = [rows[columns == c].min() for c in np.unique(columns)]
+        assert np.subtract(*np.percentile(surface, (75, 25))) < 8
+        shown += 1
+    assert shown >= 3
+
+
+def test_nodules_are_round(chest):
+    seen = 0
+    for seed in range(5):
+        volume = disease.infect(chest, "nodule", 0.8, seed)
+        parts, _ = ndimage.label(volume.labels == disease.NODULE)
+        for z, y, x, radius in volume.nodules:
+            part = parts == parts[z, y, x]
+            assert part[z, y, x], "the noted middle lies in the nodule"
+            points = np.argwhere(part) * volume.spacing
+            axes = np.sqrt(np.linalg.eigvalsh(np.cov(points.T)))
+            assert axes[-1] < 2 * axes[0]
+            size = len(points) * np.prod(volume.spacing) / (4 / 3 * np.pi * radius**3)
+            assert 0.8 < size < 1.7
+            seen += 1
+    assert seen >= 5
+
+
 def test_viral_pattern_is_on_both_sides_and_around_the_hila(chest, healthy):
     volume = disease.infect(chest, "viral", 0.8, 3)
     lung = chest.lung
@@ -211,6 +288,62 @@ def test_marks_do_not_touch_anything_else(tmp_path, made):
     assert (made / scans).read_bytes() == (off / scans).read_bytes()
 
 
+def test_mark_zero_leaves_no_trace_and_mark_one_is_detectable():
+    people = [p for p in cohort.plan(SMALL) if p.pattern in ("covid", "normal")][:6]
+    borders = {name: [] for name in imaging.HOSPITALS}
+    for person in people:
+        chest = anatomy.build(np.random.default_rng(person.seed), SMALL.ct_size)
+        pictures = {}
+        for name, mark in itertools.product(imaging.HOSPITALS, (0.0, 1.0)):
+            settings = dataclasses.replace(SMALL, hospital_mark=mark)
+            moved = dataclasses.replace(person, hospital=name)
+            job = write.Job(None, settings, moved, chest, write.Notes())
+            pictures[name, mark] = job.take_xray(job.state(), "PA", "the same picture")
+        north, south = (pictures[name, 0.0].tobytes() for name in imaging.HOSPITALS)
+        assert north == south
+        for name in imaging.HOSPITALS:
+            # The lower edge shows the body, unless a collimator covers it.
+            borders[name].append(pictures[name, 1.0][-2:].mean())
+    assert max(borders["south"]) < 10 < min(borders["north"]) - 50
+
+
+def test_stronger_marks_change_more(healthy):
+    def distance(mark):
+        pictures = [
+            phantom.xray(healthy, size=96, hospital=n, mark=mark) for n in phantom.HOSPITALS
+        ]
+        return np.abs(np.subtract(*pictures, dtype=float)).mean()
+
+    distances = [distance(mark) for mark in (0.0, 0.25, 0.5, 1.0)]
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+    assert distances[1] > 2
+
+
+def test_xrays_differ_in_exposure_noise_and_scatter(healthy):
+    draws = {
+        view: [phantom.sample_exposure(np.random.default_rng(seed), view) for seed in range(40)]
+        for view in ("PA", "AP")
+    }
+    photons, scatter = (
+        [np.mean([getattr(each, name) for each in draws[view]]) for view in ("PA", "AP")]
+        for name in ("photons", "scatter")
+    )
+    assert photons[1] < 0.7 * photons[0], "a portable picture gets less light"
+    assert scatter[1] > scatter[0]
+    assert len({(each.field, each.gamma, each.level) for each in draws["PA"]}) == 40
+    noisy = [phantom.xray(healthy, size=96, seed=seed).astype(int) for seed in (0, 1)]
+    grain = np.abs(noisy[0] - noisy[1]).mean()
+    assert 0 < grain < 10
+    weak = phantom.Exposure(photons=1e4)
+    weaker = [phantom.xray(healthy, weak, 96, seed).astype(int) for seed in (0, 1)]
+    assert np.abs(weaker[0] - weaker[1]).mean() > 2 * grain
+    # Scattered light washes the lungs out before the display evens the picture.
+    primary = np.exp(-imaging.project(healthy, phantom.Exposure(), 96))
+    veiled = primary + 0.6 * cv2.GaussianBlur(primary, (0, 0), 96 / 14)
+    assert np.log(veiled).std() < np.log(primary).std()
+
+
 def test_ct_noise_has_the_asked_strength(healthy):
     index = int(imaging.lung_slices(healthy)[3])
     quiet, labels = phantom.ct_slice(healthy, index, noise=0.0)
@@ -219,6 +352,41 @@ def test_ct_noise_has_the_asked_strength(healthy):
     assert 10 < (noisy.astype(int) - quiet)[body].std() < 40
     assert labels.shape == quiet.shape
     assert phantom.lung_window(quiet).dtype == np.uint8
+
+
+@pytest.mark.parametrize("pattern", ["covid", "bacterial", "nodule"])
+def test_a_slices_mask_is_the_volumes_to_the_voxel(chest, pattern):
+    volume = disease.infect(chest, pattern, 0.9, 3)
+    sick = np.flatnonzero((volume.labels > 0).any(axis=(1, 2)))
+    for index in sick[:: max(1, len(sick) // 6)]:
+        hu, labels = phantom.ct_slice(volume, int(index))
+        assert np.array_equal(labels, volume.labels[index])
+        # The picture and the mask belong together: blur and noise shift nothing.
+        quiet, _ = phantom.ct_slice(volume, int(index), noise=0.0)
+        shifts = {
+            (dy, dx): np.corrcoef(
+                np.roll(quiet, (dy, dx), (0, 1)).ravel(), volume.hu[index].ravel()
+            )[0, 1]
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        }
+        assert max(shifts, key=shifts.get) == (0, 0)
+        assert hu.shape == labels.shape
+
+
+def test_stored_masks_are_the_simulations_to_the_voxel(made):
+    person = next(p for p in cohort.plan(SMALL) if p.role == "covid" and p.rank == 0)
+    chest = anatomy.build(np.random.default_rng(person.seed), SMALL.ct_size)
+    truth = disease.infect(chest, person.pattern, person.severity, person.seed).labels
+    table = pd.read_csv(made / "medseg" / "slices.csv").set_index("slice")
+    mine = table.index[table["patient"] == f"P{person.number:02d}"]
+    rows = sources.SOURCES["medseg"].read(made).rows
+    rows = rows[rows["frame"].isin(mine)]
+    assert len(rows) == write.MEDSEG_SLICES
+    for row in rows.itertuples():
+        mask = sources.load_mask(made, row)
+        assert mask.any()
+        assert any(np.array_equal(mask, plane) for plane in truth)
 
 
 def test_readers_read_every_layout_without_a_problem(made):

@@ -386,3 +386,13 @@ def test_no_validation_images_is_no_reason_to_stop(elsewhere):
     built = tables.table2(PROFILE).set_index(["classes", "subset"])
     assert np.isnan(built.loc[(2, "validation"), "ours"])
     assert built.loc[(2, "test"), "ours"] == 100
+
+
+def test_slice_scores_say_how_far_patients_are_known():
+    subsets = ["train", "train", "test", "test", "validation"]
+    slices = manifest({f"s{i}": 1 for i in range(5)}, "medseg", "covid", "CT")
+    slices = slices.assign(subset=subsets, patient_basis="none")
+    assert tables._unsure_of_patients(slices.assign(patient_basis="given")) == []
+    assert "kept together" in tables._unsure_of_patients(slices)[0]
+    shared = slices.assign(patient_id=["a", "b", "a", "c", "d"])
+    assert "near copies of 1 test slices" in tables._unsure_of_patients(shared)[0]
