@@ -1,9 +1,12 @@
-"""Command line: ``python -m covid_utils readme`` refreshes the numbers in the README."""
+"""Command line of the companion: fetch the data sets, refresh the README."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from covid_utils import paths
 from covid_utils.errors import CompanionError
@@ -26,19 +29,85 @@ def fill_readme(text: str) -> str:
     return f"{before}{BEGIN}\n{headlines.markdown('sample')}\n{END}{after}"
 
 
-def main() -> int:
-    """Run a command; errors are one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="covid-companion", description=__doc__)
-    parser.add_argument("command", choices=["readme"])
-    parser.parse_args()
+def _readme(arguments: argparse.Namespace) -> int:
     path = paths.PROJECT / "README.md"
+    path.write_text(fill_readme(path.read_text(encoding="utf8")), encoding="utf8")
+    print(f"{path.name}: numbers are those of results/sample now.")
+    return 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from covid_utils.data import download
+
+    if not arguments.names:
+        print(_listing())
+        return 0
+    folder = arguments.to.expanduser().absolute()
+    outcomes = download.fetch(
+        arguments.names, folder, report=lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    missing = [outcome.name for outcome in outcomes if not outcome.is_complete]
+    if missing:
+        print(f"Not complete: {', '.join(missing)}; see above.", file=sys.stderr)
+        return 1
+    print(f"Next: make reproduce PROFILE=paper DATA={shlex.quote(str(folder))}")
+    return 0
+
+
+def _listing() -> str:
+    """The data sets that can be fetched, for a terminal."""
+    from covid_utils.data import download
+
+    lines = []
+    for data_set in download.SETS.values():
+        size = f"{data_set.size / 1e9:.1f} GB" if data_set.size else "size not stated"
+        way = "by hand" if data_set.is_by_hand else f"fetched, {size}"
+        lines.append(f"{data_set.name:<24} {data_set.title}")
+        lines.append(f"{'':<24} {way}; licence: {data_set.licence}; {data_set.source}")
+    lines.append("\nFetch with: python -m covid_utils download NAME ... [--to FOLDER]")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="covid-companion", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    readme = commands.add_parser("readme", help="put the numbers of results/sample into README.md")
+    readme.set_defaults(run=_readme)
+    download = commands.add_parser(
+        "download",
+        help="fetch public data sets; without a name, list them",
+        description="Fetch public data sets. An interrupted download goes on when it is run again.",
+    )
+    download.add_argument("names", nargs="*", metavar="NAME", help="data set; none lists all")
+    download.add_argument(
+        "--to",
+        type=Path,
+        default=paths.home() / "data" / "downloads",
+        metavar="FOLDER",
+        help="data folder (default: data/downloads in the project)",
+    )
+    download.set_defaults(run=_download)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; errors are one sentence on standard error.
+
+    Args:
+        argv: Arguments, those of the process if None.
+
+    Returns:
+        Exit status: 0 done, 1 not all done, 130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
     try:
-        path.write_text(fill_readme(path.read_text(encoding="utf8")), encoding="utf8")
+        return arguments.run(arguments)
     except CompanionError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{path.name}: numbers are those of results/sample now.")
-    return 0
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on where it was.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
