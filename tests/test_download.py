@@ -253,6 +253,19 @@ def test_wrong_content_is_named_and_deleted_and_the_old_file_stays(server, root)
     assert not list((root / ".partial/toy").rglob("*.partial"))
 
 
+def test_another_file_of_the_same_name_is_kept(server, root):
+    sets = one(server.put("/a", CONTENT))
+    (root / "toy").mkdir(parents=True)
+    for content in (b"mine", b"mine too"):
+        (root / "toy/a.bin").write_bytes(content)
+        said = []
+        download.fetch(["toy"], root, sets=sets, report=said.append)
+        assert any("1 file of the same name" in line for line in said)
+        assert (root / "toy/a.bin").read_bytes() == CONTENT
+    kept = {path.name: path.read_bytes() for path in (root / "replaced/toy").iterdir()}
+    assert kept == {"a.bin": b"mine", "2-a.bin": b"mine too"}
+
+
 def test_no_network_is_one_sentence(server, root):
     server.httpd.shutdown()
     server.httpd.server_close()
@@ -552,6 +565,23 @@ def test_archives_of_a_repository_become_folders(server, root):
     assert fetch(sets, root).is_complete
     assert leftovers(root) == ["COVID-CT/CT_A/1.png", "COVID-CT/CT_B/1.png"]
     assert "nothing was fetched" in fetch(sets, root).message
+
+
+def test_a_repository_without_one_of_its_archives_is_not_complete(server, root):
+    paths = [*CT, "Images-processed/CT_Absent.zip"]
+    how = {path: download.Unpacking(f"COVID-CT/{path[-8:-4]}", LIMIT) for path in paths}
+    outcome = fetch(repository(server, CT, choose=tuple(paths), unpacking=how), root)
+    assert not outcome.is_complete
+    assert "CT_Absent.zip is not in the listing" in outcome.message
+
+
+def test_an_archive_that_grows_beyond_all_measure_is_refused(tmp_path):
+    path = tmp_path / "zeros.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(20_000_000))
+    with pytest.raises(DataError, match="it holds more than"):
+        unpacking.unpack(path, tmp_path / "out", limit=10**9)
+    assert not (tmp_path / "out").exists()
 
 
 # The catalogue and the command

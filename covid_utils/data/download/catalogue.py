@@ -187,12 +187,14 @@ _COVID_CT = DataSet(
     Repository(
         "UCSD-AI4H",
         "COVID-CT",
-        "1fc10ba9d4cb35944766fd8fc3c139fa60ee13a1",
+        "0c83254a43230de176489a9b4e3ac12e23b0df53",
         "COVID-CT",
         ("Images-processed/CT_COVID.zip", "Images-processed/CT_NonCOVID.zip"),
         {
-            f"Images-processed/{kind}.zip": Unpacking(f"COVID-CT/{kind}", 2 * _GB)
-            for kind in ("CT_COVID", "CT_NonCOVID")
+            f"Images-processed/{kind}.zip": Unpacking(
+                f"COVID-CT/{kind}", 2 * _GB, counts={"": count}
+            )
+            for kind, count in (("CT_COVID", 349), ("CT_NonCOVID", 397))
         },
     ),
 )

@@ -2,7 +2,8 @@
 
 What is on its way lies in ``FOLDER/.partial``; a file gets its final name only when it is whole and
 checked. ``FOLDER/checksums`` keeps the listings of the repositories and what each archive held, so
-that a later run knows without a network what is there and right.
+that a later run knows without a network what is there and right. A file of the same name that is
+another one is not lost: it goes to ``FOLDER/replaced``.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from covid_utils.errors import CompanionError, DataError, ParameterError
 #: Files fetched at the same time; more would be rude to the servers.
 AT_A_TIME = 4
 #: Names in the data folder that are ours.
-STAGING, CHECKSUMS = ".partial", "checksums"
+STAGING, CHECKSUMS, REPLACED = ".partial", "checksums", "replaced"
 
 Report = Callable[[str], None]
 
@@ -144,6 +145,10 @@ def _fetch_set(data_set: DataSet, folder: Path, transfer: Transfer, report: Repo
     report(f"  {len(missing)} of {_counted(len(files))} to fetch{amount}, into {folder}.")
     with explained(folder):
         free_space(folder, sum(size or 0 for size in sizes))
+    others = sum((folder / file.path).is_file() for file in missing if file.unpacking is None)
+    if others:
+        named = f"{_counted(others)} of the same name and other content"
+        report(f"  {named} will be moved to {folder / REPLACED}.")
     failed = _fetch_all(data_set.name, missing, folder, transfer)
     if failed:
         first = next(iter(failed.values()))
@@ -204,6 +209,7 @@ def _fetch_file(
         return
     saved = transfer.save(file, staging, progress)
     if file.unpacking is None:
+        _set_aside(folder, file.path)
         _move(saved, folder / file.path)
         return
     try:
@@ -240,8 +246,10 @@ def _files(
     files = tuple(
         _repository_file(delivery, blob, names) for blob in blobs if delivery.is_chosen(blob.path)
     )
-    if not files:
-        raise DataError(f"{label}: none of the wanted files is in the listing; report this.")
+    absent = set(delivery.unpacking) - {blob.path for blob in blobs}
+    if absent or not files:
+        wanted = ", ".join(sorted(absent)) or "none of the wanted files"
+        raise DataError(f"{label}: {wanted} is not in the listing of the commit; report this.")
     return files
 
 
@@ -367,6 +375,18 @@ def _place(content: Path, goal: Path) -> None:
     for path in sorted(content.rglob("*")):
         if path.is_file():
             _move(path, goal / path.relative_to(content))
+
+
+def _set_aside(folder: Path, path: str) -> None:
+    """Move a file that is in the way, and not the one that its set has, out of the way."""
+    found = folder / path
+    if found.is_file():
+        kept = folder / REPLACED / path
+        number = 1
+        while kept.exists():
+            number += 1
+            kept = (folder / REPLACED / path).with_name(f"{number}-{found.name}")
+        _move(found, kept)
 
 
 def _move(source: Path, goal: Path) -> None:

@@ -24,6 +24,8 @@ from covid_utils.errors import DataError
 
 #: More entries than any set has; a million empty files would fill a disk's table of files.
 MOST_ENTRIES = 200_000
+#: More than any archive of images unpacks to, as a multiple of its own size.
+MOST_RATIO = 200
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -49,7 +51,8 @@ def unpack(
     Args:
         archive: The archive.
         goal: Folder to make.
-        limit: Largest sum of the unpacked files in bytes.
+        limit: Largest sum of the unpacked files in bytes; nor more than `MOST_RATIO` times the
+            archive.
         is_wanted: Says of a name in the archive whether to unpack it.
 
     Raises:
@@ -57,6 +60,7 @@ def unpack(
             devices, or is larger than allowed.
         BlockedError: The disk is full, or the folder cannot be written.
     """
+    limit = min(limit, max(MOST_RATIO * archive.stat().st_size, 1 << 20))
     with explained(goal):
         goal.mkdir(parents=True)
     try:
