@@ -7,7 +7,7 @@ its lungs, never by hand, so that it stays right for any seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import matplotlib.patheffects as effects
@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from scipy import ndimage
 
@@ -41,6 +42,8 @@ CT_STRIP, XRAY_STRIP = 0.085, 0.105
 #: What is so small that a ring around it is drawn, not a dot on it; the ring's radius as a share.
 SMALL, RING = ("bronchogram", "vessel"), 0.018
 WIDTH_IN, CT_ACROSS, XRAY_ACROSS = 10.0, 3, 4
+#: Height of the line that names the colours.
+LEGEND_IN = 0.3
 FONT = 7.5
 INK = "#222222"
 MASK_NAMES = {
@@ -49,6 +52,8 @@ MASK_NAMES = {
     EFFUSION: "effusion",
     NODULE: "nodule",
 }
+#: HU between those of a disc (95) and of the marrow of a vertebra (120).
+DISC_BELOW = 108
 #: How many mm of disease a ray crosses inside the outline of an X-ray's opacity.
 OPAQUE_MM = 25.0
 #: What the X-rays show, in words, pattern by pattern.
@@ -135,6 +140,7 @@ def anatomy(seed: int = 2020) -> Figure:
         ),
     )
     heights = [sum(_row_heights(panels, across, strip)) for _, panels, across, strip in groups]
+    heights[0] += LEGEND_IN
     figure = plt.figure(figsize=(WIDTH_IN, sum(heights) + 1.0), layout="constrained")
     figure.suptitle("The phantom: computed chests, no person", fontsize=12)
     parts = figure.subfigures(2, 1, height_ratios=[height + 0.3 for height in heights])
@@ -325,6 +331,17 @@ def _spine_mask(patient: Patient, index: int) -> np.ndarray:
     return (hu > 80) & (np.abs(x) < 18) & behind
 
 
+def _spine_label(patient: Patient, index: int) -> list[Label]:
+    """The vertebra of a slice, or the disc where the slice goes through one."""
+    labels = _point("vertebra", "spine", _spine_mask(patient, index))
+    return [
+        label
+        if patient.volume.hu[index, label.row, label.column] >= DISC_BELOW
+        else replace(label, text="disc")
+        for label in labels
+    ]
+
+
 def _rib_mask(patient: Patient, index: int) -> np.ndarray:
     """Ribs of the patient's right side, away from spine and sternum."""
     hu, y, x = _plane(patient, index)
@@ -343,7 +360,7 @@ def _lung_label(text: str, structure: str, patient: Patient, index: int) -> list
 
 
 def _upper_labels(patient: Patient, index: int) -> list[Label]:
-    """Trachea, arch of the aorta, a rib and the spine."""
+    """Trachea, arch of the aorta, a rib and a vertebra."""
     hu, y, x = _plane(patient, index)
     trachea = (hu < -700) & (np.abs(x) < 18) & (np.abs(y - 14) < 22)
     arch = _blood(hu) & (x > -4) & (np.abs(y) < 60)
@@ -351,12 +368,12 @@ def _upper_labels(patient: Patient, index: int) -> list[Label]:
         *_point("trachea", "trachea", trachea),
         *_point("aortic arch", "aorta", arch),
         *_point("rib", "rib", _rib_mask(patient, index)),
-        *_point("spine", "spine", _spine_mask(patient, index)),
+        *_spine_label(patient, index),
     ]
 
 
 def _heart_labels(patient: Patient, index: int) -> list[Label]:
-    """Both lungs, heart, descending aorta and spine."""
+    """Both lungs, heart, descending aorta and a vertebra."""
     hu, y, x = _plane(patient, index)
     before_spine = y > patient.chest.habitus.depth - 62
     aorta = _blood(hu) & (np.abs(x - 20) < 24) & before_spine
@@ -365,7 +382,7 @@ def _heart_labels(patient: Patient, index: int) -> list[Label]:
         *_lung_label("left lung", "left_lung", patient, index),
         *_point("heart", "heart", heart_mask(patient)[index]),
         *_point("descending aorta", "aorta", aorta),
-        *_point("spine", "spine", _spine_mask(patient, index)),
+        *_spine_label(patient, index),
     ]
 
 
@@ -378,7 +395,8 @@ def _lesion_labels(value: int) -> Callable[[Patient, int], list[Label]]:
         labels = _point(NAMES.get(colour, colour), colour, found)
         if value == GROUND_GLASS:
             vessel = _covered_vessel(patient, index)
-            labels += _widest("vessel in the haze", "vessel", vessel, patient.volume.hu[index])
+            # By its own extent: by density, the bright mediastinum next to it would decide.
+            labels += _widest("vessel in the haze", "vessel", vessel, 1.0 * vessel)
         return labels + _point("heart", "heart", heart_mask(patient)[index])
 
     return name
@@ -596,12 +614,26 @@ def _draw_group(
 ) -> None:
     """Draw panels row by row under a heading."""
     figure.suptitle(title, fontsize=9.5, color=INK)
+    _name_colours(figure, panels)
     heights = _row_heights(panels, across, strip)
     axes = figure.subplots(len(heights), across, squeeze=False, height_ratios=heights)
     for line, start in zip(axes, range(0, len(panels), across), strict=True):
         row = panels[start : start + across]
         for axis, panel in zip(line, row, strict=True):
             draw(axis, panel, _strips(row, strip), WIDTH_IN / across - 0.15)
+
+
+def _name_colours(figure: SubFigure, panels: Sequence[Panel]) -> None:
+    """Say which colour is which manifestation; an X-ray's own heading says it already."""
+    seen = {colour for panel in panels if panel.hu is not None for colour in panel.outlines}
+    lines = [
+        Line2D([], [], color=COLOURS[colour], label=NAMES.get(colour, colour))
+        for colour in MASK_NAMES.values()
+        if colour in seen
+    ]
+    if lines:
+        look = {"frameon": False, "fontsize": FONT, "labelcolor": INK, "handlelength": 1.2}
+        figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), **look)
 
 
 def draw(axis: Axes, panel: Panel, strips: tuple[float, float], inches: float) -> None:
