@@ -1,5 +1,6 @@
 """The sheet of the phantom: every label points at what it names, and all can be read."""
 
+import inspect
 import itertools
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from covid_utils.data import phantom
+from covid_utils.data.phantom import anatomy, vessels
+from covid_utils.data.phantom.geometry import paint_tubes
 from covid_utils.errors import DataError
 from covid_utils.report import figures, phantom_sheet
 
-SEED = 4
+#: The sheet that the notebook shows.
+SEED = inspect.signature(phantom_sheet.anatomy).parameters["seed"].default
 #: Hounsfield units of what a label may point at, before noise.
 RANGES = {
     "trachea": (-1000, -900),
@@ -81,6 +85,82 @@ def test_every_lesion_is_named_inside_its_mask(ct, lesion):
     panel, row, column = named[0]
     assert panel.outlines[lesion][row, column]
     assert panel.outlines[lesion].shape == panel.image.shape
+
+
+def slice_of(people, panel):
+    """Patient, slice and first row that a CT panel was cut from."""
+    height = len(panel.hu)
+    for patient in people.values():
+        for index, plane in enumerate(patient.volume.hu):
+            for start in range(len(plane) - height + 1):
+                if np.array_equal(plane[start], panel.hu[0]) and np.array_equal(
+                    plane[start : start + height], panel.hu
+                ):
+                    return patient, index, start
+    raise AssertionError(panel.title)
+
+
+def test_labels_lie_in_the_shapes_that_the_chest_was_built_from(people, ct):
+    """Heart, aorta and muscle are almost equally dense: only the shapes tell them apart."""
+    checked = set()
+    for panel in ct[:2]:
+        patient, index, start = slice_of(people, panel)
+        assert patient.letter == panel.patient
+        body, grid = patient.chest.habitus, patient.chest.grid
+        z, y, x = grid.axes()
+        axes = (z[index : index + 1], y, x)
+        shapes = {
+            "heart": anatomy._heart(body, axes)[0] > 5,
+            "aorta": anatomy._great_vessels(body, grid)[index] > 0.9,
+            "spine": np.broadcast_to(
+                anatomy._vertebra(axes, body.depth - 22)[0] > 3, (len(y[0]),) * 2
+            ),
+            "trachea": paint_tubes(grid, *vessels._airway(body))[index] > 0.9,
+        }
+        for label in panel.labels:
+            if label.structure in shapes:
+                place = (int(label.row) + start, int(label.column))
+                assert shapes[label.structure][place], label.text
+                checked.add(label.structure)
+    assert checked == set(shapes)
+
+
+def test_a_vertebra_and_a_disc_are_told_apart(ct):
+    spines = places(ct, "spine")
+    assert len(spines) == 2
+    for panel, row, column in spines:
+        (text,) = (label.text for label in panel.labels if label.structure == "spine")
+        assert text == ("vertebra" if panel.hu[row, column] >= 108 else "disc")
+
+
+def test_the_fissure_is_where_two_lobes_meet(people, ct):
+    ((panel, row, column),) = places(ct, "fissure")
+    patient, index, start = slice_of(people, panel)
+    lung = patient.chest.lung
+    row, column = row + start - lung.box[1].start, column - lung.box[2].start
+    around = (index - lung.box[0].start, slice(row - 2, row + 3), slice(column - 2, column + 3))
+    lobes = set(np.unique(lung.lobe[around][lung.share[around] > 0.9]))
+    assert len(lobes) == 2
+    solid = patient.volume.labels[lung.box] == 2
+    dense = {lobe: solid[around][lung.lobe[around] == lobe].any() for lobe in lobes}
+    assert sorted(dense.values()) == [False, True], "one lobe is dense, the other is not"
+
+
+def test_the_named_vessel_stands_out_from_the_haze(ct):
+    ((panel, row, column),) = places(ct, "vessel")
+    around = (slice(row - 8, row + 9), slice(column - 8, column + 9))
+    haze = panel.hu[around][panel.outlines["ggo"][around]]
+    assert panel.hu[row, column] > np.median(haze) + 200
+    # More than a speck: a piece of it can be followed.
+    assert (panel.hu[row - 4 : row + 5, column - 4 : column + 5] > np.median(haze) + 150).sum() >= 6
+
+
+def test_every_colour_in_the_slices_is_named(ct, sheet):
+    colours = {colour for panel in ct for colour in panel.outlines}
+    (legend,) = sheet.subfigs[0].legends
+    named = {text.get_text() for text in legend.get_texts()}
+    assert named == {figures.NAMES.get(colour, colour) for colour in colours}
+    assert not sheet.subfigs[1].legends
 
 
 def test_the_normal_chest_has_no_outline_and_its_structures(ct):
