@@ -269,6 +269,20 @@ def test_effusion_gathers_at_the_back_of_a_ct_slice(chest):
     assert shown >= 3
 
 
+def test_mask_of_the_effusion_ends_where_the_fluid_fills_half_a_voxel(chest):
+    whole = chest.lung.share == 1
+    seen = 0
+    for seed in range(6):
+        volume = disease.infect(chest, "covid", 1.0, seed)
+        wet = (volume.labels[chest.lung.box] == disease.EFFUSION) & whole
+        # Half water and half of the airiest lung; less is no fluid.
+        least = (disease.EFFUSION_HU + chest.lung.parenchyma[wet]) / 2
+        air = chest.lung.lumen[wet] > 0
+        assert (volume.hu[chest.lung.box][wet][~air] >= least[~air] - 1).all()
+        seen += wet.sum()
+    assert seen > 500
+
+
 def test_nodules_are_round(chest):
     seen = 0
     for seed in range(5):
