@@ -8,6 +8,7 @@ from pathlib import Path
 
 from covid_utils.data.download.failures import explained
 from covid_utils.errors import DataError
+from covid_utils.writing import whole
 
 #: Name under which Git's own checksum of a file goes here.
 GIT_BLOB = "git-blob"
@@ -86,11 +87,8 @@ class Record:
         """Write the record, whole or not at all."""
         lines = [f"{self._HEAD}{self.archive}"]
         lines += [f"{value}  {name}" for name, value in self.files.items()]
-        half = path.with_name(f".{path.name}")
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(path), whole(path) as half:
             half.write_text("\n".join(lines) + "\n", encoding="utf8")
-            half.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Record | None:

@@ -37,6 +37,7 @@ from covid_utils.data.download.transfer import Transfer
 from covid_utils.data.download.unpacking import unpack
 from covid_utils.data.files import image_files
 from covid_utils.errors import CompanionError, DataError, ParameterError
+from covid_utils.writing import whole
 
 #: Files fetched at the same time; more would be rude to the servers.
 AT_A_TIME = 4
@@ -238,11 +239,8 @@ def _files(
         listing = transfer.json(delivery.listing_url.format(**names))
         blobs = git_listing.blobs(listing, label)
         # A commit never changes, so its listing is asked for once.
-        with explained(kept):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            half = kept.with_name(f".{kept.name}")
+        with explained(kept), whole(kept) as half:
             half.write_text(json.dumps(listing), encoding="utf8")
-            half.replace(kept)
     files = tuple(
         _repository_file(delivery, blob, names) for blob in blobs if delivery.is_chosen(blob.path)
     )
@@ -398,9 +396,8 @@ def _move(source: Path, goal: Path) -> None:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            half = goal.with_name(f".{goal.name}.incoming")
-            shutil.copyfile(source, half)
-            half.replace(goal)
+            with whole(goal) as half:
+                shutil.copyfile(source, half)
             source.unlink()
 
 
