@@ -12,7 +12,7 @@ from covid_utils.data import collection, covid_chestxray, covid_ct, manifest, ph
 from covid_utils.data import medseg as medseg_reader
 from covid_utils.data.files import read_table
 from covid_utils.data.phantom.cohort import plan
-from covid_utils.data.similarity import same_pictures
+from covid_utils.data.similarity import SAME_BITS, same_pictures
 from covid_utils.data.splits import memory
 
 CARD = paths.PROJECT / "docs" / "data_card.md"
@@ -105,7 +105,7 @@ def test_every_set_has_the_same_items_and_none_is_empty(name):
 
 
 def test_the_splits_are_told_for_every_real_set_once():
-    named = [name for row in told("How the splits treat each set", SPLITS) for name in [row[0]]]
+    named = [row[0] for row in told("How the splits treat each set", SPLITS)]
     assert sorted(", ".join(named).split(", ")) == sorted(FOLDERS.values())
 
 
@@ -354,6 +354,14 @@ def test_what_the_text_says_in_words_is_so(sample):
     groups = sample.parts["medseg"].set_index("frame").loc[[41, 54, 73], ["patient_id", "subset"]]
     assert groups["patient_id"].is_unique
     assert sorted(groups["subset"]) == ["test", "train", "train"]
+
+
+def test_the_pair_that_escapes_the_split_is_as_told(sample):
+    pair = sample.rows[sample.rows["path"].str.contains("/A7E260CE-|/case_76_1-3.png")]
+    first, second = (int(digits, 16) for digits in pair["phash"])
+    told_bits = re.search(r"hashes differ by (\d+) bits, where (\d+) may", text()).groups()
+    assert tuple(map(int, told_bits)) == ((first ^ second).bit_count(), SAME_BITS)
+    assert sorted(pair["subset"]) == ["test", "train"], "one of the two trains, the other tests"
 
 
 # The phantom

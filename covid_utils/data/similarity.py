@@ -17,7 +17,7 @@ from scipy.stats import norm
 #: Side of the block of low frequencies that the hash is made of: 16 x 16 = 256 bits.
 HASH_SIDE = 16
 #: Hashes that differ in at most so many of the 256 bits show the same picture. Of 4,321 real images
-#: 14 pairs of different patients lie below, all of them copies; different phantom patients are at
+#: 15 pairs of different patients lie below, all of them copies; different phantom patients are at
 #: least 20 bits apart.
 SAME_BITS = 16
 #: Correlation from which two slices can be near copies. Of 846 real CT slices, the pairs above it
