@@ -8,7 +8,7 @@ where a data set names none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -33,6 +33,7 @@ _ANGLES, _RADII, _SIDE = 96, 36, 96
 #: Standard deviations, in pixels of the reduced image, of the band that is compared: vessels and
 #: lesions, which differ between patients, and not the outline of the chest, which does not.
 _FINE, _BROAD = 1.0, 4.0
+#: Images compared with all others at a time; bounds the memory.
 _BLOCK = 64
 
 
@@ -66,9 +67,11 @@ def same_pictures(hashes: Sequence[str], bits: int = SAME_BITS) -> np.ndarray:
         return np.empty((0, 2), np.int64)
     words = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(len(hashes), -1)
     found = []
-    for first, block in _blocks(words):
+    for first in range(0, len(words), _BLOCK):
+        block = words[first : first + _BLOCK]
         differ = np.bitwise_count(block[:, None] ^ words[None, first:]).sum(-1, dtype=np.uint16)
-        found.append(_later(differ <= bits, first))
+        # The columns start at ``first`` too, so right of the diagonal is each pair once.
+        found.append(np.argwhere(np.triu(differ <= bits, 1)) + first)
     return np.concatenate(found)
 
 
@@ -132,14 +135,3 @@ def _correlations(descriptors: np.ndarray) -> np.ndarray:
 
 def _peak(product: np.ndarray) -> np.ndarray:
     return np.fft.irfft(product, _ANGLES, axis=1).max(axis=1)
-
-
-def _blocks(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for first in range(0, len(words), _BLOCK):
-        yield first, words[first : first + _BLOCK]
-
-
-def _later(alike: np.ndarray, first: int) -> np.ndarray:
-    """Positions of the true cells right of the diagonal of a block that starts at ``first``."""
-    pairs = np.argwhere(np.triu(alike, 1))
-    return (pairs + first).astype(np.int64)
