@@ -1,4 +1,4 @@
-"""Command line of the companion: fetch the data sets, refresh the README."""
+"""Command line of the companion: fetch data sets, import weights, refresh the README."""
 
 from __future__ import annotations
 
@@ -54,6 +54,17 @@ def _download(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _weights(arguments: argparse.Namespace) -> int:
+    from covid_utils.models import checkpoints
+
+    source, target = (path.expanduser() for path in (arguments.source, arguments.target))
+    lacking = checkpoints.import_2015(source, target)
+    print(f"{target.name}: written. Set the parameter 'weights' to this file.")
+    if lacking:
+        print(f"The source lacks {', '.join(lacking)}; blocks that need them will be refused.")
+    return 0
+
+
 def _listing() -> str:
     """The data sets that can be fetched, for a terminal."""
     from covid_utils.data import download
@@ -87,6 +98,14 @@ def _parser() -> argparse.ArgumentParser:
         help="data folder (default: data/downloads in the project)",
     )
     download.set_defaults(run=_download)
+    weights = commands.add_parser(
+        "weights",
+        help="turn the arrays of the 2015 Inception-v3 into a weights file for Keras",
+        description="Turn the arrays of the 2015 Inception-v3 into a weights file for Keras.",
+    )
+    weights.add_argument("source", type=Path, help=".npz with NAME/kernel and NAME/bias")
+    weights.add_argument("target", type=Path, help="file to write, ending in .weights.h5")
+    weights.set_defaults(run=_weights)
     return parser
 
 

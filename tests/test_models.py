@@ -4,10 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from builders import join, manifest
+from builders import adult_xrays, join, manifest, save_png
 
+from covid_utils.data import augment, cache, nih_adult, sources
+from covid_utils.data.images import Preprocessing
+from covid_utils.data.store import Store
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.models import inception, ml_cnn, unet
+from covid_utils.models import checkpoints, inception, ml_cnn, unet
 from covid_utils.training import bottlenecks, multilabel, schedules, segmentation
 from covid_utils.training.segmentation import StreamData, StreamSettings
 
@@ -73,7 +76,7 @@ def base():
 
 @pytest.fixture
 def built_once(base, monkeypatch):
-    """Let `inception.extractor` take the network that is there."""
+    """Let `inception.network` take the network that is there."""
     import keras
 
     monkeypatch.setattr(keras.applications, "InceptionV3", lambda **settings: base)
@@ -84,7 +87,7 @@ def arrays(base):
     """Folded weights in the layout of the 2015 file, from a generator of their own."""
     rng = np.random.default_rng(8)
     made = {}
-    convolutions, _ = inception._in_creation_order(base)
+    convolutions, _ = checkpoints.in_creation_order(base)
     for number, layer in enumerate(convolutions):
         shape = tuple(layer.kernel.shape)
         made[f"conv_{number}/kernel"] = rng.normal(0, 0.1, shape).astype(np.float16)
@@ -94,13 +97,13 @@ def arrays(base):
 
 def number_of(base, block, side):
     """Position in creation order of a convolution that lies before or behind a block."""
-    convolutions, _ = inception._in_creation_order(base)
-    before = inception._feeding(base, block)
+    convolutions, _ = checkpoints.in_creation_order(base)
+    before = checkpoints.feeding(base, block)
     return next(i for i, la in enumerate(convolutions) if (la.name in before) == (side == "before"))
 
 
 def test_creation_order_is_that_of_the_graph(base):
-    convolutions, norms = inception._in_creation_order(base)
+    convolutions, norms = checkpoints.in_creation_order(base)
     assert len(convolutions) == len(norms) == 94
     # Stem, then the first block: 1x1; 1x1, 5x5; 1x1, 3x3, 3x3; pool projection.
     shapes = [tuple(layer.kernel.shape) for layer in convolutions[:12]]
@@ -124,8 +127,8 @@ def test_folded_weights_give_convolution_plus_bias(base, arrays):
     import keras
     import tensorflow as tf
 
-    assert inception.assign_2015(base, arrays, "mixed10") == []
-    convolutions, norms = inception._in_creation_order(base)
+    assert checkpoints.assign_2015(base, arrays, "mixed10") == []
+    convolutions, norms = checkpoints.in_creation_order(base)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 299, 299, 3)).astype(np.float32)
     stem = keras.Model(base.input, norms[0].output)(image, training=False).numpy()
     kernel, bias = arrays["conv_0/kernel"].astype(np.float32), arrays["conv_0/bias"]
@@ -143,76 +146,185 @@ def test_a_kernel_that_the_features_need_may_not_be_missing(base, arrays):
     number = number_of(base, "mixed4", "before")
     lacking = {key: value for key, value in arrays.items() if key != f"conv_{number}/kernel"}
     with pytest.raises(DataError, match=rf"'conv_{number}' is missing, so mixed4 is incomplete"):
-        inception.assign_2015(base, lacking, "mixed4")
+        checkpoints.assign_2015(base, lacking, "mixed4")
 
 
 def test_a_kernel_behind_the_features_may_be_missing(base, arrays):
     number = number_of(base, "mixed4", "behind")
     lacking = {key: value for key, value in arrays.items() if key != f"conv_{number}/kernel"}
-    assert inception.assign_2015(base, lacking, "mixed4") == [f"conv_{number}"]
+    assert checkpoints.assign_2015(base, lacking, "mixed4") == [f"conv_{number}"]
     with pytest.raises(DataError, match="mixed10 is incomplete"):
-        inception.assign_2015(base, lacking, "mixed10")
+        checkpoints.assign_2015(base, lacking, "mixed10")
 
 
 @pytest.mark.parametrize("part", ["kernel", "bias"])
 def test_another_shape_is_refused(base, arrays, part):
     wrong = arrays | {f"conv_3/{part}": arrays[f"conv_4/{part}"]}
     with pytest.raises(DataError, match="conv_3"):
-        inception.assign_2015(base, wrong, "mixed0")
+        checkpoints.assign_2015(base, wrong, "mixed0")
 
 
 def test_another_number_of_convolutions_is_refused(base, arrays):
     few = {key: value for key, value in arrays.items() if not key.startswith("conv_93/")}
     with pytest.raises(DataError, match="93 convolutions, but Inception-v3 has 94"):
-        inception.assign_2015(base, few, "mixed0")
+        checkpoints.assign_2015(base, few, "mixed0")
 
 
 @pytest.mark.real
 def test_the_real_2015_weights_reach_mixed8(base, real_data):
     with np.load(real_data / "weights" / "inception_2015.npz") as file:
         weights = dict(file)
-    assert inception.assign_2015(base, weights, "mixed8") == [
+    assert checkpoints.assign_2015(base, weights, "mixed8") == [
         "mixed_9_tower_1_conv_1",
         "mixed_10_tower_1_conv_1",
     ]
     with pytest.raises(DataError, match="'mixed_9_tower_1_conv_1' is missing"):
-        inception.assign_2015(base, weights, "mixed9")
+        checkpoints.assign_2015(base, weights, "mixed9")
 
 
-def test_extractor_refuses_what_it_cannot_do(built_once, monkeypatch):
+def test_network_refuses_what_it_cannot_do(built_once, monkeypatch):
     import keras
 
     with pytest.raises(ParameterError, match="feature_layer 'mixed11' is none of"):
-        inception.extractor("none", "mixed11")
+        inception.network("none", "mixed11")
     with pytest.raises(ParameterError, match="need images to calibrate"):
-        inception.extractor("none", "mixed0")
+        inception.network("none", "mixed0")
     for name in ("nowhere.npz", "nowhere.weights.h5"):
         with pytest.raises(DataError, match=f"{name}: no such weights file; set the parameter"):
-            inception.extractor(name, "mixed0")
+            inception.network(name, "mixed0")
 
     def offline(**settings):
         raise OSError("no network")
 
     monkeypatch.setattr(keras.applications, "InceptionV3", offline)
     with pytest.raises(DataError, match="could not be downloaded; connect to the network once"):
-        inception.extractor("imagenet", "mixed0")
+        inception.network("imagenet", "mixed0")
 
 
 @pytest.mark.parametrize("name", ["damaged.npz", "damaged.weights.h5"])
 def test_a_damaged_weights_file_is_named(built_once, tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
     with pytest.raises(DataError, match=name):
-        inception.extractor(str(tmp_path / name), "mixed0")
+        inception.network(str(tmp_path / name), "mixed0")
 
 
-def test_random_extractor_is_frozen_and_decided_by_the_seed():
+def test_an_imported_file_gives_the_weights_of_its_source(base, arrays, tmp_path):
+    """Through networks of their own, whose layers have other names."""
+    gone = [number_of(base, "mixed8", "behind"), 93]
+    lacking = {k: v for k, v in arrays.items() if k not in {f"conv_{n}/kernel" for n in gone}}
+    source, target = tmp_path / "2015.npz", tmp_path / "new" / "2015.weights.h5"
+    np.savez(source, **lacking)
+    assert checkpoints.import_2015(source, target) == [f"conv_{number}" for number in gone]
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    loaded = inception.network(str(target), "mixed4")
+    assert loaded.trainable_weights == []
+    found, norms = checkpoints.in_creation_order(loaded)
+    assert len(found) == 12 + 7 + 7 + 4 + 10
+    for number, (convolution, norm) in enumerate(zip(found, norms, strict=True)):
+        kernel = arrays[f"conv_{number}/kernel"].astype(np.float32)
+        assert np.array_equal(convolution.kernel.numpy(), kernel)
+        assert np.array_equal(norm.beta.numpy(), arrays[f"conv_{number}/bias"])
+        assert not norm.moving_mean.numpy().any()
+        assert np.allclose(norm.moving_variance.numpy() + norm.epsilon, 1)
+    base.load_weights(target)
+    for number, convolution in enumerate(checkpoints.in_creation_order(base)[0]):
+        assert np.isnan(convolution.kernel.numpy()).all() == (number in gone)
+    checkpoints.load_inception(base, target, "mixed8")
+    for layer in ("mixed9", "mixed10"):
+        with pytest.raises(DataError, match=rf"2015\.weights\.h5: the kernel .*{layer} is incompl"):
+            checkpoints.load_inception(base, target, layer)
+    # The file of the source says the same, for what it has.
+    checkpoints.load_inception(base, source, "mixed8")
+    with pytest.raises(DataError, match=f"'conv_{gone[0]}' is missing, so mixed9 is incomplete"):
+        checkpoints.load_inception(base, source, "mixed9")
+
+
+def test_an_import_refuses_other_names_and_other_networks(built_once, arrays, tmp_path):
+    source, target = tmp_path / "x.npz", tmp_path / "x.weights.h5"
+    with pytest.raises(DataError, match=r"end in \.weights\.h5"):
+        checkpoints.import_2015(source, tmp_path / "x.h5")
+    with pytest.raises(DataError, match=r"x\.npz: no such weights file"):
+        checkpoints.import_2015(source, target)
+    np.savez(source, **{k: v for k, v in arrays.items() if not k.startswith("conv_9")})
+    with pytest.raises(DataError, match="convolutions, but Inception-v3 has 94"):
+        checkpoints.import_2015(source, target)
+    np.savez(source, **{k: v for k, v in arrays.items() if k != "conv_0/kernel"})
+    with pytest.raises(DataError, match="'conv_0' is missing, so mixed0 is incomplete"):
+        checkpoints.import_2015(source, target)
+    assert not target.exists()
+
+
+def test_blocks_are_those_of_the_real_network(base):
+    shapes = {name: base.get_layer(name).output.shape for name in inception.BLOCKS}
+    expected = {n: (None, side, side, k) for n, (side, k) in inception.BLOCKS.items()}
+    assert shapes == expected
+    assert [inception.block_below(name) for name in inception.FEATURE_LAYERS[1:]] == list(
+        inception.FEATURE_LAYERS[:-1]
+    )
+    for name in ("mixed0", "mixed11", ""):
+        with pytest.raises(ParameterError, match=f"block '{name}' is none of mixed1, mixed2"):
+            inception.block_below(name)
+
+
+def test_every_layer_with_weights_belongs_to_its_block(base):
+    convolutions, norms = checkpoints.in_creation_order(base)
+    counts = [12, 7, 7, 4, 10, 10, 10, 10, 6, 9, 9]
+    names = np.repeat(inception.FEATURE_LAYERS, counts).tolist()
+    found = inception.block_of(base)
+    assert [found[layer.name] for layer in convolutions] == names
+    assert [found[layer.name] for layer in norms] == names
+    assert len(found) == 2 * 94
+    import keras
+
+    part = inception.block_of(keras.Model(base.input, base.get_layer("mixed2").output))
+    first = ("mixed0", "mixed1", "mixed2")
+    assert part == {name: block for name, block in found.items() if block in first}
+    assert set(part.values()) == set(first)
+
+
+@pytest.fixture(scope="module")
+def shallow(base, arrays):
+    """The network up to its fourth block, and what its blocks make of an image."""
+    import keras
+
+    checkpoints.assign_2015(base, arrays, "mixed10")
+    model = keras.Model(base.input, base.get_layer("mixed3").output)
+    image = np.random.default_rng(2).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
+    names = ("mixed0", "mixed1", "mixed2", "mixed3")
+    every = keras.Model(base.input, [base.get_layer(name).output for name in names])
+    maps = dict(zip(names, every(image, training=False), strict=True))
+    return SimpleNamespace(model=model, image=image, maps={k: v.numpy() for k, v in maps.items()})
+
+
+@pytest.mark.parametrize("before", ["mixed1", "mixed3"])
+def test_the_halves_of_a_cut_make_the_networks_own_maps(shallow, before):
+    lower, upper = inception.cut(shallow.model, before)
+    below = lower(shallow.image, training=False).numpy()
+    assert np.array_equal(below, shallow.maps[inception.block_below(before)])
+    assert np.array_equal(upper(below, training=False).numpy(), shallow.maps["mixed3"])
+    assert shallow.maps["mixed3"].std() > 0
+    both = {id(weight) for weight in (*lower.weights, *upper.weights)}
+    assert both == {id(weight) for weight in shallow.model.weights}
+    assert len(lower.weights) + len(upper.weights) == len(shallow.model.weights)
+
+
+def test_outputs_come_in_the_order_asked_for(shallow):
+    found = inception.outputs(shallow.model, ("mixed2", "mixed0"), before="mixed2")
+    first, second, maps = (part.numpy() for part in found(shallow.image, training=False))
+    assert np.allclose(first, shallow.maps["mixed2"].mean(axis=(1, 2)), rtol=1e-4)
+    assert np.allclose(second, shallow.maps["mixed0"].mean(axis=(1, 2)), rtol=1e-4)
+    assert np.array_equal(maps, shallow.maps["mixed1"])
+    assert len(inception.outputs(shallow.model, ("mixed3",)).outputs) == 1
+
+
+def test_random_network_is_frozen_and_decided_by_the_seed():
     images = np.random.default_rng(0).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
     found = []
     for seed in (1, 1, 2):
-        model = inception.extractor("none", "mixed0", seed, images)
+        model = inception.network("none", "mixed0", seed, images)
         assert model.trainable_weights == []
-        assert model.output_shape == (None, 256)
-        found.append(model(images, training=False).numpy())
+        assert model.output_shape == (None, 35, 35, 256)
+        found.append(model(images, training=False).numpy().mean(axis=(1, 2)))
     assert np.array_equal(found[0], found[1])
     assert not np.allclose(found[0], found[2])
     # Without calibration random features vanish; with it they differ from image to image.
@@ -229,13 +341,67 @@ def test_weights_are_looked_for_in_the_data_folder(tmp_path):
 # Bottlenecks
 
 
-@pytest.fixture(scope="module")
-def pooling():
-    """A model of the extractor's shape that only averages."""
+SMALL = Preprocessing(24)
+#: Blocks of the toy: side and channels of their maps.
+TOY_BLOCKS = {"mixed0": (4, 3), "mixed1": (4, 5), "mixed2": (2, 6)}
+
+
+def toy_network(seed=0):
+    """A network of Inception-v3's input and three blocks, in a thousandth of its time."""
     import keras
 
+    keras.utils.set_random_seed(seed)
     image = keras.Input((299, 299, 3))
-    return keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    out = keras.layers.AveragePooling2D(74, name="mixed0")(image)
+    out = keras.layers.Conv2D(5, 3, padding="same", activation="tanh", name="mixed1")(out)
+    out = keras.layers.Conv2D(6, 2, strides=2, activation="tanh", name="mixed2")(out)
+    return keras.Model(image, out)
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """Toys in place of Inception-v3: what was built, and the rows that went through one."""
+    seen = SimpleNamespace(built=[], calibrated=[], rows=[], passes=0)
+    extract = bottlenecks.extract
+
+    def network(weights, last, seed, calibrate):
+        seen.built.append((weights, last, seed))
+        seen.calibrated.append(calibrate)
+        return toy_network(seed)
+
+    def counting(model, images, positions=None):
+        seen.passes += 1
+        for chosen, outputs in extract(model, images, positions):
+            seen.rows += chosen.tolist()
+            yield chosen, outputs
+
+    monkeypatch.setattr(inception, "network", network)
+    monkeypatch.setattr(inception, "BLOCKS", TOY_BLOCKS)
+    monkeypatch.setattr(inception, "FEATURE_LAYERS", tuple(TOY_BLOCKS))
+    monkeypatch.setattr(bottlenecks, "extract", counting)
+    return seen
+
+
+@pytest.fixture
+def xrays(tmp_path):
+    """Six X-rays on disk, of which four train."""
+    root = adult_xrays(tmp_path / "scans", patients=6)
+    rows = nih_adult.read(root).rows
+    return SimpleNamespace(root=root, rows=rows.assign(subset=["train"] * 4 + ["test"] * 2))
+
+
+def extraction(xrays, rows=None, settings=SMALL, weights="imagenet", last="mixed2", seed=3):
+    rows = xrays.rows if rows is None else rows
+    return bottlenecks.Extraction(rows, xrays.root, settings, weights, last, seed)
+
+
+def maps_of(xrays, images, layer, seed=3):
+    """What a toy makes of images, past everything that is tested here."""
+    import keras
+
+    model = toy_network(seed)
+    part = keras.Model(model.input, model.get_layer(layer).output)
+    return part.predict_on_batch(bottlenecks.to_input(np.stack(list(images))))
 
 
 def test_input_is_scaled_resized_and_repeated():
@@ -248,40 +414,227 @@ def test_input_is_scaled_resized_and_repeated():
     assert np.allclose(found[1], 1)
 
 
-def test_a_short_last_batch_changes_nothing(pooling):
+def test_a_short_last_batch_changes_nothing():
+    import keras
+
+    image = keras.Input((299, 299, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, [pooled, keras.layers.Rescaling(-2.0)(pooled)])
     images = np.random.default_rng(0).integers(0, 256, (bottlenecks.BATCH + 1, 8, 8), np.uint8)
-    found = bottlenecks.extract(pooling, images)
-    assert found.shape == (bottlenecks.BATCH + 1, 3)
-    alone = bottlenecks.extract(pooling, images[-1:])
-    assert np.allclose(found[-1], alone[0], atol=1e-6)
-    assert np.allclose(found[:, 0], bottlenecks.to_input(images).mean(axis=(1, 2, 3)), atol=1e-4)
+    batches = list(bottlenecks.extract(model, images))
+    assert [len(chosen) for chosen, _ in batches] == [bottlenecks.BATCH, 1]
+    assert np.concatenate([chosen for chosen, _ in batches]).tolist() == list(range(33))
+    means, doubled = (np.concatenate(part) for part in zip(*(o for _, o in batches), strict=True))
+    assert means.shape == (bottlenecks.BATCH + 1, 3)
+    ((chosen, alone),) = bottlenecks.extract(model, images, np.array([32]))
+    assert chosen.tolist() == [32]
+    assert np.allclose(means[-1], alone[0][0], atol=1e-6)
+    assert np.allclose(means[:, 0], bottlenecks.to_input(images).mean(axis=(1, 2, 3)), atol=1e-4)
+    assert np.allclose(doubled, -2 * means)
+    assert list(bottlenecks.extract(model, images, np.array([], int))) == []
 
 
-def test_features_are_made_once_for_each_network(pooling, monkeypatch, tmp_path):
-    rows = manifest({"a": 3}).assign(subset="train")
-    made = []
+def test_features_are_the_averages_of_each_blocks_maps(toys, xrays):
+    rows = xrays.rows.iloc[::-1]
+    found = extraction(xrays, rows).features(("mixed2", "mixed0"))
+    assert list(found) == ["mixed2", "mixed0"]
+    images = cache.images(rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        expected = maps_of(xrays, images, layer).mean(axis=(1, 2))
+        assert values.shape == (6, TOY_BLOCKS[layer][1])
+        assert values.dtype == np.float32
+        assert np.allclose(values[:], expected, atol=1e-5)
+    assert np.unique(found["mixed2"][:], axis=0).shape == (6, 6)
+    assert toys.passes == 1
 
-    def extractor(*settings):
-        made.append(settings[:3])
-        return pooling
 
-    monkeypatch.setattr(inception, "extractor", extractor)
-    monkeypatch.setattr(bottlenecks.cache, "images", lambda *_: np.full((3, 8, 8), 51, np.uint8))
+def test_maps_are_kept_in_the_same_pass_and_half_precision(toys, xrays):
+    one = extraction(xrays)
+    one.features(("mixed2",), before="mixed2")
+    assert (toys.passes, sorted(toys.rows)) == (1, list(range(6)))
+    maps = one.maps("mixed2")
+    assert toys.passes == 1
+    assert maps.dtype == np.float16
+    assert maps.shape == (6, 4, 4, 5)
+    expected = maps_of(xrays, cache.images(xrays.rows, xrays.root, SMALL), "mixed1")
+    assert np.allclose(maps[:], expected, atol=2e-3)
+    other = one.maps("mixed1")
+    assert (toys.passes, other.shape) == (2, (6, 4, 4, 3))
+
+
+def test_a_set_that_grows_costs_only_what_is_new(toys, xrays):
+    few = extraction(xrays, xrays.rows.iloc[[1, 3]]).features(("mixed2",))["mixed2"]
+    assert toys.rows == [0, 1]
+    toys.rows.clear()
+    every = extraction(xrays).features(("mixed2",))["mixed2"]
+    assert toys.rows == [0, 2, 4, 5]
+    assert np.array_equal(every[[1, 3]], few[:])
+    toys.rows.clear()
+    built = len(toys.built)
+    again = extraction(xrays, xrays.rows.iloc[[5, 0]]).features(("mixed2",))["mixed2"]
+    assert toys.rows == []
+    assert len(toys.built) == built
+    assert np.array_equal(again[:], every[[5, 0]])
+
+
+def test_a_block_asked_for_later_is_computed_for_all(toys, xrays):
+    extraction(xrays, xrays.rows.iloc[:2]).features(("mixed2",))
+    extraction(xrays).features(("mixed0", "mixed2"))
+    toys.rows.clear()
+    found = extraction(xrays).features(("mixed0", "mixed2"))
+    assert toys.rows == []
+    images = cache.images(xrays.rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        assert np.allclose(values[:], maps_of(xrays, images, layer).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_the_same_picture_is_looked_at_once(toys, xrays):
+    folder = xrays.root / "nih-adult" / "No_findings"
+    (folder / "9999_000.png").write_bytes((folder / "0002_000.png").read_bytes())
+    rows = nih_adult.read(xrays.root).rows.assign(subset="train")
+    assert len(rows) == 7
+    found = extraction(xrays, rows).features(("mixed2",))["mixed2"]
+    assert len(toys.rows) == 6
+    twins = rows.index[rows["sha256"].duplicated(keep=False)].tolist()
+    assert len(twins) == 2
+    assert np.array_equal(found[twins[0]], found[twins[1]])
+
+
+def test_changed_content_is_looked_at_again(toys, xrays):
+    before = extraction(xrays).features(("mixed2",))["mixed2"][:]
+    toys.rows.clear()
+    save_png(xrays.root / xrays.rows["path"].iloc[2], seed=77)
+    rows = nih_adult.read(xrays.root).rows.assign(subset="train")
+    after = extraction(xrays, rows).features(("mixed2",))["mixed2"][:]
+    assert toys.rows == [2]
+    assert (before == after).all(axis=1).tolist() == [i != 2 for i in range(6)]
+
+
+def test_features_are_made_once_for_each_network(toys, xrays, tmp_path):
     file = tmp_path / "weights.npz"
     file.write_bytes(b"one")
-    settings = segmentation.Preprocessing(8)
-
-    def features(weights, layer="mixed8", seed=1):
-        return bottlenecks.features(rows, tmp_path, settings, weights, layer, seed)
-
-    assert np.allclose(features(str(file)), 51 / 127.5 - 1, atol=1e-3)
-    features(str(file))
-    assert len(made) == 1
+    changes = [
+        {"weights": str(file)},
+        {"weights": "imagenet"},
+        {"weights": "none"},
+        {"weights": "none", "seed": 4},
+        {"settings": Preprocessing(16)},
+        {"settings": Preprocessing(24, 0.0)},
+    ]
+    for number, change in enumerate(changes, 1):
+        for _ in range(2):
+            extraction(xrays, **change).features(("mixed2",))
+            assert toys.passes == number
+    extraction(xrays).features(("mixed1",))
+    assert toys.passes == 7
     file.write_bytes(b"two")
-    for again in ((str(file),), (str(file), "mixed7"), ("none",), ("none", "mixed8", 2)):
-        features(*again)
-        features(*again)
-    assert len(made) == 5
+    extraction(xrays, weights=str(file)).features(("mixed2",))
+    assert toys.passes == 8
+    # The seed decides nothing here, nor does the depth at which the network is cut.
+    extraction(xrays, seed=9).features(("mixed2",))
+    extraction(xrays, last="mixed1").features(("mixed1",))
+    assert toys.passes == 8
+
+
+def test_random_weights_are_calibrated_on_the_first_training_images(toys, xrays, monkeypatch):
+    monkeypatch.setattr(bottlenecks, "CALIBRATION_IMAGES", 3)
+    rows = xrays.rows.iloc[::-1]
+    one = extraction(xrays, rows, weights="none")
+    one.features(("mixed2",))
+    first = rows[rows["subset"] == "train"].iloc[:3]
+    expected = bottlenecks.to_input(np.array(cache.images(first, xrays.root, SMALL)))
+    assert np.array_equal(toys.calibrated[0], expected)
+    # The same network looks at other rows, though it would not be calibrated on them.
+    tests = one.of(rows[rows["subset"] == "test"])
+    assert tests.network is one.network
+    tests.features(("mixed2",))
+    assert len(toys.built) == 1
+    assert len(toys.rows) == 6
+    other = extraction(xrays, xrays.rows, weights="none")
+    other.features(("mixed2",))
+    assert len(toys.rows) == 12
+    with pytest.raises(DataError, match="calibrated on training images, and there are none"):
+        extraction(xrays, rows[rows["subset"] == "test"], weights="none").features(("mixed2",))
+    extraction(xrays, rows[rows["subset"] == "test"]).features(("mixed2",))
+
+
+def test_copies_have_features_of_their_own(toys, xrays):
+    rows = augment.expand(xrays.rows, {"train": 10, "test": 3}, seed=3)
+    extraction(xrays).features(("mixed2",))
+    toys.rows.clear()
+    found = extraction(xrays, rows).features(("mixed2",))["mixed2"]
+    # The originals were there already.
+    assert toys.rows == list(range(6, 13))
+    originals = np.array(cache.images(xrays.rows, xrays.root, SMALL))
+    moved = augment.Copies(originals, rows, seed=3)
+    assert np.allclose(found[:], maps_of(xrays, moved, "mixed2").mean(axis=(1, 2)), atol=1e-5)
+    assert np.unique(found[:], axis=0).shape == (13, 6)
+    toys.rows.clear()
+    again = extraction(xrays, rows.sample(frac=1, random_state=0)).features(("mixed2",))["mixed2"]
+    assert toys.rows == []
+    assert np.array_equal(np.sort(again[:], axis=0), np.sort(found[:], axis=0))
+    # Another seed moves the copies otherwise, and leaves the originals as they are.
+    extraction(xrays, rows, seed=4).features(("mixed2",))
+    assert toys.rows == list(range(6, 13))
+
+
+def test_copies_count_as_copies_even_of_equal_pictures(xrays):
+    folder = xrays.root / "nih-adult" / "No_findings"
+    (folder / "9999_000.png").write_bytes((folder / "0002_000.png").read_bytes())
+    rows = nih_adult.read(xrays.root).rows.assign(subset="train")
+    keys = extraction(xrays, augment.expand(rows, {"train": 21}, seed=3)).keys
+    assert len(set(keys[:7])) == 6
+    assert len(set(keys)) == 6 + 14
+    unmoved = extraction(xrays, augment.expand(rows, {"train": 0}, seed=3)).keys
+    assert unmoved.tolist() == extraction(xrays, rows).keys.tolist() == keys[:7].tolist()
+
+
+def test_what_was_extracted_before_a_kill_stays(toys, xrays, monkeypatch):
+    monkeypatch.setattr(bottlenecks, "BATCH", 2)
+    broken = xrays.root / xrays.rows["path"].iloc[5]
+    whole = broken.read_bytes()
+    broken.write_bytes(b"not an image")
+    with pytest.raises(DataError):
+        extraction(xrays).features(("mixed2", "mixed0"), before="mixed1")
+    assert toys.rows == [0, 1, 2, 3]
+    broken.write_bytes(whole)
+    found = extraction(xrays).features(("mixed2", "mixed0"), before="mixed1")
+    assert toys.rows == [0, 1, 2, 3, 4, 5]
+    images = cache.images(xrays.rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        assert np.allclose(values[:], maps_of(xrays, images, layer).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_a_kill_between_two_stores_loses_nothing(toys, xrays, monkeypatch):
+    add = Store.add
+
+    def killed(store, batches):
+        if store.shape == (3,):
+            raise KeyboardInterrupt
+        add(store, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extraction(xrays).features(("mixed2", "mixed0"))
+    found = extraction(xrays).features(("mixed2", "mixed0"))
+    images = cache.images(xrays.rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        assert np.allclose(values[:], maps_of(xrays, images, layer).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_times_of_one_image_go_round_a_few(toys, xrays, monkeypatch):
+    decoded, load = set(), sources.load_image
+
+    def counting(root, row):
+        decoded.add(row["image_id"])
+        return load(root, row)
+
+    monkeypatch.setattr(sources, "load_image", counting)
+    times = extraction(xrays).time_one_image("mixed2", images=3)
+    assert list(times) == ["decode and prepare", "features"]
+    assert all(0 <= one["median"] <= one["p95"] for one in times.values())
+    assert decoded == set(xrays.rows["image_id"][:3])
 
 
 # Targets, losses and schedules

@@ -152,6 +152,7 @@ def test_notebooks_show_the_profile_that_their_outputs_come_from(notebook):
                 "batch_size": 100,
                 "learning_rate": 0.01,
                 "evaluate_every": 10,
+                "last_step": 10_000,
                 "standardise": False,
                 "multimodal_runs": 5,
                 "train_images_4": 9618,

@@ -7,7 +7,7 @@ import pytest
 from builders import join, manifest
 
 from covid_utils import paths
-from covid_utils.data import splits
+from covid_utils.data import similarity, splits
 from covid_utils.errors import DataError, ParameterError
 
 REFERENCE = paths.PROJECT.parent / "shared" / "parity" / "retrain_hash_split.csv"
@@ -236,6 +236,20 @@ def test_assert_disjoint_names_patient_or_content():
 def test_unused_images_are_on_no_side():
     table = manifest({"a": 2}).assign(subset=["train", "unused"])
     splits.assert_disjoint(table)
+
+
+def test_a_copy_that_is_known_by_name_stays_on_one_side():
+    table = manifest({f"p{i}": 1 for i in range(40)})
+    names = table["image_id"].copy()
+    names[[3, 17]] = similarity.KNOWN_COPIES[0]
+    table = table.assign(image_id=names)
+    assert splits.joined_patients(table).nunique() == 39
+    for seed in range(8):
+        found = splits.assign(table, seed=seed, validation=25, test=25)
+        assert found["subset"][3] == found["subset"][17]
+    apart = table.assign(subset=np.where(table.index == 3, "test", "train"))
+    with pytest.raises(DataError, match="2 phash values"):
+        splits.assert_disjoint(apart, by="phash")
 
 
 def test_the_same_picture_under_two_patients_stays_on_one_side():

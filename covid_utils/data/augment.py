@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from covid_utils.data.lazy import LazyRows
 from covid_utils.errors import ParameterError
 
 
@@ -137,7 +138,7 @@ def originals(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["copy"].fillna(0) == 0] if "copy" in rows else rows
 
 
-class Copies:
+class Copies(LazyRows):
     """Images of expanded rows, each made when it is asked for, and always the same.
 
     Image and mask of a row move alike, because the map is drawn from the seed and the row's name.
@@ -166,15 +167,7 @@ class Copies:
         self._names = rows["image_id"].to_numpy()
         self._moved = rows["copy"].fillna(0).to_numpy() > 0
         self._seed, self._ranges, self._is_mask = seed, ranges or Ranges(), is_mask
-        self.shape = (len(rows), *images.shape[1:])
-
-    def __len__(self) -> int:
-        """Number of images, copies included."""
-        return self.shape[0]
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        """All images at once, made now."""
-        return self[:].astype(dtype or np.uint8, copy=False)
+        self.shape, self.dtype = (len(rows), *images.shape[1:]), np.dtype(np.uint8)
 
     def of(self, chosen: np.ndarray) -> Copies:
         """Some of the images, given by position; still made only when asked for."""
@@ -184,17 +177,7 @@ class Copies:
         part._moved, part.shape = self._moved[chosen], (len(chosen), *self.shape[1:])
         return part
 
-    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
-        """One image (side, side), or several (images, side, side), uint8."""
-        chosen = np.arange(len(self))[index]
-        if chosen.ndim == 0:
-            return self._one(int(chosen))
-        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-        for position, number in enumerate(chosen):
-            out[position] = self._one(int(number))
-        return out
-
-    def _one(self, number: int) -> np.ndarray:
+    def _row(self, number: int) -> np.ndarray:
         image = self._images[self._source[number]]
         if not self._moved[number]:
             return image

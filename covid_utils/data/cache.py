@@ -8,7 +8,6 @@ old array.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import mmap
 import os
@@ -23,6 +22,7 @@ from filelock import FileLock
 from covid_utils import paths, runs
 from covid_utils.data import sources
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.data.lazy import LazyRows
 from covid_utils.writing import whole
 
 #: Modules of this floor that no prepared image depends on.
@@ -31,9 +31,11 @@ NOT_READING = (
     "data/collection.py",
     "data/download",
     "data/groups.py",
+    "data/lazy.py",
     "data/phantom",
     "data/similarity.py",
     "data/splits.py",
+    "data/store.py",
 )
 
 
@@ -92,7 +94,7 @@ def _rows(
     return stored(kind, [*stamp], made, write)
 
 
-class Rows:
+class Rows(LazyRows):
     """Some rows of a stored array, read from its file each time they are asked for.
 
     Pages of a memory-mapped array count as memory once they are touched, so a training that goes
@@ -108,31 +110,40 @@ class Rows:
         """
         self._path, self._start, self._chosen = Path(array.filename), array.offset, chosen
         self.dtype, self.shape = array.dtype, (len(chosen), *array.shape[1:])
-        self._size = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+        self._numbers = int(np.prod(array.shape[1:]))
 
-    def __len__(self) -> int:
-        """Number of rows."""
-        return self.shape[0]
+    def _row(self, position: int) -> np.ndarray:
+        return self._some(np.array([position]))[0]
 
-    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
-        """One row, or an array of several."""
-        chosen = self._chosen[index]
+    def _some(self, positions: np.ndarray) -> np.ndarray:
+        rows = np.empty((len(positions), *self.shape[1:]), self.dtype)
         with self._path.open("rb", buffering=0) as file:
-            if np.ndim(chosen) == 0:
-                return self._read(file, int(chosen))
-            rows = np.empty((len(chosen), *self.shape[1:]), self.dtype)
-            for position, row in enumerate(chosen):
-                rows[position] = self._read(file, int(row))
+            for place, row in enumerate(self._chosen[positions]):
+                file.seek(self._start + int(row) * self._numbers * self.dtype.itemsize)
+                values = np.fromfile(file, self.dtype, self._numbers)
+                rows[place] = values.reshape(self.shape[1:])
         return rows
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        """All rows at once, in memory."""
-        return self[:].astype(dtype or self.dtype, copy=False)
 
-    def _read(self, file: io.FileIO, row: int) -> np.ndarray:
-        file.seek(self._start + row * self._size)
-        values = np.fromfile(file, self.dtype, int(np.prod(self.shape[1:])))
-        return values.reshape(self.shape[1:])
+class Prepared(LazyRows):
+    """Images of a manifest, decoded and preprocessed each time they are asked for; none is kept.
+
+    For what looks at each image once: uint8 (images, size, size).
+    """
+
+    def __init__(self, manifest: pd.DataFrame, root: Path, settings: Preprocessing):
+        """Lay a manifest's images out.
+
+        Args:
+            manifest: Rows to read.
+            root: Data folder that their paths are relative to.
+            settings: Preprocessing.
+        """
+        self._manifest, self._root, self._settings = manifest, root, settings
+        self.shape, self.dtype = (len(manifest), settings.size, settings.size), np.dtype(np.uint8)
+
+    def _row(self, position: int) -> np.ndarray:
+        return prepared_image(self._root, self._manifest.iloc[position], self._settings)
 
 
 def rows_of(array: np.ndarray, chosen: np.ndarray) -> np.ndarray | Rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +119,20 @@ def prepare(
         settings |= {"validation_percent": validation_percent, "test_percent": test_percent}
         settings |= {"data_dir": data_dir}
         return _keep(profile, Collection(table, root, reading.problems), settings)
+
+
+def resplit(made: Collection, profile: str, kind: str) -> Collection:
+    """The same images under another kind of split; nothing is written.
+
+    Args:
+        made: A collection.
+        profile: Its profile; seed and shares are those that its split was made with.
+        kind: ``patient``, ``image`` or ``path_hash``, see `splits.assign`.
+    """
+    settings = runs.read_provenance(profile, "data")["parameters"]
+    shares = (settings["validation_percent"], settings["test_percent"])
+    rows = made.manifest.drop(columns="subset")
+    return replace(made, manifest=splits.assign(rows, kind, settings["seed"], *shares))
 
 
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data.groups import join
-from covid_utils.data.similarity import same_pictures
+from covid_utils.data.similarity import known_copies, same_pictures
 from covid_utils.errors import DataError, ParameterError
 
 SUBSETS = ("train", "validation", "test", "unused")
@@ -122,8 +122,14 @@ def joined_patients(manifest: pd.DataFrame) -> pd.Series:
     Returns:
         The smallest ``patient_id`` of all that are joined, a text for each row.
     """
-    pairs = same_pictures(manifest["phash"].tolist())
+    pairs = _copies(manifest)
     return join(manifest, ["patient_id", "sha256"], pairs)
+
+
+def _copies(manifest: pd.DataFrame) -> np.ndarray:
+    """Pairs of rows that show the same picture: int64 (pairs, 2), positions."""
+    hashes, names = manifest["phash"].tolist(), manifest["image_id"].tolist()
+    return np.concatenate([same_pictures(hashes), known_copies(names)])
 
 
 _SHORT = {"training": "train", "validation": "validation", "testing": "test"}
@@ -236,7 +242,7 @@ def shared(manifest: pd.DataFrame, by: str = "patient_id") -> list[str]:
     if by != "phash":
         spread = used.groupby(by)["subset"].nunique()
         return spread[spread > 1].index.tolist()
-    first, second = same_pictures(used["phash"].tolist()).T
+    first, second = _copies(used).T
     apart = used["subset"].to_numpy()[first] != used["subset"].to_numpy()[second]
     return sorted(set(used["image_id"].to_numpy()[np.concatenate([first[apart], second[apart]])]))
 

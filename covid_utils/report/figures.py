@@ -15,7 +15,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
+from skimage.transform import resize
 
 from covid_utils import paths
 from covid_utils.writing import whole
@@ -205,6 +206,95 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
             axis.plot(part[x], smooth, color=colour, linewidth=2, label=subset)
         axis.set(xlabel=x, ylabel=label)
     axes[0, 0].legend(frameon=False)
+    return _finished(figure)
+
+
+def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> Figure:
+    """Accuracy against learning rate and number of steps, a map a task.
+
+    Args:
+        tables: Title -> accuracy in [0, 1]; rows are learning rates, columns numbers of steps.
+        marked: Rate and steps that the paper has; their cell gets a frame.
+    """
+    if not tables:  # without validation images there is nothing to map
+        return _finished(plt.figure(figsize=(1, 1)))
+    first = next(iter(tables.values()))
+    width = 1.2 + 0.75 * len(first.columns)
+    size = (width * len(tables), 1.7 + 0.42 * len(first))
+    figure, axes = plt.subplots(1, len(tables), figsize=size, squeeze=False)
+    low = min(table.min(axis=None) for table in tables.values())
+    high = max(table.max(axis=None) for table in tables.values())
+    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
+        look = {"cmap": "viridis", "vmin": low, "vmax": high, "cbar": False, "linewidths": 1}
+        sns.heatmap(table, annot=100 * table, fmt=".1f", annot_kws={"size": 8}, ax=axis, **look)
+        if marked[0] in table.index and marked[1] in table.columns:
+            cell = table.columns.get_loc(marked[1]), table.index.get_loc(marked[0])
+            axis.add_patch(Rectangle(cell, 1, 1, fill=False, edgecolor=COLOURS["covid"], lw=2.5))
+        axis.set_yticklabels([f"{rate:g}" for rate in table.index])
+        axis.tick_params(rotation=0, length=0)
+        axis.set(xlabel="steps", ylabel="learning rate", title=title)
+    figure.suptitle("accuracy of all validation images, per cent")
+    return _finished(figure)
+
+
+def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Reliability diagrams: how often an answer is right, against how sure it was.
+
+    Args:
+        tables: Title -> table of `evaluation.calibration.reliability`.
+    """
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(3.4 * len(tables), 4.0), sharey=True, squeeze=False
+    )
+    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
+        spread = [
+            table["accuracy"] - table["accuracy_low"],
+            table["accuracy_high"] - table["accuracy"],
+        ]
+        axis.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+        axis.errorbar(
+            table["confidence"],
+            table["accuracy"],
+            np.maximum(spread, 0),
+            fmt="o-",
+            color=COLOURS["normal"],
+            capsize=3,
+        )
+        axis.bar(
+            (table["low"] + table["high"]) / 2,
+            table["n"] / table["n"].sum(),
+            width=table["high"] - table["low"],
+            color="0.88",
+            zorder=0,
+        )
+        axis.set(xlabel="confidence", title=title, xlim=(0, 1), ylim=(0, 1.03), aspect="equal")
+    axes[0, 0].set_ylabel("share that is right")
+    return _finished(figure)
+
+
+def heat_sheet(
+    rows: dict[str, list[tuple[np.ndarray, np.ndarray, str]]], title: str, alpha: float = 0.45
+) -> Figure:
+    """Images with the heat of a class activation laid over them.
+
+    Args:
+        rows: Row name -> images (uint8, size x size), their heat (any size, 0 or above) and a
+            caption each.
+        title: Heading.
+        alpha: Weight of the colour where the heat is greatest.
+    """
+    across = max(len(cells) for cells in rows.values())
+    figure, axes = _grid(len(rows), across, 2.1)
+    for line, (name, cells) in zip(axes, rows.items(), strict=True):
+        for axis, (image, heat, caption) in zip(line, cells, strict=False):
+            side = image.shape[0]
+            share = heat / max(float(heat.max()), 1e-12)
+            smooth = resize(share, (side, side), order=1)
+            axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axis.imshow(smooth, cmap="inferno", vmin=0, vmax=1, alpha=alpha * smooth**0.5)
+            axis.set_title(caption, fontsize=8)
+        _row_name(line[0], name)
+    figure.suptitle(title)
     return _finished(figure)
 
 

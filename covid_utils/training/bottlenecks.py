@@ -1,13 +1,21 @@
-"""Pooled Inception-v3 features, computed once for each image (``retrain.py``'s bottlenecks).
+"""What the frozen network makes of an image, computed once (``retrain.py``'s bottlenecks).
 
-The network before the last layer is frozen, so its output for an image never changes: 2800
-training steps on cached features cost seconds instead of hours.
+The network before the last layer never changes, and so neither does its output for an image: 2800
+training steps on cached features cost seconds instead of hours. Rows are kept by the content of
+their image, so a set that grows costs only what is new.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,89 +23,177 @@ import pandas as pd
 from covid_utils import runs
 from covid_utils.data import augment, cache
 from covid_utils.data.images import Preprocessing
+from covid_utils.data.lazy import Chosen, LazyRows
+from covid_utils.data.store import Store
 from covid_utils.errors import DataError
 from covid_utils.models import inception
 from covid_utils.training.predictions import time_per_item
 
+if TYPE_CHECKING:
+    import keras
+
 BATCH = 32
 #: Images that the batch-norm statistics of random weights are taken from.
 CALIBRATION_IMAGES = 32
+#: Batches prepared ahead of the network.
+AHEAD = 2
 
 
-def features(
-    manifest: pd.DataFrame,
-    root: Path,
-    settings: Preprocessing,
-    weights: str,
-    feature_layer: str = "mixed10",
-    seed: int = 2020,
-) -> np.ndarray:
-    """Features of a manifest's images, from the cache or computed now.
+@dataclass(frozen=True)
+class Extraction:
+    """Images, and the frozen network that looks at them.
 
-    Args:
-        manifest: Rows, in the order of the result; with the copies of `augment.expand`, those
-            are made on the way to the network and never stored.
+    Attributes:
+        rows: Manifest rows, with the copies of `augment.expand` if there are any; those are made
+            on the way to the network and never stored.
         root: Data folder.
         settings: Preprocessing of the images.
-        weights: See `inception.extractor`. Random weights are calibrated on the first training
-            images of the manifest.
-        feature_layer: Block that is pooled.
+        weights: See `inception.network`. Random weights are calibrated on the first training images
+            of the rows.
+        last: Deepest block that is wanted.
         seed: Of random weights and of copies.
-
-    Returns:
-        float32 array (images, channels), memory-mapped and read-only.
     """
-    sources = augment.originals(manifest)
-    images = cache.images(sources, root, settings)
-    shown = augment.Copies(images, manifest, seed) if len(sources) < len(manifest) else images
-    subsets = sources["subset"].to_numpy()
-    calibration = np.flatnonzero(subsets == "train")[:CALIBRATION_IMAGES]
 
-    if weights == "none" and not len(calibration):
-        raise DataError("random weights are calibrated on training images, and there are none.")
+    rows: pd.DataFrame
+    root: Path
+    settings: Preprocessing
+    weights: str
+    last: str = "mixed10"
+    seed: int = 2020
 
-    def write(target: Path) -> None:
-        model = inception.extractor(weights, feature_layer, seed, to_input(images[calibration]))
-        np.save(target, extract(model, shown))
+    def of(self, rows: pd.DataFrame, last: str = "") -> Extraction:
+        """The same network looking at other rows, or only as deep as another block."""
+        import keras
 
-    used = [*(manifest["image_id"] + manifest["sha256"])]
-    if weights == "none":
-        used += [f"calibrated on {i}" for i in calibration]
-    made = settings.as_dict() | {"layer": feature_layer, "weights": _identity(weights)}
-    parts = ("data", "models/inception.py", "training/bottlenecks.py")
-    made["code"] = runs.code_hash(*parts, without=cache.NOT_READING)
-    if shown is not images:
-        made["augment"] = runs.code_hash("data/augment.py")
-    if weights == "none" or shown is not images:
-        made["seed"] = seed
-    return cache.stored("features", used, made, write)
+        other = replace(self, rows=rows, last=last or self.last)
+        end = self.network.get_layer(other.last).output
+        network = keras.Model(self.network.input, end) if last else self.network
+        other.__dict__.update({"network": network, "made_by": self.made_by})
+        return other
 
+    @cached_property
+    def images(self) -> LazyRows:
+        """uint8 (rows, size, size), each prepared when it is asked for."""
+        sources = augment.originals(self.rows)
+        prepared = cache.Prepared(sources, self.root, self.settings)
+        return augment.Copies(prepared, self.rows, self.seed) if self._has_copies else prepared
 
-def time_one_image(
-    rows: pd.DataFrame, root: Path, settings: Preprocessing, weights: str, feature_layer: str
-) -> dict[str, dict[str, float]]:
-    """Time of one image, one at a time; see `predictions.time_per_item`.
+    @cached_property
+    def network(self) -> keras.Model:
+        """The frozen network up to the deepest block.
 
-    Args:
-        rows: Manifest rows of a few images.
-        root: Data folder.
-        settings: Preprocessing.
-        weights: See `inception.extractor`.
-        feature_layer: Block that is pooled.
+        Raises:
+            DataError: Random weights, and no training image to calibrate them on.
+        """
+        calibrate = None
+        if self.weights == "none":
+            calibrate = to_input(cache.Prepared(self._calibration, self.root, self.settings)[:])
+        return inception.network(self.weights, self.last, self.seed, calibrate)
 
-    Returns:
-        Times of the steps ``decode and prepare`` and ``features``.
-    """
-    images = np.stack([cache.prepared_image(root, row, settings) for _, row in rows.iterrows()])
-    model = inception.extractor(weights, feature_layer, calibrate=to_input(images))
-    return {
-        "decode and prepare": time_per_item(
-            lambda i: cache.prepared_image(root, rows.iloc[i], settings), len(rows)
-        ),
-        "features": time_per_item(
-            lambda i: model.predict_on_batch(to_input(images[i : i + 1])), len(rows)
-        ),
-    }
+    def features(self, layers: tuple[str, ...], before: str = "") -> dict[str, Chosen]:
+        """Averages of each map of some blocks: float32 (rows, channels) for each block.
+
+        Args:
+            layers: Blocks up to the deepest one; computed in one pass.
+            before: Keep what enters this block too, in the same pass; see `maps`.
+        """
+        stores = [self._feature_store(name) for name in layers]
+        stores += [self._map_store(before)] if before else []
+        with ExitStack() as locks:
+            # Always in the same order, so that nobody waits in a ring.
+            for lock in sorted((store.lock for store in stores), key=lambda lock: lock.lock_file):
+                locks.enter_context(lock)
+            lacking = [store.missing(self.keys) for store in stores]
+            absent = np.unique(np.concatenate(lacking))
+            if len(absent):
+                self._compute(stores, layers, before, absent)
+            kept = zip(layers, stores, strict=False)
+            return {name: store.read(self.keys) for name, store in kept}
+
+    def maps(self, before: str) -> Chosen:
+        """What enters a block, float16 (rows, side, side, channels): to train from that block on.
+
+        Half precision keeps three digits, and half the disk.
+
+        Args:
+            before: The block, see `inception.block_below`.
+        """
+        self.features((), before)
+        return self._map_store(before).read(self.keys)
+
+    def last_maps(self, positions: np.ndarray) -> np.ndarray:
+        """Maps of the deepest block for some of the rows, float32 (n, side, side, channels)."""
+        return np.concatenate(
+            [maps for _, (maps,) in extract(self.network, self.images, positions)]
+        )
+
+    def _feature_store(self, layer: str) -> Store:
+        _, channels = inception.BLOCKS[layer]
+        return Store("features", self.made_by | {"layer": layer}, (channels,))
+
+    def _map_store(self, before: str) -> Store:
+        side, channels = inception.BLOCKS[inception.block_below(before)]
+        return Store("maps", self.made_by | {"before": before}, (side, side, channels), np.float16)
+
+    def _compute(
+        self, stores: list[Store], layers: tuple[str, ...], before: str, absent: np.ndarray
+    ) -> None:
+        model = inception.outputs(self.network, layers, before)
+        for chosen, outputs in extract(model, self.images, absent):
+            for store, rows in zip(stores, outputs, strict=True):
+                new = store.missing(self.keys[chosen])
+                store.add([(self.keys[chosen[new]], rows[new])])
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """What tells the images apart: their content, and for a copy how it was moved."""
+        keys = (self.rows["dataset"] + "/" + self.rows["sha256"]).to_numpy(dtype=object)
+        if not self._has_copies:
+            return keys
+        moved = f"~{self.seed}~{runs.code_hash('data/augment.py')}~" + self.rows["image_id"]
+        named = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in moved]
+        return np.where(self.rows["copy"].fillna(0) > 0, keys + np.array(named, object), keys)
+
+    @cached_property
+    def made_by(self) -> dict:
+        """What the numbers depend on besides the image."""
+        parts = ("models/inception.py", "models/checkpoints.py", "training/bottlenecks.py")
+        made = self.settings.as_dict() | {"weights": _identity(self.weights)}
+        made["code"] = runs.code_hash("data", *parts, without=cache.NOT_READING)
+        if self.weights == "none":
+            made |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}
+        return made
+
+    @property
+    def _has_copies(self) -> bool:
+        return "copy" in self.rows and bool((self.rows["copy"].fillna(0) > 0).any())
+
+    @cached_property
+    def _calibration(self) -> pd.DataFrame:
+        sources = augment.originals(self.rows)
+        chosen = sources[sources["subset"] == "train"].iloc[:CALIBRATION_IMAGES]
+        if chosen.empty:
+            raise DataError("random weights are calibrated on training images, and there are none.")
+        return chosen
+
+    def time_one_image(self, layer: str, images: int = 8) -> dict[str, dict[str, float]]:
+        """Time of one image, one at a time; see `predictions.time_per_item`.
+
+        Args:
+            layer: Block that is pooled.
+            images: How many of the images to go round.
+
+        Returns:
+            Times of the steps ``decode and prepare`` and ``features``.
+        """
+        model = inception.outputs(self.network, (layer,))
+        some = self.images[:images]
+        return {
+            "decode and prepare": time_per_item(lambda i: self.images[i], len(some)),
+            "features": time_per_item(
+                lambda i: model.predict_on_batch(to_input(some[i : i + 1])), len(some)
+            ),
+        }
 
 
 def _identity(weights: str) -> str:
@@ -127,23 +223,44 @@ def to_input(images: np.ndarray) -> np.ndarray:
     return np.repeat(gray.numpy() / 127.5 - 1.0, 3, axis=-1)
 
 
-def extract(model, images: np.ndarray | augment.Copies) -> np.ndarray:
-    """Run the extractor over all images in batches of one shape.
+def extract(
+    model: keras.Model, images: np.ndarray | LazyRows, positions: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Run a frozen network over images, in batches of one shape.
+
+    While it works on a batch, the next ones are decoded and prepared.
 
     Args:
-        model: From `inception.extractor`.
+        model: From 299 px input to one output or several.
         images: uint8 (n, size, size).
+        positions: Which of them; all if None.
 
-    Returns:
-        float32 (n, channels).
+    Yields:
+        Positions of a batch, and the rows of each output for them.
     """
     import tensorflow as tf
 
     forward = tf.function(lambda batch: model(batch, training=False))
-    out = np.empty((len(images), model.output_shape[-1]), np.float32)
-    for first in range(0, len(images), BATCH):
-        batch = to_input(images[first : first + BATCH])
+    positions = np.arange(len(images)) if positions is None else positions
+    parts = [positions[first : first + BATCH] for first in range(0, len(positions), BATCH)]
+
+    def prepare(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        batch = to_input(images[part])
         # A short last batch is padded: another shape would be traced anew.
-        padded = np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
-        out[first : first + len(batch)] = forward(padded).numpy()[: len(batch)]
-    return out
+        return part, np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+
+    for part, batch in _ahead(prepare, parts):
+        outputs = tf.nest.flatten(forward(batch))
+        yield part, [output.numpy()[: len(part)] for output in outputs]
+
+
+def _ahead(make: Callable, items: list) -> Iterator:
+    """What ``make`` makes of each item, in order, a few of them ahead in a thread of its own."""
+    waiting: deque = deque()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,6 +1,8 @@
 """The retrained last layer: softmax regression on cached features (paper, section 3.3).
 
 Plain gradient descent on batches drawn at random, as in ``retrain.py``, which the authors' code is.
+Heads that differ only in their learning rate see the same batches, so they are trained side by
+side: reading a batch costs more than multiplying it with one more head.
 """
 
 from __future__ import annotations
@@ -10,8 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from covid_utils.data.lazy import LazyRows
+
 #: Images that an evaluation during training looks at, as in ``retrain.py``.
 EVALUATION_BATCH = 100
+#: Images read at a time where all of a set are looked at.
+BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -38,111 +44,226 @@ class HeadSettings:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a head learns from.
+
+    Attributes:
+        features: float32 (n, channels); an array, or rows read when they are used.
+        train: Positions of the training images in ``features``.
+        validation: Positions of the validation images; they never change the weights.
+        target: int (n,), class of each image of ``features``.
+        classes: Number of classes.
+    """
+
+    features: np.ndarray | LazyRows
+    train: np.ndarray
+    validation: np.ndarray
+    target: np.ndarray
+    classes: int
+
+
+@dataclass(frozen=True)
 class Head:
     """A trained last layer.
 
     Attributes:
         kernel: float32 (channels, classes).
         bias: float32 (classes,).
-        history: A row an evaluation: ``step, subset, accuracy, cross_entropy``.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
-    history: pd.DataFrame
 
     @property
     def parameters(self) -> int:
         """Number of trained values: 4,098 for two classes on 2048 features."""
         return self.kernel.size + self.bias.size
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
+    def probabilities(self, features: np.ndarray | LazyRows) -> np.ndarray:
         """Softmax output, float32 (n, classes), for features (n, channels)."""
-        return softmax(features @ self.kernel + self.bias)
+        parts = [features[first : first + BLOCK] for first in range(0, len(features), BLOCK)]
+        logits = [part @ self.kernel + self.bias for part in parts]
+        return softmax(np.concatenate([np.empty((0, len(self.bias)), np.float32), *logits]))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Heads trained on the same batches with several learning rates, as they were at some steps.
+
+    Attributes:
+        rates: Learning rates.
+        steps: Steps at which the heads were kept, ascending.
+        heads: Rate and step -> head.
+        history: A row an evaluation: ``rate, step, subset, accuracy, cross_entropy``; training
+            batches, and as many validation images drawn at random.
+        accuracy: Rate and step -> accuracy of all validation images; empty without any.
+    """
+
+    rates: tuple[float, ...]
+    steps: tuple[int, ...]
+    heads: dict[tuple[float, int], Head]
+    history: pd.DataFrame
+    accuracy: dict[tuple[float, int], float]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, shifted so that nothing overflows."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
 
 
-def train(
-    features: np.ndarray,
-    target: np.ndarray,
-    classes: int,
-    settings: HeadSettings,
-    validation: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Head:
-    """Train the last layer.
-
-    Args:
-        features: float32 (n, channels).
-        target: int (n,), class of each image.
-        classes: Number of classes.
-        settings: How.
-        validation: Features and targets for the curve; they never change the weights.
+def train(lesson: Lesson, settings: HeadSettings) -> tuple[Head, pd.DataFrame]:
+    """Train one head.
 
     Returns:
-        The head after the last step, as the paper keeps it: nothing is selected on validation.
+        The head after the last step, as the paper keeps it (nothing is selected on validation),
+        and its curve, see `Sweep.history`.
     """
+    key = (settings.learning_rate, settings.steps)
+    swept = sweep(lesson, settings, (settings.learning_rate,), (settings.steps,))
+    return swept.heads[key], swept.history
+
+
+def sweep(
+    lesson: Lesson, settings: HeadSettings, rates: tuple[float, ...], steps: tuple[int, ...]
+) -> Sweep:
+    """Train heads with several learning rates in one pass over the batches.
+
+    Each head is exactly the one that `train` gives for its rate and number of steps: the batches
+    depend on the seed alone, and a longer training begins as a shorter one does.
+
+    Args:
+        lesson: What to learn from.
+        settings: How; ``learning_rate`` and ``steps`` are not looked at.
+        rates: Learning rates.
+        steps: Numbers of steps after which to keep the heads.
+    """
+    state = _Heads(lesson, settings, np.array(rates, np.float32))
     rng = np.random.default_rng(settings.seed)
     # A generator of its own: looking at validation images must not change the training batches.
     watching = np.random.default_rng([settings.seed, 1])
-    shift, scale = _standardisation(features, settings.standardise)
-    features = (features - shift) * scale
-    if validation is not None:
-        validation = ((validation[0] - shift) * scale, validation[1])
-    kernel = (0.001 * rng.standard_normal((features.shape[1], classes))).astype(np.float32)
-    bias = np.zeros(classes, np.float32)
-    curve = []
-    for step in range(1, settings.steps + 1):
-        drawn = rng.integers(0, len(features), settings.batch_size)
-        batch, truth = features[drawn], target[drawn]
-        probability = softmax(batch @ kernel + bias)
-        if step == 1 or step % settings.evaluate_every == 0:
-            curve.append(_point(step, "train", probability, truth))
-            curve += _watched(step, validation, (kernel, bias), watching)
-        error = probability
-        error[np.arange(len(truth)), truth] -= 1
-        error *= np.float32(settings.learning_rate / len(truth))
-        kernel -= batch.T @ error
-        bias -= error.sum(axis=0)
-    # The standardisation becomes part of the weights, so the head takes features as they are.
-    kernel = kernel * scale[:, None]
-    return Head(kernel, bias - shift @ kernel, pd.DataFrame(curve))
+    state.start(rng)
+    points, heads, accuracy = [], {}, {}
+    for step in range(1, max(steps) + 1):
+        drawn = lesson.train[rng.integers(0, len(lesson.train), settings.batch_size)]
+        seen = step == 1 or step % settings.evaluate_every == 0
+        points += state.descend(drawn, step if seen else 0)
+        if seen and len(lesson.validation):
+            some = watching.integers(0, len(lesson.validation), EVALUATION_BATCH)
+            points += state.look(lesson.validation[some], step)
+        if step in steps:
+            kept = state.heads()
+            heads |= {(rate, step): head for rate, head in zip(rates, kept, strict=True)}
+            accuracy |= {(rate, step): hit for rate, hit in zip(rates, state.score(), strict=False)}
+    return Sweep(rates, tuple(sorted(steps)), heads, _history(points, rates), accuracy)
 
 
-def _standardisation(features: np.ndarray, wanted: bool) -> tuple[np.ndarray, np.ndarray]:
+class _Heads:
+    """Heads in training, one a learning rate, side by side in one matrix (channels, rates x K)."""
+
+    def __init__(self, lesson: Lesson, settings: HeadSettings, rates: np.ndarray):
+        self._lesson, self._rates, self._classes = lesson, rates, lesson.classes
+        self._channels = lesson.features.shape[1]
+        self._shift, self._scale = _standardisation(lesson, settings.standardise)
+        self._is_plain = not settings.standardise
+
+    def start(self, rng: np.random.Generator) -> None:
+        """Draw the initial weights, the same for all rates."""
+        kernel = 0.001 * rng.standard_normal((self._channels, self._classes))
+        self._kernel = np.tile(kernel.astype(np.float32), len(self._rates))
+        self._bias = np.zeros(len(self._rates) * self._classes, np.float32)
+
+    def _batch(self, positions: np.ndarray) -> np.ndarray:
+        batch = self._lesson.features[positions]
+        if self._is_plain:
+            return batch
+        batch = batch - self._shift
+        batch *= self._scale
+        return batch
+
+    def _probabilities(self, batch: np.ndarray) -> np.ndarray:
+        logits = batch @ self._kernel
+        logits += self._bias
+        return softmax(logits.reshape(len(batch), len(self._rates), self._classes))
+
+    def descend(self, positions: np.ndarray, step: int) -> list:
+        """One step of gradient descent; a point of the curve, as it was before, if ``step``."""
+        batch, truth = self._batch(positions), self._lesson.target[positions]
+        error = self._probabilities(batch)
+        points = [(step, "train", *_quality(error, truth))] if step else []
+        error[np.arange(len(truth)), :, truth] -= 1
+        error *= (self._rates / len(truth))[:, None]
+        flat = error.reshape(len(truth), -1)
+        self._kernel -= batch.T @ flat
+        self._bias -= flat.sum(axis=0)
+        return points
+
+    def look(self, positions: np.ndarray, step: int) -> list:
+        """A point of the validation curve."""
+        found = self._probabilities(self._batch(positions))
+        return [(step, "validation", *_quality(found, self._lesson.target[positions]))]
+
+    def score(self) -> np.ndarray:
+        """Accuracy of each rate on all validation images; none without any."""
+        watched = self._lesson.validation
+        if not len(watched):
+            return np.empty(0)
+        hits = np.zeros(len(self._rates))
+        for first in range(0, len(watched), BLOCK):
+            part = watched[first : first + BLOCK]
+            said = self._probabilities(self._batch(part)).argmax(axis=-1)
+            hits += (said == self._lesson.target[part][:, None]).sum(axis=0)
+        return hits / len(watched)
+
+    def heads(self) -> list[Head]:
+        """The heads as they are now.
+
+        The standardisation becomes part of the weights, so a head takes features as they are.
+        """
+        kernel = (self._kernel * self._scale[:, None]).reshape(self._channels, -1, self._classes)
+        bias = self._bias.reshape(-1, self._classes)
+        each = (np.ascontiguousarray(kernel[:, rate]) for rate in range(len(self._rates)))
+        return [Head(k, b - self._shift @ k) for k, b in zip(each, bias, strict=True)]
+
+
+def _standardisation(lesson: Lesson, wanted: bool) -> tuple[np.ndarray, np.ndarray]:
     """What to subtract from the features, then to multiply them with: float32 (channels,) each."""
-    channels = features.shape[1]
+    channels = lesson.features.shape[1]
     if not wanted:
         return np.zeros(channels, np.float32), np.ones(channels, np.float32)
-    spread = features.std(axis=0)
+    total, squares = np.zeros((2, channels))
+    for first in range(0, len(lesson.train), BLOCK):
+        part = lesson.features[lesson.train[first : first + BLOCK]].astype(np.float64)
+        total += part.sum(axis=0)
+        squares += (part**2).sum(axis=0)
+    mean = total / len(lesson.train)
+    spread = np.sqrt(np.maximum(squares / len(lesson.train) - mean**2, 0))
     # A channel that never varies says nothing; it stays at 0 instead of dividing by 0.
     scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
-    return features.mean(axis=0), scale.astype(np.float32)
+    return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def _watched(
-    step: int,
-    validation: tuple[np.ndarray, np.ndarray] | None,
-    weights: tuple[np.ndarray, np.ndarray],
-    rng: np.random.Generator,
-) -> list[dict]:
-    """A point of the validation curve, on images drawn at random; none without any."""
-    if validation is None or not len(validation[1]):
-        return []
-    some = rng.integers(0, len(validation[1]), EVALUATION_BATCH)
-    seen = softmax(validation[0][some] @ weights[0] + weights[1])
-    return [_point(step, "validation", seen, validation[1][some])]
+def _quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy and cross entropy of each rate, from probabilities (n, rates, classes)."""
+    of_truth = probability[np.arange(len(truth)), :, truth]
+    hits = (probability.argmax(axis=-1) == truth[:, None]).mean(axis=0)
+    return hits, -np.log(np.maximum(of_truth, 1e-12)).mean(axis=0)
 
 
-def _point(step: int, subset: str, probability: np.ndarray, truth: np.ndarray) -> dict:
-    of_truth = probability[np.arange(len(truth)), truth]
-    return {
-        "step": step,
-        "subset": subset,
-        "accuracy": float(np.mean(probability.argmax(axis=1) == truth)),
-        "cross_entropy": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+def _history(points: list, rates: tuple[float, ...]) -> pd.DataFrame:
+    """Points of the curves as a table, a row a rate and point."""
+    columns = ["rate", "step", "subset", "accuracy", "cross_entropy"]
+    if not points:
+        return pd.DataFrame(columns=columns)
+    steps, subsets, accuracy, entropy = zip(*points, strict=True)
+    table = {
+        "rate": np.tile(rates, len(points)),
+        "step": np.repeat(steps, len(rates)),
+        "subset": np.repeat(subsets, len(rates)),
+        "accuracy": np.concatenate(accuracy).astype(float),
+        "cross_entropy": np.concatenate(entropy).astype(float),
     }
+    return pd.DataFrame(table, columns=columns).sort_values(
+        "rate", kind="stable", ignore_index=True
+    )

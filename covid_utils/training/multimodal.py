@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data.collection import Collection, recognition_rows
+from covid_utils.errors import DataError
+from covid_utils.training.recognition import Task
 
 #: COVID-19 or not, in either modality. Not COVID-19 is normal on X-rays, and anything else on CT.
 CLASSES = ("covid", "non_covid")
+#: Name of the task, and of the same task without its CT images.
+BOTH, XRAY_SHARE = "X-ray + CT", "X-ray, as many"
 
 
 def candidate_rows(collection: Collection) -> pd.DataFrame:
@@ -45,3 +49,40 @@ def undersample(rows: pd.DataFrame, seed: int) -> np.ndarray:
         wanted = int((part["modality"] == "CT").sum())
         chosen.append(rng.permutation(positions)[:wanted])
     return np.sort(np.concatenate(chosen))
+
+
+def tasks(rows: pd.DataFrame, repeats: int, seed: int) -> list[Task]:
+    """The multi-modal runs, and for each the same X-rays without the CT images.
+
+    The second is what the first must be compared with: heads that learn from more X-rays would
+    differ from it in two ways at once.
+
+    Args:
+        rows: From `candidate_rows`, with ``subset``.
+        repeats: Number of runs; the paper has 5.
+        seed: Run k draws its X-rays with ``seed`` + k - 1.
+
+    Returns:
+        Tasks `BOTH` and `XRAY_SHARE` of each run. X-rays that were not drawn are ``unused``, but
+        the test images among them stay in the test, with False in the column ``drawn``, so that
+        all runs can be compared on the same images.
+
+    Raises:
+        DataError: There are no CT images.
+    """
+    if repeats and not (rows["modality"] == "CT").any():
+        raise DataError(
+            "the multi-modal study needs CT images with and without COVID-19; add the data set "
+            "COVID-CT, or set multimodal_runs to 0."
+        )
+    found = []
+    for run in range(1, repeats + 1):
+        drawn = np.zeros(len(rows), bool)
+        drawn[undersample(rows, seed + run - 1)] = True
+        subset = rows["subset"].where(drawn | (rows["subset"] == "test"), "unused")
+        marked = rows.assign(subset=subset, drawn=drawn)
+        marked = marked[marked["subset"] != "unused"].reset_index(drop=True)
+        found.append(Task(BOTH, marked, CLASSES, run))
+        alone = marked[marked["modality"] == "X-ray"].reset_index(drop=True)
+        found.append(Task(XRAY_SHARE, alone, CLASSES, run))
+    return found

@@ -25,13 +25,26 @@ def class_table(
     Returns:
         ``KEYS``, ``truth`` and ``predicted`` (names), and ``p_<class>`` for each class.
     """
-    table = rows[list(KEYS)].copy()
-    order = np.array(names, dtype=object)
-    table["truth"] = order[rows["target"].to_numpy()]
-    table["predicted"] = order[probabilities.argmax(axis=1)]
+    table = answer_table(rows, probabilities.argmax(axis=1), names)
     for index, name in enumerate(names):
         table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
     return table
+
+
+def answer_table(rows: pd.DataFrame, said: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
+    """Predictions of a model that gives an answer and no probability.
+
+    Args:
+        rows: Manifest rows with ``target``.
+        said: int (n,), the class that it names.
+        names: Class names in order.
+
+    Returns:
+        ``KEYS``, and ``truth`` and ``predicted`` (names).
+    """
+    order = np.array(names, dtype=object)
+    answers = {"truth": order[rows["target"].to_numpy()], "predicted": order[said]}
+    return rows[list(KEYS)].assign(**answers)
 
 
 def label_table(

@@ -1,0 +1,87 @@
+"""What all tables share: our number beside the paper's, and how both are shown to people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.report import claims as ledger
+
+NOT_AVAILABLE = "not available"
+#: What every table of scores ends with.
+VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "note")
+#: Wilson's limits, in tables of recognition, whose intervals are a bootstrap by patient.
+WILSON = ("wilson_low", "wilson_high")
+
+
+def cell(
+    metric: str,
+    score: pd.Series | None,
+    claim: ledger.Claim | None,
+    unit: str = "%",
+    note: str = "",
+) -> dict:
+    """The columns of `VALUES`: our score, in the unit wanted, beside the paper's."""
+    factor = 100.0 if unit == "%" else 1.0
+    ours = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    if score is not None:
+        names = {"ours": "value", "low": "low", "high": "high"}
+        ours = {key: score[name] * factor for key, name in names.items()}
+        ours["n"] = int(score["n"])
+    said = NOT_AVAILABLE if claim is None else str(claim.value)
+    if claim is not None and claim.unit == "statement":
+        said = "stated without a number"
+    paper = {"paper": said, "claim": "" if claim is None else claim.id, "note": note}
+    return {"metric": metric, "unit": unit} | ours | paper
+
+
+def quoted(row: pd.Series, note: str = "quoted, not run again") -> dict:
+    """The columns of `VALUES` for a published row: nothing of ours."""
+    text = f"{note}; tested on: {row['test_set']}"
+    claim = row["claim"] if isinstance(row["claim"], str) else ""
+    made = cell(row["metric"], None, None, row["unit"], text)
+    return made | {"paper": f"{row['value']:g}", "claim": claim}
+
+
+def pick(scores: pd.DataFrame, **criteria: str) -> pd.Series | None:
+    """The one score with these values, or None if there is none."""
+    for column, wanted in criteria.items():
+        scores = scores[scores[column] == wanted]
+    return scores.iloc[0] if len(scores) else None
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for people: value and interval in one cell, rounded to what the data can carry.
+
+    Args:
+        table: A table that ends with the columns of `VALUES`.
+
+    Returns:
+        The leading columns, then ``metric``, ``ours``, ``Wilson`` (where a table has it), ``n``,
+        ``paper`` and ``note`` (if there is any), as text.
+    """
+    keys = [name for name in table.columns if name not in (*VALUES, *WILSON)]
+    text = table[[*keys, "metric"]].copy()
+    text["ours"] = [_with_interval(row) for row in table.itertuples()]
+    if set(WILSON) <= set(table.columns):
+        limits = zip(*(table[name] for name in WILSON), strict=True)
+        text["Wilson"] = ["" if pd.isna(a) else f"[{a:.1f}, {b:.1f}]" for a, b in limits]
+    text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
+    units = {"%": " %", "fraction": "", "images": " images"}
+    known = pd.to_numeric(table["paper"], errors="coerce").notna()
+    text["paper"] = [
+        f"{p}{units[u]}" if k else p
+        for p, u, k in zip(table["paper"], table["unit"], known, strict=True)
+    ]
+    if table["note"].any():
+        text["note"] = table["note"]
+    return text
+
+
+def _with_interval(row) -> str:
+    if pd.isna(row.ours):
+        return "" if row.n == 0 else "undefined"
+    digits = 1 if row.unit == "%" else 3
+    sign = " %" if row.unit == "%" else ""
+    value = f"{row.ours:.{digits}f}{sign}"
+    return value if pd.isna(row.low) else f"{value} [{row.low:.{digits}f}, {row.high:.{digits}f}]"

@@ -1,0 +1,303 @@
+"""Tables 2 to 4 of the paper, rebuilt from the predictions of the recognition run.
+
+Intervals come from a bootstrap that draws whole patients; Wilson's, which takes images as
+independent, stand beside those of accuracies, because the paper's own can only be given so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from covid_utils import runs
+from covid_utils.data.collection import RECOGNITION_CLASSES
+from covid_utils.evaluation import calibration, intervals, scoring
+from covid_utils.report import claims as ledger
+from covid_utils.report.cells import WILSON, cell, pick, quoted
+from covid_utils.training import multimodal
+
+CLASSES = {count: RECOGNITION_CLASSES[:count] for count in (2, 4)}
+SUBSETS = ("train", "validation", "test")
+#: Kinds of split -> how Table 2 says who is apart from whom.
+SPLITS = {
+    "patient": "by patient",
+    "image": "image by image",
+    "path_hash": "by hash of the path, as retrain.py",
+}
+#: Models of the predictions file -> how Table 3 names them.
+OTHERS = {
+    "fine-tuned": "ours, fine-tuned",
+    "linear SVM": "baseline: linear SVM on the same features",
+    "trivial features": "baseline: size, corners and histogram only",
+    "dataset only": "baseline: name of the data set only",
+}
+ALL_METRICS = ("accuracy", "mcc")
+#: Split and subset whose row also tells how other seeds fare.
+FIRST_TEST = ("patient", "test")
+#: With two classes the paper's metrics are those of COVID-19; with four, macro averages.
+SUMMARY = {2: "covid", 4: "macro"}
+
+
+def predictions_of(
+    profile: str,
+    task: str,
+    subset: str = "",
+    model: str = "head",
+    split: str = "patient",
+    run: int = 1,
+) -> pd.DataFrame:
+    """What one model said in the recognition run.
+
+    Args:
+        profile: Profile of the run.
+        task: Name of the task, such as ``2 classes``.
+        subset: Subset, or '' for all.
+        model: ``head``, ``head, chosen``, or one of `OTHERS`.
+        split: Kind of split.
+        run: Number of the run; 0 for all.
+    """
+    table = runs.read_predictions(profile, "task1")
+    keys = {"task": task, "model": model, "split": split}
+    keys |= {"subset": subset} if subset else {}
+    keys |= {"run": run} if run else {}
+    for column, wanted in keys.items():
+        table = table[table[column] == wanted]
+    return table
+
+
+def _cell(metric: str, score: pd.Series | None, claim=None, note: str = "") -> dict:
+    """A cell with Wilson's limits beside it where the score is an accuracy."""
+    made = cell(metric, score, claim, "fraction" if metric == "mcc" else "%", note)
+    limits = dict.fromkeys(WILSON, np.nan)
+    if metric == "accuracy" and score is not None:
+        n = int(score["n"])
+        found = intervals.wilson(round(score["value"] * n), n)
+        limits = dict(zip(WILSON, (100 * found.low, 100 * found.high), strict=True))
+    return limits | made
+
+
+def table2(profile: str) -> pd.DataFrame:
+    """Table 2: accuracy of the 2- and 4-class head on training, validation and test images.
+
+    The honest split comes first, then those that let a patient be on both sides, then the learning
+    rate and number of steps that validation would have chosen.
+    """
+    stated = ledger.load()
+    rows = []
+    for split, said in SPLITS.items():
+        for classes, names in CLASSES.items():
+            for subset in SUBSETS:
+                claim = ledger.stated(stated, where="Table 2", subset=subset, classes=classes)
+                keys = {"split": said, "settings": "published", "classes": classes}
+                found = predictions_of(profile, f"{classes} classes", subset, split=split)
+                if split != "patient" and found.empty:
+                    continue
+                note = _other_seeds(profile, classes) if (split, subset) == FIRST_TEST else ""
+                score = _accuracy(found, names)
+                rows.append(keys | {"subset": subset} | _cell("accuracy", score, claim, note))
+    return pd.DataFrame(rows + _chosen(profile))
+
+
+def _accuracy(found: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:
+    if found.empty:
+        return None
+    return pick(scoring.recognition(found, names), **{"class": "all"}, metric="accuracy")
+
+
+def _other_seeds(profile: str, classes: int) -> str:
+    """How far the same head moves with other weights to start from and other batches."""
+    found = predictions_of(profile, f"{classes} classes", "test", run=0)
+    each = (found["truth"] == found["predicted"]).groupby(found["run"]).mean()
+    if len(each) < 2:
+        return ""
+    return f"{len(each)} seeds: {100 * each.min():.1f} to {100 * each.max():.1f} %"
+
+
+def _chosen(profile: str) -> list[dict]:
+    """The setting that validation chose, on the test images."""
+    rows = []
+    for classes, names in CLASSES.items():
+        task = f"{classes} classes"
+        found = predictions_of(profile, task, "test", "head, chosen")
+        if found.empty:
+            continue
+        setting = runs.read_metrics(profile, "task1")["chosen"][task]
+        note = f"rate {setting['rate']:g}, {setting['steps']} steps"
+        keys = {"split": SPLITS["patient"], "settings": "chosen on validation", "classes": classes}
+        score = _accuracy(found, names)
+        rows.append(keys | {"subset": "test"} | _cell("accuracy", score, None, note))
+    return rows
+
+
+def table3(profile: str) -> pd.DataFrame:
+    """Table 3: recognition on the test images, class by class, against baselines and literature."""
+    stated = ledger.load()
+    rows = []
+    for classes, names in CLASSES.items():
+        scores = scoring.recognition(predictions_of(profile, f"{classes} classes", "test"), names)
+        for named, metrics in _wanted(names).items():
+            for metric in metrics:
+                claim = stated["p07"] if (metric, classes) == ("accuracy", 2) else None
+                made = _cell(metric, pick(scores, **{"class": named}, metric=metric), claim)
+                rows.append({"work": f"ours, {classes} classes", "class": named} | made)
+    for classes in CLASSES:
+        rows += _others(profile, classes)
+    both = table4(profile).query("run == 'mean' and `tested on` == 'X-ray + CT'")
+    rows.append({"work": "ours, X-ray + CT", "class": "all"} | both.iloc[0, 2:].to_dict())
+    published = ledger.published()
+    literature = published[(published["task"] == 1) & (published["source"] != "D")]
+    for _, row in literature.iterrows():
+        rows.append({"work": row["work"], "class": row["class"]} | quoted(row))
+    return pd.DataFrame(rows)
+
+
+def _wanted(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Class -> metrics of it that Table 3 gives."""
+    each = ("sensitivity", "specificity", "precision", "f1")
+    return {"all": ALL_METRICS, "macro": each} | dict.fromkeys(names, (*each, "mcc"))
+
+
+def _others(profile: str, classes: int) -> list[dict]:
+    """Rows of the baselines and of the fine-tuned network: the same test, fewer metrics."""
+    rows, task, names = [], f"{classes} classes", CLASSES[classes]
+    wanted = {"all": ALL_METRICS, SUMMARY[classes]: ("sensitivity", "specificity", "f1")}
+    for model, said in OTHERS.items():
+        found = predictions_of(profile, task, "test", model)
+        if found.empty:
+            continue
+        scores = scoring.recognition(found, names)
+        for named, metrics in wanted.items():
+            for metric in metrics:
+                made = _cell(metric, pick(scores, **{"class": named}, metric=metric))
+                rows.append({"work": f"{said}, {task}", "class": named} | made)
+        against = {"ours": predictions_of(profile, task, "test")}
+        if model == "fine-tuned":
+            start = predictions_of(profile, task, "test", "head, chosen")
+            against |= {"the head it started from": start}
+        for other, head in against.items():
+            made = _difference(found, head)
+            rows.append({"work": f"{said}, {task}, minus {other}", "class": "all"} | made)
+    return rows
+
+
+def _difference(found: pd.DataFrame, head: pd.DataFrame) -> dict:
+    """Difference in accuracy of two models on the same images, first minus second."""
+    found, head = (table.set_index("image_id") for table in (found, head))
+    head = head.loc[found.index]
+    right = [(table["truth"] == table["predicted"]).to_numpy() for table in (found, head)]
+    groups = found["patient_id"].to_numpy()
+    score = intervals.bootstrap_mean(right[0].astype(float) - right[1], groups)
+    test = intervals.mcnemar(*right)
+    note = (
+        f"only the first right: {test.only_a}, only the second: {test.only_b} images "
+        f"(McNemar p = {test.p_value:.2g})"
+    )
+    return _cell("accuracy difference", pd.Series(score._asdict()), None, note)
+
+
+def table4(profile: str) -> pd.DataFrame:
+    """Table 4: runs on X-rays and CT together, their mean, and what CT adds for X-rays."""
+    test = predictions_of(profile, multimodal.BOTH, "test", run=0)
+    drawn = test[test["drawn"]]
+    rows = []
+    for modality in (multimodal.BOTH, "X-ray", "CT"):
+        part = drawn[drawn["modality"].isin(modality.split(" + "))]
+        rows += _runs(part, modality)
+    rows += _against_alone(profile, test)
+    return pd.DataFrame(rows + _modality_only(profile))
+
+
+def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
+    """Accuracy of each run and their mean."""
+    stated = ledger.load()["p08"] if modality == multimodal.BOTH else None
+    found = {run: _accuracy(rows, multimodal.CLASSES) for run, rows in part.groupby("run")}
+    rows = [
+        {"tested on": modality, "run": str(run)} | _cell("accuracy", score)
+        for run, score in found.items()
+    ]
+    mean = None
+    if found:
+        values = [score["value"] for score in found.values()]
+        limits = {"low": min(values), "high": max(values), "n": next(iter(found.values()))["n"]}
+        mean = pd.Series({"value": np.mean(values)} | limits)
+    spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(found) > 1 else ""
+    note = "; ".join(filter(None, ("in brackets the extremes of the runs, no interval", spread)))
+    # A mean of runs is no proportion, so Wilson's interval does not apply to it.
+    made = dict.fromkeys(WILSON, np.nan) | cell("accuracy", mean, stated, note=note)
+    return [*rows, {"tested on": modality, "run": "mean"} | made]
+
+
+def _against_alone(profile: str, test: pd.DataFrame) -> list[dict]:
+    """What learning from CT too does for X-rays: paired differences on all test X-rays."""
+    claim = ledger.load()["c02"]
+    both = _hits(test[test["modality"] == "X-ray"])
+    rivals = {
+        "mean, minus all X-rays alone": predictions_of(profile, "2 classes", "test", run=0),
+        "mean, minus as many X-rays alone": predictions_of(
+            profile, multimodal.XRAY_SHARE, "test", run=0
+        ),
+    }
+    rows = []
+    for said, rival in rivals.items():
+        alone = _hits(rival)
+        shared = both.index.intersection(alone.index)
+        if shared.empty:
+            continue
+        patients = test.drop_duplicates("image_id").set_index("image_id")["patient_id"]
+        values = (both["hit"] - alone["hit"])[shared].to_numpy()
+        score = intervals.bootstrap_mean(values, patients[shared].to_numpy())
+        note = (
+            f"both models' {int(both['runs'].max())} and {int(alone['runs'].max())} runs averaged"
+        )
+        made = _cell("accuracy difference", pd.Series(score._asdict()), claim, note)
+        rows.append({"tested on": "X-ray", "run": said} | made)
+    return rows
+
+
+def _hits(found: pd.DataFrame) -> pd.DataFrame:
+    """Share of the runs that are right on each image."""
+    right = (found["truth"] == found["predicted"]).astype(float)
+    grouped = right.groupby(found["image_id"])
+    return pd.DataFrame({"hit": grouped.mean(), "runs": grouped.size()})
+
+
+def _modality_only(profile: str) -> list[dict]:
+    """The rule that sees nothing but whether an image is an X-ray or a CT image."""
+    found = predictions_of(profile, multimodal.BOTH, "test", "modality only")
+    if found.empty:
+        return []
+    found = found[found["drawn"]]
+    note = "baseline: knows only whether it is an X-ray or CT; images of run 1"
+    keys = {"tested on": multimodal.BOTH, "run": "modality only"}
+    return [keys | _cell("accuracy", _accuracy(found, multimodal.CLASSES), None, note)]
+
+
+def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, classes) and true classes (n,) of a predictions table."""
+    truth = pd.Index(names).get_indexer(predictions["truth"])
+    return predictions[[f"p_{name}" for name in names]].to_numpy(np.float64), truth
+
+
+def temperature(profile: str, task: str, names: tuple[str, ...], model: str = "head") -> float:
+    """Temperature fitted on the validation images; 1, which changes nothing, without any."""
+    found = predictions_of(profile, task, "validation", model)
+    return calibration.fit_temperature(*shares(found, names)) if len(found) else 1.0
+
+
+def calibration_table(profile: str) -> pd.DataFrame:
+    """Calibration of the heads on the test images, before and after temperature scaling."""
+    said = {"ece": "expected calibration error", "brier": "Brier score", "nll": "log loss"}
+    rows = []
+    for classes, names in CLASSES.items():
+        task = f"{classes} classes"
+        test = predictions_of(profile, task, "test")
+        probabilities, truth = shares(test, names)
+        fitted = temperature(profile, task, names)
+        for degree in (1.0, fitted):
+            scaled = calibration.apply_temperature(probabilities, degree)
+            scores = calibration.scores(scaled, truth, test["patient_id"].to_numpy())
+            for metric, score in scores.items():
+                keys = {"task": task, "temperature": round(degree, 3)}
+                made = cell(said[metric], pd.Series(score._asdict()), None, "fraction")
+                rows.append(keys | made | {"paper": "not reported"})
+    return pd.DataFrame(rows)

@@ -1,0 +1,140 @@
+"""What a trained network must beat: another last layer, and rules that need no network at all.
+
+A rule that looks only at the size of an image, or at the data set that it comes from, knows nothing
+of lungs. Where it does as well as a network, the score does not show that the network does.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from covid_utils import runs
+from covid_utils.data import cache, sources
+from covid_utils.data.store import Store
+from covid_utils.training import predictions
+from covid_utils.training.recognition import FeatureTable, Task
+
+#: Strengths of the linear SVM that validation chooses from.
+SVM_C = (1e-5, 1e-4, 1e-3, 1e-2)
+HISTOGRAM_BINS = 16
+#: Side of a corner, as a share of the image's.
+CORNER = 0.08
+TRIVIAL_FEATURES = (
+    "width",
+    "height",
+    "aspect",
+    *(f"corner {number}" for number in range(1, 5)),
+    *(f"histogram {number}" for number in range(1, HISTOGRAM_BINS + 1)),
+)
+
+
+def trivial_features(gray: np.ndarray) -> np.ndarray:
+    """What can be said of an image without looking at what it shows.
+
+    Args:
+        gray: uint8 image (height, width), as it was decoded.
+
+    Returns:
+        float32 (23,): width and height in pixels, their ratio, the mean of each corner in [0, 1],
+        and the shares of pixels in 16 bins of brightness.
+    """
+    height, width = gray.shape
+    down, right = max(1, int(CORNER * height)), max(1, int(CORNER * width))
+    corners = [gray[rows, columns].mean() / 255 for rows, columns in _corners(down, right)]
+    bins = np.histogram(gray, HISTOGRAM_BINS, (0, 256))[0] / gray.size
+    return np.array([width, height, width / height, *corners, *bins], np.float32)
+
+
+def _corners(down: int, right: int) -> list[tuple[slice, slice]]:
+    top, bottom = slice(0, down), slice(-down, None)
+    left, far = slice(0, right), slice(-right, None)
+    return [(top, left), (top, far), (bottom, left), (bottom, far)]
+
+
+def trivial_table(rows: pd.DataFrame, root: Path) -> FeatureTable:
+    """`trivial_features` of manifest rows, from the cache or computed now.
+
+    Args:
+        rows: Manifest rows without copies.
+        root: Data folder.
+    """
+    made = {"code": runs.code_hash("data", "training/baselines.py", without=cache.NOT_READING)}
+    store = Store("trivial", made, (len(TRIVIAL_FEATURES),))
+    listed = [row for _, row in rows.iterrows()]
+
+    def one(position: int) -> np.ndarray:
+        return trivial_features(sources.load_image(root, listed[position]))
+
+    def make(absent: np.ndarray):
+        with ThreadPoolExecutor() as pool:
+            yield absent, np.stack(list(pool.map(one, absent)))
+
+    values = store.fill(rows["dataset"] + "/" + rows["sha256"], make)
+    return FeatureTable(pd.Index(rows["image_id"]), values)
+
+
+def svm(table: FeatureTable, task: Task) -> pd.DataFrame:
+    """Deep features and a linear support vector machine, the recipe of Sethy et al. 2020.
+
+    Args:
+        table: Features of at least the task's images.
+        task: What to learn; the strength of the margin is chosen on its validation images.
+
+    Returns:
+        Predictions of all its rows, without probabilities.
+    """
+    from sklearn.svm import LinearSVC
+
+    return _best_of(table, task, [LinearSVC(C=c, random_state=0) for c in SVM_C], "linear SVM")
+
+
+def trivial(table: FeatureTable, task: Task) -> pd.DataFrame:
+    """Logistic regression on `trivial_features`.
+
+    Args:
+        table: From `trivial_table`.
+        task: What to learn.
+
+    Returns:
+        Predictions of all its rows, without probabilities.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    return _best_of(table, task, [LogisticRegression(max_iter=5000)], "trivial features")
+
+
+def _best_of(table: FeatureTable, task: Task, candidates: list, model: str) -> pd.DataFrame:
+    """Predictions of the candidate that does best on validation; of equals, the first."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    values, target = np.asarray(table.of(task.rows)), task.rows["target"].to_numpy()
+    train, validation = task.parts()
+    fits = [make_pipeline(StandardScaler(), one) for one in candidates]
+    fits = [fit.fit(values[train], target[train]) for fit in fits]
+    watched = validation if len(validation) else train
+    scores = [fit.score(values[watched], target[watched]) for fit in fits]
+    said = fits[int(np.argmax(scores))].predict(values)
+    return task.mark(predictions.answer_table(task.rows, said, task.names), model)
+
+
+def majority(task: Task, column: str) -> pd.DataFrame:
+    """The rule that knows one column only: its value's most frequent class among training images.
+
+    Args:
+        task: What to learn.
+        column: Of the manifest, such as ``dataset`` or ``modality``.
+
+    Returns:
+        Predictions of all rows, without probabilities.
+    """
+    train, _ = task.parts()
+    known = task.rows.iloc[train]
+    usual = known.groupby(column)["target"].agg(lambda target: target.mode().iloc[0])
+    overall = known["target"].mode().iloc[0]
+    said = task.rows[column].map(usual).fillna(overall).astype("int64").to_numpy()
+    return task.mark(predictions.answer_table(task.rows, said, task.names), f"{column} only")

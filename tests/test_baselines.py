@@ -1,0 +1,210 @@
+"""What a network must beat: known images, data that can be separated, and choices on validation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import adult_xrays, join, manifest
+
+from covid_utils.data import nih_adult, sources
+from covid_utils.errors import DataError
+from covid_utils.training import baselines
+from covid_utils.training.recognition import FeatureTable, Task
+
+NAMES = ("covid", "normal")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+
+
+def named(gray):
+    return dict(zip(baselines.TRIVIAL_FEATURES, baselines.trivial_features(gray), strict=True))
+
+
+# What can be said of an image without looking at what it shows
+
+
+def test_size_comes_first():
+    found = named(np.zeros((40, 100), np.uint8))
+    assert (found["width"], found["height"], found["aspect"]) == (100, 40, 2.5)
+    assert baselines.trivial_features(np.zeros((1, 1), np.uint8)).shape == (23,)
+    assert baselines.trivial_features(np.zeros((1, 1), np.uint8)).dtype == np.float32
+
+
+def test_corners_are_told_apart():
+    gray = np.full((50, 100), 30, np.uint8)
+    # Four rows and eight columns are 8 %: top left, top right, bottom left, bottom right.
+    gray[:4, :8], gray[:4, -8:], gray[-4:, :8], gray[-4:, -8:] = 51, 102, 153, 204
+    found = named(gray)
+    assert [found[f"corner {k}"] for k in (1, 2, 3, 4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    gray[:4, :8] = 255
+    gray[0, 0] = 0
+    assert named(gray)["corner 1"] == pytest.approx(31 / 32)
+    assert named(gray)["corner 2"] == pytest.approx(0.4)
+    gray[4:-4] = gray[:, 8:-8] = 200
+    assert [named(gray)[f"corner {k}"] for k in (2, 3, 4)] == pytest.approx([0.4, 0.6, 0.8])
+
+
+def test_the_histogram_has_sixteen_even_bins_over_all_values():
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    shares = baselines.trivial_features(every)[7:]
+    assert shares == pytest.approx([1 / 16] * 16)
+    edges = np.array([[0, 15, 16, 255]], np.uint8)
+    found = named(edges)
+    assert [found[f"histogram {k}"] for k in (1, 2, 16)] == [0.5, 0.25, 0.25]
+    assert sum(found[f"histogram {k}"] for k in range(1, 17)) == 1
+
+
+def test_trivial_features_of_a_manifest_are_computed_once(tmp_path, monkeypatch):
+    root = adult_xrays(tmp_path / "scans")
+    rows = nih_adult.read(root).rows
+    looked, load = [], sources.load_image
+
+    def counting(root, row):
+        looked.append(row["image_id"])
+        return load(root, row)
+
+    monkeypatch.setattr(sources, "load_image", counting)
+    table = baselines.trivial_table(rows.iloc[:3], root)
+    table = baselines.trivial_table(rows.iloc[::-1], root)
+    assert sorted(looked) == rows["image_id"].tolist()
+    assert table.image_id.tolist() == rows["image_id"].tolist()[::-1]
+    for _, row in rows.iterrows():
+        expected = baselines.trivial_features(load(root, row))
+        assert np.array_equal(table.of(row.to_frame().T)[0], expected)
+
+
+# Models
+
+
+@pytest.fixture
+def task():
+    """Two classes of 20 images each."""
+    rows = join(
+        manifest({f"a{i}": 1 for i in range(20)}, "covid-chestxray-dataset", "covid"),
+        manifest({f"b{i}": 1 for i in range(20)}, "chest_xray", "normal"),
+    )
+    rows["subset"] = (["train"] * 10 + ["validation"] * 4 + ["test"] * 6) * 2
+    rows["target"] = (rows["label"] == "normal").astype(int)
+    rows = rows.sample(frac=1, random_state=3)
+    return Task("2 classes", rows, NAMES, run=2, split="image")
+
+
+def cloud(task, distance, channels=5, seed=0):
+    """Features of two clouds that lie ``distance`` spreads apart in each channel."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 1, (len(task.rows), channels))
+    values += distance * task.rows[["target"]].to_numpy()
+    # Channels of very different size: the models must put them right themselves.
+    values = values * np.geomspace(1e-3, 1e3, channels) + 4
+    return FeatureTable(pd.Index(task.rows["image_id"]), values.astype(np.float32))
+
+
+MODELS = {"linear SVM": baselines.svm, "trivial features": baselines.trivial}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_learns_what_can_be_separated(task, name):
+    found = MODELS[name](cloud(task, 12), task)
+    assert found["image_id"].tolist() == task.rows["image_id"].tolist()
+    assert (found["truth"] == task.rows["label"]).all()
+    assert (found["predicted"] == found["truth"]).all()
+    marks = found[["task", "model", "split", "run"]].drop_duplicates()
+    assert marks.to_numpy().tolist() == [["2 classes", name, "image", 2]]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_noise_is_no_better_than_chance_on_new_images(task, name):
+    found = MODELS[name](cloud(task, 0), task)
+    right = (found["predicted"] == found["truth"]).groupby(found["subset"]).mean()
+    assert right["train"] > right["test"]
+    assert right["test"] < 0.9
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_model_looks_at_test_images(task, name):
+    table = cloud(task, 1)
+    is_test = (task.rows["subset"] == "test").to_numpy()
+    spoiled = table.values.copy()
+    spoiled[is_test] = np.random.default_rng(7).normal(0, 1e4, spoiled[is_test].shape)
+    lied = task.rows.assign(target=np.where(is_test, 1 - task.rows["target"], task.rows["target"]))
+    clean = MODELS[name](table, task)
+    blind = MODELS[name](FeatureTable(table.image_id, spoiled), Task("2 classes", lied, NAMES))
+    assert (clean["predicted"] == blind["predicted"])[~is_test].all()
+    # Something is there to be spoiled.
+    assert (clean["predicted"] != blind["predicted"])[is_test].any()
+
+
+def test_the_margin_is_chosen_on_validation(task, monkeypatch):
+    table = cloud(task, 0.3, channels=40)
+    subset, target = task.rows["subset"].to_numpy(), task.rows["target"].to_numpy()
+    alone, wins = {}, {}
+    for strength in (1e-5, 10.0):
+        monkeypatch.setattr(baselines, "SVM_C", (strength,))
+        alone[strength] = baselines.svm(table, task)["predicted"].tolist()
+    weak, strong = (np.array(alone[strength]) == "normal" for strength in alone)
+    assert (weak != strong)[subset == "validation"].any()
+    monkeypatch.setattr(baselines, "SVM_C", (1e-5, 10.0))
+    for strength, said in ((1e-5, weak), (10.0, strong)):
+        # Validation images are given the answers of this one, test images those of the other.
+        other = strong if said is weak else weak
+        given = np.where(subset == "validation", said, np.where(subset == "test", other, target))
+        asked = Task("x", task.rows.assign(target=given.astype(int)), NAMES)
+        wins[strength] = baselines.svm(table, asked)["predicted"].tolist()
+    assert wins == alone
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_works_without_validation_images(task, name):
+    rows = task.rows[task.rows["subset"] != "validation"]
+    found = MODELS[name](cloud(task, 12), Task("x", rows, NAMES))
+    assert (found["predicted"] == found["truth"]).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_class_without_training_images_is_refused(task, name):
+    rows = task.rows[(task.rows["label"] == "covid") | (task.rows["subset"] == "test")]
+    with pytest.raises(DataError, match="task 'x': no training image of normal"):
+        MODELS[name](cloud(task, 1), Task("x", rows, NAMES))
+
+
+def test_the_majority_of_a_value_is_counted_in_training(task):
+    rows = task.rows.copy()
+    train = rows.index[rows["subset"] == "train"]
+    # Of ten training images of each class: normal leads in 'P', COVID-19 in 'Q', normal overall.
+    covid = [i for i in train if rows.loc[i, "label"] == "covid"]
+    normal = [i for i in train if rows.loc[i, "label"] == "normal"]
+    rows["view"] = "unseen"
+    rows.loc[covid[:3] + normal[:7], "view"] = "P"
+    rows.loc[covid[3:8] + normal[7:], "view"] = "Q"
+    rows = rows.drop(covid[8:])
+    tests = rows.index[rows["subset"] == "test"]
+    rows.loc[tests[:5], "view"] = "P"
+    # All validation images that look like 'Q' are normal; they must not count.
+    watched = rows.index[rows["subset"] == "validation"]
+    rows.loc[watched, ["view", "label", "target"]] = ["Q", "normal", 1]
+    found = baselines.majority(Task("x", rows, NAMES), "view")
+    expected = rows["view"].map({"P": "normal", "Q": "covid", "unseen": "normal"})
+    assert found["predicted"].tolist() == expected.tolist()
+    assert set(rows["view"]) == {"P", "Q", "unseen"}
+    assert set(found["model"]) == {"view only"}
+    assert (found["truth"] == rows["label"]).all()
+
+
+def test_where_data_set_and_class_go_together_the_data_set_says_all(task):
+    found = baselines.majority(task, "dataset")
+    assert (found["predicted"] == found["truth"]).all()
+    by_modality = baselines.majority(task, "modality")
+    assert by_modality["predicted"].nunique() == 1
+
+
+def test_no_baseline_gives_probabilities(task):
+    table = cloud(task, 3)
+    for found in (
+        baselines.svm(table, task),
+        baselines.trivial(table, task),
+        baselines.majority(task, "view"),
+    ):
+        assert not [name for name in found if name.startswith("p_")]
+        assert set(found["predicted"]) <= set(NAMES)
