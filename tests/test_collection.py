@@ -217,3 +217,17 @@ def test_describe_counts_every_image_once(root):
 def test_preparation_picks_what_prepare_takes():
     values = {"profile": "quick", "limit": 3, "image_size": 256, "seed": 1}
     assert collection.preparation(values) == {"profile": "quick", "limit": 3, "seed": 1}
+
+
+def test_another_split_of_the_same_images_keeps_seed_and_shares(root):
+    made = prepare(root, seed=7, validation_percent=20, test_percent=30)
+    again = collection.resplit(made, "quick", "patient")
+    assert_frame_equal(again.manifest, made.manifest)
+    assert again.root == made.root
+    by_image = collection.resplit(made, "quick", "image").manifest
+    assert by_image["image_id"].tolist() == made.manifest["image_id"].tolist()
+    expected = splits.assign(made.manifest, "image", 7, 20, 30)["subset"]
+    assert by_image["subset"].tolist() == expected.tolist()
+    assert by_image["subset"].tolist() != made.manifest["subset"].tolist()
+    # The prepared collection is the same as before.
+    assert_frame_equal(collection.open_or_prepare("quick", str(root)).manifest, made.manifest)

@@ -330,8 +330,8 @@ def test_each_run_has_a_seed_of_its_own(fitting):
     assert [task.run for task in runs] == [1, 2, 3]
     studies = recognition.study(table, runs, settings)
     for one, seed in zip(studies, (5, 6, 7), strict=True):
-        alone = fit(table, Task("x", rows, NAMES), replace(settings, seed=seed))
-        assert np.array_equal(one.sweep.heads[0.1, 3].kernel, alone.head.kernel)
+        alone, _ = head.train(table.lesson(runs[0]), replace(settings, seed=seed))
+        assert np.array_equal(one.sweep.heads[0.1, 3].kernel, alone.kernel)
     kernels = [one.sweep.heads[0.1, 3].kernel for one in studies]
     assert all(not np.array_equal(a, b) for a, b in combinations(kernels, 2))
 
@@ -358,6 +358,18 @@ def test_a_study_keeps_the_papers_setting_and_the_checkpoints(fitting):
     assert set(curve["rate"]) == {0.1}
     assert set(curve["run"]) == {2}
     assert curve["step"].max() == 400
+
+
+def test_all_rows_hold_each_image_once(fitting):
+    _, rows = fitting
+    few = rows.iloc[[3, 20, 5]].assign(target=7)
+    found = recognition.all_rows([Task("few", few, NAMES), Task("x", rows, NAMES)])
+    first = few["image_id"].tolist()
+    others = [name for name in rows["image_id"] if name not in first]
+    assert found["image_id"].tolist() == first + others
+    assert found.index.tolist() == list(range(24))
+    # An image may have another class in each task.
+    assert "target" not in found
 
 
 def accuracies(*rows):

@@ -11,7 +11,7 @@ from builders import adult_xrays
 from covid_utils import paths
 from covid_utils.data import cache, nih_adult, sources
 from covid_utils.data.images import Preprocessing, preprocess
-from covid_utils.data.lazy import LazyRows
+from covid_utils.data.lazy import Chosen, LazyRows
 from covid_utils.data.store import Store
 
 SETTINGS = {"weights": "one", "size": 8}
@@ -229,7 +229,6 @@ def make(positions):
     sys.stdin.readline()
     yield positions, np.full((len(positions), 2), 7.0)
 
-print("ready", flush=True)
 print(Store("features", {}, (2,)).fill(["a", "b"], make)[:].tolist())
 """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -239,7 +238,6 @@ print(Store("features", {}, (2,)).fill(["a", "b"], make)[:].tolist())
         subprocess.Popen(command, cwd=paths.PROJECT, **pipes) as second,
     ):
         try:
-            assert [one.stdout.readline() for one in (first, second)] == ["ready\n"] * 2
             for process in (first, second):
                 process.stdin.write("\n")
                 process.stdin.flush()
@@ -282,9 +280,11 @@ def several():
         kept.add([([names[i] for i in shuffled], array[shuffled])])
     mapped = cache.stored("squares", [], {}, lambda path: np.save(path, array[::-1].copy()))
     chosen = cache.Rows(mapped, np.arange(7)[::-1])
-    return {"made": Squares(), "stored": kept.read(names), "chosen": chosen}, array
+    twice = Chosen(Chosen(Squares(9), np.arange(9)[::-1]), np.arange(8, 1, -1))
+    return {"made": Squares(), "stored": kept.read(names), "read": chosen, "twice": twice}, array
 
 
+KINDS = ("made", "stored", "read", "twice")
 INDICES = {
     "first": 0,
     "last": -1,
@@ -302,7 +302,7 @@ INDICES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["made", "stored", "chosen"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
 def test_lazy_rows_are_indexed_like_an_array(kind, index):
     rows, array = several()
@@ -312,7 +312,7 @@ def test_lazy_rows_are_indexed_like_an_array(kind, index):
     assert found.dtype == array.dtype
 
 
-@pytest.mark.parametrize("kind", ["made", "stored", "chosen"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_lazy_rows_refuse_what_lies_outside(kind):
     rows = several()[0][kind]
     for outside in (7, -8, np.array([0, 7]), np.array([-8]), np.ones(6, bool)):
@@ -320,7 +320,7 @@ def test_lazy_rows_refuse_what_lies_outside(kind):
             rows[outside]
 
 
-@pytest.mark.parametrize("kind", ["made", "stored", "chosen"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_lazy_rows_become_an_array_and_can_be_gone_through(kind):
     rows, array = several()
     rows = rows[kind]
