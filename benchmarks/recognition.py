@@ -23,7 +23,7 @@ import speed
 #: Side of the X-rays in their files: that of the paper's preparation.
 SIDE = 512
 #: Images a round: what is given batches, and what is given one image at a time.
-IMAGES, FEW = 64, 8
+IMAGES, FEW = 64, 6
 FEATURE_ROUNDS = 5
 LAYER, CHANNELS = "mixed10", 2048
 MATRIX = 2048
@@ -36,10 +36,10 @@ STEPS, BATCH = 2800, 100
 TRAIN, VALIDATION = 2000, 100
 HEAD_ROUNDS = 3
 #: Steps of the lessons that are compared by their number of rates.
-SHORT_STEPS = 700
+SHORT_STEPS = 500
 
 #: Images of the set that grows, before and in addition, and their side.
-STORED, ADDED, SMALL = 1000, 1000, 24
+STORED, ADDED, SMALL = 500, 1000, 24
 
 #: Rivals of `features`, as the page names them.
 BATCHES, ALONE = "`model.predict`, batches of 32", "one image, `model(image)`"
@@ -272,7 +272,7 @@ def keras_head(values: np.ndarray, target: np.ndarray) -> Callable[[int], object
 
     head = keras.layers.Dense(4, activation="softmax")
     model = keras.Sequential([keras.Input((CHANNELS,)), head])
-    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
     rows = tf.data.Dataset.from_tensor_slices((values, target))
     batches = rows.shuffle(len(values)).repeat().batch(BATCH).prefetch(tf.data.AUTOTUNE)
     return lambda steps: model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
@@ -302,7 +302,7 @@ def growing(stored: int = STORED, added: int = ADDED) -> dict[str, int]:
     noise = (rng.integers(0, 256, (SMALL, SMALL), np.uint8) for _ in range(stored + added))
     with (
         temporary_home() as root,
-        patch.object(inception, "network", lambda *_: network),
+        patch.object(inception, "network", lambda *_, **__: network),
         patch.object(cache, "prepared_image", wraps=cache.prepared_image) as decoded,
     ):
         rows, counts = write_xrays(root, noise), []
