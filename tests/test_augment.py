@@ -5,7 +5,7 @@ import pytest
 from builders import manifest
 
 from covid_utils.data import augment
-from covid_utils.errors import ParameterError
+from covid_utils.errors import DataError, ParameterError
 
 SIDE = 96
 STILL = augment.Ranges(rotation=0, shift=0, zoom=0, shear=0, flip=False)
@@ -177,3 +177,11 @@ def test_copies_are_made_when_asked_for_and_image_and_mask_agree(blob):
     assert np.array_equal(np.asarray(images)[9], images[9])
     other = augment.Copies(masks * 200, table, seed=4)
     assert not np.array_equal(other[5], images[5])
+
+
+def test_a_copy_without_its_original_is_refused_by_name(blob):
+    _, table = expanded(["train"] * 3, {"train": 6})
+    lost = table["original"].iloc[5]
+    some = table[table["image_id"] != lost]
+    with pytest.raises(DataError, match=f"{lost}~1: its original is not among the rows"):
+        augment.Copies(np.stack([blob] * 2), some, seed=1)

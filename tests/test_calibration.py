@@ -209,3 +209,28 @@ def test_what_are_no_probabilities_is_refused(probabilities, truth, message):
 def test_a_temperature_needs_cases():
     with pytest.raises(DataError, match="no validation case"):
         calibration.fit_temperature(np.empty((0, 2)), np.empty(0, int))
+
+
+@pytest.mark.parametrize(
+    ("shares", "truth", "message"),
+    [
+        ([[1.5, -0.5]], [0], "negative or do not sum to 1"),
+        ([[0.5, 0.5]], [2], "none of the 2 classes"),
+        ([[0.5, 0.5]], [-1], "none of the 2 classes"),
+    ],
+)
+def test_what_is_no_probability_or_no_class_is_refused(shares, truth, message):
+    with pytest.raises(DataError, match=message):
+        calibration.confidence(np.array(shares), np.array(truth))
+
+
+@pytest.mark.parametrize("bins", [10, 20, 100])
+def test_a_bin_holds_its_upper_edge(bins):
+    edges = np.arange(1, bins + 1) / bins
+    assert calibration._bin(edges, bins).tolist() == list(range(bins))
+
+
+def test_scores_take_lists():
+    shares, truth = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1]
+    found = calibration.scores(shares, truth, ["a", "b", "c"])
+    assert found["brier"].value == pytest.approx((0.02 + 0.08 + 0.72) / 3)

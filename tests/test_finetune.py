@@ -215,6 +215,9 @@ def test_a_rate_of_0_leaves_a_block_as_it_is(images):
     assert moved["conv_mixed3"] == [True, True]
 
 
+NAN = float("nan")
+
+
 def looks(monkeypatch, losses):
     """Let validation say these cross entropies; returns the weights that were looked at."""
     import keras
@@ -248,6 +251,7 @@ def same(first, second):
         ([0.1, 0.5, 0.4, 0.3, 0.2], 3, 3, 0),  # never better than the frozen network
         ([0.9, 0.8, 0.7, 0.6, 0.5], 2, 4, 4),  # better to the last
         ([0.5, 0.5, 0.5, 0.5, 0.5], 2, 2, 0),  # as good is not better
+        ([0.9, 0.5, NAN, NAN, NAN], 2, 3, 1),  # a training that breaks down is not better
     ],
 )
 def test_the_best_epoch_on_validation_is_kept(images, monkeypatch, losses, patience, epochs, best):

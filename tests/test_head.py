@@ -10,7 +10,7 @@ import pytest
 from builders import join, manifest
 
 from covid_utils.data.store import Store
-from covid_utils.errors import DataError
+from covid_utils.errors import DataError, ParameterError
 from covid_utils.training import head, multimodal, predictions, recognition
 from covid_utils.training.head import HeadSettings, Lesson
 from covid_utils.training.recognition import Task
@@ -144,6 +144,11 @@ def test_features_and_validation_are_not_changed(clusters):
     assert np.array_equal(features, kept)
 
 
+def test_no_steps_are_refused_in_words(clusters):
+    with pytest.raises(ParameterError, match="0 is no number of steps"):
+        head.train(lesson(*clusters), HeadSettings(0, 10))
+
+
 def test_history_has_its_points(clusters):
     _, history = head.train(lesson(*clusters, range(180)), HeadSettings(35, 10, 0.1, 10))
     for subset in ("train", "validation"):
@@ -160,8 +165,9 @@ def test_points_say_what_the_head_was_worth():
     taught = Lesson(features, np.array([0]), np.array([1]), np.array([2, 0]), 3)
     settings = HeadSettings(1, 4, 0.7, 1)
     start, _ = head.train(taught, replace(settings, learning_rate=0.0))
-    after, history = head.train(taught, settings)
-    for subset, one, image, truth in (("train", start, 0, 2), ("validation", after, 1, 0)):
+    _, history = head.train(taught, settings)
+    # Both subsets see the head as it was before the step.
+    for subset, one, image, truth in (("train", start, 0, 2), ("validation", start, 1, 0)):
         point = history[history["subset"] == subset].iloc[0]
         wanted = cross_entropy(features[[image]], np.array([truth]), one.kernel, one.bias)
         assert point["cross_entropy"] == pytest.approx(wanted, rel=1e-4)
@@ -486,11 +492,10 @@ def ids(task, subset, modality):
 def test_the_control_of_a_run_has_exactly_its_xrays():
     both = candidates()
     found = multimodal.tasks(both, repeats=3, seed=11)
-    assert [(task.name, task.run) for task in found] == [
-        (name, run) for run in (1, 2, 3) for name in (multimodal.BOTH, multimodal.XRAY_SHARE)
-    ]
+    for tasks, name in zip(found, (multimodal.BOTH, multimodal.XRAY_SHARE), strict=True):
+        assert [(task.name, task.run) for task in tasks] == [(name, run) for run in (1, 2, 3)]
     drawn = []
-    for run, (joint, alone) in enumerate(zip(found[::2], found[1::2], strict=True)):
+    for run, (joint, alone) in enumerate(zip(*found, strict=True)):
         assert joint.names == alone.names == multimodal.CLASSES
         assert set(alone.rows["modality"]) == {"X-ray"}
         for subset in ("train", "test"):
@@ -507,13 +512,14 @@ def test_the_control_of_a_run_has_exactly_its_xrays():
 def test_all_runs_are_tested_on_the_same_images():
     both = candidates()
     all_tests = both[both["subset"] == "test"]
-    for number, task in enumerate(multimodal.tasks(both, repeats=2, seed=4)):
+    together, twins = multimodal.tasks(both, repeats=2, seed=4)
+    for task in (*together, *twins):
         wanted = all_tests
         if task.name == multimodal.XRAY_SHARE:
             wanted = all_tests[all_tests["modality"] == "X-ray"]
         tests = task.rows[task.rows["subset"] == "test"]
         assert tests["image_id"].tolist() == wanted["image_id"].tolist()
-        chosen = set(both.iloc[multimodal.undersample(both, 4 + number // 2)]["image_id"])
+        chosen = set(both.iloc[multimodal.undersample(both, 3 + task.run)]["image_id"])
         assert tests["drawn"].tolist() == [name in chosen for name in tests["image_id"]]
         # Of five X-rays with COVID-19 three are drawn, as there are three CT images of it.
         assert (~tests["drawn"]).sum() == 2
@@ -523,7 +529,7 @@ def test_all_runs_are_tested_on_the_same_images():
 
 def test_predictions_say_which_test_images_were_drawn():
     both = candidates()
-    task = multimodal.tasks(both, repeats=1, seed=4)[0]
+    (task,), _ = multimodal.tasks(both, repeats=1, seed=4)
     values = np.random.default_rng(0).normal(0, 1, (len(both), 2)).astype(np.float32)
     table = recognition.FeatureTable(pd.Index(both["image_id"]), values)
     found = fit(table, task, HeadSettings(3, 4)).predictions
@@ -535,7 +541,7 @@ def test_the_multimodal_study_needs_ct():
     xrays = xrays[xrays["modality"] == "X-ray"]
     with pytest.raises(DataError, match="COVID-CT, or set multimodal_runs to 0"):
         multimodal.tasks(xrays, repeats=1, seed=1)
-    assert multimodal.tasks(xrays, repeats=0, seed=1) == []
+    assert multimodal.tasks(xrays, repeats=0, seed=1) == ([], [])
 
 
 def test_pixel_table_counts_like_a_loop():

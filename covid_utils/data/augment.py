@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data.lazy import LazyRows
-from covid_utils.errors import ParameterError
+from covid_utils.errors import DataError, ParameterError
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,16 @@ class Copies(LazyRows):
             seed: Of the maps.
             ranges: Limits of the maps; the defaults if None.
             is_mask: Whether these are labels.
+
+        Raises:
+            DataError: A copy without its original among the rows.
         """
         self._images = images
         at = pd.Index(originals(rows)["image_id"])
         self._source = at.get_indexer(rows["original"].fillna(rows["image_id"]))
+        if (self._source < 0).any():
+            lost = rows["image_id"].to_numpy()[self._source < 0][0]
+            raise DataError(f"{lost}: its original is not among the rows; keep copies with it.")
         self._names = rows["image_id"].to_numpy()
         self._moved = rows["copy"].fillna(0).to_numpy() > 0
         self._seed, self._ranges, self._is_mask = seed, ranges or Ranges(), is_mask

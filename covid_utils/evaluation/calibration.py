@@ -35,14 +35,17 @@ def confidence(probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray
             f"calibration: probabilities {probabilities.shape} and {len(truth)} truths; "
             "give one row of class probabilities for each case."
         )
-    if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
-        raise DataError("calibration: probabilities of a case do not sum to 1.")
+    if (probabilities < 0).any() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise DataError("calibration: a case's probabilities are negative or do not sum to 1.")
+    if len(truth) and not 0 <= truth.min() <= truth.max() < probabilities.shape[1]:
+        raise DataError(f"calibration: a truth is none of the {probabilities.shape[1]} classes.")
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
 
 
 def _bin(sure: np.ndarray, bins: int) -> np.ndarray:
     """Number of the bin of each confidence; a bin holds its upper edge."""
-    return np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
+    # Rounded, because 0.07 x 100 is a little above 7.
+    return np.clip(np.ceil(np.round(sure * bins, 9)).astype(int) - 1, 0, bins - 1)
 
 
 def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = BINS) -> pd.DataFrame:
@@ -91,6 +94,7 @@ def scores(
         more the fewer cases there are. ``brier``: squared distance to the truth, in [0, 2].
         ``nll``: mean negative logarithm of the probability of the true class.
     """
+    probabilities, truth = np.asarray(probabilities, np.float64), np.asarray(truth)
     sure, right = confidence(probabilities, truth)
     at, cases = _bin(sure, bins), np.arange(len(truth))
     table = np.zeros((len(truth), 2 * bins + 3))

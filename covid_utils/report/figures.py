@@ -219,7 +219,7 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
     if not tables:  # without validation images there is nothing to map
         return _finished(plt.figure(figsize=(1, 1)))
     first = next(iter(tables.values()))
-    width = 1.2 + 0.75 * len(first.columns)
+    width = 0.7 + 0.58 * len(first.columns)
     size = (width * len(tables), 1.7 + 0.42 * len(first))
     figure, axes = plt.subplots(1, len(tables), figsize=size, squeeze=False)
     low = min(table.min(axis=None) for table in tables.values())
@@ -232,7 +232,8 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
             axis.add_patch(Rectangle(cell, 1, 1, fill=False, edgecolor=COLOURS["covid"], lw=2.5))
         axis.set_yticklabels([f"{rate:g}" for rate in table.index])
         axis.tick_params(rotation=0, length=0)
-        axis.set(xlabel="steps", ylabel="learning rate", title=title)
+        axis.set(xlabel="steps", ylabel="", title=title)
+    axes[0, 0].set_ylabel("learning rate")
     figure.suptitle("accuracy of all validation images, per cent")
     return _finished(figure)
 

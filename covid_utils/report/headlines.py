@@ -7,13 +7,22 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
 from covid_utils.report.cells import VALUES, readable
+from covid_utils.report.recognition_tables import OTHERS, SPLITS
 
 #: Row of Table 2 that says most: patients that training has not seen, the paper's settings.
-HONEST = {"split": "by patient", "settings": "published", "subset": "test"}
+HONEST = {"split": SPLITS["patient"], "settings": "published", "subset": "test"}
 #: Question -> table and the values of its key columns that answer it.
 ROWS = {
     "COVID-19 or normal, X-ray": ("table2", HONEST | {"classes": 2}),
     "four classes, X-ray": ("table2", HONEST | {"classes": 4}),
+    "COVID-19 or normal, knowing only the data set's name": (
+        "table3",
+        {"work": f"{OTHERS['dataset only']}, 2 classes", "metric": "accuracy"},
+    ),
+    "four classes, split by hash of the path: patients on both sides": (
+        "table2",
+        HONEST | {"classes": 4, "split": SPLITS["path_hash"]},
+    ),
     "COVID-19 or not, X-ray + CT, mean of runs": (
         "table4",
         {"tested on": "X-ray + CT", "run": "mean"},

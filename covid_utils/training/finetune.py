@@ -200,7 +200,7 @@ def _run(
         curve.append(_look(epoch, "train", np.concatenate(seen), target[order]))
         curve.append(_look(epoch, "validation", predict(model, maps, watched), target[watched]))
         loss, waited = curve[-1]["cross_entropy"], waited + 1
-        if loss < best or np.isnan(loss):
+        if loss < best or not len(watched):
             best, best_weights, waited = loss, model.get_weights(), 0
         if waited >= settings.patience:
             break

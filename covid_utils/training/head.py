@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from covid_utils.data.lazy import LazyRows
+from covid_utils.errors import ParameterError
 
 #: Images that an evaluation during training looks at, as in ``retrain.py``.
 EVALUATION_BATCH = 100
@@ -137,8 +139,21 @@ def sweep(
         lesson: What to learn from.
         settings: How; ``learning_rate`` and ``steps`` are not looked at.
         rates: Learning rates.
-        steps: Numbers of steps after which to keep the heads.
+        steps: Numbers of steps after which to keep the heads, each at least 1.
+
+    Raises:
+        ParameterError: A number of steps below 1.
     """
+    if min(steps) < 1:
+        raise ParameterError(f"steps: {min(steps)} is no number of steps; use 1 or more.")
+    with threadpool_limits(1, "blas"):
+        return _sweep(lesson, settings, rates, steps)
+
+
+def _sweep(
+    lesson: Lesson, settings: HeadSettings, rates: tuple[float, ...], steps: tuple[int, ...]
+) -> Sweep:
+    """The loop of `sweep`. Its matrices are small: more than one thread each only wait."""
     state = _Heads(lesson, settings, np.array(rates, np.float32))
     rng = np.random.default_rng(settings.seed)
     # A generator of its own: looking at validation images must not change the training batches.
@@ -148,10 +163,11 @@ def sweep(
     for step in range(1, max(steps) + 1):
         drawn = lesson.train[rng.integers(0, len(lesson.train), settings.batch_size)]
         seen = step == 1 or step % settings.evaluate_every == 0
-        points += state.descend(drawn, step if seen else 0)
+        watched = []
         if seen and len(lesson.validation):
             some = watching.integers(0, len(lesson.validation), EVALUATION_BATCH)
-            points += state.look(lesson.validation[some], step)
+            watched = state.look(lesson.validation[some], step)
+        points += state.descend(drawn, step if seen else 0) + watched
         if step in steps:
             kept = state.heads()
             heads |= {(rate, step): head for rate, head in zip(rates, kept, strict=True)}

@@ -51,7 +51,7 @@ def undersample(rows: pd.DataFrame, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def tasks(rows: pd.DataFrame, repeats: int, seed: int) -> list[Task]:
+def tasks(rows: pd.DataFrame, repeats: int, seed: int) -> tuple[list[Task], list[Task]]:
     """The multi-modal runs, and for each the same X-rays without the CT images.
 
     The second is what the first must be compared with: heads that learn from more X-rays would
@@ -63,9 +63,9 @@ def tasks(rows: pd.DataFrame, repeats: int, seed: int) -> list[Task]:
         seed: Run k draws its X-rays with ``seed`` + k - 1.
 
     Returns:
-        Tasks `BOTH` and `XRAY_SHARE` of each run. X-rays that were not drawn are ``unused``, but
-        the test images among them stay in the test, with False in the column ``drawn``, so that
-        all runs can be compared on the same images.
+        Task `BOTH` of each run, and its twin `XRAY_SHARE`. X-rays that were not drawn are left out,
+        but the test images among them stay in the test, with False in the column ``drawn``, so
+        that all runs can be compared on the same images.
 
     Raises:
         DataError: There are no CT images.
@@ -75,14 +75,14 @@ def tasks(rows: pd.DataFrame, repeats: int, seed: int) -> list[Task]:
             "the multi-modal study needs CT images with and without COVID-19; add the data set "
             "COVID-CT, or set multimodal_runs to 0."
         )
-    found = []
+    together, twins = [], []
     for run in range(1, repeats + 1):
         drawn = np.zeros(len(rows), bool)
         drawn[undersample(rows, seed + run - 1)] = True
         subset = rows["subset"].where(drawn | (rows["subset"] == "test"), "unused")
         marked = rows.assign(subset=subset, drawn=drawn)
         marked = marked[marked["subset"] != "unused"].reset_index(drop=True)
-        found.append(Task(BOTH, marked, CLASSES, run))
+        together.append(Task(BOTH, marked, CLASSES, run))
         alone = marked[marked["modality"] == "X-ray"].reset_index(drop=True)
-        found.append(Task(XRAY_SHARE, alone, CLASSES, run))
-    return found
+        twins.append(Task(XRAY_SHARE, alone, CLASSES, run))
+    return together, twins
