@@ -225,7 +225,7 @@ def test_what_is_no_probability_or_no_class_is_refused(shares, truth, message):
 
 
 @pytest.mark.parametrize("bins", [10, 20, 100])
-def test_a_bin_holds_its_upper_edge(bins):
+def test_every_edge_belongs_to_the_bin_below_it(bins):
     edges = np.arange(1, bins + 1) / bins
     assert calibration._bin(edges, bins).tolist() == list(range(bins))
 
