@@ -77,9 +77,19 @@ def read(path: Path, notebook: str, **changes: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ParameterError(f"{path.name}: must hold 'name: value' lines, nothing else.")
     values |= changes
-    taken = defaults(notebook)
-    check(values, taken, path.name)
-    return taken | values
+    known = defaults(notebook)
+    check(values, known, path.name)
+    return known | values
+
+
+def taken(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a running notebook has, for its record.
+
+    Args:
+        notebook: Name without its ending.
+        values: Its variables, such as ``globals()``.
+    """
+    return {name: values[name] for name in defaults(notebook)}
 
 
 def check(values: dict[str, Any], taken: dict[str, Any], source: str) -> None:

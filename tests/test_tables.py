@@ -48,7 +48,7 @@ def recognised(rows, names, task, rng, model="head", **marks):
     noise[np.arange(len(rows)), rows["target"]] += 0.4
     shares = noise / noise.sum(axis=1, keepdims=True)
     found = predictions.class_table(rows, shares, names)
-    marks = {"split": "patient", "run": 1, "drawn": True} | marks
+    marks = {"split": "prepared", "run": 1, "drawn": True} | marks
     return found.assign(task=task, model=model, **marks)
 
 
@@ -73,7 +73,8 @@ def write_task1(rows):
         )
         found.append(recognised(both, two, "X-ray + CT", rng, run=run, drawn=drawn.to_numpy()))
         found.append(recognised(pairs, two, "X-ray, as many", rng, run=run))
-    found.append(recognised(both, two, "X-ray + CT", rng, "modality only"))
+    for rule in ("modality only", "dataset only"):
+        found.append(recognised(both, two, "X-ray + CT", rng, rule))
     chosen = {"rate": 0.1, "steps": 300}
     with runs.record(PROFILE, "task1", {}, rows) as run:
         run.write_predictions(pd.concat(found))
@@ -114,6 +115,7 @@ def built(tmp_path_factory):
         folder = paths.results(PROFILE) / "data"
         folder.mkdir(parents=True)
         rows.to_csv(folder / "manifest.csv", index=False)
+        runs.write_json(folder / "provenance.json", {"parameters": {"split": "infnet"}})
         write_task1(rows)
         write_task2(rows[rows["dataset"] == "medseg"].reset_index(drop=True))
         for stream in tables.STREAMS:
@@ -128,6 +130,7 @@ def stated():
 
 
 TWO = {"work": "ours, 2 classes"}
+BY_PATIENT = {"split": "by patient", "settings": recognition_tables.PUBLISHED}
 SCORED = [f"table{number}" for number in range(2, 9)]
 
 
@@ -173,10 +176,10 @@ def test_the_papers_column_is_never_invented(built, stated, name):
 @pytest.mark.parametrize(
     ("name", "keys", "paper"),
     [
-        ("table2", headlines.HONEST | {"classes": 2}, "99.4"),
-        ("table2", headlines.HONEST | {"classes": 2, "subset": "train"}, "98.84"),
-        ("table2", headlines.HONEST | {"classes": 4, "subset": "validation"}, "97.71"),
-        ("table2", headlines.HONEST | {"classes": 4}, "98.1"),
+        ("table2", BY_PATIENT | {"classes": 2, "subset": "test"}, "99.4"),
+        ("table2", BY_PATIENT | {"classes": 2, "subset": "train"}, "98.84"),
+        ("table2", BY_PATIENT | {"classes": 4, "subset": "validation"}, "97.71"),
+        ("table2", BY_PATIENT | {"classes": 4, "subset": "test"}, "98.1"),
         (
             "table2",
             {"settings": "chosen on validation", "classes": 4},
@@ -215,8 +218,9 @@ def test_the_papers_derived_dice_stands_beside_its_own_stream_only(built):
 
 def test_ours_is_what_the_predictions_say(built):
     found = runs.read_predictions(PROFILE, "task1")
-    models = {"published": "head", "chosen on validation": "head, chosen"}
+    models = {recognition_tables.PUBLISHED: "head", "chosen on validation": "head, chosen"}
     splits = {said: split for split, said in recognition_tables.SPLITS.items()}
+    splits["by patient"] = "prepared"
     assert len(built["table2"]) == 3 * 2 * 3 + 2
     for row in built["table2"].to_dict("records"):
         part = found[
@@ -239,9 +243,10 @@ def test_table2_tells_the_seeds_and_the_chosen_setting(built):
     found = recognition_tables.predictions_of(PROFILE, "4 classes", "test", run=0)
     each = 100 * (found["truth"] == found["predicted"]).groupby(found["run"]).mean()
     table = built["table2"]
-    line = table[np.logical_and.reduce([table[k] == v for k, v in headlines.HONEST.items()])]
-    said = line[line["classes"] == 4]["note"].item()
-    assert said == f"2 seeds: {each.min():.1f} to {each.max():.1f} %"
+    wanted = BY_PATIENT | {"subset": "test", "classes": 4}
+    said = table[np.logical_and.reduce([table[k] == v for k, v in wanted.items()])]["note"].item()
+    spread = f"{each.min():.1f} to {each.max():.1f} %"
+    assert said == f"2 seeds of weights and batches: {spread}"
     chosen = table[table["settings"] == "chosen on validation"]
     assert chosen["note"].tolist() == ["rate 0.1, 300 steps"] * 2
 
@@ -318,6 +323,8 @@ def test_table4_means_and_extremes(built):
         assert (mean["low"], mean["high"]) == (each["ours"].min(), each["ours"].max())
         assert f"standard deviation {each['ours'].std():.1f}" in mean["note"]
         assert np.isnan(mean["wilson_low"]), "a mean of runs is no proportion"
+        if "X-ray" in mean["tested on"]:
+            assert "each run on the X-rays that it drew" in mean["note"]
     both = table[table["run"] == "1"].set_index("tested on")["n"]
     assert both["X-ray + CT"] == both["X-ray"] + both["CT"]
 
@@ -335,7 +342,44 @@ def test_table4_compares_on_all_test_xrays_and_scores_the_drawn_ones(built):
     assert row["ours"] == pytest.approx(shares[0] - shares[1])
     assert row["n"] == xrays["image_id"].nunique()
     assert (row["paper"], row["claim"]) == ("stated without a number", "c02")
-    assert table.loc[("X-ray + CT", "modality only"), "note"].startswith("baseline")
+    each = [
+        100 * (part["truth"] == part["predicted"]).groupby(part["run"]).mean()
+        for part in (xrays, alone)
+    ]
+    single = each[0] - each[1]
+    assert row["note"].startswith(f"single runs {single.min():.1f} to {single.max():.1f};")
+    for rule in ("modality only", "dataset only"):
+        assert table.loc[("X-ray + CT", rule), "note"].startswith("baseline: knows")
+
+
+def test_a_class_in_one_group_gets_no_interval(built):
+    found = recognition_tables.predictions_of(PROFILE, "X-ray + CT", "test", run=0)
+    is_covid_ct = (found["modality"] == "CT") & (found["truth"] == "covid")
+    joined = found.assign(patient_id=found["patient_id"].mask(is_covid_ct, "figure 1"))
+    plain, unsure = (recognition_tables._runs(part, "CT") for part in (found, joined))
+    images = found[is_covid_ct]["image_id"].nunique()
+    for row in unsure:
+        assert f"the {images} CT images of covid are 1 group(s)" in row["note"]
+    assert np.isnan(unsure[0]["low"])
+    assert plain[0]["low"] < plain[0]["high"]
+    assert unsure[0]["ours"] == plain[0]["ours"]
+
+
+def test_copies_get_no_wilson_interval_and_leave_differences_alone():
+    names = ["a", "b", "a~1", "b~1"]
+    truth, said = ["covid", "normal"] * 2, ["covid", "normal", "normal", "normal"]
+    rows = class_predictions(truth, said).assign(image_id=names)
+    score = recognition_tables._accuracy(rows, tables.CLASSES[2])
+    made = recognition_tables._cell("accuracy", score)
+    assert (made["ours"], made["n"]) == (75, 4)
+    assert np.isnan(made["wilson_low"])
+    alone = recognition_tables._cell(
+        "accuracy", recognition_tables._accuracy(rows[:2], tables.CLASSES[2])
+    )
+    assert alone["wilson_low"] == pytest.approx(100 * intervals.wilson(2, 2).low)
+    rival = class_predictions(truth[:2], ["normal", "normal"]).assign(image_id=names[:2])
+    difference = recognition_tables._difference(rows, rival)
+    assert (difference["ours"], difference["n"], difference["unit"]) == (50, 2, "points")
 
 
 def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
@@ -422,8 +466,8 @@ def test_headlines_repeat_the_tables(built):
     table = headlines.write(PROFILE).set_index("question")
     assert list(table.index) == list(headlines.ROWS)
     table2 = built["table2"]
-    honest = table2[np.logical_and.reduce([table2[k] == v for k, v in headlines.HONEST.items()])]
-    two = honest.set_index("classes").loc[2]
+    wanted = BY_PATIENT | {"subset": "test", "classes": 2}
+    two = table2[np.logical_and.reduce([table2[k] == v for k, v in wanted.items()])].iloc[0]
     line = table.loc["COVID-19 or normal, X-ray"]
     assert line["ours"] == pytest.approx(two["ours"], rel=1e-4)
     assert (line["n"], str(line["paper"]), line["claim"]) == (two["n"], "99.4", "p01")
@@ -484,7 +528,7 @@ def test_ten_runs_and_more_stay_in_order(elsewhere):
     each = [
         class_predictions(
             names * 3, names * 3, subset="test", modality=["X-ray", "CT"] * 3, drawn=True
-        ).assign(task="X-ray + CT", model="head", split="patient", run=number)
+        ).assign(task="X-ray + CT", model="head", split="prepared", run=number)
         for number in range(1, 12)
     ]
     with runs.record(PROFILE, "task1", {}, manifest({"a": 1})) as run:
@@ -498,7 +542,7 @@ def test_no_validation_images_is_no_reason_to_stop(elsewhere):
     names = tables.CLASSES[4]
     each = [
         class_predictions(names, names, subset=subset).assign(
-            task=f"{classes} classes", model="head", split="patient", run=1
+            task=f"{classes} classes", model="head", split="prepared", run=1
         )
         for classes in (2, 4)
         for subset in ("train", "test")
@@ -507,6 +551,8 @@ def test_no_validation_images_is_no_reason_to_stop(elsewhere):
     table = table[(table["task"] == "4 classes") | table["truth"].isin(names[:2])]
     with runs.record(PROFILE, "task1", {}, manifest({"a": 1})) as run:
         run.write_predictions(table)
+    prepared = {"parameters": {"split": "patient"}}
+    runs.write_json(paths.results(PROFILE) / "data" / "provenance.json", prepared)
     built = recognition_tables.table2(PROFILE).set_index(["classes", "subset"])
     assert np.isnan(built.loc[(2, "validation"), "ours"])
     assert built.loc[(2, "test"), "ours"] == 100

@@ -24,6 +24,8 @@ from covid_utils.writing import whole
 
 #: Classes of the four-class task (paper, section 4), in the order of every matrix and figure.
 RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
+#: Per cent for validation and for the test in the authors' code.
+RETRAIN_SHARES = (10.0, 10.0)
 #: Profiles that make no sense on the phantom.
 REAL_PROFILES = ("sample", "paper", "ci")
 
@@ -126,11 +128,13 @@ def resplit(made: Collection, profile: str, kind: str) -> Collection:
 
     Args:
         made: A collection.
-        profile: Its profile; seed and shares are those that its split was made with.
+        profile: Its profile; seed and shares are those that its split was made with, but for
+            ``path_hash``, which has ``retrain.py``'s ten per cent for validation and for the test.
         kind: ``patient``, ``image`` or ``path_hash``, see `splits.assign`.
     """
     settings = runs.read_provenance(profile, "data")["parameters"]
     shares = (settings["validation_percent"], settings["test_percent"])
+    shares = RETRAIN_SHARES if kind == "path_hash" else shares
     rows = made.manifest.drop(columns="subset")
     return replace(made, manifest=splits.assign(rows, kind, settings["seed"], *shares))
 

@@ -46,7 +46,12 @@ class LazyRows:
 
 
 class Chosen(LazyRows):
-    """Some rows of an array, taken out of it when they are used."""
+    """Some rows of an array, taken out of it when they are used.
+
+    Attributes:
+        table: The array.
+        positions: Of the rows in it.
+    """
 
     def __init__(self, table: np.ndarray | LazyRows, positions: np.ndarray):
         """Choose rows.
@@ -55,11 +60,11 @@ class Chosen(LazyRows):
             table: The array; in memory, mapped, or lazy itself.
             positions: Of the rows, in the order wanted.
         """
-        self._table, self._positions = table, positions
+        self.table, self.positions = table, positions
         self.shape, self.dtype = (len(positions), *table.shape[1:]), table.dtype
 
     def _row(self, position: int) -> np.ndarray:
-        return self._table[self._positions[position]]
+        return self.table[self.positions[position]]
 
     def _some(self, positions: np.ndarray) -> np.ndarray:
-        return self._table[self._positions[positions]]
+        return self.table[self.positions[positions]]

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from covid_utils import paths
 from covid_utils.data.lazy import Chosen
+from covid_utils.writing import whole
 
 
 class Store:
@@ -29,7 +30,14 @@ class Store:
         dtype: Type of its numbers.
     """
 
-    def __init__(self, kind: str, settings: dict, shape: tuple[int, ...], dtype: type = np.float32):
+    def __init__(
+        self,
+        kind: str,
+        settings: dict,
+        shape: tuple[int, ...],
+        dtype: type = np.float32,
+        code: str = "",
+    ):
         """Open a store; its files are made when the first rows are added.
 
         Args:
@@ -37,10 +45,13 @@ class Store:
             settings: How the rows are made: other settings, another store.
             shape: Shape of a row.
             dtype: Type of its numbers.
+            code: Hash of the code that makes the rows. Rows that other code made with the same
+                settings are deleted when the first new ones are added: nothing asks for them again.
         """
         text = json.dumps([settings, list(shape), np.dtype(dtype).name], sort_keys=True)
-        name = hashlib.sha256(text.encode()).hexdigest()[:24]
-        self._values = paths.cache() / kind / f"{name}.rows"
+        self._family = hashlib.sha256(text.encode()).hexdigest()[:20]
+        self._values = paths.cache() / kind / f"{self._family}-{code}.rows"
+        self._is_mended = False
         self._keys = self._values.with_suffix(".keys")
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         self._row_bytes = self.dtype.itemsize * int(np.prod(shape))
@@ -81,14 +92,21 @@ class Store:
                 names.flush()
 
     def _mend(self) -> None:
-        """Drop what a killed process left behind the last whole row."""
+        """Drop what a killed process left behind the last whole row, and what other code made."""
+        if self._is_mended:
+            return
         self._values.parent.mkdir(parents=True, exist_ok=True)
         names = self.keys()
         text = "".join(f"{key}\n" for key in names)
         if not self._keys.is_file() or self._keys.stat().st_size != len(text):
-            self._keys.write_text(text, encoding="ascii")
+            with whole(self._keys) as partial:
+                partial.write_text(text, encoding="ascii")
         with self._values.open("ab") as values:
             values.truncate(len(names) * self._row_bytes)
+        for other in self._values.parent.glob(f"{self._family}-*"):
+            if not other.name.startswith(self._values.stem):
+                other.unlink(missing_ok=True)
+        self._is_mended = True
 
     def read(self, keys: Sequence[str]) -> Chosen:
         """Rows by their keys.

@@ -90,9 +90,10 @@ def scores(
 
     Returns:
         ``ece``: expected calibration error (Naeini et al. 2015), the mean distance between
-        confidence and accuracy over bins, in [0, 1]; it is never below 0 and so leans upwards, the
-        more the fewer cases there are. ``brier``: squared distance to the truth, in [0, 2].
-        ``nll``: mean negative logarithm of the probability of the true class.
+        confidence and accuracy over bins, in [0, 1]. It is never below 0 and so leans upwards, the
+        more the fewer cases there are; resamples lean further, so it has no limits (NaN).
+        ``brier``: squared distance to the truth, in [0, 2]. ``nll``: mean negative logarithm of the
+        probability of the true class.
     """
     probabilities, truth = np.asarray(probabilities, np.float64), np.asarray(truth)
     sure, right = confidence(probabilities, truth)
@@ -110,7 +111,8 @@ def scores(
         gap = np.abs(sums[:, :bins]).sum(axis=1)
         return {"ece": gap / total, "brier": sums[:, -3] / total, "nll": sums[:, -2] / total}
 
-    return intervals.bootstrap(table, groups, statistic, seed=seed)
+    found = intervals.bootstrap(table, groups, statistic, seed=seed)
+    return found | {"ece": found["ece"]._replace(low=np.nan, high=np.nan)}
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:

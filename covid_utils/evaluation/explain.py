@@ -31,10 +31,12 @@ def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.nda
 
 
 def frame_share(heat: np.ndarray, frame: float = FRAME) -> np.ndarray:
-    """Share of the heat that lies in the frame of an image, where no lung is.
+    """Share of the heat that lies in the frame of an image, where there is least lung.
 
     Letters, arrows, tubes and the edge of the film lie there; a network that looks at them may
-    have learned where a picture comes from.
+    have learned where a picture comes from. Lungs reach into the frame in closely cropped
+    pictures, and each cell of a deep map has seen far more of the picture than itself, so a high
+    share is a reason to look closer and no proof.
 
     Args:
         heat: float (n, height, width), 0 or above.

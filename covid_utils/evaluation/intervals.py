@@ -227,6 +227,49 @@ def bootstrap_mean(
     return interval._replace(n=_plain(known.sum(axis=0)))
 
 
+def bootstrap_runs(
+    values: np.ndarray,
+    groups: np.ndarray,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap of a mean over images and repeated runs, drawing patients and runs.
+
+    Five trainings are five draws of what a training can give. Limits that keep them fixed tell how
+    sure the mean of these five is, and not how sure the method is.
+
+    Args:
+        values: (units, runs), such as differences between two models trained side by side.
+        groups: Patient of each image (units,).
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+        level: Confidence level in (0, 1).
+
+    Returns:
+        The interval of the mean over all; ``n`` is the number of images.
+
+    Raises:
+        DataError: As for `bootstrap`.
+        ParameterError: As for `bootstrap`.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or not values.shape[1]:
+        raise DataError(f"bootstrap: values of shape {values.shape}; give (images, runs).")
+    runs = values.shape[1]
+    rng = np.random.default_rng([seed, 1])
+
+    def mean(sums: np.ndarray) -> np.ndarray:
+        each = sums[:, :runs] / sums[:, -1:]
+        if len(each) == 1:  # all images, or nothing that could vary
+            return each.mean(axis=1)
+        return np.take_along_axis(each, rng.integers(runs, size=each.shape), axis=1).mean(axis=1)
+
+    table = np.column_stack([values, np.ones(len(values))])
+    return bootstrap(table, groups, mean, resamples=resamples, seed=seed, level=level)
+
+
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
     """McNemar's exact test of two models on the same cases (McNemar 1947; binomial form).
 

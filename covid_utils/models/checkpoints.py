@@ -42,12 +42,12 @@ def load_inception(base: keras.Model, path: Path, last: str) -> None:
                 arrays = dict(file)
         else:
             base.load_weights(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: not a whole weights file of Inception-v3 without its top; download it again."
         ) from error
     if path.suffix == ".npz":
-        assign_2015(base, arrays, last)
+        _assign(base, arrays, last, path)
     needed = feeding(base, last)
     for convolution in in_creation_order(base)[0]:
         if convolution.name in needed and not np.isfinite(convolution.kernel.numpy()).all():
@@ -55,6 +55,13 @@ def load_inception(base: keras.Model, path: Path, last: str) -> None:
                 f"{path}: the kernel of '{convolution.name}' is missing, so {last} is incomplete; "
                 "choose an earlier feature_layer."
             )
+
+
+def _assign(base: keras.Model, arrays: dict[str, np.ndarray], last: str, path: Path) -> None:
+    try:
+        assign_2015(base, arrays, last)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def import_2015(source: Path, target: Path) -> list[str]:
@@ -65,8 +72,8 @@ def import_2015(source: Path, target: Path) -> list[str]:
         target: File to write; must end in ``.weights.h5``.
 
     Returns:
-        Names of the kernels that the source lacks. They are NaN in the file, so that nothing that
-        depends on them can pass for a feature.
+        Names of the kernels that the source lacks. They are NaN in the file, and so are those of
+        ``mixed10`` (see `assign_2015`), so that nothing that needs them can pass for a feature.
 
     Raises:
         DataError: The source is missing, damaged or of another network, or the target's name is
@@ -80,10 +87,14 @@ def import_2015(source: Path, target: Path) -> list[str]:
     for convolution in in_creation_order(base)[0]:
         convolution.kernel.assign(np.full(convolution.kernel.shape, np.nan, np.float32))
     load_inception(base, source, "mixed0")
-    with whole(target) as partial:
-        base.save_weights(partial)
     convolutions = in_creation_order(base)[0]
     lacking = [np.isnan(layer.kernel.numpy()).any() for layer in convolutions]
+    own = feeding(base, "mixed10") - feeding(base, "mixed9")
+    for convolution in convolutions:
+        if convolution.name in own:
+            convolution.kernel.assign(np.full(convolution.kernel.shape, np.nan, np.float32))
+    with whole(target) as partial:
+        base.save_weights(partial)
     with np.load(source) as file:
         names = [key.removesuffix("/bias") for key in file if key.endswith("/bias")]
     return [name for name, is_lacking in zip(names, lacking, strict=True) if is_lacking]
@@ -105,12 +116,18 @@ def assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], feature_layer:
         Names of the kernels that the file lacks; all of them lie behind ``feature_layer``.
 
     Raises:
-        DataError: A kernel that the features need is missing or has another shape.
+        DataError: A kernel that the features need is missing or has another shape, or the block is
+            ``mixed10``, which the two networks build differently.
     """
     names = [key.removesuffix("/bias") for key in arrays if key.endswith("/bias")]
     convolutions, norms = in_creation_order(base)
     if len(names) != len(convolutions):
         raise DataError(f"weights: {len(names)} convolutions, but Inception-v3 has 94.")
+    if feature_layer == "mixed10":
+        raise DataError(
+            "weights: the 2015 graph takes the maximum in its last block where Keras averages, so "
+            "mixed10 is another block; choose mixed9 or an earlier feature_layer."
+        )
     needed = feeding(base, feature_layer)
     lacking = []
     for name, convolution, norm in zip(names, convolutions, norms, strict=True):

@@ -95,11 +95,18 @@ def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> ke
 
     Returns:
         Model from images to the features in the order of ``layers``, then the maps.
+
+    Raises:
+        ParameterError: What enters ``before`` is not part of the network.
     """
     import keras
 
     wanted = [keras.layers.GlobalAveragePooling2D()(model.get_layer(n).output) for n in layers]
-    wanted += [model.get_layer(block_below(before)).output] if before else []
+    if before:
+        below = block_below(before)
+        if below not in {layer.name for layer in model.layers}:
+            raise ParameterError(f"block '{before}' lies behind the last block of the network.")
+        wanted.append(model.get_layer(below).output)
     return keras.Model(model.input, wanted)
 
 
@@ -121,6 +128,11 @@ def cut(model: keras.Model, before: str) -> tuple[keras.Model, keras.Model]:
 
     below = model.get_layer(block_below(before)).output
     return keras.Model(model.input, below), keras.Model(below, model.output)
+
+
+def earlier(first: str, second: str) -> str:
+    """Whichever of two blocks lies nearer to the image."""
+    return min(first, second, key=FEATURE_LAYERS.index)
 
 
 def block_below(block: str) -> str:
@@ -174,7 +186,7 @@ def resolve_weights(weights: str, data_root: Path) -> str:
     """A weights parameter with a file name made absolute; ``imagenet`` and ``none`` stay.
 
     Args:
-        weights: As for `extractor`; a relative file is looked for in the data folder.
+        weights: As for `network`; a relative file is looked for in the data folder.
         data_root: The data folder.
     """
     return weights if weights in ("imagenet", "none") else str(data_root / weights)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from covid_utils.evaluation import explain
+from covid_utils.evaluation import explain, intervals
 from covid_utils.report import figures
 from covid_utils.training.bottlenecks import Extraction
 from covid_utils.training.recognition import Fitted
@@ -58,17 +58,23 @@ def frame_table(extraction: Extraction, fitted: Fitted, images: int = 25) -> pd.
     Args:
         extraction: As for `sheet`.
         fitted: The head.
-        images: Test images of each class at most, the first ones.
+        images: Test images of each class at most, drawn at random.
 
     Returns:
-        A row a class: ``images``, mean share of heat ``in the frame``, and what heat spread
-        evenly would give (``if even``), both in per cent.
+        A row a class: ``images``, mean share of heat ``in the frame`` with its 95 % interval by
+        patient, and what heat spread evenly would give (``if even``), both in per cent.
     """
     test = fitted.predictions[fitted.predictions["subset"] == "test"]
-    some = test.groupby("truth").head(images)
-    share = explain.frame_share(_heat(extraction, fitted, some.index.to_numpy()))
-    percent = (100 * pd.Series(share)).groupby(some["truth"].to_numpy())
-    table = pd.DataFrame({"images": percent.size(), "in the frame": percent.mean().round(1)})
-    known = [name for name in fitted.task.names if name in table.index]
-    table = table.loc[known].rename(index=figures.NAMES).rename_axis("class")
-    return table.assign(**{"if even": round(100 * explain.even_share(), 1)}).reset_index()
+    some = test.sample(frac=1, random_state=0).groupby("truth").head(images)
+    share = 100 * explain.frame_share(_heat(extraction, fitted, some.index.to_numpy()))
+    rows = []
+    for name in fitted.task.names:
+        here = (some["truth"] == name).to_numpy()
+        if not np.isfinite(share[here]).any():
+            continue
+        found = intervals.bootstrap_mean(share[here], some["patient_id"].to_numpy()[here])
+        said = f"{found.value:.0f} % [{found.low:.0f}, {found.high:.0f}]"
+        even = f"{100 * explain.even_share():.0f} %"
+        row = {"class": figures.NAMES[name], "images": int(here.sum())}
+        rows.append(row | {"in the frame": said, "if even": even})
+    return pd.DataFrame(rows)

@@ -22,7 +22,7 @@ def cell(
     note: str = "",
 ) -> dict:
     """The columns of `VALUES`: our score, in the unit wanted, beside the paper's."""
-    factor = 100.0 if unit == "%" else 1.0
+    factor = 100.0 if unit in ("%", "points") else 1.0
     ours = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0}
     if score is not None:
         names = {"ours": "value", "low": "low", "high": "high"}
@@ -67,7 +67,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         limits = zip(*(table[name] for name in WILSON), strict=True)
         text["Wilson"] = ["" if pd.isna(a) else f"[{a:.1f}, {b:.1f}]" for a, b in limits]
     text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
-    units = {"%": " %", "fraction": "", "images": " images"}
+    units = {"%": " %", "points": " points", "fraction": "", "images": " images"}
     known = pd.to_numeric(table["paper"], errors="coerce").notna()
     text["paper"] = [
         f"{p}{units[u]}" if k else p
@@ -81,7 +81,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 def _with_interval(row) -> str:
     if pd.isna(row.ours):
         return "" if row.n == 0 else "undefined"
-    digits = 1 if row.unit == "%" else 3
-    sign = " %" if row.unit == "%" else ""
+    digits = 1 if row.unit in ("%", "points") else 3
+    sign = {"%": " %", "points": " points"}.get(row.unit, "")
     value = f"{row.ours:.{digits}f}{sign}"
     return value if pd.isna(row.low) else f"{value} [{row.low:.{digits}f}, {row.high:.{digits}f}]"

@@ -18,12 +18,20 @@ from covid_utils.training import multimodal
 
 CLASSES = {count: RECOGNITION_CLASSES[:count] for count in (2, 4)}
 SUBSETS = ("train", "validation", "test")
-#: Kinds of split -> how Table 2 says who is apart from whom.
+#: Kinds of split -> how Table 2 says who is apart from whom. X-rays are split by patient in
+#: ``infnet`` too.
 SPLITS = {
     "patient": "by patient",
+    "infnet": "by patient",
+    "source_out": "whole data sets held out",
     "image": "image by image",
     "path_hash": "by hash of the path, as retrain.py",
 }
+#: Splits of the predictions file: the one that the data were prepared with comes first.
+PREPARED, OTHER_SPLITS = "prepared", ("image", "path_hash")
+#: Models that chose something on validation, and so must be held against a head that did too.
+CHOOSING = ("fine-tuned", "linear SVM")
+TUNED = "head, chosen"
 #: Models of the predictions file -> how Table 3 names them.
 OTHERS = {
     "fine-tuned": "ours, fine-tuned",
@@ -33,7 +41,9 @@ OTHERS = {
 }
 ALL_METRICS = ("accuracy", "mcc")
 #: Split and subset whose row also tells how other seeds fare.
-FIRST_TEST = ("patient", "test")
+FIRST_TEST = (PREPARED, "test")
+#: What the paper's settings are taken over of: features can be others, see the run's provenance.
+PUBLISHED = "published rate and steps"
 #: With two classes the paper's metrics are those of COVID-19; with four, macro averages.
 SUMMARY = {2: "covid", 4: "macro"}
 
@@ -43,7 +53,7 @@ def predictions_of(
     task: str,
     subset: str = "",
     model: str = "head",
-    split: str = "patient",
+    split: str = PREPARED,
     run: int = 1,
 ) -> pd.DataFrame:
     """What one model said in the recognition run.
@@ -52,8 +62,8 @@ def predictions_of(
         profile: Profile of the run.
         task: Name of the task, such as ``2 classes``.
         subset: Subset, or '' for all.
-        model: ``head``, ``head, chosen``, or one of `OTHERS`.
-        split: Kind of split.
+        model: ``head``, `TUNED`, or one of `OTHERS`.
+        split: `PREPARED`, or the kind of another split.
         run: Number of the run; 0 for all.
     """
     table = runs.read_predictions(profile, "task1")
@@ -65,11 +75,19 @@ def predictions_of(
     return table
 
 
-def _cell(metric: str, score: pd.Series | None, claim=None, note: str = "") -> dict:
-    """A cell with Wilson's limits beside it where the score is an accuracy."""
-    made = cell(metric, score, claim, "fraction" if metric == "mcc" else "%", note)
+UNITS = {"mcc": "fraction", "accuracy difference": "points"}
+
+
+def _cell(
+    metric: str, score: pd.Series | None, claim: ledger.Claim | None = None, note: str = ""
+) -> dict:
+    """A cell with Wilson's limits beside it where the score is an accuracy.
+
+    Copies of an image are no images of their own, so with them there is no Wilson interval.
+    """
+    made = cell(metric, score, claim, UNITS.get(metric, "%"), note)
     limits = dict.fromkeys(WILSON, np.nan)
-    if metric == "accuracy" and score is not None:
+    if metric == "accuracy" and score is not None and not score.get("has_copies", False):
         n = int(score["n"])
         found = intervals.wilson(round(score["value"] * n), n)
         limits = dict(zip(WILSON, (100 * found.low, 100 * found.high), strict=True))
@@ -79,18 +97,19 @@ def _cell(metric: str, score: pd.Series | None, claim=None, note: str = "") -> d
 def table2(profile: str) -> pd.DataFrame:
     """Table 2: accuracy of the 2- and 4-class head on training, validation and test images.
 
-    The honest split comes first, then those that let a patient be on both sides, then the learning
-    rate and number of steps that validation would have chosen.
+    The split that the data were prepared with comes first, then those that let a patient be on both
+    sides, then the learning rate and number of steps that validation would have chosen.
     """
     stated = ledger.load()
     rows = []
-    for split, said in SPLITS.items():
+    for split in (PREPARED, *OTHER_SPLITS):
+        said = _prepared(profile) if split == PREPARED else SPLITS[split]
         for classes, names in CLASSES.items():
             for subset in SUBSETS:
                 claim = ledger.stated(stated, where="Table 2", subset=subset, classes=classes)
-                keys = {"split": said, "settings": "published", "classes": classes}
+                keys = {"split": said, "settings": PUBLISHED, "classes": classes}
                 found = predictions_of(profile, f"{classes} classes", subset, split=split)
-                if split != "patient" and found.empty:
+                if split != PREPARED and found.empty:
                     continue
                 note = _other_seeds(profile, classes) if (split, subset) == FIRST_TEST else ""
                 score = _accuracy(found, names)
@@ -98,10 +117,21 @@ def table2(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows + _chosen(profile))
 
 
+def _prepared(profile: str) -> str:
+    """How the data were split, in the words of `SPLITS`."""
+    return SPLITS[runs.read_provenance(profile, "data")["parameters"]["split"]]
+
+
 def _accuracy(found: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:
     if found.empty:
         return None
-    return pick(scoring.recognition(found, names), **{"class": "all"}, metric="accuracy")
+    score = pick(scoring.recognition(found, names), **{"class": "all"}, metric="accuracy")
+    return pd.concat([score, pd.Series({"has_copies": _is_copy(found).any()})])
+
+
+def _is_copy(found: pd.DataFrame) -> pd.Series:
+    """Whether each image is an augmented copy, see `augment.expand`."""
+    return found["image_id"].str.contains("~", regex=False)
 
 
 def _other_seeds(profile: str, classes: int) -> str:
@@ -110,7 +140,8 @@ def _other_seeds(profile: str, classes: int) -> str:
     each = (found["truth"] == found["predicted"]).groupby(found["run"]).mean()
     if len(each) < 2:
         return ""
-    return f"{len(each)} seeds: {100 * each.min():.1f} to {100 * each.max():.1f} %"
+    spread = f"{100 * each.min():.1f} to {100 * each.max():.1f} %"
+    return f"{len(each)} seeds of weights and batches: {spread}"
 
 
 def _chosen(profile: str) -> list[dict]:
@@ -118,12 +149,12 @@ def _chosen(profile: str) -> list[dict]:
     rows = []
     for classes, names in CLASSES.items():
         task = f"{classes} classes"
-        found = predictions_of(profile, task, "test", "head, chosen")
+        found = predictions_of(profile, task, "test", TUNED)
         if found.empty:
             continue
         setting = runs.read_metrics(profile, "task1")["chosen"][task]
         note = f"rate {setting['rate']:g}, {setting['steps']} steps"
-        keys = {"split": SPLITS["patient"], "settings": "chosen on validation", "classes": classes}
+        keys = {"split": _prepared(profile), "settings": "chosen on validation", "classes": classes}
         score = _accuracy(found, names)
         rows.append(keys | {"subset": "test"} | _cell("accuracy", score, None, note))
     return rows
@@ -171,9 +202,9 @@ def _others(profile: str, classes: int) -> list[dict]:
                 made = _cell(metric, pick(scores, **{"class": named}, metric=metric))
                 rows.append({"work": f"{said}, {task}", "class": named} | made)
         against = {"ours": predictions_of(profile, task, "test")}
-        if model == "fine-tuned":
-            start = predictions_of(profile, task, "test", "head, chosen")
-            against |= {"the head it started from": start}
+        tuned = predictions_of(profile, task, "test", TUNED)
+        if model in CHOOSING and len(tuned):
+            against |= {"ours chosen on validation": tuned}
         for other, head in against.items():
             made = _difference(found, head)
             rows.append({"work": f"{said}, {task}, minus {other}", "class": "all"} | made)
@@ -182,7 +213,8 @@ def _others(profile: str, classes: int) -> list[dict]:
 
 def _difference(found: pd.DataFrame, head: pd.DataFrame) -> dict:
     """Difference in accuracy of two models on the same images, first minus second."""
-    found, head = (table.set_index("image_id") for table in (found, head))
+    found, head = (table[~_is_copy(table)].set_index("image_id") for table in (found, head))
+    found = found.loc[found.index.intersection(head.index)]
     head = head.loc[found.index]
     right = [(table["truth"] == table["predicted"]).to_numpy() for table in (found, head)]
     groups = found["patient_id"].to_numpy()
@@ -190,7 +222,7 @@ def _difference(found: pd.DataFrame, head: pd.DataFrame) -> dict:
     test = intervals.mcnemar(*right)
     note = (
         f"only the first right: {test.only_a}, only the second: {test.only_b} images "
-        f"(McNemar p = {test.p_value:.2g})"
+        f"(McNemar over images, as if independent: p = {test.p_value:.2g})"
     )
     return _cell("accuracy difference", pd.Series(score._asdict()), None, note)
 
@@ -204,15 +236,19 @@ def table4(profile: str) -> pd.DataFrame:
         part = drawn[drawn["modality"].isin(modality.split(" + "))]
         rows += _runs(part, modality)
     rows += _against_alone(profile, test)
-    return pd.DataFrame(rows + _modality_only(profile))
+    return pd.DataFrame(rows + _rules(profile))
 
 
 def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
     """Accuracy of each run and their mean."""
     stated = ledger.load()["p08"] if modality == multimodal.BOTH else None
     found = {run: _accuracy(rows, multimodal.CLASSES) for run, rows in part.groupby("run")}
+    unsure = _few_groups(part)
+    for score in found.values():
+        if unsure:
+            score[["low", "high"]] = np.nan
     rows = [
-        {"tested on": modality, "run": str(run)} | _cell("accuracy", score)
+        {"tested on": modality, "run": str(run)} | _cell("accuracy", score, note=unsure)
         for run, score in found.items()
     ]
     mean = None
@@ -221,10 +257,22 @@ def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
         limits = {"low": min(values), "high": max(values), "n": next(iter(found.values()))["n"]}
         mean = pd.Series({"value": np.mean(values)} | limits)
     spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(found) > 1 else ""
-    note = "; ".join(filter(None, ("in brackets the extremes of the runs, no interval", spread)))
+    own = "each run on the X-rays that it drew" if "X-ray" in modality else ""
+    notes = ("in brackets the extremes of the runs, no interval", spread, own, unsure)
     # A mean of runs is no proportion, so Wilson's interval does not apply to it.
+    note = "; ".join(filter(None, notes))
     made = dict.fromkeys(WILSON, np.nan) | cell("accuracy", mean, stated, note=note)
     return [*rows, {"tested on": modality, "run": "mean"} | made]
+
+
+def _few_groups(part: pd.DataFrame) -> str:
+    """What must be said where a class has too few patients, or groups, to resample; else ''."""
+    for (modality, name), rows in part.groupby(["modality", "truth"]):
+        groups = rows["patient_id"].nunique()
+        if groups < scoring.FEWEST_WITH_CLASS:
+            images = rows["image_id"].nunique()
+            return f"no interval: the {images} {modality} images of {name} are {groups} group(s)"
+    return ""
 
 
 def _against_alone(profile: str, test: pd.DataFrame) -> list[dict]:
@@ -232,44 +280,53 @@ def _against_alone(profile: str, test: pd.DataFrame) -> list[dict]:
     claim = ledger.load()["c02"]
     both = _hits(test[test["modality"] == "X-ray"])
     rivals = {
-        "mean, minus all X-rays alone": predictions_of(profile, "2 classes", "test", run=0),
-        "mean, minus as many X-rays alone": predictions_of(
-            profile, multimodal.XRAY_SHARE, "test", run=0
-        ),
+        "mean, minus all X-rays alone": "2 classes",
+        "mean, minus as many X-rays alone": multimodal.XRAY_SHARE,
     }
+    patients = test.drop_duplicates("image_id").set_index("image_id")["patient_id"]
     rows = []
-    for said, rival in rivals.items():
-        alone = _hits(rival)
+    for said, task in rivals.items():
+        alone = _hits(predictions_of(profile, task, "test", run=0))
         shared = both.index.intersection(alone.index)
+        numbers = both.columns.intersection(alone.columns)
         if shared.empty:
             continue
-        patients = test.drop_duplicates("image_id").set_index("image_id")["patient_id"]
-        values = (both["hit"] - alone["hit"])[shared].to_numpy()
-        score = intervals.bootstrap_mean(values, patients[shared].to_numpy())
-        note = (
-            f"both models' {int(both['runs'].max())} and {int(alone['runs'].max())} runs averaged"
-        )
+        values = (both - alone).loc[shared, numbers].to_numpy()
+        score = intervals.bootstrap_runs(values, patients[shared].to_numpy())
+        each = 100 * values.mean(axis=0)
+        note = f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
         made = _cell("accuracy difference", pd.Series(score._asdict()), claim, note)
         rows.append({"tested on": "X-ray", "run": said} | made)
     return rows
 
 
 def _hits(found: pd.DataFrame) -> pd.DataFrame:
-    """Share of the runs that are right on each image."""
+    """Whether each run (column) is right on each image (row), 1 or 0."""
     right = (found["truth"] == found["predicted"]).astype(float)
-    grouped = right.groupby(found["image_id"])
-    return pd.DataFrame({"hit": grouped.mean(), "runs": grouped.size()})
+    table = found.assign(right=right)[~_is_copy(found)]
+    return table.pivot_table(index="image_id", columns="run", values="right")
 
 
-def _modality_only(profile: str) -> list[dict]:
-    """The rule that sees nothing but whether an image is an X-ray or a CT image."""
-    found = predictions_of(profile, multimodal.BOTH, "test", "modality only")
-    if found.empty:
-        return []
-    found = found[found["drawn"]]
-    note = "baseline: knows only whether it is an X-ray or CT; images of run 1"
-    keys = {"tested on": multimodal.BOTH, "run": "modality only"}
-    return [keys | _cell("accuracy", _accuracy(found, multimodal.CLASSES), None, note)]
+def _rules(profile: str) -> list[dict]:
+    """Rules that see no picture, on the images of run 1."""
+    notes = {
+        "modality only": "knows X-ray or CT; each class has as many of both, so it tells nothing",
+        "dataset only": "knows the name of the data set",
+    }
+    rows = []
+    for model, note in notes.items():
+        found = predictions_of(profile, multimodal.BOTH, "test", model)
+        found = found[found["drawn"]] if len(found) else found
+        score = _accuracy(found, multimodal.CLASSES)
+        if score is None:
+            continue
+        unsure = _few_groups(found)
+        if unsure:
+            score[["low", "high"]] = np.nan
+        text = "; ".join(filter(None, (f"baseline: {note}", unsure)))
+        keys = {"tested on": multimodal.BOTH, "run": model}
+        rows.append(keys | _cell("accuracy", score, None, text))
+    return rows
 
 
 def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -298,6 +355,7 @@ def calibration_table(profile: str) -> pd.DataFrame:
             scores = calibration.scores(scaled, truth, test["patient_id"].to_numpy())
             for metric, score in scores.items():
                 keys = {"task": task, "temperature": round(degree, 3)}
-                made = cell(said[metric], pd.Series(score._asdict()), None, "fraction")
+                note = "leans upwards, no interval" if metric == "ece" else ""
+                made = cell(said[metric], pd.Series(score._asdict()), None, "fraction", note)
                 rows.append(keys | made | {"paper": "not reported"})
     return pd.DataFrame(rows)

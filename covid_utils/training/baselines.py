@@ -108,7 +108,7 @@ def trivial(table: FeatureTable, task: Task) -> pd.DataFrame:
 
 
 def _best_of(table: FeatureTable, task: Task, candidates: list, model: str) -> pd.DataFrame:
-    """Predictions of the candidate that does best on validation; of equals, the first."""
+    """Predictions of the candidate that does best on validation; of equals the first."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -116,9 +116,10 @@ def _best_of(table: FeatureTable, task: Task, candidates: list, model: str) -> p
     train, validation = task.parts()
     fits = [make_pipeline(StandardScaler(), one) for one in candidates]
     fits = [fit.fit(values[train], target[train]) for fit in fits]
-    watched = validation if len(validation) else train
-    scores = [fit.score(values[watched], target[watched]) for fit in fits]
-    said = fits[int(np.argmax(scores))].predict(values)
+    best = 0
+    if len(validation):
+        best = int(np.argmax([fit.score(values[validation], target[validation]) for fit in fits]))
+    said = fits[best].predict(values)
     return task.mark(predictions.answer_table(task.rows, said, task.names), model)
 
 

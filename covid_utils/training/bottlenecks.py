@@ -22,6 +22,7 @@ import pandas as pd
 
 from covid_utils import runs
 from covid_utils.data import augment, cache
+from covid_utils.data.cache import Rows
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.lazy import Chosen, LazyRows
 from covid_utils.data.store import Store
@@ -48,8 +49,8 @@ class Extraction:
             on the way to the network and never stored.
         root: Data folder.
         settings: Preprocessing of the images.
-        weights: See `inception.network`. Random weights are calibrated on the first training images
-            of the rows.
+        weights: See `inception.network`. Random weights are calibrated on a few training images of
+            the rows, drawn at random.
         last: Deepest block that is wanted.
         seed: Of random weights and of copies.
     """
@@ -97,29 +98,36 @@ class Extraction:
             layers: Blocks up to the deepest one; computed in one pass.
             before: Keep what enters this block too, in the same pass; see `maps`.
         """
+        return dict(zip(layers, self._rows(layers, before), strict=False))
+
+    def maps(self, before: str) -> Rows:
+        """What enters a block, float16 (rows, side, side, channels): to train from that block on.
+
+        Half precision keeps three digits, and half the disk. The rows are read and not mapped,
+        because going through all of them would fill the memory.
+
+        Args:
+            before: The block, see `inception.block_below`.
+        """
+        (found,) = self._rows((), before)
+        return Rows(found.table, found.positions)
+
+    def _rows(self, layers: tuple[str, ...], before: str) -> list[Chosen]:
+        """Rows of the features of each block, then of the maps; what is missing is computed."""
         stores = [self._feature_store(name) for name in layers]
         stores += [self._map_store(before)] if before else []
         with ExitStack() as locks:
             # Always in the same order, so that nobody waits in a ring.
             for lock in sorted((store.lock for store in stores), key=lambda lock: lock.lock_file):
                 locks.enter_context(lock)
-            lacking = [store.missing(self.keys) for store in stores]
-            absent = np.unique(np.concatenate(lacking))
-            if len(absent):
-                self._compute(stores, layers, before, absent)
-            kept = zip(layers, stores, strict=False)
-            return {name: store.read(self.keys) for name, store in kept}
-
-    def maps(self, before: str) -> Chosen:
-        """What enters a block, float16 (rows, side, side, channels): to train from that block on.
-
-        Half precision keeps three digits, and half the disk.
-
-        Args:
-            before: The block, see `inception.block_below`.
-        """
-        self.features((), before)
-        return self._map_store(before).read(self.keys)
+            lacking = [np.isin(np.arange(len(self.keys)), s.missing(self.keys)) for s in stores]
+            absent = np.flatnonzero(np.any(lacking, axis=0))
+            model = inception.outputs(self.network, layers, before) if len(absent) else None
+            for chosen, outputs in extract(model, self.images, absent) if model else ():
+                for store, is_new, rows in zip(stores, lacking, outputs, strict=True):
+                    new = is_new[chosen]
+                    store.add([(self.keys[chosen[new]], rows[new])])
+            return [store.read(self.keys) for store in stores]
 
     def last_maps(self, positions: np.ndarray) -> np.ndarray:
         """Maps of the deepest block for some of the rows, float32 (n, side, side, channels)."""
@@ -129,20 +137,12 @@ class Extraction:
 
     def _feature_store(self, layer: str) -> Store:
         _, channels = inception.BLOCKS[layer]
-        return Store("features", self.made_by | {"layer": layer}, (channels,))
+        return Store("features", self.made_by | {"layer": layer}, (channels,), code=self.code)
 
     def _map_store(self, before: str) -> Store:
         side, channels = inception.BLOCKS[inception.block_below(before)]
-        return Store("maps", self.made_by | {"before": before}, (side, side, channels), np.float16)
-
-    def _compute(
-        self, stores: list[Store], layers: tuple[str, ...], before: str, absent: np.ndarray
-    ) -> None:
-        model = inception.outputs(self.network, layers, before)
-        for chosen, outputs in extract(model, self.images, absent):
-            for store, rows in zip(stores, outputs, strict=True):
-                new = store.missing(self.keys[chosen])
-                store.add([(self.keys[chosen[new]], rows[new])])
+        shape = (side, side, channels)
+        return Store("maps", self.made_by | {"before": before}, shape, np.float16, self.code)
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -157,12 +157,16 @@ class Extraction:
     @cached_property
     def made_by(self) -> dict:
         """What the numbers depend on besides the image."""
-        parts = ("models/inception.py", "models/checkpoints.py", "training/bottlenecks.py")
         made = self.settings.as_dict() | {"weights": _identity(self.weights)}
-        made["code"] = runs.code_hash("data", *parts, without=cache.NOT_READING)
         if self.weights == "none":
             made |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}
         return made
+
+    @cached_property
+    def code(self) -> str:
+        """Hash of the code that features and maps are made by."""
+        parts = ("models/inception.py", "models/checkpoints.py", "training/bottlenecks.py")
+        return runs.code_hash("data", *parts, without=cache.NOT_READING)
 
     @property
     def _has_copies(self) -> bool:
@@ -171,10 +175,10 @@ class Extraction:
     @cached_property
     def _calibration(self) -> pd.DataFrame:
         sources = augment.originals(self.rows)
-        chosen = sources[sources["subset"] == "train"].iloc[:CALIBRATION_IMAGES]
+        chosen = sources[sources["subset"] == "train"]
         if chosen.empty:
             raise DataError("random weights are calibrated on training images, and there are none.")
-        return chosen
+        return chosen.sample(min(CALIBRATION_IMAGES, len(chosen)), random_state=self.seed)
 
     def time_one_image(self, layer: str, images: int = 8) -> dict[str, dict[str, float]]:
         """Time of one image, one at a time; see `predictions.time_per_item`.

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data.lazy import LazyRows
-from covid_utils.errors import ParameterError
 from covid_utils.models import inception
 from covid_utils.training import head, predictions
 from covid_utils.training.bottlenecks import Extraction
@@ -32,7 +31,8 @@ class FinetuneSettings:
     """Settings of `train`; the paper does not fine-tune, so all of them are ours.
 
     Attributes:
-        before: First block that learns, see `inception.FEATURE_LAYERS`.
+        before: First block that learns, see `inception.FEATURE_LAYERS`; the last block of the
+            network if this one lies behind it.
         epochs: Passes over the training images at most.
         patience: Epochs without a better validation cross entropy after which to stop.
         learning_rate: Of Adam, for the last block and the last layer.
@@ -88,11 +88,13 @@ def train(
         settings: How.
 
     Raises:
-        ParameterError: The first learning block lies behind the last one.
+        ParameterError: There is no such block, or only the stem lies below it.
     """
-    blocks = _learning(settings.before, extraction.last)
-    maps, target = extraction.maps(settings.before), task.rows["target"].to_numpy()
-    model = build(extraction.network, settings.before, start)
+    inception.block_below(settings.before)
+    before = inception.earlier(settings.before, extraction.last)
+    blocks = _learning(before, extraction.last)
+    maps, target = extraction.maps(before), task.rows["target"].to_numpy()
+    model = build(extraction.network, before, start)
     rates = block_rates(blocks, settings)
     step = _train_step(model, inception.block_of(extraction.network), rates)
     train_rows, watched = task.parts()
@@ -104,13 +106,7 @@ def train(
 
 def _learning(before: str, last: str) -> list[str]:
     """Blocks that learn, in order."""
-    inception.block_below(before)
     names = inception.FEATURE_LAYERS
-    if names.index(before) > names.index(last):
-        raise ParameterError(
-            f"finetune_from '{before}' lies behind the feature layer '{last}'; name that block or "
-            "one before it."
-        )
     return list(names[names.index(before) : names.index(last) + 1])
 
 

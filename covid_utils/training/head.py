@@ -1,16 +1,20 @@
 """The retrained last layer: softmax regression on cached features (paper, section 3.3).
 
-Plain gradient descent on batches drawn at random, as in ``retrain.py``, which the authors' code is.
-Heads that differ only in their learning rate see the same batches, so they are trained side by
-side: reading a batch costs more than multiplying it with one more head.
+Plain gradient descent on batches drawn as in ``retrain.py``, which the authors' code is: for each
+place in a batch first a class, all alike, then an image of it. Classes are thus balanced in
+training and in the curve, whatever their numbers of images. Heads that differ only in their
+learning rate see the same batches, so they are trained side by side: reading a batch costs more
+than multiplying it with one more head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr, ndtri
 from threadpoolctl import threadpool_limits
 
 from covid_utils.data.lazy import LazyRows
@@ -28,7 +32,7 @@ class HeadSettings:
 
     Attributes:
         steps: Gradient steps.
-        batch_size: Images a step, drawn with replacement.
+        batch_size: Images a step, drawn with replacement, each class with the same probability.
         learning_rate: Of plain gradient descent.
         evaluate_every: Steps between two points of the curve.
         standardise: Train on features with mean 0 and variance 1. The paper does not, and needs
@@ -132,8 +136,8 @@ def sweep(
 ) -> Sweep:
     """Train heads with several learning rates in one pass over the batches.
 
-    Each head is exactly the one that `train` gives for its rate and number of steps: the batches
-    depend on the seed alone, and a longer training begins as a shorter one does.
+    Each head is, up to rounding, the one that `train` gives for its rate and number of steps: the
+    batches depend on the seed alone, and a longer training begins as a shorter one does.
 
     Args:
         lesson: What to learn from.
@@ -159,20 +163,37 @@ def _sweep(
     # A generator of its own: looking at validation images must not change the training batches.
     watching = np.random.default_rng([settings.seed, 1])
     state.start(rng)
+    train, validation = (_balanced(part, lesson) for part in (lesson.train, lesson.validation))
     points, heads, accuracy = [], {}, {}
     for step in range(1, max(steps) + 1):
-        drawn = lesson.train[rng.integers(0, len(lesson.train), settings.batch_size)]
+        drawn = train(rng, settings.batch_size)
         seen = step == 1 or step % settings.evaluate_every == 0
         watched = []
         if seen and len(lesson.validation):
-            some = watching.integers(0, len(lesson.validation), EVALUATION_BATCH)
-            watched = state.look(lesson.validation[some], step)
+            watched = state.look(validation(watching, EVALUATION_BATCH), step)
         points += state.descend(drawn, step if seen else 0) + watched
         if step in steps:
             kept = state.heads()
             heads |= {(rate, step): head for rate, head in zip(rates, kept, strict=True)}
             accuracy |= {(rate, step): hit for rate, hit in zip(rates, state.score(), strict=False)}
     return Sweep(rates, tuple(sorted(steps)), heads, _history(points, rates), accuracy)
+
+
+def _balanced(
+    positions: np.ndarray, lesson: Lesson
+) -> Callable[[np.random.Generator, int], np.ndarray]:
+    """A draw of positions with replacement: first a class that occurs, then an image of it."""
+    target = lesson.target[positions]
+    order = np.argsort(target, kind="stable")
+    counts = np.bincount(target, minlength=lesson.classes)
+    starts, present = np.cumsum(counts) - counts, np.flatnonzero(counts)
+
+    def draw(rng: np.random.Generator, number: int) -> np.ndarray:
+        of_class = present[rng.integers(0, len(present), number)]
+        within = (rng.random(number) * counts[of_class]).astype(np.int64)
+        return positions[order[starts[of_class] + within]]
+
+    return draw
 
 
 class _Heads:
@@ -185,8 +206,9 @@ class _Heads:
         self._is_plain = not settings.standardise
 
     def start(self, rng: np.random.Generator) -> None:
-        """Draw the initial weights, the same for all rates."""
-        kernel = 0.001 * rng.standard_normal((self._channels, self._classes))
+        """Draw the initial weights, the same for all rates: normal, cut off at two deviations."""
+        uniform = rng.uniform(*ndtr([-2.0, 2.0]), (self._channels, self._classes))
+        kernel = 0.001 * ndtri(uniform)
         self._kernel = np.tile(kernel.astype(np.float32), len(self._rates))
         self._bias = np.zeros(len(self._rates) * self._classes, np.float32)
 

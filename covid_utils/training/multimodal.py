@@ -68,9 +68,9 @@ def tasks(rows: pd.DataFrame, repeats: int, seed: int) -> tuple[list[Task], list
         that all runs can be compared on the same images.
 
     Raises:
-        DataError: There are no CT images.
+        DataError: There are no CT images of one of the classes.
     """
-    if repeats and not (rows["modality"] == "CT").any():
+    if repeats and rows.loc[rows["modality"] == "CT", "target"].nunique() < len(CLASSES):
         raise DataError(
             "the multi-modal study needs CT images with and without COVID-19; add the data set "
             "COVID-CT, or set multimodal_runs to 0."

@@ -27,14 +27,14 @@ class Task:
         rows: Manifest rows with ``target`` and ``subset``.
         names: Class names in the order of ``target``.
         run: Number of the run, from 1; each has a seed of its own.
-        split: Kind of split that the subsets come from.
+        split: ``prepared`` for the subsets that ``01_data`` made, else the kind of another split.
     """
 
     name: str
     rows: pd.DataFrame
     names: tuple[str, ...]
     run: int = 1
-    split: str = "patient"
+    split: str = "prepared"
 
     def runs(self, count: int) -> list[Task]:
         """The same task several times, to be trained with another seed each."""
@@ -145,7 +145,7 @@ class Study:
 
 def tasks_of(
     scans: Collection,
-    split: str = "patient",
+    split: str = "prepared",
     totals: dict[int, dict[str, int]] | None = None,
     seed: int = 2020,
 ) -> tuple[Task, Task]:
@@ -153,7 +153,7 @@ def tasks_of(
 
     Args:
         scans: The images, with subsets.
-        split: Kind of split that the subsets come from.
+        split: As in `Task`.
         totals: Number of classes -> subset -> images wanted, copies included; see `augment.expand`.
         seed: Of the copies.
     """
