@@ -73,7 +73,8 @@ def test_calibration_error_is_the_mean_gap_over_bins(classes):
             expected += here.mean() * abs(sure[here].mean() - right[here].mean())
     found = calibration.scores(probabilities, truth, each(500))["ece"]
     assert found.value == pytest.approx(expected)
-    assert 0 < found.low < found.high
+    # Resamples lean upwards, further than the value itself does: no interval is claimed.
+    assert np.isnan([found.low, found.high]).all()
     assert found.n == 500
 
 
@@ -107,6 +108,7 @@ def test_whole_patients_are_drawn():
     honest = calibration.scores(*repeated)
     for name in ("ece", "brier", "nll"):
         assert honest[name].value == pytest.approx(alone[name].value)
+    for name in ("brier", "nll"):
         width = honest[name].high - honest[name].low
         assert width == pytest.approx(alone[name].high - alone[name].low)
     # Six copies of each case would seem to say more.

@@ -299,12 +299,17 @@ def test_what_cannot_be_tuned_is_refused(images):
         tuned(images, start, before="mixed7")
     with pytest.raises(ParameterError, match="block 'mixed0' is none of"):
         tuned(images, start, before="mixed0")
-    images.extraction = replace(images.extraction, last="mixed2")
-    with pytest.raises(ParameterError, match="'mixed3' lies behind the feature layer 'mixed2'"):
-        tuned(images, start, before="mixed3")
-    images.extraction = replace(images.extraction, last="mixed3")
     rows = images.rows[(images.rows["target"] == 0) | (images.rows["subset"] == "test")]
     images.task = replace(images.task, rows=rows)
     images.extraction = replace(images.extraction, rows=rows)
     with pytest.raises(DataError, match="no training image of bright"):
         tuned(images, start)
+
+
+def test_a_block_behind_the_features_means_the_last_one(images):
+    """The layer is chosen on validation, after the block to learn from was named."""
+    images.extraction = images.extraction.of(images.rows, last="mixed2")
+    start = frozen_head(images)[0].head
+    found = tuned(images, start, before="mixed3")
+    assert list(found.rates) == ["mixed2", "last layer"]
+    assert found.rates == tuned(images, start, before="mixed2").rates

@@ -62,11 +62,12 @@ def test_learns_what_can_be_separated(clusters):
     assert history["cross_entropy"].iloc[-1] < 0.2 < history["cross_entropy"].iloc[0]
 
 
-@pytest.mark.parametrize(("items", "batch", "tolerance"), [(1, 7, 1e-3), (40, 200_000, 0.02)])
+@pytest.mark.parametrize(("items", "batch", "tolerance"), [(1, 7, 1e-3), (39, 200_000, 0.02)])
 def test_one_step_follows_the_gradient_of_the_mean(items, batch, tolerance):
     rng = np.random.default_rng(0)
     features = rng.normal(0, 1, (items, 5)).astype(np.float32)
-    taught = lesson(features, rng.integers(0, 3, items))
+    # As many of each class, because batches are balanced.
+    taught = lesson(features, np.arange(items) % 3)
     # A step at rate 0 leaves the weights where they start.
     before, _ = head.train(taught, HeadSettings(1, batch, 0.0))
     after, _ = head.train(taught, HeadSettings(1, batch, 0.5))
@@ -74,6 +75,26 @@ def test_one_step_follows_the_gradient_of_the_mean(items, batch, tolerance):
     moved = ((before.kernel - after.kernel) / 0.5, (before.bias - after.bias) / 0.5)
     for found, wanted in zip(moved, expected, strict=True):
         assert np.abs(found - wanted).max() < tolerance * np.abs(expected[0]).max()
+
+
+def test_batches_are_drawn_class_by_class():
+    """As retrain.py does: a class first, all alike, then one of its images."""
+    target = np.array([0] * 60 + [2] * 3)
+    taught = lesson(np.zeros((63, 1), np.float32), target)
+    draw = head._balanced(taught.train, replace(taught, classes=3))
+    drawn = draw(np.random.default_rng(0), 60_000)
+    assert (target[drawn] == 2).mean() == pytest.approx(0.5, abs=0.01)
+    counts = np.bincount(drawn, minlength=63)
+    assert counts[:60] == pytest.approx(np.full(60, 500), rel=0.2)
+    assert counts[60:] == pytest.approx(np.full(3, 10_000), rel=0.05)
+
+
+def test_initial_weights_are_small_and_cut_off():
+    taught = lesson(np.zeros((3, 4000), np.float32), np.arange(3))
+    start, _ = head.train(taught, HeadSettings(1, 1, 0.0))
+    assert np.abs(start.kernel).max() <= 0.002
+    assert start.kernel.std() == pytest.approx(0.00088, rel=0.03), "cut off at two deviations"
+    assert not start.bias.any()
 
 
 def test_standardisation_is_folded_into_the_weights(clusters):
@@ -179,7 +200,7 @@ def test_points_say_what_the_head_was_worth():
 def test_heads_of_a_sweep_are_those_trained_alone(clusters, standardise):
     settings = HeadSettings(0, 20, 0.0, 10, standardise, 7)
     taught = lesson(*clusters, range(0, 180, 3))
-    rates, steps = (0.01, 0.1, 0.003), (40, 15)
+    rates, steps = (0.01, 0.03, 0.003), (40, 15)
     swept = head.sweep(taught, settings, rates, steps)
     assert set(swept.heads) == {(rate, step) for rate in rates for step in steps}
     assert swept.steps == (15, 40)

@@ -248,3 +248,39 @@ def test_ten_thousand_resamples_of_all_metrics_are_cheap(rng):
     start = time.process_time()
     intervals.bootstrap(counts, np.arange(1000), metrics.scores, resamples=10_000)
     assert time.process_time() - start < 2
+
+
+def test_runs_are_drawn_as_well_as_patients():
+    rng = np.random.default_rng(4)
+    patients = np.arange(200)
+    # Images hardly differ, runs do: keeping the runs fixed would claim far too much.
+    values = rng.normal(0, 0.1, (200, 5)) + np.array([-0.4, -0.1, 0.0, 0.1, 0.3])
+    both = intervals.bootstrap_runs(values, patients)
+    fixed = intervals.bootstrap_mean(values.mean(axis=1), patients)
+    assert both.value == pytest.approx(fixed.value) == pytest.approx(values.mean())
+    assert both.n == 200
+    assert both.high - both.low > 10 * (fixed.high - fixed.low)
+    spread = values.mean(axis=0).std() / np.sqrt(5)
+    assert both.high - both.low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+
+
+def test_a_single_run_leaves_the_patients():
+    values = np.random.default_rng(1).normal(size=(60, 1))
+    patients = np.repeat(np.arange(20), 3)
+    one = intervals.bootstrap_runs(values, patients)
+    plain = intervals.bootstrap_mean(values[:, 0], patients)
+    assert one == pytest.approx(plain)
+    with pytest.raises(DataError, match="give \\(images, runs\\)"):
+        intervals.bootstrap_runs(values[:, 0], patients)
+
+
+def test_intervals_over_runs_and_patients_cover():
+    """Crossed effects of patients and runs: near to 95 % of the intervals hold the true mean."""
+    rng = np.random.default_rng(8)
+    hits = 0
+    for trial in range(200):
+        runs = rng.normal(0, 0.05, 8)
+        values = rng.normal(0, 1, (80, 1)) + runs + rng.normal(0, 0.5, (80, 8))
+        found = intervals.bootstrap_runs(values, np.arange(80), resamples=400, seed=trial)
+        hits += found.low <= 0 <= found.high
+    assert 0.89 <= hits / 200 <= 0.99
