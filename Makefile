@@ -96,7 +96,7 @@ readme: setup ## Put the numbers of results/sample into the README (for maintain
 	@$(BIN)/python -m covid_utils readme
 
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
-	@env -u TF_NUM_INTRAOP_THREADS -u TF_NUM_INTEROP_THREADS -u OMP_NUM_THREADS \
+	@env -u TF_ENABLE_ONEDNN_OPTS -u TF_NUM_INTRAOP_THREADS -u TF_NUM_INTEROP_THREADS -u OMP_NUM_THREADS \
 		-u OPENBLAS_NUM_THREADS $(BIN)/python benchmarks/run.py
 
 lab: setup ## Open the notebooks in JupyterLab

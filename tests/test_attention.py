@@ -86,3 +86,22 @@ def test_the_reliability_diagram_has_a_point_a_bin():
     assert np.allclose(points, table[["confidence", "accuracy"]])
     bars = figure.axes[0].containers[1]
     assert np.isclose(sum(bar.get_height() for bar in bars), 1)
+
+
+def test_the_forest_marks_ours_and_the_paper():
+    rows = pd.DataFrame(
+        {
+            "name": ["ours, split by patient", "baseline: x"],
+            "ours": [81.0, 60.0],
+            "low": [77.0, np.nan],
+            "high": [85.0, np.nan],
+        }
+    )
+    figure = figures.forest({"4 classes": rows, "2 classes": rows}, "accuracy", {"4 classes": 98.1})
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == rows["name"].tolist()
+    ours, other = left.containers
+    assert ours.lines[0].get_xydata().tolist() == [[81.0, 1.0]]
+    assert other.lines[0].get_xydata().tolist() == [[60.0, 0.0]]
+    assert [text.get_text() for text in left.texts] == ["paper "]
+    assert not right.texts

@@ -359,7 +359,7 @@ def test_a_class_in_one_group_gets_no_interval(built):
     plain, unsure = (recognition_tables._runs(part, "CT") for part in (found, joined))
     images = found[is_covid_ct]["image_id"].nunique()
     for row in unsure:
-        assert f"the {images} CT images of covid are 1 group(s)" in row["note"]
+        assert f"near copies join the {images} CT images of covid into 1" in row["note"]
     assert np.isnan(unsure[0]["low"])
     assert plain[0]["low"] < plain[0]["high"]
     assert unsure[0]["ours"] == plain[0]["ours"]
@@ -566,3 +566,17 @@ def test_slice_scores_say_how_far_patients_are_known():
     assert "kept together" in tables._unsure_of_patients(slices)[0]
     shared = slices.assign(patient_id=["a", "b", "a", "c", "d"])
     assert "near copies of 1 test slices" in tables._unsure_of_patients(shared)[0]
+
+
+def test_the_picture_of_rivals_repeats_the_tables(built):
+    found = recognition_tables.rivals(PROFILE, 4).set_index("name")
+    assert found.index[0] == "ours, split by patient"
+    assert len(found) == 1 + 2 + 1 + len(recognition_tables.OTHERS)
+    table2 = built["table2"][built["table2"]["classes"] == 4]
+    prepared = table2[(table2["subset"] == "test") & (table2["split"] == "by patient")].iloc[0]
+    assert found.iloc[0].tolist() == pytest.approx(prepared[["ours", "low", "high"]].tolist())
+    table3 = built["table3"].set_index(["work", "metric"])
+    for said in recognition_tables.OTHERS.values():
+        row = table3.loc[(f"{said}, 4 classes", "accuracy")]
+        assert found.loc[said, "ours"] == pytest.approx(row["ours"])
+    assert recognition_tables.stated_accuracy() == {"2 classes": 99.4, "4 classes": 98.1}

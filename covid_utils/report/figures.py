@@ -299,6 +299,33 @@ def heat_sheet(
     return _finished(figure)
 
 
+def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float]) -> Figure:
+    """Scores with their intervals, one line each, a panel a question.
+
+    Args:
+        panels: Title -> columns ``name``, ``ours``, ``low`` and ``high``, from top to bottom.
+        label: Of the horizontal axis.
+        paper: Title -> what the paper states, drawn as a dashed line.
+    """
+    height = 1.1 + 0.3 * max(len(rows) for rows in panels.values())
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), height), squeeze=False)
+    for axis, (title, rows) in zip(axes[0], panels.items(), strict=True):
+        at = np.arange(len(rows))[::-1]
+        spread = [(rows["ours"] - rows["low"]).fillna(0), (rows["high"] - rows["ours"]).fillna(0)]
+        is_ours = rows["name"].str.startswith("ours").to_numpy()
+        for chosen, colour in ((is_ours, COLOURS["normal"]), (~is_ours, "0.45")):
+            limits = [side[chosen].clip(lower=0) for side in spread]
+            axis.errorbar(
+                rows["ours"][chosen], at[chosen], xerr=limits, fmt="o", color=colour, capsize=3
+            )
+        if title in paper:
+            axis.axvline(paper[title], color=COLOURS["covid"], linestyle="--", linewidth=1.2)
+            axis.text(paper[title], len(rows) - 0.4, "paper ", color=COLOURS["covid"], ha="right")
+        axis.set(yticks=at, ylim=(-0.6, len(rows)), xlabel=label, title=title)
+        axis.set_yticklabels(rows["name"])
+    return _finished(figure)
+
+
 def score_bars(scores: pd.DataFrame, x: str, hue: str, label: str) -> Figure:
     """Scores as points with their intervals.
 

@@ -271,7 +271,8 @@ def _few_groups(part: pd.DataFrame) -> str:
         groups = rows["patient_id"].nunique()
         if groups < scoring.FEWEST_WITH_CLASS:
             images = rows["image_id"].nunique()
-            return f"no interval: the {images} {modality} images of {name} are {groups} group(s)"
+            together = f"near copies join the {images} {modality} images of {name} into {groups}"
+            return f"no interval by patient: {together}"
     return ""
 
 
@@ -327,6 +328,35 @@ def _rules(profile: str) -> list[dict]:
         keys = {"tested on": multimodal.BOTH, "run": model}
         rows.append(keys | _cell("accuracy", score, None, text))
     return rows
+
+
+def rivals(profile: str, classes: int) -> pd.DataFrame:
+    """Test accuracy of every model and split of one task, for a picture.
+
+    Returns:
+        Columns ``name``, ``ours``, ``low`` and ``high``, in per cent; the head first.
+    """
+    task, names = f"{classes} classes", CLASSES[classes]
+    wanted = {f"ours, split {_prepared(profile)}": {}}
+    wanted |= {f"ours, split {SPLITS[kind]}": {"split": kind} for kind in OTHER_SPLITS}
+    wanted |= {"ours, chosen on validation": {"model": TUNED}}
+    wanted |= {said: {"model": model} for model, said in OTHERS.items()}
+    rows = []
+    for said, keys in wanted.items():
+        score = _accuracy(predictions_of(profile, task, "test", **keys), names)
+        if score is not None:
+            values = {"ours": score["value"], "low": score["low"], "high": score["high"]}
+            rows.append({"name": said} | {key: 100 * value for key, value in values.items()})
+    return pd.DataFrame(rows)
+
+
+def stated_accuracy() -> dict[str, float]:
+    """Test accuracy of each task that the paper states, in per cent."""
+    found = {}
+    for classes in CLASSES:
+        wanted = {"where": "Table 2", "subset": "test", "classes": classes}
+        found[f"{classes} classes"] = float(ledger.stated(ledger.load(), **wanted).value)
+    return found
 
 
 def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
