@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 SIZES = (1_000, 4_000, 16_000)
-SIDE, BATCH, BATCHES, ROUNDS = 256, 32, 100, 5
+SIDE, BATCH, BATCHES, ROUNDS = 256, 32, 100, 2
+#: How often each size has its turn: a machine that is busy for a while then slows all of them.
+TURNS = 5
 
 
 def write_images(folder: Path, count: int) -> Path:
@@ -78,16 +80,25 @@ def peak_memory() -> float:
 
 
 def run() -> list[dict[str, float]]:
-    """Measure every size, the smallest first."""
+    """Measure every size, in turns, each time in a process of its own; the smallest comes first.
+
+    Returns:
+        As `measure`, the median of the turns.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        found = []
-        for count in SIZES:
-            path = write_images(Path(folder), count)
-            command = [sys.executable, __file__, str(path)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found.append(json.loads(done.stdout))
-            path.unlink()
-        return found
+        paths = [write_images(Path(folder), count) for count in SIZES]
+        found = [[_in_a_process(path) for path in paths] for _ in range(TURNS)]
+    return [
+        {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
+        | {"images": count}
+        for count, turns in zip(SIZES, zip(*found, strict=True), strict=True)
+    ]
+
+
+def _in_a_process(path: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

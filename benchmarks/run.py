@@ -144,7 +144,8 @@ def _pipeline(rows: list[dict]) -> list[str]:
         "",
         f"Phantom X-rays and copies of them, {input_pipeline.SIDE} px, in one file as in the "
         f"cache; read, augmented with a mask, and batched by {input_pipeline.BATCH} through "
-        "`tf.data`. Each size has a process of its own.",
+        "`tf.data`. Sizes take turns, each in a process of its own; medians of "
+        f"{input_pipeline.TURNS} turns.",
         "",
         "| images | images a second | cores busy | peak memory, MiB |",
         "|--:|--:|--:|--:|",
