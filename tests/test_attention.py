@@ -45,6 +45,15 @@ def test_heat_in_the_frame_is_told_by_class(looking):
     assert attention.frame_table(*looking, images=2)["images"].tolist()[:2] == [2, 2]
 
 
+def test_two_patients_give_no_interval(looking):
+    extraction, fitted = looking
+    few = fitted.predictions.assign(
+        patient_id=fitted.predictions["truth"].map({"covid": "a", "normal": "b"}).fillna("c")
+    )
+    table = attention.frame_table(extraction, Fitted(fitted.task, fitted.head, few))
+    assert table["in the frame"].tolist() == ["0 %", "100 %", "0 %"]
+
+
 def test_the_sheet_shows_right_and_wrong_answers(looking):
     figure = attention.sheet(*looking, "What spoke for the answer (phantom)")
     titles = [axis.get_title() for axis in figure.axes]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from covid_utils.evaluation import explain, intervals
+from covid_utils.evaluation import explain, intervals, scoring
 from covid_utils.report import figures
 from covid_utils.training.bottlenecks import Extraction
 from covid_utils.training.recognition import Fitted
@@ -62,7 +62,8 @@ def frame_table(extraction: Extraction, fitted: Fitted, images: int = 25) -> pd.
 
     Returns:
         A row a class: ``images``, mean share of heat ``in the frame`` with its 95 % interval by
-        patient, and what heat spread evenly would give (``if even``), both in per cent.
+        patient (none for fewer than three patients), and what heat spread evenly would give (``if
+        even``), both in per cent.
     """
     test = fitted.predictions[fitted.predictions["subset"] == "test"]
     some = test.sample(frac=1, random_state=0).groupby("truth").head(images)
@@ -72,8 +73,11 @@ def frame_table(extraction: Extraction, fitted: Fitted, images: int = 25) -> pd.
         here = (some["truth"] == name).to_numpy()
         if not np.isfinite(share[here]).any():
             continue
-        found = intervals.bootstrap_mean(share[here], some["patient_id"].to_numpy()[here])
-        said = f"{found.value:.0f} % [{found.low:.0f}, {found.high:.0f}]"
+        patients = some["patient_id"].to_numpy()[here]
+        found = intervals.bootstrap_mean(share[here], patients)
+        said = f"{found.value:.0f} %"
+        if len(np.unique(patients)) >= scoring.FEWEST_WITH_CLASS:
+            said += f" [{found.low:.0f}, {found.high:.0f}]"
         even = f"{100 * explain.even_share():.0f} %"
         row = {"class": figures.NAMES[name], "images": int(here.sum())}
         rows.append(row | {"in the frame": said, "if even": even})
