@@ -40,6 +40,8 @@ OTHERS = {
     "dataset only": "baseline: name of the data set only",
 }
 ALL_METRICS = ("accuracy", "mcc")
+#: Metrics that are not in per cent -> their unit.
+UNITS = {"mcc": "fraction", "accuracy difference": "points"}
 #: Split and subset whose row also tells how other seeds fare.
 FIRST_TEST = (PREPARED, "test")
 #: What the paper's settings are taken over of: features can be others, see the run's provenance.
@@ -73,9 +75,6 @@ def predictions_of(
     for column, wanted in keys.items():
         table = table[table[column] == wanted]
     return table
-
-
-UNITS = {"mcc": "fraction", "accuracy difference": "points"}
 
 
 def _cell(
@@ -242,11 +241,8 @@ def table4(profile: str) -> pd.DataFrame:
 def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
     """Accuracy of each run and their mean."""
     stated = ledger.load()["p08"] if modality == multimodal.BOTH else None
-    found = {run: _accuracy(rows, multimodal.CLASSES) for run, rows in part.groupby("run")}
     unsure = _few_groups(part)
-    for score in found.values():
-        if unsure:
-            score[["low", "high"]] = np.nan
+    found = {run: _without_limits(rows, unsure) for run, rows in part.groupby("run")}
     rows = [
         {"tested on": modality, "run": str(run)} | _cell("accuracy", score, note=unsure)
         for run, score in found.items()
@@ -263,6 +259,14 @@ def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
     note = "; ".join(filter(None, notes))
     made = dict.fromkeys(WILSON, np.nan) | cell("accuracy", mean, stated, note=note)
     return [*rows, {"tested on": modality, "run": "mean"} | made]
+
+
+def _without_limits(found: pd.DataFrame, unsure: str) -> pd.Series | None:
+    """Accuracy of the multi-modal task; without limits where `_few_groups` had something to say."""
+    score = _accuracy(found, multimodal.CLASSES)
+    if score is not None and unsure:
+        score[["low", "high"]] = np.nan
+    return score
 
 
 def _few_groups(part: pd.DataFrame) -> str:
@@ -318,12 +322,10 @@ def _rules(profile: str) -> list[dict]:
     for model, note in notes.items():
         found = predictions_of(profile, multimodal.BOTH, "test", model)
         found = found[found["drawn"]] if len(found) else found
-        score = _accuracy(found, multimodal.CLASSES)
+        unsure = _few_groups(found)
+        score = _without_limits(found, unsure)
         if score is None:
             continue
-        unsure = _few_groups(found)
-        if unsure:
-            score[["low", "high"]] = np.nan
         text = "; ".join(filter(None, (f"baseline: {note}", unsure)))
         keys = {"tested on": multimodal.BOTH, "run": model}
         rows.append(keys | _cell("accuracy", score, None, text))

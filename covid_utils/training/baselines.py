@@ -62,8 +62,8 @@ def trivial_table(rows: pd.DataFrame, root: Path) -> FeatureTable:
         rows: Manifest rows without copies.
         root: Data folder.
     """
-    made = {"code": runs.code_hash("data", "training/baselines.py", without=cache.NOT_READING)}
-    store = Store("trivial", made, (len(TRIVIAL_FEATURES),))
+    code = runs.code_hash("data", "training/baselines.py", without=cache.NOT_READING)
+    store = Store("trivial", {}, (len(TRIVIAL_FEATURES),), code=code)
     listed = [row for _, row in rows.iterrows()]
 
     def one(position: int) -> np.ndarray:
