@@ -6,7 +6,9 @@ its convolutions; Keras's network has the two apart.
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,3 +190,117 @@ def feeding(base: keras.Model, feature_layer: str) -> set[str]:
     import keras
 
     return {la.name for la in keras.Model(base.input, base.get_layer(feature_layer).output).layers}
+
+
+#: Variables that a TensorFlow 1 training keeps beside the network's own.
+_BOOKKEEPING = re.compile(r"^global_step$|/(Momentum|Adam|Adam_1|RMSProp|RMSProp_1)$")
+#: Kind of Keras weight -> name of its TensorFlow 1 variable; a kernel's depends on its layer.
+_LEAVES = {"kernel": "weights", "bias": "biases"}
+
+
+def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Name of the published graph's variable -> the variable of our DeepLab-v3+ that holds it.
+
+    Args:
+        model: From `models.deeplab.deeplab_v3plus`.
+    """
+    found = {}
+    for layer in model.layers:
+        scope = layer.name.replace(".", "/")
+        if scope.startswith(("entry_flow/", "middle_flow/", "exit_flow/")):
+            scope = "xception_65/" + re.sub(r"(unit_\d+)", r"\1/xception_module", scope)
+        is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
+        for variable in layer.weights:
+            leaf = _LEAVES.get(variable.name, variable.name)
+            leaf = "depthwise_weights" if is_depthwise and leaf == "weights" else leaf
+            found[f"{scope}/{leaf}"] = variable
+    return found
+
+
+def assign_tf1(
+    model: keras.Model,
+    read: Callable[[str], np.ndarray],
+    names: Iterable[str] | None = None,
+    exclude_logits: bool = False,
+) -> list[str]:
+    """Fill DeepLab-v3+ with the variables of the published TensorFlow 1 graph.
+
+    Nothing is changed unless everything fits.
+
+    Args:
+        model: From `models.deeplab.deeplab_v3plus`; changed.
+        read: From a variable's name, such as ``aspp0/weights``, to its array; raises ``KeyError``
+            for a name that it has not.
+        names: All names that there are to read. One that the network has no place for is refused:
+            it would mean another network. None skips this check.
+        exclude_logits: Leave the last layer as it is, which depends on the classes.
+
+    Returns:
+        Names of the variables read.
+
+    Raises:
+        DataError: A variable is missing, unused or of another shape; it is named.
+    """
+    wanted = tf1_variables(model)
+    left_out = "logits/" if exclude_logits else None
+    used = {n: v for n, v in wanted.items() if not (left_out and n.startswith(left_out))}
+    unused = sorted(set(names or ()) - set(wanted))
+    if unused:
+        raise DataError(
+            f"checkpoint: '{unused[0]}' has no place in {model.name} ({len(unused)} such); "
+            "the checkpoint is of another network, or middle_blocks differs."
+        )
+    arrays = {name: _read_tf1(read, name, variable) for name, variable in used.items()}
+    for name, array in arrays.items():
+        used[name].assign(array)
+    return list(arrays)
+
+
+def _read_tf1(read: Callable[[str], np.ndarray], name: str, variable) -> np.ndarray:
+    try:
+        array = np.asarray(read(name))
+    except KeyError as error:
+        raise DataError(
+            f"checkpoint: the variable '{name}' is missing; the checkpoint is of another network."
+        ) from error
+    if array.shape != tuple(variable.shape):
+        raise DataError(
+            f"checkpoint: '{name}' has shape {array.shape}, the network needs "
+            f"{tuple(variable.shape)}; the width or the number of classes differs."
+        )
+    return array
+
+
+def load_tf1_checkpoint(model: keras.Model, path: Path, exclude_logits: bool = True) -> list[str]:
+    """Fill DeepLab-v3+ from a TensorFlow 1 checkpoint file, such as the published ones.
+
+    Args:
+        model: From `models.deeplab.deeplab_v3plus`; changed.
+        path: Prefix of the checkpoint: the name without ``.index`` or ``.data-00000-of-00001``.
+        exclude_logits: Leave the last layer as it is, as fine-tuning on other classes needs.
+
+    Returns:
+        Names of the variables read; a training's own (``global_step``, momentum) are passed over.
+
+    Raises:
+        DataError: No checkpoint there, a damaged one, or one of another network.
+    """
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(path))
+        names = [n for n in reader.get_variable_to_shape_map() if not _BOOKKEEPING.search(n)]
+
+        def read(name: str) -> np.ndarray:
+            if not reader.has_tensor(name):
+                raise KeyError(name)
+            return reader.get_tensor(name)
+
+        return assign_tf1(model, read, names, exclude_logits)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: not a whole TensorFlow checkpoint; name its prefix, the files' name without "
+            ".index or .data, and keep both files together."
+        ) from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error

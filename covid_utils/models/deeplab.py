@@ -1,0 +1,164 @@
+"""DeepLab-v3+ with Aligned Xception-65 (Chen et al. 2018), the paper's network for segmentation.
+
+Built from Keras's own layers and operations alone, so that a saved ``.keras`` file loads wherever
+Keras is, in safe mode, without this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covid_utils.errors import ParameterError
+from covid_utils.models import xception
+
+if TYPE_CHECKING:
+    import keras
+    from keras import KerasTensor
+
+#: Of batch norm after the encoder.
+EPSILON = 1e-5
+#: Layer that depends on the number of classes; transfer leaves it out.
+LOGITS = "logits.semantic"
+DROPOUT = 0.1
+
+
+def deeplab_v3plus(
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    output_stride: int = 16,
+    atrous_rates: tuple[int, ...] = (6, 12, 18),
+    width: float = 1.0,
+    middle_blocks: int = 16,
+    decoder_output_stride: int = 4,
+    momentum: float = xception.MOMENTUM,
+) -> keras.Model:
+    """Build the network; no weight depends on the size, the strides' or the rates' values.
+
+    Args:
+        num_classes: Classes, background included.
+        input_shape: Height, width and 3 channels. The published crops have 513 pixels: with sizes
+            of a multiple of the output stride plus one, corners of all resolutions align.
+        output_stride: Of the encoder: 8, 16 or 32. With 8, the published rates are doubled, by
+            the caller.
+        atrous_rates: Of the spatial pyramid's 3 x 3 convolutions.
+        width: Factor of all channels; the published network has 1.
+        middle_blocks: Blocks of the middle flow; Xception-65 has 16.
+        decoder_output_stride: Pixels of the input per pixel of the logits.
+        momentum: Of batch norm. Short runs need about 0.9: with the published 0.9997 the moving
+            statistics lag behind the weights.
+
+    Returns:
+        Uncompiled model from images (n, height, width, 3), uint8 or float32 in [0, 255] (scaling
+        to [-1, 1] is inside), to float32 logits (n, rows, columns, num_classes) at the decoder's
+        stride, with rows = floor((height - 1) / decoder_output_stride) + 1.
+
+    Raises:
+        ParameterError: A stride, width or number of channels that the network has not.
+    """
+    import keras
+    from keras import layers
+
+    height, breadth, channels = input_shape
+    if channels != 3 or num_classes < 2:
+        raise ParameterError(
+            f"input_shape {input_shape}, num_classes {num_classes}: DeepLab-v3+ takes 3 channels "
+            "(repeat gray) and tells at least 2 classes apart."
+        )
+    if not 0 < decoder_output_stride <= output_stride:
+        raise ParameterError(
+            f"decoder_output_stride {decoder_output_stride} is not between 1 and the encoder's "
+            f"{output_stride}."
+        )
+    image = keras.Input(input_shape, name="image")
+    tensor = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
+    tensor = xception.xception65(tensor, output_stride, width, middle_blocks, momentum)
+    low_level = _output_of(tensor, xception.LOW_LEVEL)
+    settings = {"epsilon": EPSILON, "momentum": momentum}
+    tensor = _pyramid(tensor, atrous_rates, width, settings)
+    size = tuple((side - 1) // decoder_output_stride + 1 for side in (height, breadth))
+    tensor = _decoder(tensor, low_level, size, width, settings)
+    logits = layers.Conv2D(num_classes, 1, name=LOGITS, dtype="float32")(tensor)
+    return keras.Model(image, logits, name="deeplab_v3plus")
+
+
+def _output_of(tensor: KerasTensor, name: str) -> KerasTensor:
+    """Output of a layer that an intermediate tensor was made from."""
+    import keras
+
+    source = keras.utils.get_source_inputs(tensor)[0]
+    return keras.Model(source, tensor).get_layer(name).output
+
+
+def _pyramid(
+    tensor: KerasTensor, rates: tuple[int, ...], width: float, settings: dict
+) -> KerasTensor:
+    """Atrous spatial pyramid pooling: the image's mean, the point, and three neighbourhoods."""
+    from keras import layers
+
+    depth = xception.scaled(256, width)
+    size = tensor.shape[1:3]
+    mean = layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling.mean")(tensor)
+    mean = xception.convolution(mean, depth, 1, "image_pooling", **settings)
+    branches = [layers.UpSampling2D(size, name="image_pooling.spread")(mean)]
+    branches.append(xception.convolution(tensor, depth, 1, "aspp0", **settings))
+    for number, rate in enumerate(rates, start=1):
+        branch = xception.separable(tensor, depth, f"aspp{number}", rate=rate, **settings)
+        branches.append(branch)
+    joined = layers.Concatenate(name="concat")(branches)
+    joined = xception.convolution(joined, depth, 1, "concat_projection", **settings)
+    return layers.Dropout(DROPOUT, name="dropout")(joined)
+
+
+def _decoder(
+    tensor: KerasTensor,
+    low_level: KerasTensor,
+    size: tuple[int, int],
+    width: float,
+    settings: dict,
+) -> KerasTensor:
+    """Join the pyramid's output, enlarged, with early features, and refine both."""
+    from keras import layers
+
+    depth = xception.scaled(48, width)
+    name = "decoder.feature_projection0"
+    low_level = xception.convolution(low_level, depth, 1, name, **settings)
+    parts = [resize_aligned(part, size) for part in (tensor, low_level)]
+    tensor = layers.Concatenate(name="decoder.concat")(parts)
+    for number in (0, 1):
+        depth = xception.scaled(256, width)
+        tensor = xception.separable(tensor, depth, f"decoder.decoder_conv{number}", **settings)
+    return tensor
+
+
+def resize_aligned(tensor, size: tuple[int, int]):
+    """Bilinear resizing whose corner pixels stay at the corners, as the published graph does it.
+
+    Keras's and TensorFlow 2's own resizing aligns the outer edges of the corner pixels instead,
+    which moves everything by up to half a pixel.
+
+    Args:
+        tensor: Tensor or Keras tensor (n, height, width, channels) of known height and width.
+        size: Height and width wanted.
+
+    Returns:
+        Tensor (n, *size, channels).
+    """
+    from keras import ops
+
+    for axis, pattern in ((0, "ij,bjwc->biwc"), (1, "ij,bhjc->bhic")):
+        if tensor.shape[axis + 1] != size[axis]:
+            matrix = interpolation(tensor.shape[axis + 1], size[axis])
+            tensor = ops.einsum(pattern, matrix, tensor)
+    return tensor
+
+
+def interpolation(source: int, target: int) -> np.ndarray:
+    """Weights of linear interpolation with aligned corners: float32 (target, source)."""
+    at = np.linspace(0, source - 1, target) if target > 1 else np.zeros(1)
+    low = np.minimum(at.astype(int), max(source - 2, 0))
+    matrix = np.zeros((target, source), np.float32)
+    matrix[np.arange(target), low] = 1 - (at - low)
+    matrix[np.arange(target), np.minimum(low + 1, source - 1)] += at - low
+    return matrix
