@@ -16,9 +16,17 @@ from covid_utils.training.segmentation import STREAMS
 PROFILE = config.get("profile", "quick")
 OUT = str(paths.results(PROFILE))
 SPECIAL = [stream for stream in STREAMS if stream != "nodule"]
-JOBS = ["data", "stream_nodule_unet", "task1", "task2"]
-JOBS += [f"stream_{stream}_unet" for stream in SPECIAL]
-JOBS += ["tables", "overview"]
+# Further runs of the all-class stream: job, network, start. ImageNet weights come on demand only,
+# with `--config imagenet=imagenet` (downloads) or a file.
+VARIANTS = {
+    "stream_all_unet": ("unet", "random", ""),
+    "stream_all_deeplab_random": ("deeplab", "random", ""),
+}
+if config.get("imagenet"):
+    VARIANTS["stream_all_deeplab_imagenet"] = ("deeplab", "imagenet", config["imagenet"])
+JOBS = ["data", "stream_nodule_deeplab", "task1", "task2"]
+JOBS += [f"stream_{stream}_deeplab" for stream in SPECIAL]
+JOBS += [*VARIANTS, "together", "tables", "overview"]
 
 if PROFILE not in params.PROFILES:
     sys.exit(f"profile '{PROFILE}' is none of {', '.join(params.PROFILES)}; check PROFILE=.")
@@ -106,14 +114,14 @@ rule nodule:
         sources("04_task3_stream", "data", "models", "training"),
         done("data"),
     output:
-        f"{OUT}/stream_nodule_unet/metrics.json",
-        touch(done("stream_nodule_unet")),
+        f"{OUT}/stream_nodule_deeplab/metrics.json",
+        touch(done("stream_nodule_deeplab")),
     log:
-        f"{OUT}/notebooks/stream_nodule_unet.ipynb",
+        f"{OUT}/notebooks/stream_nodule_deeplab.ipynb",
     priority: 20
     params:
         command=command(
-            "04_task3_stream", "stream_nodule_unet", "nodule", stream="nodule", init="random"
+            "04_task3_stream", "stream_nodule_deeplab", "nodule", stream="nodule", init="random"
         ),
     shell:
         "{params.command}"
@@ -122,21 +130,59 @@ rule nodule:
 rule stream:
     input:
         sources("04_task3_stream", "data", "models", "training"),
-        done("stream_nodule_unet"),
+        done("stream_nodule_deeplab"),
     output:
-        f"{OUT}/stream_{{stream}}_unet/metrics.json",
-        touch(f"{OUT}/.done/stream_{{stream}}_unet"),
+        f"{OUT}/stream_{{stream}}_deeplab/metrics.json",
+        touch(f"{OUT}/.done/stream_{{stream}}_deeplab"),
     log:
-        f"{OUT}/notebooks/stream_{{stream}}_unet.ipynb",
+        f"{OUT}/notebooks/stream_{{stream}}_deeplab.ipynb",
     wildcard_constraints:
         stream="|".join(SPECIAL),
     params:
         command=lambda wildcards: command(
             "04_task3_stream",
-            f"stream_{wildcards.stream}_unet",
+            f"stream_{wildcards.stream}_deeplab",
             wildcards.stream,
             stream=wildcards.stream,
         ),
+    shell:
+        "{params.command}"
+
+
+rule variant:
+    input:
+        sources("04_task3_stream", "data", "models", "training"),
+        done("data"),
+    output:
+        f"{OUT}/{{job}}/metrics.json",
+        touch(f"{OUT}/.done/{{job}}"),
+    log:
+        f"{OUT}/notebooks/{{job}}.ipynb",
+    wildcard_constraints:
+        job="|".join(VARIANTS),
+    params:
+        command=lambda wildcards: command(
+            "04_task3_stream",
+            wildcards.job,
+            " from ".join(VARIANTS[wildcards.job][:2]),
+            stream="all",
+            **dict(zip(("model", "init", "weights"), VARIANTS[wildcards.job])),
+        ),
+    shell:
+        "{params.command}"
+
+
+rule together:
+    input:
+        sources("04_task3_together", "data", "models", "training", "evaluation"),
+        [done(f"stream_{stream}_deeplab") for stream in SPECIAL],
+    output:
+        f"{OUT}/fusion_deeplab/predictions.parquet",
+        touch(done("together")),
+    log:
+        f"{OUT}/notebooks/together.ipynb",
+    params:
+        command=command("04_task3_together", "together"),
     shell:
         "{params.command}"
 

@@ -1,16 +1,22 @@
-"""Run every benchmark and write ``results.json`` and ``README.md`` next to this file."""
+"""Run every benchmark and write ``results.json`` and ``README.md`` next to this file.
+
+Given names of sections, such as ``segmentation``, run only those and keep the other results.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import sys
 import tempfile
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import input_pipeline
 import recognition
+import segmentation
 import speed
 
 HERE = Path(__file__).parent
@@ -24,6 +30,10 @@ LEAST = {
 MOST = {"whole way": {"bare": 1.2}, "heads": {recognition.FIT: 3.0}}
 #: How far the largest and the smallest set may lie apart, as a share of the smallest.
 MOST_SPREAD = 0.10
+#: Pass of DeepLab-v3+ -> share of the rate of a matrix multiplication that it must reach.
+LEAST_RATE = {"forward": 0.5, "step": 0.4}
+#: Share of a fed training's time that must pass in its steps.
+LEAST_BUSY = 0.95
 TITLES = {
     "preprocessing": "Preprocessing: resize 1024 → 512 px and CLAHE, one image",
     "augmentation": "Augmentation: rotate, shift, zoom, flip a 512 px image and its mask",
@@ -43,26 +53,49 @@ NOTES = {
 }
 
 
-def measure() -> dict:
-    """Run everything: about five minutes."""
-    with tempfile.TemporaryDirectory() as folder:
-        comparisons = {
-            "preprocessing": speed.preprocessing(),
-            "augmentation": speed.augmentation(),
-            "whole way": speed.whole_way(Path(folder)),
-        }
+def measure(names: Iterable[str], stored: dict) -> dict:
+    """Run some sections; all of them take about ten minutes.
+
+    Args:
+        names: Of `SECTIONS`.
+        stored: Results of an earlier run, which the other sections are taken from.
+
+    Raises:
+        SystemExit: Unknown names, or sections of another machine would stay.
+    """
+    wrong = sorted(set(names) - set(SECTIONS))
+    if wrong:
+        raise SystemExit(f"No section {', '.join(wrong)}; there are {', '.join(SECTIONS)}.")
+    kept = {name: found for name, found in stored.items() if name in set(SECTIONS) - set(names)}
     machine = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
     }
-    return {
-        "machine": machine,
-        "comparisons": comparisons,
-        "input pipeline": input_pipeline.run(),
-        "recognition": recognition.run(),
-    }
+    if kept and stored["machine"] != machine:
+        raise SystemExit(f"The stored results are of another machine; run all here: {machine}.")
+    found = {name: kept[name] if name in kept else SECTIONS[name]() for name in (*kept, *names)}
+    return {"machine": machine} | {name: found[name] for name in SECTIONS if name in found}
+
+
+def compare() -> dict[str, dict]:
+    """The comparisons of `TITLES`: about a minute."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            "preprocessing": speed.preprocessing(),
+            "augmentation": speed.augmentation(),
+            "whole way": speed.whole_way(Path(folder)),
+        }
+
+
+#: Section of the results -> what measures it, in the order of the page.
+SECTIONS = {
+    "comparisons": compare,
+    "input pipeline": input_pipeline.run,
+    "recognition": recognition.run,
+    "segmentation": segmentation.run,
+}
 
 
 def _processor() -> str:
@@ -101,6 +134,8 @@ def readme(results: dict) -> str:
     lines += _pipeline(results["input pipeline"])
     task = results["recognition"]
     lines += _features(task["features"]) + _heads(task["heads"]) + _growing(task["growing"])
+    if "segmentation" in results:
+        lines += _segmentation(results["segmentation"])
     return "\n".join(lines) + "\n"
 
 
@@ -260,11 +295,123 @@ def _growing(found: dict[str, int]) -> list[str]:
     ]
 
 
+def _segmentation(found: dict) -> list[str]:
+    memory, fed = found["memory"], found["fed"]
+    is_busy = fed["busy"] >= LEAST_BUSY
+    return [
+        "",
+        "## Task 3: DeepLab-v3+, one image",
+        "",
+        *_passes(found["passes"]),
+        "",
+        f"- {memory['peak_mib']:,.0f} MiB is the peak memory of a process that trains at "
+        f"{memory['side']} px; {memory['built_mib']:,.0f} MiB when the network was built.",
+        "",
+        *_parts(found["parts"]),
+        "",
+        "## Task 3: a network fed by the training input",
+        "",
+        f"DeepLab-v3+ of width {segmentation.SMALL['width']:g} with "
+        f"{segmentation.SMALL['middle_blocks']} middle blocks; images and masks of {fed['side']} "
+        f"px from a file as in the cache, augmented, {fed['batch']} a step, through `tf.data`. "
+        f"{fed['steps']} steps a round, {fed['rounds']} rounds, {fed['step_ms']:,.0f} ms a step. "
+        "The next batch is made on the same cores meanwhile.",
+        "",
+        f"- {fed['busy']:.1%} of the time passes in the steps, the rest in waiting for a batch; "
+        f"wanted at least {LEAST_BUSY:.0%}: {_state(is_busy)}.",
+    ]
+
+
+def share_of_rate(one: dict, matmul_gflops: float) -> float:
+    """Rate of a pass of DeepLab-v3+, as a share of that of a matrix multiplication."""
+    return _gflops(one) / matmul_gflops
+
+
+def _gflops(one: dict) -> float:
+    passes = segmentation.PASSES[one["kind"]]
+    return 2 * passes * one["multiply_adds"] / one["median_ms"] / 1e6
+
+
+def _passes(found: dict) -> list[str]:
+    """Forward pass and training step by the size of the image."""
+    matmul, full = found["matmul_gflops"], segmentation.FULL
+    work = " and ".join(
+        f"{one['multiply_adds'] / 1e9:.1f} billion at {one['side']} px"
+        for one in found["candidates"]
+        if one["kind"] == "forward"
+    )
+    lines = [
+        f"The whole network, of width {full['width']:g} with {full['middle_blocks']} middle blocks "
+        f"and {segmentation.CLASSES} classes; random weights, traced, in turns with a matrix "
+        f"multiplication; medians of {found['rounds']} rounds. A step is the gradient of the cross "
+        "entropy at the image's size and one update by momentum.",
+        "",
+        "| | wall, s | CPU, s | GFLOP/s | share | tracing, s | first call, s |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    verdicts = []
+    for one in found["candidates"]:
+        name, share = f"{one['kind']}, {one['side']} px", share_of_rate(one, matmul)
+        wall, cpu = (one[clock] / 1000 for clock in ("median_ms", "median_cpu_ms"))
+        lines.append(
+            f"| {name} | {wall:.2f} | {cpu:.2f} | {_gflops(one):.0f} | {share:.0%} | "
+            f"{one['trace_s']:.1f} | {one['first_s']:.1f} |"
+        )
+        least = LEAST_RATE[one["kind"]]
+        verdicts.append(
+            f"- {share:.1%} of that rate in {name}; wanted at least {least:.0%}: "
+            f"{_state(share >= least)}."
+        )
+    lines += [
+        "",
+        f"A forward pass makes these multiply-adds in its convolutions, counted from its layers: "
+        f"{work}; a multiply-add is two operations, and a step counts as "
+        f"{segmentation.PASSES['step']} forward passes. Share: of the {matmul:.0f} GFLOP/s that "
+        f"`tf.matmul` reaches in the same run with two float32 matrices of side "
+        f"{recognition.MATRIX}.",
+        "",
+    ]
+    return lines + verdicts
+
+
+def shares_of_unit(times: dict[str, dict]) -> dict[str, float]:
+    """Share of each layer in the time of a separable convolution."""
+    each = {name: n * times[name]["median_ms"] for name, n in segmentation.UNIT.items()}
+    return {name: taken / sum(each.values()) for name, taken in each.items()}
+
+
+def _parts(found: dict) -> list[str]:
+    """Which layers of a separable convolution take the time."""
+    side, channels = found["side"], found["channels"]
+    lines = [
+        f"The layers of one separable convolution of the middle flow, {channels} channels at "
+        f"{side} × {side}, each alone: {segmentation.CHAIN} in a row, medians of "
+        f"{found['rounds']} rounds.",
+        "",
+        "| one layer | in a unit | forward, ms | share of unit | step, ms | share of unit |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    shares = {kind: shares_of_unit(found[kind]) for kind in segmentation.PASSES}
+    for name in found["forward"]:
+        cells = [f"{segmentation.UNIT.get(name, 0) or '–'}"]
+        for kind in segmentation.PASSES:
+            share = f"{shares[kind][name]:.0%}" if name in shares[kind] else "–"
+            cells += [f"{found[kind][name]['median_ms']:.2f}", share]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "A step is forward and both gradients, batch norm with the batch's statistics. The last "
+        "two rows are other ways to the same numbers, which the network does not go.",
+    ]
+    return lines
+
+
 def main() -> None:
     """Measure, and write both files."""
-    results = measure()
-    text = json.dumps(results, indent=1) + "\n"
-    (HERE / "results.json").write_text(text, encoding="utf8")
+    path = HERE / "results.json"
+    stored = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
+    results = measure(sys.argv[1:] or SECTIONS, stored)
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf8")
     (HERE / "README.md").write_text(readme(results), encoding="utf8")
     print("benchmarks/README.md and results.json are those of this machine now.")
 

@@ -116,6 +116,27 @@ def test_medseg_masks_are_turned_like_their_images(real_data, slices):
     assert right < 0.7 * min(spread.values())
 
 
+def test_medseg_published_segmentations_reach_the_dice_that_is_told(real_data, slices):
+    published = medseg.published_predictions(real_data)
+    assert published.labels.shape == (270, 512, 512)
+    assert set(published.image_id) == set(slices["image_id"])
+    rows = slices.set_index("image_id", drop=False)
+    truth = {row.image_id: sources.load_mask(real_data, row) for row in rows.itertuples()}
+    dice, inside, total = [], 0, 0
+    agreement = np.zeros((4, 4), int)
+    for image_id, labels in zip(published.image_id, published.labels, strict=True):
+        true = truth[image_id].astype(np.uint8)
+        agreement += np.bincount((4 * true + labels).ravel(), minlength=16).reshape(4, 4)
+        both, sizes = ((true > 0) & (labels > 0)).sum(), (true > 0).sum() + (labels > 0).sum()
+        dice.append(2 * both / sizes)
+        inside, total = inside + both, total + sizes
+    assert np.mean(dice) == pytest.approx(0.513, abs=5e-4)
+    assert 2 * inside / total == pytest.approx(0.590, abs=5e-4)
+    # Each colour was given the right name: where both see a lesion, they call it the same.
+    lesions = agreement[1:, 1:]
+    assert (np.diag(lesions) > 0.8 * lesions.sum(1)).all()
+
+
 def test_lidc_counts(nodule_slices):
     assert nodule_slices["label"].value_counts().to_dict() == {"no_nodule": 26, "nodule": 9}
     assert nodule_slices["patient_id"].unique().tolist() == ["lidc-idri/LIDC-IDRI-0001"]

@@ -11,6 +11,7 @@ from covid_utils.evaluation import scoring
 
 CLASSES = ("covid", "normal", "viral", "bacterial")
 NAMES = ("ggo", "consolidation", "effusion")
+CURVES = ("roc_auc", "average_precision")
 
 
 def value(table, **criteria):
@@ -190,8 +191,12 @@ def test_a_label_in_every_slice_has_no_specificity_and_no_curve(multi):
     for metric in ("specificity", "mcc", "roc_auc", "average_precision"):
         assert np.isnan(value(scores, **of_class("ggo", metric))), metric
     assert value(scores, **of_class("ggo", "precision")) == 1
-    curves = scores[scores["metric"].isin(("roc_auc", "average_precision"))]
-    assert curves[["low", "high"]].isna().all(axis=None)
+    curves = scores[scores["metric"].isin(CURVES)].set_index("class")
+    assert curves.loc["ggo", ["low", "high"]].isna().all(axis=None)
+    assert curves.drop("ggo")[["low", "high"]].notna().all(axis=None)
+    for metric in CURVES:
+        others = [value(scores, **of_class(name, metric)) for name in NAMES[1:]]
+        assert value(scores, **of_class("macro", metric)) == pytest.approx(np.mean(others))
 
 
 def test_label_matrices_have_the_truth_in_rows(multi):
@@ -209,6 +214,150 @@ def test_the_baseline_finds_everything(multi):
         assert value(scores, **of_class(name, "specificity")) == 0
         assert value(scores, **of_class(name, "accuracy")) == pytest.approx(share)
         assert value(scores, **of_class(name, "roc_auc")) == 0.5
+
+
+def test_overall_pools_decisions_and_macro_is_the_mean_over_labels(multi):
+    scores = scoring.labels(multi, NAMES)
+    truth = multi[[f"truth_{name}" for name in NAMES]].to_numpy().ravel()
+    score = multi[[f"p_{name}" for name in NAMES]].to_numpy().ravel()
+    pooled = {
+        "roc_auc": reference.roc_auc_score(truth, score),
+        "average_precision": reference.average_precision_score(truth, score),
+    }
+    for metric in ("sensitivity", "specificity", "precision", "f1", "mcc", *CURVES):
+        each = [value(scores, **of_class(name, metric)) for name in NAMES]
+        assert value(scores, **of_class("macro", metric)) == pytest.approx(np.mean(each))
+        if metric in pooled:
+            assert value(scores, **of_class("overall", metric)) == pytest.approx(pooled[metric])
+    found = scores[scores["class"].isin(("overall", "macro"))]
+    assert (found["low"] < found["value"]).all()
+    assert (found["value"] < found["high"]).all()
+    assert set(found["n"]) == {60}
+    assert set(found["patients"]) == {30}
+    assert "accuracy" not in set(scores[scores["class"] == "macro"]["metric"])
+
+
+def test_a_mean_over_labels_never_changes_the_labels_that_it_is_over():
+    # Two of twelve patients show y, which is missed; many resamples hold neither of them.
+    truth = pd.DataFrame({"truth_x": [True] * 12, "truth_y": [True] * 2 + [False] * 10})
+    said = {"p_x": 1.0, "p_y": 0.0, "patient_id": [f"p{i}" for i in range(12)]}
+    scores = scoring.labels(truth.assign(**said), ("x", "y")).set_index(["class", "metric"])
+    mean = scores.loc[("macro", "sensitivity")]
+    assert mean["value"] == 0.5
+    assert np.isnan(mean["low"])
+    assert np.isnan(mean["high"])
+
+
+def test_weighted_areas_equal_scikit_learn_with_sample_weights():
+    rng = np.random.default_rng(8)
+    truth, score = rng.random(40) < 0.4, rng.integers(0, 8, 40) / 8
+    weights = rng.integers(0, 4, (25, 40)).astype(float)
+    weights[0, score > 0.5] = 0
+    found = scoring._weighted_areas(truth, score, weights)
+    for row, weight in enumerate(weights):
+        for metric in CURVES:
+            area = getattr(reference, f"{metric}_score")
+            expected = area(truth, score, sample_weight=weight)
+            assert found[metric][row] == pytest.approx(expected), metric
+
+
+def test_resamples_with_one_outcome_have_no_area():
+    truth = np.array([True, True, False])
+    weights = np.array([[1.0, 1, 0], [0, 0, 3], [np.nan] * 3, [1, 0, 2]])
+    found = scoring._weighted_areas(truth, np.array([0.9, 0.2, 0.5]), weights)
+    for metric in CURVES:
+        assert np.isnan(found[metric][:3]).all()
+        assert found[metric][3] == 1
+
+
+def test_limits_of_an_area_are_those_of_redrawn_patients(multi):
+    """The same bootstrap as a loop: whole patients, one-sided resamples left out."""
+    rng = np.random.default_rng(1)
+    areas = {metric: [] for metric in CURVES}
+    rows = {patient: part.index for patient, part in multi.groupby("patient_id")}
+    for _ in range(1000):
+        drawn = rng.choice(list(rows), len(rows))
+        part = multi.loc[np.concatenate([rows[patient] for patient in drawn])]
+        if part["truth_effusion"].nunique() == 2:
+            for metric in CURVES:
+                area = getattr(reference, f"{metric}_score")
+                areas[metric].append(area(part["truth_effusion"], part["p_effusion"]))
+    scores = scoring.labels(multi, NAMES).set_index(["class", "metric"])
+    for metric in CURVES:
+        limits = scores.loc[("effusion", metric), ["low", "high"]].astype(float)
+        assert limits.tolist() == pytest.approx(
+            np.quantile(areas[metric], [0.025, 0.975]), abs=0.02
+        )
+
+
+def test_images_of_one_patient_widen_the_interval(multi):
+    apart = multi.assign(patient_id=[f"p{i}" for i in range(60)])
+    joined = multi.sort_values("p_effusion").assign(patient_id=[f"p{i // 10}" for i in range(60)])
+    widths = []
+    for table in (apart, joined):
+        scores = scoring.labels(table, ("effusion",)).set_index(["class", "metric"])
+        low, high = scores.loc[("effusion", "roc_auc"), ["low", "high"]]
+        widths.append(high - low)
+    assert widths[0] < widths[1]
+
+
+def ranking(truth, patients):
+    """One label, ranked without a mistake."""
+    truth = np.array(truth, bool)
+    score = np.linspace(0.1, 0.4, len(truth)) + 0.5 * truth
+    return pd.DataFrame({"patient_id": patients, "truth_x": truth, "p_x": score})
+
+
+def test_a_perfect_ranking_has_no_limits_because_no_resample_moves_it():
+    table = ranking([True, False] * 6, [f"p{i}" for i in range(12)])
+    curves = scoring.labels(table, ("x",)).query("metric in @CURVES")
+    assert (curves["value"] == 1).all()
+    assert curves[["low", "high"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("rare", [True, False])
+@pytest.mark.parametrize(("patients", "has_limits"), [(1, False), (2, False), (3, True)])
+def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, patients, has_limits):
+    number = multi["patient_id"].str.removeprefix("p").astype(int)
+    multi["truth_effusion"] = (number < patients) == rare
+    curves = scoring.labels(multi, NAMES).query("metric in @CURVES").set_index("class")
+    for name in ("effusion", "macro"):
+        assert curves.loc[name, "value"].notna().all()
+        assert curves.loc[name, "low"].notna().all() == has_limits
+    assert curves.loc["overall", "low"].notna().all()
+
+
+def test_a_single_patient_gives_areas_without_limits():
+    curves = scoring.labels(ranking([True, False] * 3, ["p"] * 6), ("x",)).query(
+        "metric in @CURVES"
+    )
+    assert (curves["value"] == 1).all()
+    assert curves[["low", "high"]].isna().all(axis=None)
+
+
+def test_a_probability_that_is_no_number_is_refused(multi):
+    multi.loc[3, "p_ggo"] = np.nan
+    with pytest.raises(DataError, match="finite"):
+        scoring.labels(multi, NAMES)
+
+
+def test_prevalence_answers_with_the_share_in_training(multi):
+    shares = dict(zip(NAMES, (0.75, 0.5, 0.25), strict=True))
+    training = pd.DataFrame({f"truth_{name}": np.arange(4) < 4 * shares[name] for name in NAMES})
+    scores = scoring.prevalence(multi, training, NAMES)
+    for name in NAMES:
+        is_found = shares[name] >= 0.5
+        assert value(scores, **of_class(name, "sensitivity")) == is_found
+        assert value(scores, **of_class(name, "specificity")) == (not is_found)
+        right = (multi[f"truth_{name}"] == is_found).mean()
+        assert value(scores, **of_class(name, "accuracy")) == pytest.approx(right)
+        assert value(scores, **of_class(name, "roc_auc")) == 0.5
+        present = multi[f"truth_{name}"].mean()
+        assert value(scores, **of_class(name, "average_precision")) == pytest.approx(present)
+    # The labels' frequencies fall in the same order as in training, which pooling rewards.
+    assert value(scores, **of_class("overall", "roc_auc")) > 0.6
+    with pytest.raises(DataError, match="no slices"):
+        scoring.prevalence(multi, training.iloc[:0], NAMES)
 
 
 def slices(quality, seed=0, classes=("background", "ggo", "consolidation", "effusion", "lesion")):

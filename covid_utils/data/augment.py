@@ -36,6 +36,10 @@ class Ranges:
     flip: bool = True
 
 
+#: Scales of the authors' augmentation.
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+#: Gray that the network sees as 0.
+MEAN_GRAY = 127
 #: Moves nothing.
 STILL = Ranges(0.0, 0.0, 0.0, 0.0, flip=False)
 
@@ -92,6 +96,35 @@ def pair(
     """
     matrix = draw_matrix(rng, image.shape[0], ranges)
     return warp(image, matrix), warp(mask, matrix, is_mask=True)
+
+
+def published_pair(
+    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, ignore: int = 255
+) -> tuple[np.ndarray, np.ndarray]:
+    """Augment as the authors' code does: a scale from 0.5 to 2 by 0.25, a crop, a flip.
+
+    Args:
+        rng: Source of randomness.
+        image: uint8 image (side, side).
+        mask: uint8 labels (side, side).
+        ignore: Label of what lies beyond a slice that was made smaller; its image is mean gray.
+
+    Returns:
+        Image and mask of the same sides.
+    """
+    side = image.shape[0]
+    scaled = round(side * SCALES[rng.integers(len(SCALES))])
+    room = scaled - side
+    # Where the scaled slice is smaller, the crop takes it whole, anywhere on mean gray.
+    at = [int(rng.integers(abs(room) + 1)) * (-1 if room > 0 else 1) for _ in range(2)]
+    matrix = np.array([[scaled / side, 0, at[0]], [0, scaled / side, at[1]]])
+    if rng.random() < 0.5:
+        matrix = np.array([[-1.0, 0, side - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
+    fill = {"borderMode": cv2.BORDER_CONSTANT}
+    size, linear = image.shape[::-1], cv2.INTER_LINEAR
+    moved = cv2.warpAffine(image, matrix, size, flags=linear, borderValue=MEAN_GRAY, **fill)
+    nearest = cv2.INTER_NEAREST
+    return moved, cv2.warpAffine(mask, matrix, size, flags=nearest, borderValue=ignore, **fill)
 
 
 def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFrame:

@@ -32,6 +32,7 @@ NOT_READING = (
     "data/download",
     "data/groups.py",
     "data/lazy.py",
+    "data/lungs.py",
     "data/phantom",
     "data/similarity.py",
     "data/splits.py",

@@ -4,11 +4,16 @@ Layout: ``medseg / tr_im.nii.gz, tr_mask.nii.gz``; with the published download c
 ``Test-Images-Clinical-Details.csv``, which ties slices to cases, and where a study of the label
 quality has been made, there is a ``slices.csv``. Slices lie on the last axis and each is stored
 transposed. Labels: 0 background, 1 ground-glass, 2 consolidation, 3 pleural effusion.
+
+``published_predictions.npz`` holds the segmentations that the authors of the paper published, each
+turned back onto the slice that it shows.
 """
 
 from __future__ import annotations
 
 import re
+import zipfile
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -28,6 +33,19 @@ IMAGES = "tr_im.nii.gz"
 MASKS = "tr_mask.nii.gz"
 SLICES = "slices.csv"
 CASES = "Test-Images-Clinical-Details.csv"
+PUBLISHED = "published_predictions.npz"
+#: Labels of the published colours 1 red, 2 green, 3 olive, 4 navy, by the colours of an image.
+#: The gray values of the labels were stretched to 255 in each image, so red is the highest label
+#: there: navy is half of it (1 of 2), green a third and olive two thirds (1 and 2 of 3). Where the
+#: prediction lacks a colour, those that it has still tell the scale.
+COLOURS = {
+    frozenset(): {},
+    frozenset({1}): {1: 1},
+    frozenset({4}): {4: 1},
+    frozenset({1, 4}): {4: 1, 1: 2},
+    frozenset({1, 2}): {2: 1, 1: 3},
+    frozenset({1, 2, 3}): {2: 1, 3: 2, 1: 3},
+}
 #: Words of a heading that name the slice, and the case that it is of.
 SLICE_WORDS = ("slice", "image", "index", "number", "no")
 CASE_WORDS = ("patient", "case", "subject")
@@ -207,3 +225,76 @@ def infnet_subset(root: Path) -> dict[str, str]:
         return {}
     subsets = notes["infnet_subset"].items()
     return {f"{FOLDER}/{IMAGES}#{int(frame):03d}": subset for frame, subset in subsets}
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedMasks:
+    """The segmentations that the authors published, N = 270 of 100 slices.
+
+    Attributes:
+        image_id: Slice that each is of, str (N,), as in the manifest; 2 to 4 masks share a slice.
+        frame: The same as the number of the slice, from 0, int64 (N,).
+        labels: Labels in the coding of the data set, uint8 (N, height, width), turned like
+            `load_mask` and of the same size.
+    """
+
+    image_id: np.ndarray
+    frame: np.ndarray
+    labels: np.ndarray
+
+
+def published_predictions(root: Path) -> PublishedMasks | None:
+    """The published segmentations in the coding of the data set.
+
+    The published files number their colours anew in each image; see `COLOURS`. That reading is
+    borne out by the masks: in the images of red alone, of navy with red, and of green, olive and
+    red, each colour covers the lesion that it stands for here more often than any other lesion.
+    Red alone could in principle be any one label: it is ground-glass on all slices but one (the
+    three copies of slice 22, which has a single small consolidation), and is read as that.
+    The masks have the size of the slices, so nothing is resampled before they are compared. A slice
+    has two to four copies, which count as often in a mean over the N.
+
+    Args:
+        root: Data folder that contains ``medseg``.
+
+    Returns:
+        The masks, or None where there is no ``published_predictions.npz``.
+
+    Raises:
+        DataError: The file is damaged, does not fit the slices, or has colours of no known meaning.
+    """
+    path = root / FOLDER / PUBLISHED
+    if not path.is_file():
+        return None
+    colours, frames = _published(path)
+    width, height, count = _volume(root / FOLDER / MASKS, is_image=False).shape
+    is_whole = colours.dtype == np.uint8 and colours.shape == (len(frames), height, width)
+    if not is_whole or not ((frames >= 0) & (frames < count)).all():
+        raise DataError(f"{path}: does not fit the slices in {MASKS}; take both from one release.")
+    labels = np.stack([_labels(image, path) for image in colours])
+    image_id = np.array([f"{FOLDER}/{IMAGES}#{frame:03d}" for frame in frames])
+    return PublishedMasks(image_id, frames, labels)
+
+
+def _published(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Colour indices (N, height, width) and slices int64 (N,) as they are in the file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["index"], arrays["slice"].astype(np.int64).ravel()
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: no file of published segmentations; download it again."
+        ) from error
+
+
+def _labels(colours: np.ndarray, path: Path) -> np.ndarray:
+    present = frozenset(np.flatnonzero(np.bincount(colours.ravel())).tolist()) - {0}
+    if present not in COLOURS:
+        raise DataError(
+            f"{path}: the colours {sorted(present)} in one image have no known meaning; download "
+            "it again."
+        )
+    table = np.zeros(256, np.uint8)
+    for colour, label in COLOURS[present].items():
+        table[colour] = label
+    return table[colours]

@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.evaluation import intervals, metrics
+from covid_utils.training import multilabel
 
 COLUMNS = ("class", "metric", "average", "labels", "value", "low", "high", "n", "patients")
 #: Metrics that the paper reports for a class (section 3.6).
 CLASS_METRICS = ("sensitivity", "specificity", "precision", "f1", "mcc")
 #: Patients (or slices, where patients are unknown) that must show a class before its segmentation
-#: gets an interval: what one or two of them show cannot be resampled.
+#: gets an interval, and that must show a label, and lack it, before its ranking gets one: what one
+#: or two of them show cannot be resampled.
 FEWEST_WITH_CLASS = 3
-#: Pixel metrics of a segmentation.
-PIXEL_METRICS = ("dice", "iou")
-#: Classes whose mask labels can be weak; the extent of disease is exact on every slice.
-WEAK_CLASSES = ("ggo", "consolidation", "effusion", "background")
+#: Scores of a ranking, which need no threshold.
+CURVE_METRICS = {"roc_auc": metrics.roc_auc, "average_precision": metrics.average_precision}
 
 
 #: Proportions, and the cases that each is a proportion of.
@@ -48,14 +48,16 @@ def _honest(
     return interval._replace(low=wilson.low, high=wilson.high)
 
 
-def _row(name: str, metric: str, interval: intervals.Interval, patients: int, **more: str) -> dict:
+def row(name: str, metric: str, interval: intervals.Interval, patients: int, **more: str) -> dict:
+    """One row of a score table; limits that coincide are left out."""
     base = {"class": name, "metric": metric, "average": "pooled", "labels": "exact"}
     if interval.low == interval.high:
         interval = interval._replace(low=np.nan, high=np.nan)
     return base | more | interval._asdict() | {"patients": patients}
 
 
-def _table(rows: Iterable[dict]) -> pd.DataFrame:
+def table_of(rows: Iterable[dict]) -> pd.DataFrame:
+    """Rows as a table with the columns of `COLUMNS`."""
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -87,14 +89,14 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int =
     hits = (truth == found).astype(float)
     right = metrics.Counts(hits, 1 - hits, np.zeros(len(hits)), np.zeros(len(hits)))
     accuracy = _honest(found_intervals["accuracy"], "accuracy", right, groups)
-    rows = [_row("all", "accuracy", accuracy, patients)]
+    rows = [row("all", "accuracy", accuracy, patients)]
     counts = metrics.one_vs_rest(units)
     for name in CLASS_METRICS:
         rows += _per_class(found_intervals[name], name, classes, counts, groups)
     for name in CLASS_METRICS[:-1]:
-        rows.append(_row("macro", name, found_intervals[f"macro {name}"], patients))
-    rows.append(_row("all", "mcc", found_intervals["all mcc"], patients))
-    return _table(rows)
+        rows.append(row("macro", name, found_intervals[f"macro {name}"], patients))
+    rows.append(row("all", "mcc", found_intervals["all mcc"], patients))
+    return table_of(rows)
 
 
 def _per_class(
@@ -112,7 +114,7 @@ def _per_class(
     patients = len(np.unique(groups))
     for index, name in enumerate(classes):
         one = intervals.Interval(*(np.atleast_1d(part)[index] for part in interval[:3]), interval.n)
-        rows.append(_row(name, metric, _honest(one, metric, counts[:, index], groups), patients))
+        rows.append(row(name, metric, _honest(one, metric, counts[:, index], groups), patients))
     return rows
 
 
@@ -128,32 +130,159 @@ def labels(
         seed: Of the bootstrap.
 
     Returns:
-        For each label and for ``overall`` (all decisions pooled): the class metrics, accuracy, and
-        for each label the area under the ROC curve and average precision, without interval.
+        For each label and for ``overall`` (all decisions pooled): the class metrics, accuracy, area
+        under the ROC curve and average precision. ``macro`` is the mean over the labels that have
+        the metric; it has no accuracy, which would be the overall one. A ranking gets an interval
+        where at least `FEWEST_WITH_CLASS` patients show the label and as many lack it.
+
+    Raises:
+        DataError: There are no images, an image has no patient, or a probability is not finite.
     """
     counts = label_counts(predictions, names, threshold)
     groups = predictions["patient_id"].to_numpy()
     patients = len(np.unique(groups))
     wanted = ("accuracy", *CLASS_METRICS)
+    whole = counts.sum(axis=0)
+    defined = {name: ~np.isnan(metrics.METRICS[name](whole)) for name in CLASS_METRICS}
 
     def score(part: metrics.Counts) -> dict[str, np.ndarray]:
         pooled = part.sum(axis=-1)
         each = {name: metrics.METRICS[name](part) for name in wanted}
-        return each | {f"overall {name}": metrics.METRICS[name](pooled) for name in wanted}
+        macro = {f"macro {name}": _macro(each[name], defined[name]) for name in CLASS_METRICS}
+        return each | macro | {f"overall {name}": metrics.METRICS[name](pooled) for name in wanted}
 
     found = intervals.bootstrap(counts, groups, score, seed=seed)
     rows = []
     for metric in wanted:
         rows += _per_class(found[metric], metric, names, counts, groups)
         overall = _honest(found[f"overall {metric}"], metric, counts.sum(axis=-1), groups)
-        rows.append(_row("overall", metric, overall, patients))
-    for name in names:
-        truth, score_of = predictions[f"truth_{name}"], predictions[f"p_{name}"]
-        for metric in (metrics.roc_auc, metrics.average_precision):
-            value = metric(truth.to_numpy(), score_of.to_numpy())
-            bare = intervals.Interval(value, np.nan, np.nan, len(truth))
-            rows.append(_row(name, metric.__name__, bare, patients))
-    return _table(rows)
+        rows.append(row("overall", metric, overall, patients))
+        if metric in CLASS_METRICS:
+            rows.append(row("macro", metric, found[f"macro {metric}"], patients))
+    return table_of(rows + _rankings(predictions, names, seed))
+
+
+def _macro(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """Mean over the labels that have the metric on all images (..., labels), NaN without any.
+
+    A resample that lacks one of them has no mean (NaN): over the others it would be another score,
+    and jump.
+    """
+    chosen = values[..., defined]
+    return np.where(np.isnan(chosen).any(axis=-1), np.nan, metrics.macro(chosen))
+
+
+def _rankings(predictions: pd.DataFrame, names: tuple[str, ...], seed: int) -> list[dict]:
+    """Rows of `CURVE_METRICS`: each label, all decisions pooled, and the mean over labels."""
+    truth = predictions[[f"truth_{name}" for name in names]].to_numpy(bool)
+    score = predictions[[f"p_{name}" for name in names]].to_numpy(np.float64)
+    groups = predictions["patient_id"].to_numpy()
+    parts = {name: [index] for index, name in enumerate(names)}
+    parts["overall"] = list(range(len(names)))
+    values = {
+        (part, metric): of(truth[:, columns].ravel(), score[:, columns].ravel())
+        for metric, of in CURVE_METRICS.items()
+        for part, columns in parts.items()
+    }
+    unsure = {part: _few_patients(truth[:, columns], groups) for part, columns in parts.items()}
+    # The mean is as unsure as any label that it is taken over; one without a curve is left out.
+    unsure["macro"] = any(unsure[name] and not np.isnan(values[name, "roc_auc"]) for name in names)
+    limits = _ranking_limits(truth, score, groups, parts, seed)
+    rows = []
+    for metric in CURVE_METRICS:
+        each = np.array([values[name, metric] for name in names])
+        values["macro", metric] = float(metrics.macro(each))
+        for part in (*parts, "macro"):
+            found = limits[f"{part} {metric}"]._replace(value=values[part, metric], n=len(truth))
+            if unsure[part]:
+                found = found._replace(low=np.nan, high=np.nan)
+            rows.append(row(part, metric, found, len(np.unique(groups))))
+    return rows
+
+
+def _few_patients(truth: np.ndarray, groups: np.ndarray) -> bool:
+    """Whether too few patients show, or lack, any of the labels (images, labels) to resample."""
+    shown, lacking = truth.any(axis=1), ~truth.all(axis=1)
+    fewest = min(len(np.unique(groups[which])) for which in (shown, lacking))
+    return fewest < FEWEST_WITH_CLASS
+
+
+def _ranking_limits(
+    truth: np.ndarray,
+    score: np.ndarray,
+    groups: np.ndarray,
+    parts: dict[str, list[int]],
+    seed: int,
+) -> dict[str, intervals.Interval]:
+    """Intervals of `CURVE_METRICS` for parts of the labels and for ``macro``, by patient.
+
+    Areas are no function of counts summed over patients, so what is summed here is how often each
+    patient was drawn: that is the weight of its images.
+
+    Args:
+        truth: bool (images, labels).
+        score: float64 (images, labels).
+        groups: Patient of each image (images,).
+        parts: Name -> columns of the labels that are pooled under it; each label, then ``overall``.
+        seed: Of the bootstrap.
+
+    Returns:
+        Interval of ``"<part> <metric>"`` and ``"macro <metric>"``; its n is the patients.
+    """
+    codes, patients = pd.factorize(groups, sort=True)
+    defined = truth.any(axis=0) & ~truth.all(axis=0)
+
+    def areas(times_drawn: np.ndarray) -> dict[str, np.ndarray]:
+        weights, found = times_drawn[:, codes], {}
+        for part, columns in parts.items():
+            each = np.repeat(weights, len(columns), axis=1)
+            made = _weighted_areas(truth[:, columns].ravel(), score[:, columns].ravel(), each)
+            found |= {f"{part} {metric}": area for metric, area in made.items()}
+        for metric in CURVE_METRICS:
+            single = [found[f"{part} {metric}"] for part in parts if part != "overall"]
+            found[f"macro {metric}"] = _macro(np.stack(single, axis=1), defined)
+        return found
+
+    drawn = np.eye(len(patients))
+    return intervals.bootstrap(drawn, np.arange(len(patients)), areas, seed=seed)
+
+
+def _weighted_areas(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Both areas of many weightings of the same decisions at once.
+
+    They are scikit-learn's `roc_auc_score` and `average_precision_score` with sample weights, for
+    all resamples from one sorting.
+
+    Args:
+        truth: bool (decisions,).
+        score: float64 (decisions,), finite; equal scores are one step of the curve.
+        weights: float64 (resamples, decisions), 0 or more.
+
+    Returns:
+        Metric -> (resamples,) in [0, 1]; NaN where one outcome has no weight.
+    """
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.diff(score[order], prepend=np.inf))
+
+    def steps(which: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(np.where(which, weights, 0.0)[:, order], starts, axis=1)
+
+    hits, alarms = steps(truth), steps(~truth)
+    above, called = hits.cumsum(axis=1), (hits + alarms).cumsum(axis=1)
+    positives, negatives = hits.sum(axis=1), alarms.sum(axis=1)
+    # A pair of equal scores counts half.
+    ranked = (alarms * (above - hits / 2)).sum(axis=1)
+    # A step without hits adds nothing, and the first ones may have no weight at all.
+    precision = np.divide(above, called, out=np.zeros_like(above), where=called > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {
+            "roc_auc": ranked / (positives * negatives),
+            "average_precision": (hits * precision).sum(axis=1) / positives,
+        }
+    both = positives * negatives > 0
+    return {metric: np.where(both, area, np.nan) for metric, area in found.items()}
 
 
 def label_counts(
@@ -185,69 +314,28 @@ def always_positive(
     return labels(predictions.assign(**said), names, seed=seed)
 
 
-def segmentation(pixels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Dice and IoU of a segmentation.
+def prevalence(
+    predictions: pd.DataFrame, training: pd.DataFrame, names: tuple[str, ...], seed: int = 0
+) -> pd.DataFrame:
+    """Scores of the baseline that answers with each label's share of the training images.
 
-    A class that is neither in the truth nor in the prediction of a slice has no Dice there: such
-    slices are left out of the mean over slices. Classes of lesions are scored twice where labels
-    are weak: on exactly labelled slices (``labels`` = exact) and on all of them (``all``).
+    It finds the labels that at least half of the training images show, in every image. It ranks no
+    image above another, so a label's ROC area is 0.5; but it ranks frequent labels above rare ones,
+    which the ``overall`` areas reward.
 
     Args:
-        pixels: ``class``, ``tp``, ``fp``, ``fn``, ``tn``, ``patient_id`` and ``label_quality`` of
-            one subset, a row a slice and class (`training.predictions.pixel_table`).
+        predictions: As for `labels`; what the network said is not looked at.
+        training: ``truth_<label>`` of the training subset.
+        names: Labels.
         seed: Of the bootstrap.
 
     Returns:
-        Rows for each class and for ``mean`` (mean IoU over the classes, background included, as in
-        the authors' code), pooled over slices and, for each class, as the mean over slices.
+        As `labels`.
+
+    Raises:
+        DataError: As for `labels`, or there are no training images.
     """
-    rows = []
-    exact = pixels[pixels["label_quality"] == "exact"]
-    has_weak = len(exact) < len(pixels)
-    for name, part in pixels.groupby("class", sort=False):
-        scopes = {"exact": part}
-        if has_weak and name in WEAK_CLASSES:
-            scopes = {"exact": exact[exact["class"] == name], "all": part}
-        for scope, chosen in scopes.items():
-            rows += _class_scores(chosen, name, scope, seed)
-    for scope, chosen in {"exact": exact, "all": pixels if has_weak else exact[:0]}.items():
-        rows += _mean_iou(chosen[chosen["class"] != "lesion"], scope, seed)
-    return _table(rows)
-
-
-def slice_counts(part: pd.DataFrame) -> metrics.Counts:
-    """Pixel counts of one class, shape (slices,)."""
-    return metrics.Counts(*(part[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
-
-
-def _class_scores(part: pd.DataFrame, name: str, scope: str, seed: int) -> list[dict]:
-    if part.empty:
-        return []
-    counts, groups = slice_counts(part), part["patient_id"].to_numpy()
-    patients = len(np.unique(groups))
-    shown = len(np.unique(groups[counts.tp + counts.fn > 0]))
-    rows = []
-    for metric in PIXEL_METRICS:
-        score = metrics.METRICS[metric]
-        pooled = intervals.bootstrap(counts, groups, score, seed=seed)
-        mean = intervals.bootstrap_mean(score(counts), groups, seed=seed)
-        for average, found in (("pooled", pooled), ("per_image", mean)):
-            unsure = {"low": np.nan, "high": np.nan} if shown < FEWEST_WITH_CLASS else {}
-            interval = found._replace(**unsure)
-            rows.append(_row(name, metric, interval, patients, labels=scope, average=average))
-    return rows
-
-
-def _mean_iou(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
-    if part.empty:
-        return []
-    by_class = [slice_counts(rows) for _, rows in part.groupby("class", sort=False)]
-    stacked = metrics.Counts(
-        *(np.stack([getattr(c, name) for c in by_class], 1) for name in ("tp", "fp", "fn", "tn"))
-    )
-    groups = part[part["class"] == part["class"].iloc[0]]["patient_id"].to_numpy()
-    interval = intervals.bootstrap(
-        stacked, groups, lambda counts: metrics.macro(metrics.iou(counts)), seed=seed
-    )
-    patients = len(np.unique(groups))
-    return [_row("mean", "iou", interval, patients, labels=scope)]
+    truth = training[[f"truth_{name}" for name in names]].to_numpy(bool)
+    shares = multilabel.prevalence(truth, len(predictions))
+    said = {f"p_{name}": shares[:, index] for index, name in enumerate(names)}
+    return labels(predictions.assign(**said), names, seed=seed)

@@ -297,7 +297,8 @@ def load_tf1_checkpoint(model: keras.Model, path: Path, exclude_logits: bool = T
             return reader.get_tensor(name)
 
         return assign_tf1(model, read, names, exclude_logits)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    # The reader raises IndexError where the data file ends too early.
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise DataError(
             f"{path}: not a whole TensorFlow checkpoint; name its prefix, the files' name without "
             ".index or .data, and keep both files together."

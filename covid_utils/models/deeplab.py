@@ -74,21 +74,13 @@ def deeplab_v3plus(
     image = keras.Input(input_shape, name="image")
     tensor = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
     tensor = xception.xception65(tensor, output_stride, width, middle_blocks, momentum)
-    low_level = _output_of(tensor, xception.LOW_LEVEL)
+    low_level = keras.Model(image, tensor).get_layer(xception.LOW_LEVEL).output
     settings = {"epsilon": EPSILON, "momentum": momentum}
     tensor = _pyramid(tensor, atrous_rates, width, settings)
     size = tuple((side - 1) // decoder_output_stride + 1 for side in (height, breadth))
     tensor = _decoder(tensor, low_level, size, width, settings)
     logits = layers.Conv2D(num_classes, 1, name=LOGITS, dtype="float32")(tensor)
     return keras.Model(image, logits, name="deeplab_v3plus")
-
-
-def _output_of(tensor: KerasTensor, name: str) -> KerasTensor:
-    """Output of a layer that an intermediate tensor was made from."""
-    import keras
-
-    source = keras.utils.get_source_inputs(tensor)[0]
-    return keras.Model(source, tensor).get_layer(name).output
 
 
 def _pyramid(

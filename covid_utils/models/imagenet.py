@@ -7,6 +7,7 @@ first computes nearly what Keras's does.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def load_xception(weights: str) -> keras.Model:
             model.load_weights(path)
             return model
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a whole weights file of Xception; {remedy}") from error
     for candidate in (model, *model.layers):
         names = {layer.name for layer in getattr(candidate, "layers", ())}
@@ -108,7 +109,9 @@ def _origin(name: str, model: keras.Model, source: keras.Model) -> str:
 
 def _shortcuts(source: keras.Model) -> list[str]:
     """Names of the 1 x 1 shortcut convolutions, which Keras numbers as it goes."""
-    found = [la for la in source.layers if la.name.startswith("conv2d") and la.kernel_size == (1, 1)]
+    found = [
+        la for la in source.layers if la.name.startswith("conv2d") and la.kernel_size == (1, 1)
+    ]
     return [la.name for la in sorted(found, key=lambda la: la.kernel.shape[-1])]
 
 

@@ -23,8 +23,8 @@ def unet(classes: int, size: int, base: int = 64, momentum: float = 0.9) -> kera
             lag behind the weights.
 
     Returns:
-        Uncompiled model from float32 images (n, size, size, 1) in [-1, 1] to float32 logits
-        (n, size, size, classes).
+        Uncompiled model from gray images (n, size, size, 1), uint8 or float32 in [0, 255] (scaling
+        to [-1, 1] is inside), to float32 logits (n, size, size, classes).
     """
     import keras
     from keras import layers
@@ -38,7 +38,7 @@ def unet(classes: int, size: int, base: int = 64, momentum: float = 0.9) -> kera
         return tensor
 
     image = keras.Input((size, size, 1), name="image")
-    skips, tensor = [], image
+    skips, tensor = [], layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
     for level in range(DEPTH):
         tensor = double(tensor, base * 2**level, f"down{level}")
         skips.append(tensor)
@@ -49,5 +49,5 @@ def unet(classes: int, size: int, base: int = 64, momentum: float = 0.9) -> kera
         up = layers.Conv2DTranspose(channels, 2, strides=2, name=f"up{level}_upsample")
         tensor = layers.Concatenate(name=f"up{level}_join")([skips[level], up(tensor)])
         tensor = double(tensor, channels, f"up{level}")
-    logits = layers.Conv2D(classes, 1, name=LOGITS)(tensor)
+    logits = layers.Conv2D(classes, 1, name=LOGITS, dtype="float32")(tensor)
     return keras.Model(image, logits, name="unet")

@@ -112,9 +112,7 @@ def separable(
     return convolution(tensor, channels, 1, f"{name}_pointwise", **settings)
 
 
-def _padded(
-    tensor: KerasTensor, size: int, stride: int, name: str
-) -> tuple[KerasTensor, str]:
+def _padded(tensor: KerasTensor, size: int, stride: int, name: str) -> tuple[KerasTensor, str]:
     """Explicit padding before a strided convolution: ``same`` would shift even sizes by a pixel."""
     from keras import layers
 

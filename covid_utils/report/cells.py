@@ -81,7 +81,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 def _with_interval(row) -> str:
     if pd.isna(row.ours):
         return "" if row.n == 0 else "undefined"
-    digits = 1 if row.unit in ("%", "points") else 3
-    sign = {"%": " %", "points": " points"}.get(row.unit, "")
+    digits = 3 if row.unit == "fraction" else 1
+    sign = "" if row.unit == "fraction" else f" {row.unit}"
     value = f"{row.ours:.{digits}f}{sign}"
     return value if pd.isna(row.low) else f"{value} [{row.low:.{digits}f}, {row.high:.{digits}f}]"

@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 
 from covid_utils import paths
 from covid_utils.data.collection import kind, saved_manifest
-from covid_utils.evaluation import metrics
+from covid_utils.evaluation import metrics, outlines
+from covid_utils.evaluation.outlines import Outlines
 from covid_utils.report import figures
+from covid_utils.training.segmentation import StreamData
 
 STREAMS = ("all", "ggo", "consolidation", "effusion")
 #: Outcome of a pixel -> name of the colour it gets in Figure 11.
@@ -24,12 +26,30 @@ OUTCOMES = {1: "found", 2: "missed", 3: "false alarm"}
 
 @dataclass(frozen=True)
 class Masks:
-    """Held-out slices of a stream: ids, and uint8 images, truth and prediction (n, size, size)."""
+    """Test slices of a stream.
+
+    Attributes:
+        image_id: Names, str (n,).
+        images: uint8 (n, size, size).
+        truth: Labels of the reference, likewise.
+        predicted: Labels that the stream gave, likewise.
+        probability: Of any lesion of the stream, 0 to 255, likewise.
+    """
 
     image_id: np.ndarray
     images: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
+    probability: np.ndarray
+
+
+def masks_of(found: Outlines, data: StreamData, subset: str = "test") -> Masks:
+    """Slices of one subset of a stream, as they are kept."""
+    chosen = (found.rows["subset"] == subset).to_numpy()
+    rows = found.rows[chosen]
+    pictures = outlines.images_of(data, rows), outlines.masks_of(data, rows)
+    names = rows["image_id"].to_numpy(str)
+    return Masks(names, *pictures, found.predicted[chosen], found.probability[chosen])
 
 
 def write_masks(path: Path, masks: Masks) -> None:
@@ -37,9 +57,9 @@ def write_masks(path: Path, masks: Masks) -> None:
     np.savez_compressed(path, **vars(masks))
 
 
-def read_masks(profile: str, stream: str) -> Masks | None:
-    """Masks of a stream, or None if they were made on another machine."""
-    path = paths.results(profile) / f"stream_{stream}_unet" / "masks.npz"
+def read_masks(profile: str, run: str) -> Masks | None:
+    """Masks of a run, or None if they were made on another machine."""
+    path = paths.results(profile) / run / "masks.npz"
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as arrays:
@@ -54,48 +74,48 @@ def most_varied(truth: np.ndarray, count: int) -> np.ndarray:
 
 
 def stream_sheet(profile: str, count: int = 4) -> Figure | None:
-    """Figure 10: truth, the all-class stream and the three specialists on the same slices.
+    """Figure 10: truth, the all-class stream, the specialists, and these three put together.
 
     None if the masks are elsewhere, or no slice was held out.
     """
-    found = {stream: read_masks(profile, stream) for stream in STREAMS}
-    if any(masks is None for masks in found.values()):
+    names = {f"stream: {figures.NAMES[name]}": f"stream_{name}_deeplab" for name in STREAMS}
+    names["specialists together"] = "fusion_deeplab"
+    found = {name: read_masks(profile, run) for name, run in names.items()}
+    if any(masks is None or not len(masks.truth) for masks in found.values()):
         return None
-    first = found["all"]
-    if not len(first.truth):
-        return None
+    first = next(iter(found.values()))
     chosen = most_varied(first.truth, count)
     columns = {"reference": first.truth[chosen]}
-    columns |= {
-        f"stream: {figures.NAMES[name]}": masks.predicted[chosen] for name, masks in found.items()
-    }
+    columns |= {name: masks.predicted[chosen] for name, masks in found.items()}
     title = f"Streams on the same slices ({kind(saved_manifest(profile))})"
     return figures.segmentation_sheet(first.images[chosen], columns, title)
 
 
 def outcome_sheet(profile: str) -> Figure | None:
-    """Figure 11, the U-Net's half: lesion pixels found, missed and falsely called.
+    """Figure 11: DeepLab-v3+ beside U-Net; lesion pixels found, missed and falsely called.
 
-    Columns are the test slices with the best, the middle and the worst Dice of the lesion extent.
+    Rows are the test slices with the best, the middle and the worst Dice of DeepLab-v3+.
     """
-    masks = read_masks(profile, "all")
-    if masks is None:
+    runs = {"DeepLab-v3+": "stream_all_deeplab", "U-Net": "stream_all_unet"}
+    found = {name: read_masks(profile, run) for name, run in runs.items()}
+    if any(masks is None for masks in found.values()):
         return None
-    truth, found = masks.truth > 0, masks.predicted > 0
-    dice = metrics.dice(metrics.count_binary(truth, found, axis=(1, 2)))
+    first = found["DeepLab-v3+"]
+    truth = first.truth > 0
+    dice = metrics.dice(metrics.count_binary(truth, first.predicted > 0, axis=(1, 2)))
     # Slices with nothing to find and nothing found have no Dice.
     order = sorted(np.flatnonzero(~np.isnan(dice)), key=lambda i: -dice[i])
     if not order:
         return None
     chosen = [order[0], order[len(order) // 2], order[-1]]
-    outcome = np.select([truth & found, truth & ~found, ~truth & found], [1, 2, 3], 0)
-    pairs = [(masks.images[i], outcome[i].astype(np.uint8)) for i in chosen]
-    names = [
-        f"{which} slice, Dice {dice[i]:.2f}"
-        for which, i in zip(("best", "middle", "worst"), chosen, strict=True)
-    ]
-    title = f"U-Net, extent of disease ({kind(saved_manifest(profile))})"
-    return figures.pair_sheet(pairs, names, title, OUTCOMES, "outcome")
+    columns = {}
+    for name, masks in found.items():
+        called = masks.predicted > 0
+        outcome = np.select([truth & called, truth & ~called, ~truth & called], [1, 2, 3], 0)
+        columns[name] = outcome[chosen].astype(np.uint8)
+    words = "Best, middle and worst slice of DeepLab-v3+, extent of disease"
+    title = f"{words} ({kind(saved_manifest(profile))})"
+    return figures.segmentation_sheet(first.images[chosen], columns, title, OUTCOMES)
 
 
 def write(profile: str) -> list[str]:

@@ -15,9 +15,9 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.data.collection import frontal_xrays, kind, saved_manifest
 from covid_utils.data.splits import SUBSETS
-from covid_utils.evaluation import intervals, metrics, scoring
 from covid_utils.report import cells
 from covid_utils.report import claims as ledger
+from covid_utils.report.label_tables import table5
 from covid_utils.report.recognition_tables import (
     CLASSES,
     predictions_of,
@@ -25,8 +25,8 @@ from covid_utils.report.recognition_tables import (
     table3,
     table4,
 )
-from covid_utils.training.multilabel import MANIFESTATIONS
-from covid_utils.training.segmentation import NODULE_SETS, STREAMS
+from covid_utils.report.stream_tables import segmentation_scores, table6, table7, table8
+from covid_utils.training.segmentation import NODULE_SETS
 from covid_utils.writing import whole
 
 #: Task of Table 1 -> run and, where a run has several, its task.
@@ -34,19 +34,13 @@ TASK_RUNS = {
     "1: recognition, 4 classes": ("task1", "4 classes"),
     "1: recognition, 2 classes": ("task1", "2 classes"),
     "2: manifestations of a slice": ("task2", ""),
-    "3: segmentation": ("stream_all_unet", ""),
-    "3: nodules": ("stream_nodule_unet", ""),
+    "3: segmentation": ("stream_all_deeplab", ""),
+    "3: nodules": ("stream_nodule_deeplab", ""),
 }
 #: What keeps a patient's images together -> how the table says it.
 BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
 #: Tables of the CT slices with masks.
 SLICE_TABLES = ("table5", "table6", "table7", "table8")
-#: Columns of a segmentation score that say what it is of.
-SCOPE = ("class", "average", "labels")
-#: Metrics that are no percentages.
-FRACTIONS = ("mcc", "roc_auc", "average_precision")
-#: Which slices a score is of -> what must be said beside it.
-WEAK = {"exact": "", "all": "weak labels"}
 
 
 def style() -> None:
@@ -115,141 +109,16 @@ def _augmented(profile: str, task: str) -> dict:
     return dict(zip(columns, (shown, test, "anew at each showing"), strict=True))
 
 
-def table5(profile: str) -> pd.DataFrame:
-    """Table 5: the multi-label CNN, per manifestation and overall, beside the trivial baseline."""
-    predictions = runs.read_predictions(profile, "task2")
-    test = predictions[predictions["subset"] == "test"]
-    exact = test[test["label_quality"] == "exact"]
-    scopes = {"exact": exact} if len(exact) == len(test) else {"all": test, "exact": exact}
-    rows = []
-    for scope, part in scopes.items():
-        if part.empty:
-            continue
-        found = {
-            "ours": scoring.labels(part, MANIFESTATIONS),
-            "baseline: always present": scoring.always_positive(part, MANIFESTATIONS),
-        }
-        for work, scores in found.items():
-            for _, score in scores.iterrows():
-                unit = "fraction" if score["metric"] in FRACTIONS else "%"
-                cell = cells.cell(score["metric"], score, None, unit, WEAK[scope])
-                keys = {"work": work, "manifestation": score["class"], "labels": scope}
-                rows.append(keys | cell)
-    return pd.DataFrame(rows)
-
-
-def _stream_scores(profile: str, stream: str) -> pd.DataFrame:
-    """Scores of a stream's test slices; none if no slice is held out."""
-    pixels = runs.read_predictions(profile, f"stream_{stream}_unet")
-    test = pixels[pixels["subset"] == "test"]
-    return scoring.segmentation(test) if len(test) else pd.DataFrame(columns=scoring.COLUMNS)
-
-
-def table6(profile: str) -> pd.DataFrame:
-    """Table 6: Dice and IoU of the all-class stream and of each specialised stream."""
-    rows = []
-    for stream in STREAMS:
-        scores = _stream_scores(profile, stream)
-        if scores.empty:
-            note = "too few patients to hold one out for a test"
-            cell = cells.cell("dice", None, None, "fraction", note)
-            keys = {"stream": stream, "class": stream, "average": "pooled", "labels": "exact"}
-            rows.append(keys | cell)
-        for _, score in scores[scores["class"] != "background"].iterrows():
-            metric = "mean iou" if score["class"] == "mean" else score["metric"]
-            keys = {"stream": stream} | score[list(SCOPE)].to_dict()
-            rows.append(keys | cells.cell(metric, score, None, "fraction", WEAK[score["labels"]]))
-    return pd.DataFrame(rows + _specialists_against_all(profile))
-
-
-def _specialists_against_all(profile: str) -> list[dict]:
-    """Difference in pooled Dice, each specialised stream minus the all-class one, same slices."""
-    claim = ledger.load()["c01"]
-    rows = []
-    for name in MANIFESTATIONS:
-        own, shared = (_test_pixels(profile, stream, name) for stream in (name, "all"))
-        if own.empty:
-            continue
-        groups = own["patient_id"].to_numpy()
-        counts = (scoring.slice_counts(part) for part in (own, shared))
-        difference = intervals.paired_bootstrap(*counts, groups, metrics.dice)
-        score = pd.Series(difference._asdict())
-        exact = bool((own["label_quality"] == "exact").all())
-        scope = "exact" if exact else "all"
-        keys = {"stream": f"{name} minus all", "class": name, "average": "pooled", "labels": scope}
-        rows.append(keys | cells.cell("dice difference", score, claim, "fraction", WEAK[scope]))
-    return rows
-
-
-def _test_pixels(profile: str, stream: str, name: str) -> pd.DataFrame:
-    """Pixel counts of one class on the test slices of a stream, in the order of their names."""
-    pixels = runs.read_predictions(profile, f"stream_{stream}_unet")
-    chosen = pixels[(pixels["subset"] == "test") & (pixels["class"] == name)]
-    return chosen.sort_values("image_id").reset_index(drop=True)
-
-
-def table7(profile: str) -> pd.DataFrame:
-    """Table 7: each manifestation against the literature; the paper's values are derived."""
-    published = ledger.published()
-    rows = []
-    for name in MANIFESTATIONS:
-        for stream in (name, "all"):
-            rows += _manifestation(profile, stream, name)
-        quoted = published[(published["class"] == name) & (published["task"] == 3)]
-        for _, row in quoted[quoted["source"] != "D"].iterrows():
-            average = "per_image" if row["source"] == "R" else cells.NOT_AVAILABLE
-            keys = {"class": name, "work": row["work"], "average": average, "labels": "quoted"}
-            rows.append(keys | cells.quoted(row))
-    return pd.DataFrame(rows)
-
-
-def _manifestation(profile: str, stream: str, name: str) -> list[dict]:
-    """Scores of one manifestation by one stream, beside what the paper implies for its own.
-
-    The paper's implied "mIoU" fits its implied Dice as the IoU of the class alone, without
-    background (0.911 / (2 - 0.911) = 0.837, stated 0.848), so that is what stands beside it.
-    """
-    stated = ledger.load()
-    scores = _stream_scores(profile, stream)
-    rows = []
-    for metric, paper_metric in (("dice", "Dice"), ("iou", "mIoU")):
-        claim = None
-        if stream == name:
-            derived = {"where": "Table 7", "metric": paper_metric, "class_": name, "source": "D"}
-            claim = ledger.stated(stated, **derived)
-        chosen = scores[(scores["class"] == name) & (scores["metric"] == metric)]
-        for _, score in chosen.iterrows():
-            how = f"paper's value derived: {claim.how}" if claim else ""
-            note = "; ".join(part for part in (WEAK[score["labels"]], how) if part)
-            keys = {"class": name, "work": f"ours, stream {stream}"}
-            keys |= score[["average", "labels"]].to_dict()
-            rows.append(keys | cells.cell(metric, score, claim, "fraction", note))
-    return rows
-
-
-def table8(profile: str) -> pd.DataFrame:
-    """Table 8: the extent of disease, all manifestations together, against the literature."""
-    stated, published = ledger.load(), ledger.published()
-    scores = _stream_scores(profile, "all")
-    rows = []
-    for claim, metric in (("p25b", "dice"), ("p25a", "iou")):
-        note = f"the paper states a gain of {stated[claim].value} % and no value"
-        for average in ("per_image", "pooled"):
-            score = cells.pick(scores, **{"class": "lesion"}, metric=metric, average=average)
-            cell = cells.cell(metric, score, None, "fraction", note)
-            rows.append({"work": "ours, stream all", "average": average} | cell | {"claim": claim})
-    quoted = published[(published["task"] == 3) & published["class"].isin(("lesion", "all"))]
-    for _, row in quoted[quoted["source"] != "D"].iterrows():
-        average = "per_image" if row["source"] == "R" else cells.NOT_AVAILABLE
-        rows.append({"work": row["work"], "average": average} | cells.quoted(row))
-    return pd.DataFrame(rows)
-
-
 def table9(profile: str) -> pd.DataFrame:
     """Table 9: measured time for one image, stage by stage, on the machine of the run."""
     stated = ledger.load()["p26"]
     rows = []
-    stages = {"recognition": "task1", "manifestations": "task2", "segmentation": "stream_all_unet"}
+    stages = {
+        "recognition": "task1",
+        "manifestations": "task2",
+        "segmentation, DeepLab-v3+": "stream_all_deeplab",
+        "segmentation, U-Net": "stream_all_unet",
+    }
     for stage, run in stages.items():
         seconds = runs.read_metrics(profile, run)["seconds_per_image"]
         for step, spent in seconds.items():
@@ -310,6 +179,8 @@ def build(name: str, profile: str) -> pd.DataFrame:
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
     """Build all nine tables and write them as ``results/<profile>/tables/table<n>.csv``.
 
+    All scores of all segmentations go to ``results/<profile>/segmentation_scores.csv`` as well.
+
     Returns:
         The tables by name.
     """
@@ -319,6 +190,7 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
     tables = {name: _marked(make(profile), name, manifest) for name, make in BUILDERS.items()}
     for name, table in tables.items():
         write(table, folder / f"{name}.csv")
+    write(segmentation_scores(profile), paths.results(profile) / "segmentation_scores.csv")
     return tables
 
 

@@ -38,7 +38,12 @@ def shuffled(count: int, seed: int) -> Callable[[int], int]:
 
 
 def of_pairs(
-    images: np.ndarray, masks: np.ndarray, batch_size: int, seed: int, ranges: augment.Ranges
+    images: np.ndarray,
+    masks: np.ndarray,
+    batch_size: int,
+    seed: int,
+    ranges: augment.Ranges | None,
+    first: int = 0,
 ) -> tf.data.Dataset:
     """Endless batches of images and masks, augmented alike.
 
@@ -47,7 +52,8 @@ def of_pairs(
         masks: uint8 (n, size, size), likewise.
         batch_size: Pairs a batch.
         seed: Of order and augmentation.
-        ranges: Of the augmentation.
+        ranges: Of the augmentation; None augments as the authors' code does.
+        first: Batch to begin with: a training that goes on sees what it would have seen.
 
     Returns:
         Data set of uint8 images and masks, both (batch, size, size).
@@ -56,10 +62,12 @@ def of_pairs(
 
     def one(draw: int) -> tuple[np.ndarray, np.ndarray]:
         rng, index = np.random.default_rng([seed, draw]), position(draw)
+        if ranges is None:
+            return augment.published_pair(rng, images[index], masks[index])
         return augment.pair(rng, images[index], masks[index], ranges)
 
     spec = (images.shape[1:], np.uint8)
-    return _batches(one, batch_size, spec, spec)
+    return _batches(one, batch_size, spec, spec, first=first)
 
 
 def of_labels(
@@ -90,8 +98,10 @@ def of_labels(
     )
 
 
-def _batches(one: Callable, batch_size: int, *specs: tuple[tuple, type]) -> tf.data.Dataset:
-    """Batches of what ``one`` makes of draw 0, 1, 2 and so on."""
+def _batches(
+    one: Callable, batch_size: int, *specs: tuple[tuple, type], first: int = 0
+) -> tf.data.Dataset:
+    """Batches of what ``one`` makes of draw 0, 1, 2 and so on, from a batch on."""
     import tensorflow as tf
 
     kinds = [dtype for _, dtype in specs]
@@ -102,6 +112,6 @@ def _batches(one: Callable, batch_size: int, *specs: tuple[tuple, type]) -> tf.d
         shapes = [shape for shape, _ in specs]
         return tuple(tf.ensure_shape(part, shape) for part, shape in zip(made, shapes, strict=True))
 
-    draws = tf.data.Dataset.range(np.iinfo(np.int64).max)
+    draws = tf.data.Dataset.range(first * batch_size, np.iinfo(np.int64).max)
     made = draws.map(make, num_parallel_calls=os.cpu_count(), deterministic=True)
     return made.batch(batch_size, drop_remainder=True).prefetch(2)

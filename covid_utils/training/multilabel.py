@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from covid_utils.data import augment
+from covid_utils.errors import DataError, ParameterError
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.training import batches
 from covid_utils.training.predictions import time_per_item
 
 #: Labels of the CT segmentation set: 1 ground-glass, 2 consolidation, 3 pleural effusion.
 MANIFESTATIONS = ("ggo", "consolidation", "effusion")
+#: How present labels can weigh in the loss.
+POSITIVE_WEIGHTS = ("none", "balanced")
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,25 @@ class MultilabelSettings:
         batch_size: Slices a step.
         learning_rate: Of Adam; the paper names Adam and no rate.
         seed: Of weights, order, dropout and augmentation.
+        positive_weight: ``none`` weighs present and absent labels alike, as the paper names no
+            weights; ``balanced`` weighs the present ones as `balanced_weights` says.
+
+    Raises:
+        ParameterError: The positive weight is neither of the two.
     """
 
     epochs: int = 50
     batch_size: int = 32
     learning_rate: float = 0.001
     seed: int = 2020
+    positive_weight: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.positive_weight not in POSITIVE_WEIGHTS:
+            raise ParameterError(
+                f"positive_weight '{self.positive_weight}' is none of "
+                f"{', '.join(POSITIVE_WEIGHTS)}."
+            )
 
 
 def present(masks: np.ndarray, minimum_share: float = 0.0) -> np.ndarray:
@@ -47,6 +64,53 @@ def present(masks: np.ndarray, minimum_share: float = 0.0) -> np.ndarray:
     return np.stack([(share > 0) & (share >= minimum_share) for share in shares], axis=1)
 
 
+def balanced_weights(labels: np.ndarray) -> np.ndarray:
+    """Weight of each present label that makes present and absent slices count alike.
+
+    It is the ratio of the slices without the label to those with it (King and Zeng 2001, section
+    4.2, up to a common factor). Take it from the training subset only.
+
+    Args:
+        labels: bool (n, labels) of the training subset.
+
+    Returns:
+        float32 (labels,), above 0: below 1 for a label that most slices show, and 1 for one that
+        all or none show, where there is nothing to balance.
+
+    Raises:
+        DataError: There are no slices.
+    """
+    present_in, slices = _occurrences(labels)
+    absent_from = slices - present_in
+    varies = (present_in > 0) & (absent_from > 0)
+    return np.where(varies, absent_from / np.maximum(present_in, 1), 1).astype(np.float32)
+
+
+def prevalence(labels: np.ndarray, slices: int) -> np.ndarray:
+    """Answers of the baseline that knows how common each label is and looks at no slice.
+
+    Args:
+        labels: bool (n, labels) of the training subset.
+        slices: Number of slices to answer for.
+
+    Returns:
+        float32 (slices, labels) in [0, 1]: in every row, the labels' shares of the training slices.
+
+    Raises:
+        DataError: There are no training slices.
+    """
+    present_in, total = _occurrences(labels)
+    return np.tile((present_in / total).astype(np.float32), (slices, 1))
+
+
+def _occurrences(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """In how many slices each label is present, int (labels,), and how many slices there are."""
+    labels = np.asarray(labels, dtype=bool)
+    if len(labels) == 0:
+        raise DataError("no slices to count labels in; check the subset column for 'train'.")
+    return labels.sum(axis=0), len(labels)
+
+
 def train(
     images: np.ndarray,
     labels: np.ndarray,
@@ -58,7 +122,8 @@ def train(
     Args:
         images: uint8 (n, size, size) of the training subset.
         labels: bool (n, 3).
-        validation: The same for the validation subset; for the curve only.
+        validation: The same for the validation subset; for the curve only. Its loss has the
+            weights of the training subset, so that both curves measure the same.
         settings: How.
 
     Returns:
@@ -71,7 +136,7 @@ def train(
     model = ml_cnn(labels.shape[1], images.shape[1])
     model.compile(
         optimizer=keras.optimizers.Adam(settings.learning_rate),
-        loss=summed_cross_entropy,
+        loss=_loss(labels, settings.positive_weight),
         metrics=["binary_accuracy"],
     )
     size = min(settings.batch_size, len(images))
@@ -96,12 +161,34 @@ def _long(history: dict[str, list[float]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def summed_cross_entropy(truth, probability):
-    """Binary cross entropy summed over the labels (paper, section 3.4), one value a slice."""
-    import keras
+def _loss(labels: np.ndarray, positive_weight: str) -> Callable:
+    """Loss to compile with: `summed_cross_entropy` with the weights that the settings ask for."""
+    if positive_weight == "none":
+        return summed_cross_entropy
+    weights = balanced_weights(labels)
 
-    mean = keras.losses.binary_crossentropy(truth, probability)
-    return mean * truth.shape[-1]
+    def weighted_cross_entropy(truth, probability):
+        return summed_cross_entropy(truth, probability, weights)
+
+    return weighted_cross_entropy
+
+
+def summed_cross_entropy(truth, probability, positive_weight: np.ndarray | float = 1.0):
+    """Binary cross entropy summed over the labels (paper, section 3.4), one value a slice.
+
+    Args:
+        truth: float32 (n, labels), 0 or 1.
+        probability: float32 (n, labels) in [0, 1].
+        positive_weight: Weight of the terms of present labels, (labels,) or one for all; the
+            terms of absent ones have 1.
+
+    Returns:
+        float32 tensor (n,), in nats.
+    """
+    from keras import ops
+
+    each = ops.binary_crossentropy(truth, probability)
+    return ops.sum((1 + (positive_weight - 1) * truth) * each, axis=-1)
 
 
 def to_input(images: np.ndarray) -> np.ndarray:

@@ -68,35 +68,6 @@ def label_table(
     return table
 
 
-def pixel_table(
-    rows: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, names: dict[str, tuple[int, ...]]
-) -> pd.DataFrame:
-    """Pixel counts of a segmentation: all that Dice, IoU and the rest are computed from.
-
-    Args:
-        rows: Manifest rows.
-        truth: uint8 labels (n, size, size).
-        predicted: uint8 labels (n, size, size).
-        names: Name of a class -> the labels that count as that class.
-
-    Returns:
-        A row an image and class: ``KEYS``, ``class`` and the counts ``tp, fp, fn, tn``.
-    """
-    tables = []
-    for name, labels in names.items():
-        is_true, is_found = np.isin(truth, labels), np.isin(predicted, labels)
-        table = rows[list(KEYS)].assign(**{"class": name})
-        for count, hit in (
-            ("tp", is_true & is_found),
-            ("fp", ~is_true & is_found),
-            ("fn", is_true & ~is_found),
-            ("tn", ~is_true & ~is_found),
-        ):
-            table[count] = hit.sum(axis=(1, 2), dtype=np.int64)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
 def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -> dict[str, float]:
     """Measure how long one item takes, one at a time, after a warm-up.
 

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def poly_optimizer(
-    name: str, learning_rate: float, steps: int, power: float = 0.9, momentum: float = 0.9
+    name: str,
+    learning_rate: float,
+    steps: int,
+    power: float = 0.9,
+    momentum: float = 0.9,
+    accumulate: int = 1,
 ) -> keras.optimizers.Optimizer:
     """Optimiser whose rate falls as (1 - step / steps) ** power (DeepLab's schedule).
 
@@ -21,6 +26,7 @@ def poly_optimizer(
         steps: Step at which the rate reaches 0.
         power: Of the decay; the authors' code has 0.9.
         momentum: Of ``sgd``.
+        accumulate: Batches whose mean gradient makes one step.
 
     Raises:
         ParameterError: Unknown name.
@@ -28,8 +34,9 @@ def poly_optimizer(
     import keras
 
     rate = keras.optimizers.schedules.PolynomialDecay(learning_rate, steps, 0.0, power)
+    rest = {"gradient_accumulation_steps": accumulate if accumulate > 1 else None}
     if name == "sgd":
-        return keras.optimizers.SGD(rate, momentum=momentum)
+        return keras.optimizers.SGD(rate, momentum=momentum, **rest)
     if name == "adam":
-        return keras.optimizers.Adam(rate)
+        return keras.optimizers.Adam(rate, **rest)
     raise ParameterError(f"optimizer '{name}' is neither 'sgd' nor 'adam'.")

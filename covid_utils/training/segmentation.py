@@ -1,4 +1,4 @@
-"""One segmentation stream: its data, its targets, its training, its predictions (section 3.5).
+"""One segmentation stream: its settings, its slices, its targets (paper, section 3.5).
 
 A stream is a network for one question: ``all`` tells four classes apart; ``ggo``,
 ``consolidation`` and ``effusion`` each find one manifestation; ``nodule`` finds lung nodules, and
@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.data import augment, cache
+from covid_utils.data import augment, cache, lungs
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.models.unet import DEPTH, LOGITS, unet
-from covid_utils.training import batches
-from covid_utils.training.predictions import time_per_item
-from covid_utils.training.schedules import poly_optimizer
-from covid_utils.writing import whole
+from covid_utils.models.unet import DEPTH
+from covid_utils.training import losses
 
 #: Stream -> names of its classes and the mask labels that count as each; the first is background.
 STREAMS = {
@@ -38,7 +35,9 @@ STREAMS = {
 LESION = {"lesion": (1, 2, 3)}
 NODULE_SETS = ("lidc-idri", "luna16")
 LESION_SETS = ("medseg",)
-EVALUATION_BATCH = 8
+MODELS = ("deeplab", "unet")
+INITS = ("random", "nodule", "imagenet", "tf1")
+AUGMENTATIONS = ("affine", "published")
 
 
 @dataclass(frozen=True)
@@ -47,53 +46,142 @@ class StreamSettings:
 
     Attributes:
         stream: One of `STREAMS`.
-        model: ``unet``.
-        init: ``random`` or ``nodule``.
-        size: Side of the network's input in pixels.
-        base: Channels of the network's first level.
+        model: ``deeplab`` or ``unet``.
+        init: ``random``, ``nodule``, ``imagenet`` (Keras's Xception) or ``tf1`` (a checkpoint of
+            the published graph).
+        weights: For ``imagenet``: that word, or a file; for ``tf1`` the checkpoint's prefix.
+        image_size: Side of the prepared slices in pixels.
+        base: U-Net: channels of the first level.
+        width: DeepLab: factor of all channels.
+        middle_blocks: DeepLab: blocks of the middle flow.
+        output_stride: DeepLab: of the encoder.
+        atrous_rates: DeepLab: of the pyramid.
+        norm_momentum: Of batch norm.
+        batch_norm: ``trained`` or ``frozen``: the statistics that the weights came with are kept.
         steps: Gradient steps; the paper trains 50,000.
-        batch_size: Slices a step.
-        optimizer: ``adam`` or ``sgd``; the paper has ``sgd`` with momentum.
+        batch_size: Slices that the network sees at once.
+        accumulate: Batches whose gradients make one step, for machines with little memory.
+        augmentation: ``affine``, or ``published``: scale 0.5 to 2 by 0.25, a crop, a flip.
+        optimizer: ``sgd`` with momentum (the paper) or ``adam``.
         learning_rate: At the first step; the paper has 1e-4.
         momentum: Of ``sgd``.
         power: Of the polynomial decay.
         weight_decay: Factor of the L2 penalty on convolution kernels; the paper has 4e-5.
-        lesion_weight: Weight of lesion pixels in the cross entropy; 1 weighs all pixels alike.
-        evaluate_every: Steps between two looks at the validation slices.
+        loss: One of `losses.LOSSES`.
+        class_weights: Of pixels with the mask labels 0, 1, 2, 3 in the cross entropy.
+        flip_test: Whether a prediction is the mean of a slice's and its mirror image's.
+        evaluate_every: Steps between two looks at the validation slices, and two checkpoints.
         seed: Of weights, order and augmentation.
     """
 
     stream: str = "all"
-    model: str = "unet"
+    model: str = "deeplab"
     init: str = "nodule"
-    size: int = 512
+    weights: str = ""
+    image_size: int = 512
     base: int = 64
+    width: float = 1.0
+    middle_blocks: int = 16
+    output_stride: int = 16
+    atrous_rates: tuple[int, ...] = (6, 12, 18)
+    norm_momentum: float = 0.9997
+    batch_norm: str = "trained"
     steps: int = 50_000
     batch_size: int = 4
+    accumulate: int = 1
+    augmentation: str = "published"
     optimizer: str = "sgd"
     learning_rate: float = 1e-4
     momentum: float = 0.9
     power: float = 0.9
     weight_decay: float = 4e-5
-    lesion_weight: float = 1.0
+    loss: str = "cross_entropy"
+    class_weights: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
+    flip_test: bool = False
     evaluate_every: int = 500
     seed: int = 2020
 
     def __post_init__(self):
-        choices = {"stream": tuple(STREAMS), "model": ("unet",), "init": ("random", "nodule")}
+        for name in ("atrous_rates", "class_weights"):  # parameters come as lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        choices = {
+            "stream": tuple(STREAMS),
+            "model": MODELS,
+            "init": INITS,
+            "batch_norm": ("trained", "frozen"),
+            "augmentation": AUGMENTATIONS,
+            "loss": losses.LOSSES,
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 value = getattr(self, name)
                 raise ParameterError(f"{name} '{value}' is none of {', '.join(allowed)}.")
-        if self.size % 2**DEPTH:
-            raise ParameterError(f"image_size {self.size}: a U-Net needs a multiple of {2**DEPTH}.")
         if self.stream == "nodule" and self.init == "nodule":
             raise ParameterError("the nodule stream cannot start from itself; set init 'random'.")
+        if self.model == "unet" and self.init in ("imagenet", "tf1"):
+            raise ParameterError(f"init '{self.init}': these weights fit model 'deeplab' only.")
+        if len(self.class_weights) != 4:
+            raise ParameterError("class_weights: give four, for background and the three labels.")
 
     @property
     def run_name(self) -> str:
-        """Folder of the run below ``results/<profile>``."""
-        return f"stream_{self.stream}_{self.model}"
+        """Folder of the run below ``results/<profile>``; it names an unusual start."""
+        usual = "nodule" if self.model == "deeplab" and self.stream != "nodule" else "random"
+        other = "" if self.init == usual else f"_{self.init}"
+        return f"stream_{self.stream}_{self.model}{other}"
+
+    @property
+    def side(self) -> int:
+        """Side of the network's input in pixels.
+
+        One more than the slice for DeepLab, so that the corners of all its resolutions align (the
+        paper's 513); the next multiple that a U-Net can halve.
+        """
+        if self.model == "deeplab":
+            return self.image_size + 1
+        return -(-self.image_size // 2**DEPTH) * 2**DEPTH
+
+    @property
+    def architecture(self) -> tuple:
+        """What the network is, and nothing else."""
+        classes = len(STREAMS[self.stream])
+        shape = (self.base,) if self.model == "unet" else (0,)
+        rest = (self.width, self.middle_blocks, self.output_stride, self.atrous_rates)
+        rest = (0.0, 0, 0, ()) if self.model == "unet" else rest
+        return (self.model, classes, self.side, *shape, *rest, self.norm_momentum)
+
+    @property
+    def recipe(self) -> tuple:
+        """How its step is computed."""
+        optimizer = {
+            "name": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "power": self.power,
+            "momentum": self.momentum,
+            "accumulate": self.accumulate,
+        }
+        weights = tuple(self.class_weights[labels[0]] for labels in self._lesions().values())
+        weights = (self.class_weights[0], *weights)
+        return (self.loss, weights, tuple(optimizer.items()), self.weight_decay, self.batch_norm)
+
+    def _lesions(self) -> dict[str, tuple[int, ...]]:
+        classes = STREAMS[self.stream].items()
+        return {name: labels for name, labels in classes if name != "background"}
+
+
+def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
+    """Settings from a notebook's parameters; those of other things are passed over.
+
+    Args:
+        values: Parameters by name.
+        **changes: Values that replace them.
+
+    Raises:
+        ParameterError: A value that there is not.
+    """
+    known = {field.name for field in fields(StreamSettings)}
+    return StreamSettings(**{k: v for k, v in (values | changes).items() if k in known})
 
 
 @dataclass(frozen=True)
@@ -144,6 +232,9 @@ def load_data(
             f"stream '{stream}' needs slices of {' or '.join(names)} to train on; "
             "add that data set (docs/data.md), or set init to 'random' if the nodules are missing."
         )
+    rows = without_near_copies(rows)
+    if stream != "nodule":
+        rows["lung_pixels"] = lung_pixels(rows, collection, settings)
     images = cache.images(rows, collection.root, settings)
     masks = cache.masks(rows, collection.root, settings)
     if stream == "nodule" or not any((totals or {}).values()):
@@ -153,6 +244,32 @@ def load_data(
     rows = augment.expand(rows, totals, seed)
     copies = augment.Copies(images, rows, seed)
     return StreamData(rows, copies, augment.Copies(masks, rows, seed, is_mask=True))
+
+
+def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
+    """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice.
+
+    It is looked for before contrast is equalised, which moves the gray values of air and tissue.
+    """
+    plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0))
+    fields = (lungs.lung_field(np.asarray(plain[index])) for index in range(len(rows)))
+    return np.array([np.count_nonzero(field) for field in fields], np.int64)
+
+
+def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
+    """Move slices of a patient, or of a group of near copies, that is tested on to ``unused``.
+
+    A published split may have them on both sides: 11 of Inf-Net's 50 training slices resemble test
+    slices so closely that they are of the same scan.
+
+    Args:
+        rows: Manifest rows with ``subset``.
+
+    Returns:
+        A copy; index from 0.
+    """
+    tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
+    return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), "unused"))
 
 
 def to_targets(masks: np.ndarray, stream: str) -> np.ndarray:
@@ -175,19 +292,6 @@ def label_names(stream: str) -> dict[int, str]:
     return {labels[0]: name for name, labels in classes if name != "background"}
 
 
-def to_input(images: np.ndarray) -> np.ndarray:
-    """Gray images as the network takes them: float32 (n, size, size, 1) in [-1, 1]."""
-    return images[..., None].astype(np.float32) / np.float32(127.5) - 1
-
-
-def build(settings: StreamSettings):
-    """The stream's network, with random weights from the settings' seed."""
-    import keras
-
-    keras.utils.set_random_seed(settings.seed)
-    return unet(len(STREAMS[settings.stream]), settings.size, settings.base)
-
-
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
     """Where a stream's trained weights are kept: other settings, slices or code, another file.
 
@@ -196,175 +300,15 @@ def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> 
         settings: Settings of the stream.
         rows: Its slices.
     """
-    code = runs.code_hash("data", "models/unet.py", "training", without=("data/download",))
+    code = runs.code_hash("data", "models", "training", without=("data/download",))
     text = json.dumps([asdict(settings), runs.data_hash(rows), code], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
 
 
-def initialise(model, profile: str, settings: StreamSettings, collection: Collection) -> list[str]:
-    """Start a network from the nodule stream: every weight but those of the last layer.
-
-    If the nodule stream has not been trained yet, it is trained now, with the same settings.
-
-    Args:
-        model: The stream's network; changed.
-        profile: Profile of the run.
-        settings: The stream's settings.
-        collection: The images.
-
-    Returns:
-        Names of the layers that were filled; none for ``init='random'``.
-    """
-    if settings.init == "random":
-        return []
-    nodule = replace(settings, stream="nodule", init="random")
-    data = load_data(collection, "nodule", Preprocessing(settings.size))
-    path = weights_path(profile, nodule, data.rows)
-    donor = build(nodule)
-    if path.is_file():
-        donor.load_weights(path)
-    else:
-        train(donor, data, nodule)
-        save(donor, path)
-    filled = []
-    for layer in model.layers:
-        if layer.weights and layer.name != LOGITS:
-            layer.set_weights(donor.get_layer(layer.name).get_weights())
-            filled.append(layer.name)
-    return filled
-
-
-def save(model, path: Path) -> None:
-    """Keep a network's weights, whole or not at all."""
-    with whole(path) as partial:
-        model.save_weights(partial)
-
-
-def train(model, data: StreamData, settings: StreamSettings) -> pd.DataFrame:
-    """Train a stream; the weights that do best on validation are kept, the test is never looked at.
-
-    Args:
-        model: The stream's network; changed.
-        data: Slices with ``subset``.
-        settings: How.
-
-    Returns:
-        A row an evaluation: ``step, loss, dice`` with the mean loss since the last row and the
-        validation Dice (mean over the lesion classes, pooled over slices; NaN without validation
-        slices).
-    """
-    images, masks = data.part("train")
-    watched, watched_masks = data.part("validation")
-    size = min(settings.batch_size, len(images))
-    # A fixed set of copies is augmented already; else each showing is a new draw.
-    ranges = augment.STILL if data.is_expanded else augment.Ranges()
-    stream = batches.of_pairs(images, masks, size, settings.seed, ranges)
-    step_once = _train_step(model, settings)
-    best, best_weights, curve, losses = -1.0, None, [], []
-    for step, (batch, labels) in enumerate(stream.take(settings.steps), start=1):
-        losses.append(step_once(batch, to_targets(labels.numpy(), settings.stream)))
-        if step % settings.evaluate_every and step != settings.steps:
-            continue
-        score = np.nan
-        if len(watched):
-            found = predict_classes(model, watched)
-            score = _mean_dice(to_targets(watched_masks, settings.stream), found)
-            if score >= best:
-                best, best_weights = score, model.get_weights()
-        curve.append({"step": step, "loss": float(np.mean(losses)), "dice": score})
-        losses = []
-    if best_weights is not None:
-        model.set_weights(best_weights)
-    return pd.DataFrame(curve)
-
-
-def _train_step(model, settings: StreamSettings):
-    """A traced function (uint8 images, uint8 targets) -> loss that updates the model once."""
-    import tensorflow as tf
-
-    optimizer = poly_optimizer(
-        settings.optimizer,
-        settings.learning_rate,
-        settings.steps,
-        settings.power,
-        settings.momentum,
-    )
-    optimizer.build(model.trainable_variables)
-    kernels = [v for v in model.trainable_variables if v.path.endswith("kernel")]
-    classes = len(STREAMS[settings.stream])
-
-    @tf.function
-    def step(batch, truth):
-        inputs = tf.cast(batch[..., None], tf.float32) / 127.5 - 1.0
-        with tf.GradientTape() as tape:
-            logits = model(inputs, training=True)
-            loss = dice_cross_entropy(tf.one_hot(truth, classes), logits, settings.lesion_weight)
-            penalty = tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
-            total = loss + settings.weight_decay * penalty
-        gradients = tape.gradient(total, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    return step
-
-
-def dice_cross_entropy(truth, logits, lesion_weight: float = 1.0):
-    """Cross entropy plus one minus the soft Dice of the lesion classes.
-
-    The paper trains with cross entropy alone. In short runs, with two per cent of lesion pixels,
-    that ends in "no lesion anywhere", so ours adds Dice.
-
-    Args:
-        truth: float32 one-hot (n, height, width, classes).
-        logits: float32 of the same shape.
-        lesion_weight: Weight of a lesion pixel in the cross entropy; a background pixel has 1.
-
-    Returns:
-        Scalar loss.
-    """
-    import tensorflow as tf
-
-    weight = tf.where(truth[..., 0] > 0, 1.0, lesion_weight)
-    entropy = tf.nn.softmax_cross_entropy_with_logits(truth, logits)
-    entropy = tf.reduce_sum(weight * entropy) / tf.reduce_sum(weight)
-    probability = tf.nn.softmax(logits)[..., 1:]
-    wanted = truth[..., 1:]
-    overlap = tf.reduce_sum(probability * wanted, axis=(0, 1, 2))
-    total = tf.reduce_sum(probability + wanted, axis=(0, 1, 2))
-    # One pixel of smoothing: a class that is absent and not found costs nothing.
-    dice = (2 * overlap + 1) / (total + 1)
-    return entropy + 1 - tf.reduce_mean(dice)
-
-
-def _mean_dice(truth: np.ndarray, found: np.ndarray) -> float:
-    """Mean over the lesion classes that occur of the pooled Dice; NaN if none occurs."""
-    scores = []
-    for index in range(1, int(truth.max(initial=0)) + 1):
-        size = (truth == index).sum() + (found == index).sum()
-        if (truth == index).any():
-            scores.append(2 * ((truth == index) & (found == index)).sum() / size)
-    return float(np.mean(scores)) if scores else float("nan")
-
-
-def predict_classes(model, images: np.ndarray) -> np.ndarray:
-    """The stream's most probable class of each pixel, uint8 (n, size, size), for uint8 images."""
-    found = np.empty(images.shape, np.uint8)
-    for first in range(0, len(images), EVALUATION_BATCH):
-        part = slice(first, first + EVALUATION_BATCH)
-        logits = model.predict_on_batch(to_input(images[part]))
-        found[part] = logits.argmax(axis=-1)
-    return found
-
-
-def predict(model, images: np.ndarray, stream: str) -> np.ndarray:
-    """Predicted mask labels, uint8 (n, size, size), in the data set's coding."""
-    return to_labels(predict_classes(model, images), stream)
-
-
-def time_one_slice(model, images: np.ndarray, stream: str) -> dict[str, float]:
-    """Time of one slice, from the prepared image to its labels; see `predictions.time_per_item`."""
-    return time_per_item(lambda i: predict(model, images[i : i + 1], stream), len(images))
+def nodule_settings(settings: StreamSettings) -> StreamSettings:
+    """Settings of the nodule stream that a stream with ``init='nodule'`` starts from."""
+    return replace(settings, stream="nodule", init="random", weights="")
 
 
 def scored_classes(stream: str) -> dict[str, tuple[int, ...]]:

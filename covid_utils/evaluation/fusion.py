@@ -1,0 +1,94 @@
+"""Three specialists put together into one label map.
+
+So they answer the question of the all-class stream, and not each its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from covid_utils.errors import DataError
+
+#: Pixels of each kind, at most, that a calibration is fitted on.
+PIXELS = 20_000
+#: Probabilities are stored in 256 steps; the ends are no certainty.
+EDGE = 1 / 512
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Platt's logistic calibration of one specialist (Platt 1999): slope x logit + offset.
+
+    Attributes:
+        slope: 1 leaves the logit as it is.
+        offset: 0 leaves it as it is.
+        is_fitted: Whether the validation slices showed the manifestation, so that there was
+            something to fit.
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+    is_fitted: bool = False
+
+    def __call__(self, probability: np.ndarray) -> np.ndarray:
+        """Calibrated probability in (0, 1) of a stored one, uint8, of the same shape."""
+        return 1 / (1 + np.exp(-(self.slope * _logit(probability) + self.offset)))
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    share = np.clip(probability.astype(np.float32) / 255, EDGE, 1 - EDGE)
+    return np.log(share / (1 - share))
+
+
+def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Calibration:
+    """Fit one specialist's calibration on validation slices.
+
+    Args:
+        truth: Whether a pixel shows the manifestation, bool (n, size, size).
+        probability: The specialist's, uint8 (n, size, size), 255 is certain.
+        seed: Of the choice of pixels.
+
+    Returns:
+        The calibration; the one that changes nothing if a kind of pixel is missing, or if it would
+        turn the order around.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    flat, logits = truth.ravel(), _logit(probability.ravel())
+    if flat.all() or not flat.any():
+        return Calibration()
+    rng = np.random.default_rng(seed)
+    chosen, weights = [], []
+    for value in (False, True):
+        there = np.flatnonzero(flat == value)
+        taken = rng.choice(there, min(PIXELS, len(there)), replace=False)
+        chosen.append(taken)
+        weights.append(np.full(len(taken), len(there) / len(taken)))
+    chosen, weights = np.concatenate(chosen), np.concatenate(weights)
+    fitted = LogisticRegression(C=1e6).fit(logits[chosen, None], flat[chosen], weights)
+    slope, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    return Calibration(slope, offset, True) if slope > 0 else Calibration()
+
+
+def fuse(probability: dict[int, np.ndarray], threshold: float = 0.5) -> np.ndarray:
+    """One label map from several specialists.
+
+    Args:
+        probability: Mask label -> calibrated probability (n, size, size).
+        threshold: A pixel whose highest probability is below is background.
+
+    Returns:
+        uint8 labels (n, size, size): in each pixel that of the highest probability.
+
+    Raises:
+        DataError: No specialist, or shapes that differ.
+    """
+    if len({array.shape for array in probability.values()}) != 1:
+        raise DataError("fusion: give one probability map for each specialist, of the same slices.")
+    labels = np.array([*probability], np.uint8)
+    stacked = np.stack([*probability.values()])
+    return np.where(stacked.max(axis=0) >= threshold, labels[stacked.argmax(axis=0)], 0).astype(
+        np.uint8
+    )

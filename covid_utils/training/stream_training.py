@@ -1,0 +1,208 @@
+"""Training of a stream: from slices and settings to weights, in pieces that survive a kill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.data import augment
+from covid_utils.data.collection import Collection
+from covid_utils.data.images import Preprocessing
+from covid_utils.errors import DataError
+from covid_utils.training import batches, inference, losses, networks, segmentation
+from covid_utils.training.segmentation import StreamData, StreamSettings
+from covid_utils.writing import whole
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+@dataclass
+class Progress:
+    """What a training knows beside its network.
+
+    Attributes:
+        step: Gradient steps done.
+        best: Best validation score so far; -1 before the first.
+        weights: The network's weights at that score; none before.
+        curve: Rows of the history.
+    """
+
+    step: int = 0
+    best: float = -1.0
+    weights: list[np.ndarray] = field(default_factory=list)
+    curve: list[dict] = field(default_factory=list)
+
+
+def initialise(
+    model: keras.Model, profile: str, settings: StreamSettings, collection: Collection
+) -> pd.DataFrame:
+    """Start a stream's network as its settings say.
+
+    If it starts from nodules and that stream has not been trained yet, it is trained now, with the
+    same settings.
+
+    Args:
+        model: From `networks.build`; changed.
+        profile: Profile of the run.
+        settings: The stream's.
+        collection: The images.
+
+    Returns:
+        A row a layer, see `networks.fill`.
+    """
+    if settings.init != "nodule":
+        return networks.fill(model, settings, root=collection.root)
+    nodule = segmentation.nodule_settings(settings)
+    data = segmentation.load_data(collection, "nodule", Preprocessing(settings.image_size))
+    donor = trained(profile, nodule, data, collection)
+    weights = {layer.name: layer.get_weights() for layer in donor.layers}
+    networks.reset(model, settings.seed)  # the donor may be the same network, used before
+    return networks.fill(model, settings, weights)
+
+
+def trained(
+    profile: str, settings: StreamSettings, data: StreamData, collection: Collection
+) -> keras.Model:
+    """A stream's network as an earlier run left it; trained now if there was none.
+
+    Args:
+        profile: Profile of the run.
+        settings: The stream's.
+        data: Its slices.
+        collection: The images, for a start from nodules.
+
+    Returns:
+        The network, shared with other streams of the same architecture: see `networks.build`.
+    """
+    path = segmentation.weights_path(profile, settings, data.rows)
+    model = networks.build(settings)
+    if path.is_file():
+        model.load_weights(path)
+        return model
+    initialise(model, profile, settings, collection)
+    train(model, data, settings, path)
+    save(model, path)
+    return model
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Keep a network's weights, whole or not at all."""
+    with whole(path) as partial:
+        model.save_weights(partial)
+
+
+def train(
+    model: keras.Model, data: StreamData, settings: StreamSettings, path: Path
+) -> pd.DataFrame:
+    """Train a stream; the weights that do best on validation are kept, the test is never looked at.
+
+    After each look at the validation slices the whole state is kept beside ``path``. A training
+    that was killed goes on from there and ends as if nothing had happened.
+
+    Args:
+        model: From `networks.build`, started; changed.
+        data: Slices with ``subset``.
+        settings: How.
+        path: Where its weights will be kept, see `segmentation.weights_path`: it names the
+            settings, slices and code that a kept state must be of.
+
+    Returns:
+        A row an evaluation: ``step, loss, dice`` with the mean loss since the last row (the penalty
+        on kernels included) and the validation Dice (mean over the scored classes that occur,
+        pooled over slices; NaN without validation slices).
+    """
+    kept = path.with_name(path.name.replace(".weights.h5", ".state.npz"))
+    progress = _restore(model, kept) if kept.is_file() else Progress()
+    watched = data.part("validation")
+    while progress.step < settings.steps:
+        count = min(settings.evaluate_every, settings.steps - progress.step)
+        taken = _dataset(data, settings, progress.step).take(count * settings.accumulate)
+        history = model.fit(taken, epochs=1, verbose=0, shuffle=False).history
+        progress.step += count
+        score = _validate(model, *watched, settings) if len(watched[0]) else np.nan
+        if score >= progress.best:
+            progress.best, progress.weights = score, model.get_weights()
+        row = {"step": progress.step, "loss": float(history["loss"][0]), "dice": score}
+        progress.curve.append(row)
+        _keep(model, progress, kept)
+    if progress.weights:
+        model.set_weights(progress.weights)
+    kept.unlink(missing_ok=True)
+    return pd.DataFrame(progress.curve)
+
+
+def _dataset(data: StreamData, settings: StreamSettings, step: int) -> tf.data.Dataset:
+    """Batches as the network takes them, from the given gradient step on."""
+    import tensorflow as tf
+
+    images, masks = data.part("train")
+    size = min(settings.batch_size, len(images))
+    ranges = None if settings.augmentation == "published" else augment.Ranges()
+    if data.is_expanded and ranges is not None:
+        ranges = augment.STILL  # a fixed set of copies has been moved already
+    first = step * settings.accumulate
+    stream = batches.of_pairs(images, masks, size, settings.seed, ranges, first)
+    lookup = np.full(256, losses.IGNORE, np.uint8)
+    for label in range(4):
+        target = segmentation.to_targets(np.array([label], np.uint8), settings.stream)
+        lookup[label] = target[0]
+    margin, channels = settings.side - settings.image_size, inference.channels(settings)
+
+    def shape(batch: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        around = [[0, 0], [0, margin], [0, margin]]
+        batch = tf.pad(batch, around, constant_values=augment.MEAN_GRAY)
+        truth = tf.gather(tf.constant(lookup), tf.cast(labels, tf.int32))
+        truth = tf.pad(truth, around, constant_values=losses.IGNORE)
+        return tf.repeat(batch[..., None], channels, axis=-1), truth
+
+    return stream.map(shape).prefetch(2)
+
+
+def _validate(
+    model: keras.Model, images: np.ndarray, masks: np.ndarray, settings: StreamSettings
+) -> float:
+    """Mean over the scored classes that occur of the Dice pooled over slices; NaN if none does."""
+    found = segmentation.to_labels(
+        np.concatenate([p.argmax(-1) for p in inference.probabilities(model, images, settings)]),
+        settings.stream,
+    )
+    scores = []
+    for name, labels in segmentation.scored_classes(settings.stream).items():
+        wanted, said = np.isin(masks[:], labels), np.isin(found, labels)
+        if name != "background" and wanted.any():
+            scores.append(2 * (wanted & said).sum() / (wanted.sum() + said.sum()))
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def _state(model: keras.Model) -> list[keras.Variable]:
+    """Everything that the next step depends on: weights, statistics, dropout's state, optimiser."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _keep(model: keras.Model, progress: Progress, path: Path) -> None:
+    """Write the state of a training, whole or not at all."""
+    arrays = {f"state_{i}": np.asarray(value) for i, value in enumerate(_state(model))}
+    arrays |= {f"best_{i}": value for i, value in enumerate(progress.weights)}
+    note = {"step": progress.step, "best": progress.best, "curve": progress.curve}
+    with whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, note=json.dumps(note), **arrays)
+
+
+def _restore(model: keras.Model, path: Path) -> Progress:
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: a damaged training state; delete it to start anew.") from error
+    for index, variable in enumerate(_state(model)):
+        variable.assign(arrays[f"state_{index}"])
+    note = json.loads(str(arrays["note"]))
+    count = sum(name.startswith("best_") for name in arrays)
+    return Progress(**note, weights=[arrays[f"best_{i}"] for i in range(count)])

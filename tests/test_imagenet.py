@@ -1,0 +1,324 @@
+"""Keras's Xception carried over into Aligned Xception-65; random weights stand for ImageNet's."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from covid_utils.errors import DataError
+from covid_utils.models import deeplab, imagenet, xception
+
+FEATURES = "exit_flow.block2.unit_1.separable_conv3_pointwise.relu"
+#: Layers without a counterpart: depthwise and pointwise convolution of each.
+IDENTITY = [
+    "entry_flow.block1.unit_1.separable_conv3",
+    "entry_flow.block2.unit_1.separable_conv3",
+    "entry_flow.block3.unit_1.separable_conv3",
+    "exit_flow.block1.unit_1.separable_conv3",
+    "exit_flow.block2.unit_1.separable_conv2",
+]
+
+
+def xception_of(seed):
+    """Keras's network with random kernels and batch norms that are no two alike."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = keras.applications.Xception(include_top=False, weights=None)
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            count = layer.gamma.shape[0]
+            spread = [np.exp(rng.normal(0, 0.1, count)) for _ in range(2)]
+            shift = [rng.normal(0, 0.1, count) for _ in range(2)]
+            layer.set_weights([spread[0], *shift, spread[1]])
+        elif isinstance(layer, keras.layers.SeparableConv2D):
+            # Keras draws these so small that a block would add next to nothing to its input.
+            depthwise, pointwise = layer.get_weights()
+            pointwise *= (2 / pointwise.shape[2]) ** 0.5 / pointwise.std()
+            layer.set_weights([depthwise * (2 / 9) ** 0.5 / depthwise.std(), pointwise])
+    return model
+
+
+@pytest.fixture(scope="module")
+def source():
+    return xception_of(seed=1)
+
+
+@pytest.fixture(scope="module")
+def target():
+    """Another one, for files to be loaded into."""
+    return xception_of(seed=2)
+
+
+@pytest.fixture
+def built_once(target, monkeypatch):
+    """Let `imagenet.load_xception` take the network that is there."""
+    import keras
+
+    monkeypatch.setattr(keras.applications, "Xception", lambda **settings: target)
+
+
+def build(middle_blocks, width=1.0):
+    shape = (33, 33, 3)
+    return deeplab.deeplab_v3plus(4, shape, width=width, middle_blocks=middle_blocks)
+
+
+@pytest.fixture(scope="module")
+def carried(source):
+    """Number of middle blocks -> the network, filled, and its report."""
+    models = {number: build(number) for number in (4, 8, 16)}
+    return {n: (model, imagenet.carry_over(model, source)) for n, model in models.items()}
+
+
+def convolutions(middle_blocks):
+    names = ["entry_flow.conv1_1", "entry_flow.conv1_2"]
+    for block in xception.blocks(middle_blocks):
+        if block.skip == "conv":
+            names.append(f"{block.name}.shortcut")
+        for number in (1, 2, 3):
+            part = f"{block.name}.separable_conv{number}"
+            names += [f"{part}_depthwise", f"{part}_pointwise"]
+    return names
+
+
+def norm_does_nothing(norm):
+    gamma, beta, mean, variance = norm.get_weights()
+    assert not beta.any()
+    assert not mean.any()
+    assert np.allclose(gamma / np.sqrt(variance + norm.epsilon), 1, atol=1e-6)
+
+
+# What goes where
+
+
+@pytest.mark.parametrize(
+    ("number", "counts"),
+    [
+        (4, {"carried": 50, "identity": 10}),
+        (8, {"carried": 74, "identity": 10}),
+        (16, {"carried": 74, "identity": 10, "silent copy": 48}),
+    ],
+)
+def test_every_convolution_of_the_encoder_is_reported_once(carried, number, counts):
+    report = carried[number][1]
+    assert list(report) == ["layer", "source", "how"]
+    assert report["how"].value_counts().to_dict() == counts
+    assert sorted(report["layer"]) == sorted(convolutions(number))
+
+
+def test_every_convolution_of_keras_is_used_once(carried, source):
+    import keras
+
+    kinds = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
+    names = [layer.name for layer in source.layers if isinstance(layer, kinds)]
+    report = carried[8][1].query("how == 'carried'")
+    halves = report["source"].value_counts().to_dict()
+    assert halves == {name: 2 if "sepconv" in name else 1 for name in names}
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (4, [5, 7, 9, 11]),
+        (8, [5, 6, 7, 8, 9, 10, 11, 12]),
+        (16, [block for block in range(5, 13) for _ in range(2)]),
+    ],
+)
+def test_middle_blocks_keep_their_order(carried, number, expected):
+    origin = carried[number][1].set_index("layer")["source"]
+    for part in (1, 2, 3):
+        for half in ("depthwise", "pointwise"):
+            names = [
+                f"middle_flow.block1.unit_{unit}.separable_conv{part}_{half}"
+                for unit in range(1, number + 1)
+            ]
+            assert origin[names].tolist() == [f"block{block}_sepconv{part}" for block in expected]
+
+
+def test_entry_and_exit_come_from_the_blocks_of_the_same_place(carried):
+    origin = carried[16][1].set_index("layer")["source"]
+    expected = {
+        "entry_flow.conv1_1": "block1_conv1",
+        "entry_flow.conv1_2": "block1_conv2",
+        "entry_flow.block1.unit_1.separable_conv1_depthwise": "block2_sepconv1",
+        "entry_flow.block2.unit_1.separable_conv2_pointwise": "block3_sepconv2",
+        "entry_flow.block3.unit_1.separable_conv1_pointwise": "block4_sepconv1",
+        "exit_flow.block1.unit_1.separable_conv2_depthwise": "block13_sepconv2",
+        "exit_flow.block2.unit_1.separable_conv1_pointwise": "block14_sepconv1",
+        "exit_flow.block2.unit_1.separable_conv3_depthwise": "block14_sepconv2",
+    }
+    assert origin[list(expected)].to_dict() == expected
+
+
+@pytest.mark.parametrize("number", [4, 16])
+def test_kernels_are_keras_s_bit_by_bit(carried, source, number):
+    model, report = carried[number]
+    for row in report.query("how != 'identity'").itertuples():
+        weights = source.get_layer(row.source).get_weights()
+        kernel = weights[1] if row.layer.endswith("_pointwise") else weights[0]
+        assert np.array_equal(model.get_layer(row.layer).kernel.numpy(), kernel)
+
+
+def test_batch_norms_are_keras_s_where_it_has_them(carried, source):
+    """A shortcut's is the one that Keras created right after it, wherever it is listed."""
+    model, report = carried[16]
+    for row in report.query("how == 'carried'").itertuples():
+        norm = model.get_layer(f"{row.layer}.BatchNorm")
+        if row.layer.endswith("_depthwise"):
+            norm_does_nothing(norm)
+            continue
+        name = f"{row.source}_bn"
+        if row.layer.endswith(".shortcut"):
+            name = row.source.replace("conv2d", "batch_normalization")
+        theirs = source.get_layer(name)
+        assert norm.epsilon == theirs.epsilon
+        for a, b in zip(norm.get_weights(), theirs.get_weights(), strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_layers_that_keras_lacks_pass_their_input_on(carried):
+    model, report = carried[16]
+    names = [f"{name}_{half}" for name in IDENTITY for half in ("depthwise", "pointwise")]
+    rows = report.query("how == 'identity'")
+    assert sorted(rows["layer"]) == sorted(names)
+    assert set(rows["source"]) == {""}
+    for name in names:
+        layer, norm = model.get_layer(name), model.get_layer(f"{name}.BatchNorm")
+        tensor = np.random.default_rng(0).normal(size=(1, 5, 5, norm.gamma.shape[0]))
+        tensor = tensor.astype(np.float32)
+        # A layer of stride 2 leaves its padding to another one: its first centre is pixel 1.
+        rate = layer.strides[0]
+        passed = norm(layer(tensor), training=False).numpy()
+        expected = tensor[:, 1:-1:rate, 1:-1:rate] if rate == 2 else tensor
+        assert np.allclose(passed, expected, atol=1e-5)
+
+
+# Copies that say nothing
+
+
+def test_copies_are_silent_by_their_last_scale_alone(carried):
+    model, report = carried[16]
+    copies = report.query("how == 'silent copy'")["layer"]
+    units = {name.split(".")[2] for name in copies}
+    assert units == {f"unit_{number}" for number in range(2, 17, 2)}
+    for name in copies:
+        norm = model.get_layer(f"{name}.BatchNorm")
+        assert norm.gamma.numpy().any() == (not name.endswith("conv3_pointwise"))
+    for number in (4, 8):
+        norms = [layer for layer in carried[number][0].layers if "BatchNorm" in layer.name]
+        assert all(layer.gamma.numpy().all() for layer in norms)
+
+
+def test_silent_copies_leave_the_features_as_they_are(carried):
+    import keras
+
+    image = np.random.default_rng(5).integers(0, 256, (2, 33, 33, 3), dtype=np.uint8)
+    maps = {}
+    for number, (model, _) in carried.items():
+        encoder = keras.Model(model.input, model.get_layer(FEATURES).output)
+        maps[number] = encoder(image, training=False).numpy()
+    largest = np.abs(maps[8]).max()
+    assert maps[8].std() > 0
+    assert np.abs(maps[16] - maps[8]).max() < 1e-4 * largest
+    assert np.abs(maps[4] - maps[8]).max() > 1e-2 * largest
+
+
+# Another width
+
+
+def test_what_does_not_fit_stays_random(source):
+    model = build(2, width=0.5)
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    report = imagenet.carry_over(model, source)
+    assert sorted(report["layer"]) == sorted(convolutions(2))
+    fits = {f"{name}_{half}" for name in IDENTITY for half in ("depthwise", "pointwise")}
+    assert set(report.query("how == 'identity'")["layer"]) == fits
+    rest = report.query("how != 'identity'")
+    assert set(rest["how"]) == {"random"}
+    for name in rest["layer"]:
+        for layer in (name, f"{name}.BatchNorm"):
+            after = model.get_layer(layer).get_weights()
+            assert all(np.array_equal(a, b) for a, b in zip(before[layer], after, strict=True))
+
+
+# Files
+
+
+def equal(first, second):
+    return all(
+        np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True)
+    )
+
+
+def test_a_weights_file_comes_back_whole(source, target, built_once, tmp_path):
+    path = tmp_path / "xception.weights.h5"
+    source.save_weights(path)
+    assert not equal(source, target)
+    assert imagenet.load_xception(str(path)) is target
+    assert equal(source, target)
+
+
+def test_a_model_that_contains_the_network_gives_it(source, tmp_path):
+    import keras
+
+    path = tmp_path / "classifier.keras"
+    layers = [keras.Input((71, 71, 3)), source, keras.layers.Dense(2)]
+    keras.Sequential(layers).save(path)
+    found = imagenet.load_xception(str(path))
+    assert found.name == source.name
+    assert equal(source, found)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    for name in ("nowhere.weights.h5", "nowhere.keras"):
+        with pytest.raises(DataError, match=f"{name}: no such weights file; name a file of"):
+            imagenet.load_xception(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["damaged.keras", "damaged.weights.h5", "damaged.h5", "x.ckpt"])
+def test_a_damaged_file_is_named(built_once, tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
+    with pytest.raises(DataError, match=rf"{name}: not a whole weights file of Xception"):
+        imagenet.load_xception(str(tmp_path / name))
+
+
+@pytest.fixture
+def stranger():
+    import keras
+
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_weights_of_another_network_are_refused(stranger, built_once, tmp_path):
+    path = tmp_path / "other.weights.h5"
+    stranger.save_weights(path)
+    with pytest.raises(DataError, match=r"other\.weights\.h5: not a whole weights file"):
+        imagenet.load_xception(str(path))
+
+
+def test_a_model_without_the_network_is_refused(stranger, tmp_path):
+    path = tmp_path / "other.keras"
+    stranger.save(path)
+    with pytest.raises(DataError, match=r"other\.keras: holds no Xception; name a file of"):
+        imagenet.load_xception(str(path))
+
+
+@pytest.mark.parametrize("damage", ["unknown class", "broken member", "not JSON"])
+def test_a_model_that_cannot_be_read_is_named(stranger, tmp_path, damage):
+    path, changed = tmp_path / "whole.keras", tmp_path / "changed.keras"
+    stranger.save(path)
+    with zipfile.ZipFile(path) as file, zipfile.ZipFile(changed, "w") as copy:
+        for name in file.namelist():
+            content = file.read(name)
+            if name == "config.json" and damage == "unknown class":
+                content = content.replace(b'"Dense"', b'"Denser"')
+            if name == "config.json" and damage == "not JSON":
+                content = content[:-20]
+            copy.writestr(name, content)
+    if damage == "broken member":
+        content = changed.read_bytes()
+        changed.write_bytes(content.replace(b'"class_name"', b'"class-name"', 1))
+    with pytest.raises(DataError, match=r"changed\.keras: not a whole weights file"):
+        imagenet.load_xception(str(changed))

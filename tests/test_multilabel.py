@@ -1,0 +1,127 @@
+"""Weights and baseline of the multi-label task against hand calculations, and its table."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_utils import runs
+from covid_utils.errors import DataError, ParameterError
+from covid_utils.report import cells, label_tables
+from covid_utils.training import multilabel
+
+#: Present in one, three, all and none of four slices.
+LABELS = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0]], bool)
+
+
+def test_balanced_weights_are_absent_over_present():
+    weights = multilabel.balanced_weights(LABELS)
+    assert weights.tolist() == pytest.approx([3, 1 / 3, 1, 1])
+    assert weights.dtype == np.float32
+    # With them, present and absent slices weigh the same in all.
+    present = weights[:2] * LABELS[:, :2].sum(axis=0)
+    assert present.tolist() == pytest.approx((~LABELS[:, :2]).sum(axis=0).tolist())
+
+
+def test_prevalence_is_the_share_of_the_training_slices_in_every_row():
+    said = multilabel.prevalence(LABELS, 3)
+    assert said.dtype == np.float32
+    assert said.tolist() == [[0.25, 0.75, 1, 0]] * 3
+    assert multilabel.prevalence(LABELS, 0).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "of", [multilabel.balanced_weights, lambda labels: multilabel.prevalence(labels, 2)]
+)
+def test_no_training_slices_are_refused(of):
+    with pytest.raises(DataError, match="no slices to count labels in"):
+        of(np.zeros((0, 3), bool))
+
+
+@pytest.mark.parametrize("weights", [1.0, np.array([3, 0.5, 1], np.float32)])
+def test_the_weighted_loss_equals_a_hand_calculation(weights):
+    truth = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
+    said = np.array([[0.9, 0.2, 0.5], [0.1, 0.3, 0.6]], np.float32)
+    expected = -(weights * truth * np.log(said) + (1 - truth) * np.log(1 - said)).sum(axis=1)
+    found = multilabel.summed_cross_entropy(truth, said, weights)
+    assert np.asarray(found).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_settings_decide_the_loss_and_only_training_labels_weigh():
+    truth, said = np.ones((1, 4), np.float32), np.full((1, 4), 0.5, np.float32)
+    plain = multilabel._loss(LABELS, "none")(truth, said)
+    balanced = multilabel._loss(LABELS, "balanced")(truth, said)
+    assert float(plain[0]) == pytest.approx(4 * np.log(2))
+    assert float(balanced[0]) == pytest.approx((3 + 1 / 3 + 1 + 1) * np.log(2))
+
+
+def test_an_unknown_weight_is_refused_with_the_choices():
+    with pytest.raises(ParameterError, match="positive_weight 'auto' is none of none, balanced"):
+        multilabel.MultilabelSettings(positive_weight="auto")
+    assert multilabel.MultilabelSettings().positive_weight == "none"
+
+
+def test_training_takes_the_weights(monkeypatch):
+    tiny = keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Flatten()])
+    tiny.add(keras.layers.Dense(4, activation="sigmoid", kernel_initializer="zeros"))
+    monkeypatch.setattr(multilabel, "ml_cnn", lambda labels, size: tiny)
+    images = np.zeros((4, 8, 8), np.uint8)
+    settings = multilabel.MultilabelSettings(1, 4, 1e-9, 5, positive_weight="balanced")
+    _, history = multilabel.train(images, LABELS, (images, LABELS), settings)
+    # Every answer is 0.5: each term is log 2 times its weight; means over the four slices.
+    weights = multilabel.balanced_weights(LABELS)
+    terms = np.where(LABELS, weights, 1).sum(axis=1).mean()
+    assert history["loss"].tolist() == pytest.approx([terms * np.log(2)] * 2, rel=1e-4)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Predictions of 40 slices: half of the test ones have exact labels."""
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(40)]})
+    table["subset"] = ["train"] * 10 + ["test"] * 30
+    table["label_quality"] = ["exact", "weak"] * 20
+    for name, share in zip(multilabel.MANIFESTATIONS, (0.8, 0.5, 0.3), strict=True):
+        table[f"truth_{name}"] = rng.random(40) < share
+        table[f"p_{name}"] = rng.random(40)
+    monkeypatch.setattr(runs, "read_predictions", lambda profile, name: table)
+    return table
+
+
+def test_table5_has_the_network_and_both_baselines_on_the_same_slices(run):
+    table = label_tables.table5("quick")
+    assert list(table) == ["work", "manifestation", "labels", *cells.VALUES]
+    works = ["ours", "baseline: always present", "baseline: share in training"]
+    assert list(table["work"].unique()) == works
+    keys = ["manifestation", "labels", "metric"]
+    first, *others = (table[table["work"] == work][[*keys, "n"]] for work in works)
+    for other in others:
+        assert other.reset_index(drop=True).equals(first.reset_index(drop=True))
+    assert not table.duplicated(["work", *keys]).any()
+    assert set(table["manifestation"]) == {*multilabel.MANIFESTATIONS, "overall", "macro"}
+    assert dict(table.groupby("labels")["n"].unique().str[0]) == {"all": 30, "exact": 15}
+
+
+def test_table5_takes_shares_from_training_slices_only(run):
+    shares = run[run["subset"] == "train"][[f"truth_{n}" for n in multilabel.MANIFESTATIONS]].mean()
+    table = label_tables.table5("quick")
+    chosen = (table["work"] == "baseline: share in training") & (table["labels"] == "all")
+    found = table[chosen].set_index(["manifestation", "metric"])["ours"]
+    for name in multilabel.MANIFESTATIONS:
+        is_found = shares[f"truth_{name}"] >= 0.5
+        assert found[name, "sensitivity"] == 100 * is_found
+        assert found[name, "roc_auc"] == 0.5
+
+
+def test_table5_tells_weak_labels_and_pooled_rankings(run):
+    table = label_tables.table5("quick")
+    assert table["note"].str.contains("weak labels").equals(table["labels"] == "all")
+    pooled = table[table["note"].str.contains("labels pooled")]
+    assert set(pooled["manifestation"]) == {"overall"}
+    assert set(pooled["metric"]) == {"roc_auc", "average_precision"}
+    assert set(pooled["unit"]) == {"fraction"}
+
+
+def test_exact_labels_alone_are_scored_once(run):
+    run["label_quality"] = "exact"
+    assert set(label_tables.table5("quick")["labels"]) == {"exact"}
