@@ -2,6 +2,8 @@
 
 PROFILE ?= quick
 DATA ?=
+# 'imagenet' or a file: a further run of the all-class stream starts from these weights.
+IMAGENET ?=
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON ?= python3
 
@@ -59,11 +61,12 @@ $(READY): requirements.lock requirements-gpu.lock pyproject.toml
 
 reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tables and figures
 	@COVID_DATA_DIR="$(DATA)" $(BIN)/snakemake --profile profiles/local --cores $(CORES) \
-		--config profile=$(PROFILE) \
+		--config profile=$(PROFILE) $(if $(IMAGENET),imagenet='$(IMAGENET)') \
 		|| { echo "If nothing above says why: .snakemake/log has Snakemake's own words."; exit 1; }
 	@echo
 	@echo "Look at results/$(PROFILE)/ :"
 	@echo "  tables/table1.csv ... table9.csv     ours beside the paper's"
+	@echo "  segmentation_scores.csv              every score of every segmentation"
 	@echo "  figures/                             Figures 2, 3, 7 to 11"
 	@echo "  notebooks/                           the executed notebooks"
 	@echo "  <run>/metrics.json, provenance.json  predictions, scores and origin of each run"
@@ -83,13 +86,14 @@ notebooks-check: setup ## Re-run the notebooks and compare their stored outputs
 	@COVID_HOME="$(CURDIR)/build/nbval" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with notebooks/nbval.cfg \
 		-n $(WORKERS) --dist loadfile notebooks/01_data.ipynb notebooks/02_task1_inception.ipynb \
-		notebooks/03_task2_multilabel.ipynb notebooks/04_task3_stream.ipynb
+		notebooks/03_task2_multilabel.ipynb notebooks/04_task3_stream.ipynb \
+		notebooks/04_task3_together.ipynb
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
 		--nbval-sanitize-with notebooks/nbval.cfg notebooks/00_overview.ipynb \
 		notebooks/05_tables.ipynb
 
 notebooks: setup ## Run all notebooks in place and store their outputs (for maintainers)
-	@for name in 01_data 02_task1_inception 03_task2_multilabel 04_task3_stream 05_tables 00_overview; do \
+	@for name in 01_data 02_task1_inception 03_task2_multilabel 04_task3_stream 04_task3_together 05_tables 00_overview; do \
 		echo "$$name ..." && $(BIN)/python workflow/store_outputs.py $$name || exit 1; done
 
 readme: setup ## Put the numbers of results/sample into the README (for maintainers)

@@ -16,14 +16,19 @@ from covid_utils.training.segmentation import STREAMS
 PROFILE = config.get("profile", "quick")
 OUT = str(paths.results(PROFILE))
 SPECIAL = [stream for stream in STREAMS if stream != "nodule"]
-# Further runs of the all-class stream: job, network, start. ImageNet weights come on demand only,
-# with `--config imagenet=imagenet` (downloads) or a file.
+# Further runs of the all-class stream. ImageNet weights come on demand only, with
+# `--config imagenet=imagenet` (downloads) or a file; they fit the full width and nothing else.
 VARIANTS = {
-    "stream_all_unet": ("unet", "random", ""),
-    "stream_all_deeplab_random": ("deeplab", "random", ""),
+    "stream_all_unet": {"model": "unet", "init": "random"},
+    "stream_all_deeplab_random": {"model": "deeplab", "init": "random"},
 }
 if config.get("imagenet"):
-    VARIANTS["stream_all_deeplab_imagenet"] = ("deeplab", "imagenet", config["imagenet"])
+    VARIANTS["stream_all_deeplab_imagenet"] = {
+        "model": "deeplab",
+        "init": "imagenet",
+        "weights": config["imagenet"],
+        "width": 1.0,
+    }
 JOBS = ["data", "stream_nodule_deeplab", "task1", "task2"]
 JOBS += [f"stream_{stream}_deeplab" for stream in SPECIAL]
 JOBS += [*VARIANTS, "together", "tables", "overview"]
@@ -164,9 +169,9 @@ rule variant:
         command=lambda wildcards: command(
             "04_task3_stream",
             wildcards.job,
-            " from ".join(VARIANTS[wildcards.job][:2]),
+            "{model}, {init}".format(**VARIANTS[wildcards.job]),
             stream="all",
-            **dict(zip(("model", "init", "weights"), VARIANTS[wildcards.job])),
+            **VARIANTS[wildcards.job],
         ),
     shell:
         "{params.command}"

@@ -11,6 +11,7 @@ from builders import join, manifest
 
 from covid_utils.data.store import Store
 from covid_utils.errors import DataError, ParameterError
+from covid_utils.evaluation import outlines
 from covid_utils.training import head, multimodal, predictions, recognition
 from covid_utils.training.head import HeadSettings, Lesson
 from covid_utils.training.recognition import Task
@@ -570,7 +571,7 @@ def test_pixel_table_counts_like_a_loop():
     truth, found = rng.integers(0, 4, (2, 5, 6, 6), dtype=np.uint8)
     rows = manifest({f"s{i}": 1 for i in range(5)}, "medseg", "covid", "CT").assign(subset="test")
     names = {"background": (0,), "ggo": (1,), "effusion": (3,), "lesion": (1, 2, 3)}
-    table = predictions.pixel_table(rows, truth, found, names)
+    table = outlines.pixel_table(rows, truth, found, names)
     assert len(table) == 20
     for _, line in table.iterrows():
         slice_ = rows["image_id"].tolist().index(line["image_id"])

@@ -1,18 +1,17 @@
-"""The networks, the import of the 2015 weights, and the training of small ones."""
+"""Networks, the import of the 2015 weights, and the training of the multi-label network."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from builders import adult_xrays, join, manifest, save_png
+from builders import adult_xrays, save_png
 
 from covid_utils.data import augment, cache, nih_adult, sources
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.store import Store
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import checkpoints, inception, ml_cnn, unet
-from covid_utils.training import bottlenecks, multilabel, schedules, segmentation
-from covid_utils.training.segmentation import StreamData, StreamSettings
+from covid_utils.training import bottlenecks, multilabel, schedules
 
 SIDE = 16
 
@@ -40,6 +39,17 @@ def test_unet_outputs_logits_for_every_class():
     found = network.predict_on_batch(np.zeros((3, SIDE, SIDE, 1), np.float32))
     assert found.shape == (3, SIDE, SIDE, 4)
     assert network.layers[-1].activation.__name__ == "linear"
+
+
+def test_unet_takes_gray_values_as_they_are_stored():
+    import keras
+
+    network = unet.unet(classes=2, size=SIDE, base=2)
+    scaled = keras.Model(network.input, network.get_layer("to_unit").output)
+    gray = np.array([0, 51, 255], np.uint8).repeat(SIDE**2).reshape(3, SIDE, SIDE, 1)
+    found = scaled.predict_on_batch(gray)
+    assert np.allclose(found[:, 0, 0, 0], [-1, -0.6, 1], atol=1e-6)
+    assert np.array_equal(scaled.predict_on_batch(gray.astype(np.float32)), found)
 
 
 def test_ml_cnn_is_built_as_the_paper_says():
@@ -646,47 +656,7 @@ def test_times_of_one_image_go_round_a_few(toys, xrays, monkeypatch):
     assert decoded == set(xrays.rows["image_id"][:3])
 
 
-# Targets, losses and schedules
-
-
-@pytest.mark.parametrize("stream", segmentation.STREAMS)
-def test_targets_and_labels_round_trip(stream):
-    largest = 1 if stream == "nodule" else 3
-    masks = np.arange(largest + 1, dtype=np.uint8).repeat(8).reshape(1, -1, 4)
-    targets = segmentation.to_targets(masks, stream)
-    assert set(np.unique(targets)) == set(range(len(segmentation.STREAMS[stream])))
-    kept = segmentation.label_names(stream)
-    expected = np.where(np.isin(masks, list(kept)), masks, 0)
-    assert np.array_equal(segmentation.to_labels(targets, stream), expected)
-    for label, name in kept.items():
-        assert segmentation.STREAMS[stream][name] == (label,)
-
-
-def numpy_loss(truth, logits, lesion_weight):
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    probability = np.exp(shifted) / np.exp(shifted).sum(axis=-1, keepdims=True)
-    weight = np.where(truth[..., 0] == 1, 1, lesion_weight)
-    entropy = -(truth * np.log(probability)).sum(axis=-1)
-    entropy = (weight * entropy).sum() / weight.sum()
-    dice = []
-    for index in range(1, truth.shape[-1]):
-        p, t = probability[..., index], truth[..., index]
-        dice.append((2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
-    return entropy + 1 - np.mean(dice)
-
-
-@pytest.mark.parametrize("lesion_weight", [1.0, 3.0])
-def test_dice_cross_entropy_equals_numpy(lesion_weight):
-    rng = np.random.default_rng(3)
-    logits = rng.normal(0, 2, (2, 5, 5, 4)).astype(np.float32)
-    truth = np.eye(4, dtype=np.float32)[rng.integers(0, 3, (2, 5, 5))]
-    found = float(segmentation.dice_cross_entropy(truth, logits, lesion_weight))
-    assert found == pytest.approx(numpy_loss(truth, logits, lesion_weight), rel=1e-5)
-    perfect = float(segmentation.dice_cross_entropy(truth, truth * 100 - 50))
-    assert perfect == pytest.approx(0, abs=1e-4)
-    nothing = np.zeros_like(logits)
-    nothing[..., 0] = 50
-    assert float(segmentation.dice_cross_entropy(truth, nothing)) > 1
+# Losses, schedules and training
 
 
 def test_multilabel_loss_is_summed_over_the_labels():
@@ -710,6 +680,15 @@ def test_poly_schedule_falls_to_zero():
         schedules.poly_optimizer("adamw", 0.1, 100)
 
 
+def test_poly_schedule_counts_steps_and_not_the_batches_that_make_one():
+    for name in ("sgd", "adam"):
+        optimizer = schedules.poly_optimizer(name, 0.1, 10, accumulate=4)
+        assert optimizer.gradient_accumulation_steps == 4
+        rates = [float(optimizer._learning_rate(batch)) for batch in (3, 4, 20, 23, 39)]
+        expected = [0.1 * (1 - step / 10) ** 0.9 for step in (0, 1, 5, 5, 9)]
+        assert rates == pytest.approx(expected, abs=1e-7)
+
+
 def test_present_needs_the_minimum_area():
     masks = np.zeros((3, 10, 10), np.uint8)
     masks[0, 0, 0] = 1
@@ -723,106 +702,6 @@ def test_present_needs_the_minimum_area():
     assert multilabel.present(masks, 0.02)[:, 0].tolist() == [False, True, False]
     assert multilabel.present(masks, 0.6).sum() == 0
     assert multilabel.present(masks * 0, 0.0).sum() == 0
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"stream": "lung"}, {"model": "deeplab"}, {"init": "imagenet"}, {"stream": "nodule"}]
-)
-def test_stream_settings_refuse_what_there_is_not(wrong):
-    with pytest.raises(ParameterError):
-        StreamSettings(**wrong)
-
-
-# Training on toys
-
-
-def toy(stream="ggo", seed=0):
-    """Ten slices with a bright square on noise; six train, two validate, two test."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 60, (10, SIDE, SIDE), dtype=np.uint8)
-    masks = np.zeros_like(images)
-    label = 1 if stream in ("ggo", "nodule") else 3
-    for image, mask in zip(images, masks, strict=True):
-        top, left = rng.integers(3, 7, 2)
-        image[top : top + 6, left : left + 6] = 230
-        mask[top : top + 6, left : left + 6] = label
-    rows = manifest({f"s{i}": 1 for i in range(10)}, "medseg", "covid", "CT")
-    rows["subset"] = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
-    return StreamData(rows, images, masks)
-
-
-TOY = StreamSettings(
-    stream="ggo",
-    init="random",
-    size=SIDE,
-    base=2,
-    steps=24,
-    batch_size=4,
-    optimizer="adam",
-    learning_rate=0.02,
-    evaluate_every=8,
-    seed=3,
-)
-
-
-def same_weights(first, second, besides=()):
-    return {
-        layer.name: all(
-            np.array_equal(a, b)
-            for a, b in zip(
-                layer.get_weights(), second.get_layer(layer.name).get_weights(), strict=True
-            )
-        )
-        for layer in first.layers
-        if layer.weights and layer.name not in besides
-    }
-
-
-def test_a_stream_learns_keeps_its_best_and_never_sees_the_test(monkeypatch):
-    import keras
-
-    data, parts = toy(), []
-    part = StreamData.part
-    monkeypatch.setattr(
-        StreamData, "part", lambda self, subset: parts.append(subset) or part(self, subset)
-    )
-    keras.utils.set_random_seed(TOY.seed)
-    model = segmentation.build(TOY)
-    history = segmentation.train(model, data, TOY)
-    assert set(parts) == {"train", "validation"}
-    assert list(history) == ["step", "loss", "dice"]
-    assert history["step"].tolist() == [8, 16, 24]
-    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
-    images, masks = part(data, "validation")
-    truth = segmentation.to_targets(masks, "ggo")
-    found = segmentation.predict_classes(model, images)
-    overlap = 2 * ((truth == 1) & (found == 1)).sum() / ((truth == 1).sum() + (found == 1).sum())
-    assert overlap == pytest.approx(history["dice"].max())
-    labels = segmentation.predict(model, images, "ggo")
-    assert labels.dtype == np.uint8
-    assert np.array_equal(labels, found)
-
-
-def test_the_best_look_at_the_validation_slices_counts_and_not_the_last(monkeypatch):
-    settings = StreamSettings(**(vars(TOY) | {"steps": 3, "evaluate_every": 1}))
-    model, seen, scores = segmentation.build(settings), [], [0.2, 0.7, 0.1]
-
-    def look(network, images):
-        seen.append(network.get_weights())
-        return np.zeros(images.shape, np.uint8)
-
-    monkeypatch.setattr(segmentation, "predict_classes", look)
-    monkeypatch.setattr(segmentation, "_mean_dice", lambda *_: scores[len(seen) - 1])
-    history = segmentation.train(model, toy(), settings)
-    assert history["dice"].tolist() == scores
-    kept = model.get_weights()
-    same = [all(np.array_equal(a, b) for a, b in zip(kept, one, strict=True)) for one in seen]
-    assert same == [False, True, False]
-
-
-def test_weights_of_a_stream_come_from_its_seed():
-    first, again = segmentation.build(TOY), segmentation.build(TOY)
-    assert all(same_weights(first, again).values())
 
 
 def test_the_seed_of_a_multilabel_training_decides():
@@ -840,77 +719,3 @@ def test_the_seed_of_a_multilabel_training_decides():
     assert probability.shape == (6, 3)
     second, _ = multilabel.train(images, labels, watched, settings)
     assert np.array_equal(multilabel.predict(second, images), probability)
-
-
-@pytest.fixture
-def nodules(monkeypatch):
-    """Nodule slices from nowhere, and a record of who was trained on them."""
-    data = toy("nodule")
-    trained = []
-    monkeypatch.setattr(segmentation, "load_data", lambda *_: data)
-    monkeypatch.setattr(segmentation, "train", lambda model, data, how: trained.append(how))
-    return SimpleNamespace(data=data, trained=trained)
-
-
-def test_a_stream_starts_from_nodules_but_for_the_last_layer(nodules):
-    settings = StreamSettings(**(vars(TOY) | {"stream": "all", "init": "nodule"}))
-    donor_settings = StreamSettings(**(vars(TOY) | {"stream": "nodule", "init": "random"}))
-    donor = segmentation.build(donor_settings)
-    for layer in donor.layers:
-        layer.set_weights([np.full_like(w, 0.25) for w in layer.get_weights()])
-    path = segmentation.weights_path("quick", donor_settings, nodules.data.rows)
-    segmentation.save(donor, path)
-    model = segmentation.build(settings)
-    logits = model.get_layer(unet.LOGITS).get_weights()
-    filled = segmentation.initialise(model, "quick", settings, None)
-    assert nodules.trained == []
-    assert all(same_weights(donor, model, besides=(unet.LOGITS,)).values())
-    assert sorted(filled) == sorted(same_weights(donor, model, besides=(unet.LOGITS,)))
-    kept = model.get_layer(unet.LOGITS).get_weights()
-    assert all(np.array_equal(a, b) for a, b in zip(kept, logits, strict=True))
-
-
-def test_nodules_are_trained_once_if_they_were_not(nodules):
-    settings = StreamSettings(**(vars(TOY) | {"init": "nodule"}))
-    for _ in range(2):
-        segmentation.initialise(segmentation.build(settings), "quick", settings, None)
-    assert [(how.stream, how.init) for how in nodules.trained] == [("nodule", "random")]
-
-
-def test_random_start_fills_nothing(nodules):
-    model, twin = segmentation.build(TOY), segmentation.build(TOY)
-    twin.set_weights(model.get_weights())
-    assert segmentation.initialise(model, "quick", TOY, None) == []
-    assert all(same_weights(model, twin).values())
-
-
-def test_other_settings_or_slices_have_other_weights_files():
-    rows = toy().rows
-    moved = rows.assign(subset=["validation", *rows["subset"][1:]])
-    files = {
-        segmentation.weights_path("quick", StreamSettings(**(vars(TOY) | change)), table)
-        for change, table in (
-            ({}, rows),
-            ({"seed": 4}, rows),
-            ({"steps": 25}, rows),
-            ({}, rows.iloc[1:]),
-            ({}, moved),
-            ({}, rows.assign(sha256="other")),
-        )
-    }
-    assert len(files) == 6
-    assert segmentation.weights_path("quick", TOY, rows) in files
-
-
-def test_a_stream_without_its_data_set_says_which(tmp_path):
-    rows = manifest({"a": 2}).assign(subset="train")
-    empty = SimpleNamespace(
-        select=lambda dataset: rows[rows["dataset"].isin(dataset)], root=tmp_path
-    )
-    settings = segmentation.Preprocessing(SIDE)
-    with pytest.raises(DataError, match="'nodule' needs slices of lidc-idri or luna16"):
-        segmentation.load_data(empty, "nodule", settings)
-    tests_only = join(manifest({"s": 1}, "medseg", "covid", "CT")).assign(subset="test")
-    held = SimpleNamespace(select=lambda dataset: tests_only, root=tmp_path)
-    with pytest.raises(DataError, match="'all' needs slices of medseg to train on"):
-        segmentation.load_data(held, "all", settings)

@@ -1,6 +1,7 @@
 """The nine tables from small synthetic runs: our numbers are ours, the paper's are the ledger's."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ from builders import class_predictions, join, manifest
 from covid_utils import paths, runs
 from covid_utils.data import phantom
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation import calibration, intervals
-from covid_utils.report import cells, headlines, recognition_tables, tables
+from covid_utils.evaluation import calibration, intervals, outlines, stream_scores
+from covid_utils.report import cells, headlines, recognition_tables, stream_tables, tables
 from covid_utils.report import claims as ledger
 from covid_utils.training import predictions, segmentation
+from covid_utils.training.multilabel import MANIFESTATIONS
 
 PROFILE = "quick"
 SUBSETS = ("train", "validation", "test")
@@ -89,21 +91,53 @@ def write_task1(rows):
 def write_task2(slices):
     rng = np.random.default_rng(2)
     truth = rng.random((len(slices), 3)) < (0.9, 0.5, 0.3)
-    table = predictions.label_table(slices, truth, rng.random(truth.shape), tables.MANIFESTATIONS)
+    table = predictions.label_table(slices, truth, rng.random(truth.shape), MANIFESTATIONS)
     with runs.record(PROFILE, "task2", {}, slices) as run:
         run.write_predictions(table)
         run.write_metrics({"seconds_per_image": SECONDS, "shown": 1234})
 
 
-def write_stream(stream, slices):
-    rng = np.random.default_rng(3)
-    truth, found = rng.integers(0, 4, (2, len(slices), 6, 6), dtype=np.uint8)
-    if stream == "nodule":
-        truth, found = truth % 2, found % 2
-    classes = segmentation.scored_classes(stream)
-    with runs.record(PROFILE, f"stream_{stream}_unet", {}, slices) as run:
-        run.write_predictions(predictions.pixel_table(slices, truth, found, classes))
-        run.write_metrics({"seconds_per_image": SECONDS, "shown": 777})
+#: Run -> model, stream and start that its provenance names.
+STREAMS = {
+    "stream_all_deeplab": ("deeplab", "all", "nodule"),
+    "stream_all_deeplab_random": ("deeplab", "all", "random"),
+    "stream_all_unet": ("unet", "all", "random"),
+    "stream_consolidation_deeplab": ("deeplab", "consolidation", "nodule"),
+    "stream_effusion_deeplab": ("deeplab", "effusion", "nodule"),
+    "stream_ggo_deeplab": ("deeplab", "ggo", "nodule"),
+    "stream_nodule_deeplab": ("deeplab", "nodule", "random"),
+    "fusion_deeplab": ("deeplab", "fusion", "nodule"),
+}
+
+
+def outlined(run, slices):
+    """Random masks: the same truth for every run, and what this run found, half of it right."""
+    shape = (len(slices), 8, 8)
+    truth = np.random.default_rng(3).integers(0, 4, shape, dtype=np.uint8)
+    rng = np.random.default_rng(sum(run.encode()))
+    found = np.where(rng.random(shape) < 0.5, truth, rng.integers(0, 4, shape, dtype=np.uint8))
+    return truth, found
+
+
+def write_stream(run, slices, masks=None):
+    """A run as its notebook leaves it, from the masks that are true and those that it found."""
+    truth, found = masks or outlined(run, slices)
+    if run in STREAMS:
+        parameters = dict(zip(("model", "stream", "init"), STREAMS[run], strict=True))
+        lesion = np.random.default_rng(4).random(truth.shape)
+    else:
+        parameters, lesion = {"source": "authors"}, None
+    stream = parameters.get("stream", "all")
+    classes = segmentation.scored_classes("all" if stream == "fusion" else stream)
+    with runs.record(PROFILE, run, parameters, slices) as made:
+        made.write_predictions(outlines.pixel_table(slices, truth, found, classes, lesion))
+        made.write_metrics({"seconds_per_image": SECONDS, "shown": 777})
+
+
+def ct_rows():
+    """The CT slices, with the size of their lungs."""
+    rows = data_rows()
+    return rows[rows["dataset"] == "medseg"].reset_index(drop=True).assign(lung_pixels=40)
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +151,10 @@ def built(tmp_path_factory):
         rows.to_csv(folder / "manifest.csv", index=False)
         runs.write_json(folder / "provenance.json", {"parameters": {"split": "infnet"}})
         write_task1(rows)
-        write_task2(rows[rows["dataset"] == "medseg"].reset_index(drop=True))
-        for stream in tables.STREAMS:
-            name = "lidc-idri" if stream == "nodule" else "medseg"
-            write_stream(stream, rows[rows["dataset"] == name].reset_index(drop=True))
+        write_task2(ct_rows())
+        nodules = rows[rows["dataset"] == "lidc-idri"].reset_index(drop=True)
+        for run in STREAMS:
+            write_stream(run, nodules if "nodule" in run else ct_rows())
         yield tables.write_all(PROFILE)
 
 
@@ -159,7 +193,8 @@ def test_the_papers_column_is_never_invented(built, stated, name):
     for row in built[name].to_dict("records"):
         if row["paper"] == cells.NOT_AVAILABLE:
             continue
-        if row.get("work", "ours").startswith("ours"):
+        work = row.get("work", "ours")
+        if work.startswith("ours") or " minus " in work:
             claim = stated[row["claim"]]
             is_number = claim.unit != "statement"
             said = str(claim.value) if is_number else "stated without a number"
@@ -205,7 +240,8 @@ def test_the_papers_numbers_stand_where_they_belong(built, name, keys, paper):
 def test_the_papers_derived_dice_stands_beside_its_own_stream_only(built):
     table = built["table7"]
     ours = table[table["work"].str.startswith("ours") & (table["paper"] != cells.NOT_AVAILABLE)]
-    assert set(ours["work"]) == {"ours, stream ggo", "ours, stream consolidation"}
+    streams = {f"ours, DeepLab-v3+, stream {name}" for name in ("ggo", "consolidation")}
+    assert set(ours["work"]) == streams
     found = set(zip(ours["class"], ours["metric"], ours["paper"], strict=True))
     assert found == {
         ("ggo", "dice", "0.911"),
@@ -397,7 +433,8 @@ def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
 
 
 def test_table6_says_that_nothing_was_held_out(built):
-    nodule = built["table6"][built["table6"]["stream"] == "nodule"]
+    table = built["table6"]
+    nodule = table[table["work"] == "ours, DeepLab-v3+, stream nodule"]
     assert nodule["ours"].isna().all()
     assert nodule["note"].str.contains("too few patients to hold one out").tolist() == [True]
 
@@ -415,9 +452,187 @@ def test_weak_labels_are_told(built):
         assert not (weak & lesion).any()
 
 
+def dice_of(truth, found):
+    return 2 * (truth & found).sum() / (truth.sum() + found.sum())
+
+
+def tested(run, chosen=None):
+    """True and found masks of a run's test slices, or of those with these labels."""
+    slices = ct_rows()
+    wanted = slices["subset"] == "test"
+    if chosen:
+        wanted &= slices["label_quality"] == chosen
+    return (masks[wanted.to_numpy()] for masks in outlined(run, slices))
+
+
+def only(table, **keys):
+    """The one row with these keys."""
+    rows = table[np.logical_and.reduce([table[k] == v for k, v in keys.items()])]
+    assert len(rows) == 1, f"{keys}: {len(rows)} rows"
+    return rows.iloc[0]
+
+
+def test_the_file_of_all_segmentation_scores_has_these_columns_and_every_run(built):
+    path = paths.results(PROFILE) / "segmentation_scores.csv"
+    table = pd.read_csv(path)
+    keys = ["model", "stream", "init", "split", "subset", "class", "metric", "average"]
+    assert list(table) == [*keys, "value", "low", "high", "n"]
+    # Of the nodules none is held out, so there is nothing to score.
+    runs_there = {key for run, key in STREAMS.items() if "nodule" not in run}
+    assert set(zip(table["model"], table["stream"], table["init"], strict=True)) == runs_there
+    assert set(table["split"]) == {"infnet"}
+    assert set(table["subset"]) == {"test", stream_tables.WITH_WEAK}
+    assert set(table["average"]) == {"pooled", "per_image"}
+    assert not table[keys].duplicated().any()
+    assert not table[keys].isna().any(axis=None)
+    made = stream_tables.segmentation_scores(PROFILE)
+    assert made.dtypes[["value", "low", "high"]].tolist() == [np.float64] * 3
+    pd.testing.assert_frame_equal(made, table, rtol=1e-4, check_dtype=False)
+
+
+def test_the_file_of_scores_has_the_extent_as_the_union_of_all_lesions(built):
+    table = stream_tables.segmentation_scores(PROFILE)
+    for run in ("stream_all_deeplab", "stream_all_unet", "fusion_deeplab"):
+        truth, found = tested(run)
+        key = dict(zip(("model", "stream", "init"), STREAMS[run], strict=True))
+        key |= {"class": "lesion", "metric": "dice", "subset": "test"}
+        pooled = only(table, **key, average="pooled")
+        assert pooled["value"] == pytest.approx(dice_of(truth > 0, found > 0))
+        assert pooled["n"] == 4
+        each = [dice_of(t > 0, f > 0) for t, f in zip(truth, found, strict=True)]
+        assert only(table, **key, average="per_image")["value"] == pytest.approx(np.mean(each))
+    is_lesion = table["class"] == "lesion"
+    assert set(table[is_lesion]["subset"]) == {"test"}
+    assert set(table[is_lesion]["stream"]) == {"all", "fusion"}
+    measures = {"dice", "iou", "hd95", "volume_error", "dice_thresholds"}
+    assert set(table[is_lesion]["metric"]) == measures
+
+
+def test_the_file_of_scores_keeps_weak_labels_apart(built):
+    table = stream_tables.segmentation_scores(PROFILE)
+    for run in ("stream_all_deeplab", "stream_ggo_deeplab", "fusion_deeplab"):
+        key = dict(zip(("model", "stream", "init"), STREAMS[run], strict=True))
+        key |= {"class": "ggo", "metric": "dice", "average": "pooled"}
+        for subset, chosen, n in (("test", "exact", 2), (stream_tables.WITH_WEAK, None, 4)):
+            truth, found = tested(run, chosen)
+            row = only(table, **key, subset=subset)
+            assert row["value"] == pytest.approx(dice_of(truth == 1, found == 1))
+            assert row["n"] == n
+
+
+def test_table6_has_every_stream_and_its_differences(built):
+    table = built["table6"]
+    scored = set(table[table["metric"] != "dice difference"]["work"])
+    others = ("consolidation", "effusion", "ggo", "nodule")
+    assert scored == {
+        "ours, DeepLab-v3+, stream all",
+        "ours, DeepLab-v3+, stream all, from random",
+        "ours, U-Net, stream all",
+        *(f"ours, DeepLab-v3+, stream {name}" for name in others),
+        "ours, DeepLab-v3+, specialists together",
+    }
+    assert set(table["metric"]) == {"dice", "iou", "dice difference"}
+    assert "background" not in set(table["class"])
+    assert {"mean", "mean of lesions", "lesion"} <= set(table["class"])
+    differences = table[table["metric"] == "dice difference"]
+    assert set(differences["claim"]) == {"c01", "c03", "c04"}
+    assert set(differences["paper"]) == {"stated without a number"}
+
+
+def test_a_difference_is_that_of_the_same_slices(built):
+    table = built["table6"]
+    runs_compared = ("stream_all_deeplab", "stream_all_unet")
+    scores = [list(tested(run)) for run in runs_compared]
+    first, second = (dice_of(truth > 0, found > 0) for truth, found in scores)
+    work = "DeepLab-v3+, stream all minus U-Net, stream all"
+    row = only(table, work=work, **{"class": "lesion"}, average="pooled")
+    assert row["ours"] == pytest.approx(first - second)
+    assert (row["n"], row["claim"], row["note"]) == (4, "c04", "")
+
+
+def is_quoted(table):
+    return table["note"].str.startswith("quoted")
+
+
+def test_literature_on_the_same_benchmark_stands_before_all_other(built):
+    seen = 0
+    parts = [part for _, part in built["table7"].groupby("class", sort=False)]
+    for part in (*parts, built["table8"]):
+        quoted = is_quoted(part).to_numpy()
+        assert not quoted[: (~quoted).sum()].any(), "ours come first"
+        is_fair = part[quoted]["note"].str.contains("Inf-Net benchmark").to_numpy()
+        assert is_fair[: is_fair.sum()].all()
+        seen += (~is_fair).sum()
+        expected = np.where(is_fair, "per_image", cells.NOT_AVAILABLE)
+        assert part[quoted]["average"].tolist() == expected.tolist()
+    assert seen, "there is other literature to stand behind"
+    works = built["table8"][is_quoted(built["table8"])]["work"].tolist()
+    assert works.index("Fan 2020, Semi-Inf-Net") < works.index("Zhou 2020, attention U-Net")
+    assert not built["table7"]["work"].str.contains("implied").any()
+
+
+def test_table8_has_every_measure_of_the_extent_with_its_unit(built):
+    table = built["table8"]
+    ours = table[table["work"] == "ours, DeepLab-v3+, stream all"]
+    found = list(zip(ours["metric"], ours["average"], ours["unit"], strict=True))
+    assert found == [
+        (stream_tables.MEASURE_NAMES.get(metric, metric), average, unit)
+        for metric, average, unit in stream_tables.MEASURES
+    ]
+    scores = stream_tables.scores_of(PROFILE, "stream_all_deeplab")
+    shown = cells.readable(ours).set_index("metric")["ours"]
+    for metric, unit in (("hd95", "% of side"), ("volume_error", "% of lung")):
+        score = only(scores, **{"class": "lesion"}, metric=metric)
+        text = shown[stream_tables.MEASURE_NAMES[metric]]
+        limits = f"[{score['low']:.1f}, {score['high']:.1f}]"
+        assert text == f"{score['value']:.1f} {unit} {limits}"
+    assert shown["dice, mean over 256 thresholds"].startswith("0.")
+    gains = ours.set_index(["metric", "average"])["claim"]
+    assert set(gains["dice"]) == {"p25b"}
+    assert set(gains["iou"]) == {"p25a"}
+    others = table[table["work"] != "ours, DeepLab-v3+, stream all"]
+    assert not {"p25a", "p25b"} & set(others["claim"])
+    assert set(ours["paper"]) == {cells.NOT_AVAILABLE}
+
+
+def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
+    name = "EL-Bana 2020, published masks, scored here"
+    for table in ("table6", "table7", "table8"):
+        assert name not in set(built[table]["work"])
+    slices = ct_rows().drop(columns="lung_pixels").assign(subset="published")
+    masks = outlined("published_masks", slices)
+    try:
+        write_stream("published_masks", slices, masks)
+        made = {key: tables.BUILDERS[key](PROFILE) for key in ("table6", "table7", "table8")}
+        scores = stream_tables.segmentation_scores(PROFILE)
+    finally:
+        shutil.rmtree(paths.results(PROFILE) / "published_masks", ignore_errors=True)
+    assert name not in set(made["table6"]["work"])
+    truth, found = masks
+    exact = (slices["label_quality"] == "exact").to_numpy()
+    for index, label in enumerate(MANIFESTATIONS, start=1):
+        key = {"work": name, "class": label, "metric": "dice", "average": "pooled"}
+        row = only(made["table7"], **key, labels="exact")
+        assert row["ours"] == pytest.approx(dice_of(truth[exact] == index, found[exact] == index))
+        assert row["paper"] == cells.NOT_AVAILABLE
+    theirs = made["table8"][made["table8"]["work"] == name]
+    row = only(theirs, metric="dice", average="pooled")
+    assert row["ours"] == pytest.approx(dice_of(truth > 0, found > 0))
+    # They come without a probability, and without a lung field at their size.
+    assert set(theirs["metric"]) == {"dice", "iou", "95 % Hausdorff distance"}
+    assert not is_quoted(theirs).any()
+    scored = scores[scores["model"] == "published_masks"]
+    known = {"270 published images", "270 published images, weak labels among them"}
+    assert set(scored["subset"]) == known
+    assert set(scored["split"]) == {"after augmentation"}
+    key = {"class": "lesion", "metric": "dice", "average": "pooled"}
+    assert only(scored, **key)["value"] == pytest.approx(row["ours"])
+
+
 def test_table9_has_the_machine_and_the_papers_claim(built):
     table = built["table9"]
-    assert table["stage"].tolist() == ["recognition", "manifestations", "segmentation"]
+    segmenting = ["segmentation, DeepLab-v3+", "segmentation, U-Net"]
+    assert table["stage"].tolist() == ["recognition", "manifestations", *segmenting]
     assert set(table["paper"]) == {"-60 % time per case"}
     assert set(table["claim"]) == {"p26"}
     assert (table["median [s]"] == 0.01).all()
@@ -446,6 +661,10 @@ def test_readable_loses_no_row_and_shows_no_nan(built, name):
         ({"ours": np.nan, "n": 0}, "", "", "99.4 %"),
         ({"paper": "not available"}, "98.4 % [97.0, 99.9]", "536", "not available"),
         ({"paper": "3", "unit": "images"}, "98.442 [97.000, 99.900]", "536", "3 images"),
+        ({"ours": 3.14, "low": 2, "high": 4.06, "unit": "% of side", "paper": "not available"},
+         "3.1 % of side [2.0, 4.1]", "536", "not available"),
+        ({"low": np.nan, "unit": "% of lung", "paper": "not available"},
+         "98.4 % of lung", "536", "not available"),
     ],
 )  # fmt: skip
 def test_readable_formats(changes, ours, n, paper):
@@ -471,6 +690,14 @@ def test_headlines_repeat_the_tables(built):
     line = table.loc["COVID-19 or normal, X-ray"]
     assert line["ours"] == pytest.approx(two["ours"], rel=1e-4)
     assert (line["n"], str(line["paper"]), line["claim"]) == (two["n"], "99.4", "p01")
+    table8 = built["table8"].set_index(["work", "average", "metric"])
+    for question, work in {
+        "extent of disease, mean over slices": "ours, DeepLab-v3+, stream all",
+        "the same by U-Net": "ours, U-Net, stream all",
+        "the same, three specialists together": "ours, DeepLab-v3+, specialists together",
+    }.items():
+        expected = table8.loc[(work, "per_image", "dice"), "ours"]
+        assert table.loc[question, "ours"] == pytest.approx(expected, rel=1e-4)
     text = headlines.markdown(PROFILE)
     assert text.count("\n") == len(headlines.ROWS) + 1
     assert "nan" not in text.lower()
@@ -565,7 +792,7 @@ def test_slice_scores_say_how_far_patients_are_known():
     assert tables._unsure_of_patients(slices.assign(patient_basis="given")) == []
     assert "kept together" in tables._unsure_of_patients(slices)[0]
     shared = slices.assign(patient_id=["a", "b", "a", "c", "d"])
-    assert "near copies of 1 test slices" in tables._unsure_of_patients(shared)[0]
+    assert "near copies of test slices left out" in tables._unsure_of_patients(shared)[0]
 
 
 def test_the_picture_of_rivals_repeats_the_tables(built):
@@ -580,3 +807,116 @@ def test_the_picture_of_rivals_repeats_the_tables(built):
         row = table3.loc[(f"{said}, 4 classes", "accuracy")]
         assert found.loc[said, "ours"] == pytest.approx(row["ours"])
     assert recognition_tables.stated_accuracy() == {"2 classes": 99.4, "4 classes": 98.1}
+
+
+#: Run -> how many of ten columns of each lesion it finds, slice by slice.
+KEPT = {
+    "stream_all_deeplab": (5, 6, 7, 5, 6),
+    "stream_all_deeplab_random": (3, 4, 4, 2, 5),
+    "stream_all_unet": (7, 8, 9, 9, 7),
+    "stream_ggo_deeplab": (9, 10, 8, 9, 10),
+    "stream_consolidation_deeplab": (5, 4, 3, 4, 5),
+    "stream_effusion_deeplab": (8, 8, 9, 10, 8),
+    "fusion_deeplab": (9, 9, 9, 8, 10),
+}
+
+
+def banded(kept, shown=(5, 5, 5)):
+    """A band of each lesion, ten pixels wide, of which the first columns are found.
+
+    ``shown`` says in how many slices each lesion is.
+    """
+    truth = np.zeros((len(kept), 12, 12), np.uint8)
+    for label, slices in enumerate(shown, start=1):
+        truth[:slices, 4 * label - 4 : 4 * label, :10] = label
+    found = truth.copy()
+    for index, columns in enumerate(kept):
+        found[index, :, columns:] = 0
+    return truth, found
+
+
+def write_banded(kept, **settings):
+    slices = manifest({f"s{i}": 1 for i in range(5)}, "medseg", "covid", "CT")
+    slices = slices.assign(subset="test", label_quality="exact")
+    for run, columns in kept.items():
+        write_stream(run, slices, banded(columns, **settings))
+
+
+COMPARED = [
+    *((f"stream_{name}_deeplab", "stream_all_deeplab", name, "c01") for name in MANIFESTATIONS),
+    *(("fusion_deeplab", "stream_all_deeplab", n, "c01") for n in (*MANIFESTATIONS, "lesion")),
+    ("stream_all_deeplab", "stream_all_deeplab_random", "lesion", "c03"),
+    ("stream_all_deeplab", "stream_all_unet", "lesion", "c04"),
+]
+
+
+def test_differences_are_the_first_minus_the_second(elsewhere):
+    write_banded(KEPT)
+    rows = stream_tables.differences(PROFILE)
+    assert [row["average"] for row in rows] == ["pooled", "per_image"] * len(COMPARED)
+    for (first, second, name, claim), *pair in zip(COMPARED, rows[::2], rows[1::2], strict=True):
+        kept = [np.array(KEPT[run]) for run in (first, second)]
+        pooled = [2 * columns.sum() / (columns.sum() + 50) for columns in kept]
+        each = 2 * kept[0] / (kept[0] + 10) - 2 * kept[1] / (kept[1] + 10)
+        words = [
+            stream_tables.shown_name(PROFILE, run).removeprefix("ours, ") for run in (first, second)
+        ]
+        for row, expected in zip(pair, (pooled[0] - pooled[1], each.mean()), strict=True):
+            assert (row["work"], row["class"]) == (" minus ".join(words), name)
+            assert row["ours"] == pytest.approx(expected)
+            assert row["low"] < row["ours"] < row["high"]
+            assert (row["n"], row["labels"], row["metric"]) == (5, "exact", "dice difference")
+            assert (row["claim"], row["paper"]) == (claim, "stated without a number")
+    signs = {row["work"]: np.sign(row["ours"]) for row in rows}
+    assert signs["DeepLab-v3+, stream all minus U-Net, stream all"] == -1
+    assert signs["DeepLab-v3+, stream all minus DeepLab-v3+, stream all, from random"] == 1
+    assert signs["DeepLab-v3+, stream consolidation minus DeepLab-v3+, stream all"] == -1
+    assert signs["DeepLab-v3+, specialists together minus DeepLab-v3+, stream all"] == 1
+
+
+@pytest.mark.parametrize("missing", [run for run in KEPT if run != "stream_all_deeplab"])
+def test_a_run_that_is_missing_is_compared_with_nothing(elsewhere, missing):
+    names = (missing, "stream_all_deeplab")
+    write_banded({run: KEPT[run] for run in names})
+    assert stream_tables.differences(PROFILE)
+    shutil.rmtree(paths.results(PROFILE) / missing)
+    assert stream_tables.differences(PROFILE) == []
+
+
+def test_a_difference_has_limits_only_where_a_score_would_have_them(elsewhere):
+    same = {run: (5,) * 5 for run in ("stream_all_deeplab", "stream_all_unet")}
+    different = {run: KEPT[run] for run in ("stream_effusion_deeplab", "stream_ggo_deeplab")}
+    write_banded(same | different, shown=(5, 5, 2))
+    rows = {(row["class"], row["average"]): row for row in stream_tables.differences(PROFILE)}
+    for average in ("pooled", "per_image"):
+        # Two networks that never differ, and a class that two patients show.
+        assert rows["lesion", average]["ours"] == 0
+        for name in ("lesion", "effusion"):
+            assert np.isnan([rows[name, average][limit] for limit in ("low", "high")]).all()
+        assert rows["ggo", average]["low"] < rows["ggo", average]["high"]
+
+
+def test_nodules_that_are_held_out_are_scored(elsewhere):
+    write_banded({"stream_all_deeplab": KEPT["stream_all_deeplab"]})
+    nodules = manifest({f"n{i}": 1 for i in range(5)}, "lidc-idri", "nodule", "CT")
+    truth, found = (masks == 1 for masks in banded((3, 4, 5, 6, 7)))
+    slices = nodules.assign(subset="test", label_quality="exact")
+    masks = truth.astype(np.uint8), found.astype(np.uint8)
+    write_stream("stream_nodule_deeplab", slices, masks)
+    settings = {"parameters": {"split": "patient"}}
+    (paths.results(PROFILE) / "data").mkdir()
+    runs.write_json(paths.results(PROFILE) / "data" / "provenance.json", settings)
+    scores = stream_tables.segmentation_scores(PROFILE)
+    nodule = scores[scores["stream"] == "nodule"]
+    assert set(nodule["class"]) == {"background", "nodule", "mean"}
+    key = {"class": "nodule", "metric": "dice", "average": "pooled"}
+    assert only(nodule, **key)["value"] == pytest.approx(dice_of(truth, found))
+    assert set(nodule["init"]) == {"random"}
+    # The one class is where thresholds are swept; no lung field was looked for.
+    assert set(nodule[nodule["metric"] == "dice_thresholds"]["class"]) == {"nodule"}
+    assert "volume_error" not in set(nodule["metric"])
+    expected = stream_scores.segmentation(runs.read_predictions(PROFILE, "stream_nodule_deeplab"))
+    assert sorted(nodule["value"].dropna()) == sorted(expected["value"].dropna())
+    table6 = stream_tables.table6(PROFILE)
+    assert not table6["note"].str.contains("too few patients").any()
+    assert "ours, DeepLab-v3+, stream nodule" in set(table6["work"])

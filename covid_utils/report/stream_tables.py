@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.evaluation import intervals, metrics, stream_scores
+from covid_utils.evaluation import intervals, metrics, scoring, stream_scores
 from covid_utils.report import cells
 from covid_utils.report import claims as ledger
 from covid_utils.report.label_tables import WEAK
@@ -54,9 +54,15 @@ def run_of(stream: str, model: str = "deeplab") -> str:
 
 
 def present(profile: str) -> list[str]:
-    """Runs that outlined slices, in the order of their names; those with other starts last."""
+    """Runs that outlined slices: streams by name, then the specialists together and the authors'.
+
+    Raises:
+        ResultsError: The all-class stream, which all others are compared with, is not there.
+    """
     folders = paths.results(profile).glob("*/predictions.parquet")
     names = {path.parent.name for path in folders}
+    if run_of("all") not in names:
+        runs.read_predictions(profile, run_of("all"))  # says what is missing, and the remedy
     known = sorted(name for name in names if name.startswith("stream_"))
     return known + [name for name in (FUSION, PUBLISHED) if name in names]
 
@@ -153,7 +159,6 @@ def differences(profile: str) -> list[dict]:
     pairs = [(run_of(name), run_of("all"), name, "c01") for name in MANIFESTATIONS]
     pairs += [(FUSION, run_of("all"), name, "c01") for name in (*MANIFESTATIONS, "lesion")]
     pairs.append((run_of("all"), f"{run_of('all')}_random", "lesion", "c03"))
-    pairs.append((f"{run_of('all')}_imagenet", f"{run_of('all')}_random", "lesion", ""))
     pairs.append((run_of("all"), run_of("all", "unet"), "lesion", "c04"))
     there = set(present(profile))
     rows = []
@@ -166,12 +171,17 @@ def differences(profile: str) -> list[dict]:
 def _difference(
     profile: str, names: tuple[str, str], of_class: str, claim: ledger.Claim | None
 ) -> list[dict]:
-    """Difference in Dice of two runs, first minus second, pooled and per image."""
+    """Difference in Dice of two runs, first minus second, pooled and per image.
+
+    Limits are given as for the scores themselves: where enough patients show the class, and
+    resamples differ.
+    """
     first, second = (_test_pixels(profile, run, of_class) for run in names)
     if first.empty:
         return []
     groups = first["patient_id"].to_numpy()
     counts = [stream_scores.slice_counts(part) for part in (first, second)]
+    shown = len(np.unique(groups[counts[0].tp + counts[0].fn > 0]))
     each = metrics.dice(counts[0]) - metrics.dice(counts[1])
     found = {
         "pooled": intervals.paired_bootstrap(*counts, groups, metrics.dice),
@@ -184,6 +194,8 @@ def _difference(
     for average, interval in found.items():
         keys = {"work": words, "class": of_class, "average": average, "labels": scope}
         score = pd.Series(interval._asdict())
+        if shown < scoring.FEWEST_WITH_CLASS or interval.low == interval.high:
+            score[["low", "high"]] = np.nan
         rows.append(keys | cells.cell("dice difference", score, claim, "fraction", WEAK[scope]))
     return rows
 

@@ -33,7 +33,13 @@ def poly_optimizer(
     """
     import keras
 
-    rate = keras.optimizers.schedules.PolynomialDecay(learning_rate, steps, 0.0, power)
+    class Decay(keras.optimizers.schedules.PolynomialDecay):
+        """Counts steps: Keras tells it the number of batches."""
+
+        def __call__(self, batch):
+            return super().__call__(batch // accumulate)
+
+    rate = Decay(learning_rate, steps, 0.0, power)
     rest = {"gradient_accumulation_steps": accumulate if accumulate > 1 else None}
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=momentum, **rest)

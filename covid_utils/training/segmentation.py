@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.data import augment, cache, lungs
+from covid_utils.data import augment, cache, lungs, splits
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
@@ -71,6 +71,8 @@ class StreamSettings:
         class_weights: Of pixels with the mask labels 0, 1, 2, 3 in the cross entropy.
         flip_test: Whether a prediction is the mean of a slice's and its mirror image's.
         evaluate_every: Steps between two looks at the validation slices, and two checkpoints.
+        average_last: The mean of the weights at so many last looks is one more candidate beside
+            the single looks (Izmailov et al. 2018); 0 for none, as in the paper.
         seed: Of weights, order and augmentation.
     """
 
@@ -99,6 +101,7 @@ class StreamSettings:
     class_weights: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
     flip_test: bool = False
     evaluate_every: int = 500
+    average_last: int = 0
     seed: int = 2020
 
     def __post_init__(self):
@@ -232,7 +235,7 @@ def load_data(
             f"stream '{stream}' needs slices of {' or '.join(names)} to train on; "
             "add that data set (docs/data.md), or set init to 'random' if the nodules are missing."
         )
-    rows = without_near_copies(rows)
+    rows = splits.without_near_copies(rows)
     if stream != "nodule":
         rows["lung_pixels"] = lung_pixels(rows, collection, settings)
     images = cache.images(rows, collection.root, settings)
@@ -254,22 +257,6 @@ def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocess
     plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0))
     fields = (lungs.lung_field(np.asarray(plain[index])) for index in range(len(rows)))
     return np.array([np.count_nonzero(field) for field in fields], np.int64)
-
-
-def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Move slices of a patient, or of a group of near copies, that is tested on to ``unused``.
-
-    A published split may have them on both sides: 11 of Inf-Net's 50 training slices resemble test
-    slices so closely that they are of the same scan.
-
-    Args:
-        rows: Manifest rows with ``subset``.
-
-    Returns:
-        A copy; index from 0.
-    """
-    tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
-    return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), "unused"))
 
 
 def to_targets(masks: np.ndarray, stream: str) -> np.ndarray:

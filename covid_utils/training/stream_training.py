@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from covid_utils.data import augment
 from covid_utils.data.collection import Collection
@@ -31,12 +33,14 @@ class Progress:
         step: Gradient steps done.
         best: Best validation score so far; -1 before the first.
         weights: The network's weights at that score; none before.
+        total: Sum of the weights at the last looks, where these are to be averaged.
         curve: Rows of the history.
     """
 
     step: int = 0
     best: float = -1.0
     weights: list[np.ndarray] = field(default_factory=list)
+    total: list[np.ndarray] = field(default_factory=list)
     curve: list[dict] = field(default_factory=list)
 
 
@@ -82,13 +86,15 @@ def trained(
         The network, shared with other streams of the same architecture: see `networks.build`.
     """
     path = segmentation.weights_path(profile, settings, data.rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
     model = networks.build(settings)
-    if path.is_file():
-        model.load_weights(path)
-        return model
-    initialise(model, profile, settings, collection)
-    train(model, data, settings, path)
-    save(model, path)
+    with FileLock(f"{path}.lock"):  # two notebooks may start from the same stream at once
+        if path.is_file():
+            model.load_weights(path)
+            return model
+        initialise(model, profile, settings, collection)
+        train(model, data, settings, path)
+        save(model, path)
     return model
 
 
@@ -131,11 +137,37 @@ def train(
             progress.best, progress.weights = score, model.get_weights()
         row = {"step": progress.step, "loss": float(history["loss"][0]), "dice": score}
         progress.curve.append(row)
+        _add_up(model, progress, settings)
         _keep(model, progress, kept)
-    if progress.weights:
-        model.set_weights(progress.weights)
+    _choose(model, progress, watched, settings)
     kept.unlink(missing_ok=True)
     return pd.DataFrame(progress.curve)
+
+
+def _add_up(model: keras.Model, progress: Progress, settings: StreamSettings) -> None:
+    """Add the weights to the sum, if this look is among the last that are averaged."""
+    looks_left = -(-(settings.steps - progress.step) // settings.evaluate_every)
+    if looks_left < settings.average_last:
+        weights = model.get_weights()
+        before = progress.total or [np.zeros_like(array) for array in weights]
+        progress.total = [a + b for a, b in zip(before, weights, strict=True)]
+
+
+def _choose(
+    model: keras.Model,
+    progress: Progress,
+    watched: tuple[np.ndarray, np.ndarray],
+    settings: StreamSettings,
+) -> None:
+    """Give the network the weights that did best on validation: of one look, or averaged."""
+    if progress.total:
+        count = min(settings.average_last, len(progress.curve))
+        model.set_weights([array / count for array in progress.total])
+        score = _validate(model, *watched, settings) if len(watched[0]) else np.nan
+        if not score < progress.best:
+            return
+    if progress.weights:
+        model.set_weights(progress.weights)
 
 
 def _dataset(data: StreamData, settings: StreamSettings, step: int) -> tf.data.Dataset:
@@ -190,6 +222,7 @@ def _keep(model: keras.Model, progress: Progress, path: Path) -> None:
     """Write the state of a training, whole or not at all."""
     arrays = {f"state_{i}": np.asarray(value) for i, value in enumerate(_state(model))}
     arrays |= {f"best_{i}": value for i, value in enumerate(progress.weights)}
+    arrays |= {f"total_{i}": value for i, value in enumerate(progress.total)}
     note = {"step": progress.step, "best": progress.best, "curve": progress.curve}
     with whole(path) as partial, partial.open("wb") as file:
         np.savez(file, note=json.dumps(note), **arrays)
@@ -199,10 +232,13 @@ def _restore(model: keras.Model, path: Path) -> Progress:
     try:
         with np.load(path) as file:
             arrays = dict(file)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: a damaged training state; delete it to start anew.") from error
     for index, variable in enumerate(_state(model)):
         variable.assign(arrays[f"state_{index}"])
     note = json.loads(str(arrays["note"]))
-    count = sum(name.startswith("best_") for name in arrays)
-    return Progress(**note, weights=[arrays[f"best_{i}"] for i in range(count)])
+    lists = {
+        name: [arrays[f"{kind}_{i}"] for i in range(sum(n.startswith(f"{kind}_") for n in arrays))]
+        for name, kind in (("weights", "best"), ("total", "total"))
+    }
+    return Progress(**note, **lists)
