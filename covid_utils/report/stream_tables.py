@@ -77,7 +77,9 @@ def scores_of(profile: str, run: str) -> pd.DataFrame:
 def _scored(profile: str, run: str, changed: int) -> pd.DataFrame:
     pixels = _test_pixels(profile, run)
     if pixels.empty:
-        return pd.DataFrame(columns=["class", "metric", "average", "labels", *LIMITS])
+        empty = pd.DataFrame(columns=["class", "metric", "average", "labels", *LIMITS])
+        # Columns of objects would make those of other runs objects, written with all digits.
+        return empty.astype(dict.fromkeys(LIMITS, float) | {"n": int})
     return stream_scores.segmentation(pixels)
 
 

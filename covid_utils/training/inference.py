@@ -68,7 +68,8 @@ def _softmax(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """Class probabilities at the input's size, float32 (n, side, side, classes)."""
     from covid_utils.models.deeplab import interpolation
 
-    logits = model.predict_on_batch(inputs)
+    # Of several devices each answers for the whole batch; the first is heard.
+    logits = model.predict_on_batch(inputs)[: len(inputs)]
     side = inputs.shape[1]
     if logits.shape[1] != side:
         matrix = interpolation(logits.shape[1], side)

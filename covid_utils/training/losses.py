@@ -23,7 +23,7 @@ def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
 
     Returns:
         Function from truth (n, height, width), class indices or `IGNORE`, and logits (n, rows,
-        columns, classes) to a scalar.
+        columns, classes) to the batch's loss, (1,).
 
     Raises:
         ParameterError: Unknown name.
@@ -41,9 +41,9 @@ def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
         counts = tf.cast(truth != IGNORE, tf.float32)
         one_hot = tf.one_hot(truth, len(class_weights))  # all zero where ignored
         value = _cross_entropy(one_hot, logits, class_weights)
-        if name == "cross_entropy":
-            return value
-        return value + _dice_loss(one_hot, tf.nn.softmax(logits) * counts[..., None])
+        if name == "dice_cross_entropy":
+            value += _dice_loss(one_hot, tf.nn.softmax(logits) * counts[..., None])
+        return value[None]  # Keras shares a vector among the devices, but not a scalar
 
     return loss
 
