@@ -185,3 +185,67 @@ def test_a_copy_without_its_original_is_refused_by_name(blob):
     some = table[table["image_id"] != lost]
     with pytest.raises(DataError, match=f"{lost}~1: its original is not among the rows"):
         augment.Copies(np.stack([blob] * 2), some, seed=1)
+
+
+# The authors' augmentation
+
+
+@pytest.fixture(scope="module")
+def published():
+    """A slice whose gray tells the column, its labels, and both moved many times."""
+    side, rng = 97, np.random.default_rng(6)
+    image = np.tile(np.linspace(20, 220, side).round().astype(np.uint8), (side, 1))
+    mask = np.where(image > 128, 3, 1).astype(np.uint8)
+    mask[:20] = 0
+    return image, mask, [augment.published_pair(rng, image, mask) for _ in range(300)]
+
+
+def scale_of(moved, labels, slope):
+    """Scale, from how fast gray rises along the rows; less than 0 in a mirror."""
+    row = np.flatnonzero((labels != 255).any(axis=1))[1]
+    columns = np.flatnonzero(labels[row] != 255)[1:-1]
+    return slope / np.polyfit(columns, moved[row, columns], 1)[0]
+
+
+def test_published_scales_are_the_authors_and_half_of_the_slices_are_mirrored(published):
+    image, mask, pairs = published
+    slope = scale_of(image, mask, 1.0) ** -1
+    scales = np.array([scale_of(*pair, slope) for pair in pairs])
+    nearest = np.round(np.abs(scales) * 4) / 4
+    assert np.abs(np.abs(scales) - nearest).max() < 0.06
+    assert set(nearest) == set(augment.SCALES)
+    assert np.unique(nearest, return_counts=True)[1].min() > 20
+    assert 0.4 < (scales < 0).mean() < 0.6
+
+
+def test_a_published_pair_keeps_its_size_and_has_no_new_label(published):
+    image, mask, pairs = published
+    for moved, labels in pairs:
+        assert moved.shape == labels.shape == image.shape
+        assert moved.dtype == labels.dtype == np.uint8
+        assert set(np.unique(labels)) <= {0, 1, 3, 255}
+    assert not np.isin(mask, [2, 255]).any()
+    _, other = augment.published_pair(np.random.default_rng(2), image, mask, ignore=9)
+    assert 255 not in other
+
+
+def test_a_published_pair_moves_image_and_mask_alike(published):
+    _, _, pairs = published
+    for moved, labels in pairs:
+        lesion = np.isin(labels, [1, 3])
+        assert lesion.any()
+        # Gray and label agree but for the pixels on the rims between them.
+        assert ((moved > 128) != (labels == 3))[lesion].mean() < 0.05
+
+
+def test_what_a_smaller_slice_leaves_empty_is_mean_gray_and_ignored(published):
+    _, _, pairs = published
+    corners = set()
+    for moved, labels in pairs:
+        beyond = labels == 255
+        rows, columns = (np.flatnonzero((~beyond).any(axis=axis)) for axis in (1, 0))
+        assert (~beyond).sum() == len(rows) * len(columns)
+        if len(rows) < len(labels) - 1:  # twice as large, the last pixel may be cut in half
+            assert (moved[beyond] == augment.MEAN_GRAY).mean() > 0.9
+            corners.add((int(rows[0]), int(columns[0])))
+    assert len(corners) > 50

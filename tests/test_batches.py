@@ -93,3 +93,27 @@ def test_rows_train_like_an_array(kept):
     streams = [batches.of_pairs(part, part, 4, 0, augment.Ranges()) for part in (array, rows)]
     first, second = (next(iter(stream.as_numpy_iterator())) for stream in streams)
     assert np.array_equal(first[0], second[0])
+
+
+def test_a_later_start_goes_on_where_the_earlier_batches_ended():
+    images, masks = squares(5)
+    for ranges in (augment.Ranges(), None):
+        whole, rest = (
+            batches.of_pairs(images, masks, 2, seed=4, ranges=ranges, first=first)
+            for first in (0, 3)
+        )
+        expected = list(whole.take(5).as_numpy_iterator())[3:]
+        found = list(rest.take(2).as_numpy_iterator())
+        assert np.array_equal(np.stack(found), np.stack(expected))
+
+
+def test_pairs_without_ranges_are_augmented_as_published():
+    images, masks = squares(3)
+    stream = batches.of_pairs(images, masks, 6, seed=7, ranges=None)
+    found = next(iter(stream.as_numpy_iterator()))
+    position = batches.shuffled(3, seed=7)
+    for draw in range(6):
+        index, rng = position(draw), np.random.default_rng([7, draw])
+        image, mask = augment.published_pair(rng, images[index], masks[index])
+        assert np.array_equal(found[0][draw], image)
+        assert np.array_equal(found[1][draw], mask)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from builders import join, manifest
 
-from covid_utils.data import augment
+from covid_utils.data import augment, splits
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import checkpoints, deeplab, imagenet, unet
@@ -50,6 +50,7 @@ PLAIN = replace(
     evaluate_every=1,
     batch_norm="frozen",
     optimizer="sgd",
+    learning_rate=0.5,
     loss="cross_entropy",
     class_weights=(1.0, 1.0, 1.0, 1.0),
 )
@@ -191,7 +192,7 @@ def test_a_stream_gets_the_class_weights_of_its_labels(stream, weights):
 def test_slices_of_a_tested_patient_are_not_trained_on():
     rows = manifest({"a": 2, "b": 2, "c": 1, "d": 1}, "medseg", "covid", "CT")
     rows["subset"] = ["train", "test", "train", "validation", "validation", "test"]
-    found = segmentation.without_near_copies(rows)
+    found = splits.without_near_copies(rows)
     assert found["subset"].tolist() == ["unused", "test", *rows["subset"][2:]]
     assert rows["subset"].iloc[0] == "train"
 
@@ -273,7 +274,7 @@ def test_losses_equal_numpy(name, class_weights, rows):
     truth[0, :, 6:] = truth[1, 0] = losses.IGNORE
     found = losses.segmentation_loss(name, class_weights)(truth, logits)
     expected = numpy_loss(truth, logits, class_weights, name != "cross_entropy")
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert found.numpy() == pytest.approx([expected], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -281,11 +282,11 @@ def test_ignored_pixels_cost_nothing_whatever_is_said_of_them(name):
     loss = losses.segmentation_loss(name, (1.0, 2.0, 3.0, 4.0))
     truth = np.full((1, 5, 5), losses.IGNORE, np.uint8)
     logits = np.random.default_rng(0).normal(0, 9, (1, 5, 5, 4)).astype(np.float32)
-    assert float(loss(truth, logits)) == pytest.approx(0, abs=1e-6)
+    assert float(loss(truth, logits)[0]) == pytest.approx(0, abs=1e-6)
     truth[0, :3] = 2
     other = logits.copy()
     other[0, 3:] = -other[0, 3:]
-    assert float(loss(truth, other)) == pytest.approx(float(loss(truth, logits)), rel=1e-6)
+    assert float(loss(truth, other)[0]) == pytest.approx(float(loss(truth, logits)[0]), rel=1e-6)
 
 
 def test_a_lesion_taken_for_another_costs_less_than_one_that_is_missed():
@@ -298,7 +299,7 @@ def test_a_lesion_taken_for_another_costs_less_than_one_that_is_missed():
     }
     for name in losses.LOSSES:
         loss = losses.segmentation_loss(name, (1.0, 1.0, 1.0, 1.0))
-        found = {key: float(loss(truth, value)) for key, value in logits.items()}
+        found = {key: float(loss(truth, value)[0]) for key, value in logits.items()}
         assert found["right"] == pytest.approx(0, abs=1e-4)
         assert found["missed"] > 1
         difference = found["missed"] - found["another"]
@@ -390,18 +391,37 @@ def test_a_stream_learns_keeps_its_best_and_never_sees_the_test(monkeypatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_best_look_at_the_validation_slices_counts_and_not_the_last(monkeypatch, tmp_path):
-    model, seen, scores = networks.build(TOY), [], [0.2, 0.7, 0.1]
+@pytest.mark.parametrize(
+    ("average_last", "scores", "kept"),
+    [
+        (0, [0.2, 0.7, 0.1], [1]),
+        (2, [0.2, 0.7, 0.1, 0.6], [1]),
+        (2, [0.2, 0.7, 0.1, 0.8], [1, 2]),
+        (9, [0.2, 0.7, 0.1, 0.7], [0, 1, 2]),
+    ],
+)
+def test_the_best_look_counts_or_the_mean_of_the_last_and_not_the_last(
+    average_last, scores, kept, monkeypatch, tmp_path
+):
+    settings = replace(TOY, average_last=average_last)
+    model, seen = networks.build(settings), []
 
     def look(network, *_):
         seen.append(network.get_weights())
         return scores[len(seen) - 1]
 
+    def step(data, *_, **__):
+        model.set_weights([w + 1 for w in model.get_weights()])
+        return SimpleNamespace(history={"loss": [0.0]})
+
     monkeypatch.setattr(stream_training, "_validate", look)
-    history = stream_training.train(model, toy(), TOY, tmp_path / "x.weights.h5")
-    assert history["dice"].tolist() == scores
-    kept = model.get_weights()
-    assert [all(same(kept, one)) for one in seen] == [False, True, False]
+    monkeypatch.setattr(model, "fit", step)
+    history = stream_training.train(model, toy(), settings, tmp_path / "x.weights.h5")
+    assert history["dice"].tolist() == scores[:3]
+    assert len(seen) == len(scores)
+    expected = [np.mean(parts, axis=0) for parts in zip(*(seen[i] for i in kept), strict=True)]
+    for found, wanted in zip(model.get_weights(), expected, strict=True):
+        assert np.allclose(found, wanted, atol=1e-5)
 
 
 def test_the_dice_of_validation_is_pooled_and_counts_the_classes_that_occur(monkeypatch):
@@ -436,16 +456,13 @@ def killed_after(step):
         yield
 
 
-@pytest.mark.parametrize(
-    ("settings", "after"), [(TOY, 16), (TINY, 1)], ids=["unet", "deeplab with dropout"]
-)
-def test_a_training_that_was_killed_ends_as_if_it_had_not_been(settings, after, tmp_path):
-    data = toy(settings.image_size, labels=(1, 2, 3))
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(tmp_path):
+    data, settings = toy(), replace(TOY, average_last=2)
     path, state = tmp_path / "x.weights.h5", tmp_path / "x.state.npz"
     model = networks.build(settings)
     whole = stream_training.train(model, data, settings, path)
     expected = state_of(model)
-    with killed_after(after):
+    with killed_after(16):
         stream_training.train(networks.build(settings), data, settings, path)
     assert [found.name for found in tmp_path.iterdir()] == [state.name]
     again = networks.build(settings)
@@ -454,6 +471,23 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(settings, after, 
     assert history.equals(whole)
     assert all(same(state_of(again), expected))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kept_state_holds_dropout_the_optimiser_and_the_best_so_far(tmp_path):
+    model, path = networks.build(TINY), tmp_path / "x.state.npz"
+    scramble(model)
+    expected = state_of(model)
+    row = {"step": 7, "loss": 0.1, "dice": float("nan")}
+    rest = {"weights": model.get_weights(), "total": [np.arange(3.0)], "curve": [row]}
+    stream_training._keep(model, stream_training.Progress(7, 0.3, **rest), path)
+    networks.reset(model, 1)
+    assert not any(same(state_of(model), expected))
+    found = stream_training._restore(model, path)
+    assert all(same(state_of(model), expected))
+    assert "seed_generator_state" in {variable.name for variable in model.variables}
+    assert (found.step, found.best, str(found.curve)) == (7, 0.3, str([row]))
+    assert all(same(found.weights, rest["weights"]))
+    assert all(same(found.total, rest["total"]))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a state", b"PK\x03\x04 not whole"])
@@ -495,7 +529,7 @@ def close(found, expected):
 def test_two_batches_of_two_make_the_step_of_one_of_four(plain, tmp_path):
     before = networks.build(PLAIN).get_weights()
     moved = [not np.allclose(plain[f"weight_{n}"], w, atol=1e-5) for n, w in enumerate(before)]
-    assert sum(moved) > len(moved) / 4
+    assert sum(moved) > 10
     close(plain_steps(tmp_path, replace(PLAIN, batch_size=2, accumulate=2)), plain)
 
 
@@ -539,6 +573,19 @@ def test_one_device_needs_no_strategy():
 # Networks
 
 
+def test_frozen_batch_norms_keep_what_they_came_with():
+    trainable = networks.build(PLAIN).trainable_variables
+    assert {v.name for v in trainable} == {"kernel", "bias"}
+    assert {"gamma", "beta"} <= {v.name for v in networks.build(TOY).trainable_variables}
+
+
+def test_streams_of_one_shape_share_a_network_and_others_do_not():
+    first = networks.build(TOY)
+    same_question = replace(TOY, stream="nodule", seed=8, evaluate_every=2, flip_test=True)
+    assert networks.build(same_question) is first
+    assert networks.build(PLAIN) is not first
+
+
 @pytest.mark.parametrize("settings", [TOY, TINY], ids=["unet", "deeplab"])
 def test_the_same_seed_draws_the_same_weights_whatever_was_there_before(settings):
     model = networks.build(settings)
@@ -561,13 +608,6 @@ def test_no_two_layers_of_a_shape_have_the_same_weights():
     assert len(drawn) == len(kernels)
 
 
-def test_streams_of_one_shape_share_a_network_and_others_do_not():
-    first = networks.build(TOY)
-    same_question = replace(TOY, stream="nodule", seed=8, evaluate_every=2, flip_test=True)
-    assert networks.build(same_question) is first
-    assert networks.build(replace(TOY, steps=25)) is not first
-
-
 @pytest.mark.parametrize("settings", [TOY, TINY], ids=["unet", "deeplab"])
 def test_convolution_kernels_are_penalised_and_nothing_else(settings):
     model = networks.build(settings)
@@ -583,12 +623,6 @@ def test_convolution_kernels_are_penalised_and_nothing_else(settings):
     assert ("DepthwiseConv2D" in others) == (settings.model == "deeplab")
     expected = settings.weight_decay * sum((kernel**2).sum() for kernel in kernels) / 2
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_frozen_batch_norms_keep_what_they_came_with():
-    trainable = networks.build(PLAIN).trainable_variables
-    assert {v.name for v in trainable} == {"kernel", "bias"}
-    assert {"gamma", "beta"} <= {v.name for v in networks.build(TOY).trainable_variables}
 
 
 # Where a network starts
@@ -609,10 +643,11 @@ def nodules(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "logits"), [(TOY, unet.LOGITS), (TINY, deeplab.LOGITS)], ids=["unet", "deeplab"]
+    ("settings", "stream", "logits"),
+    [(TOY, "all", unet.LOGITS), (TOY, "ggo", unet.LOGITS), (TINY, "ggo", deeplab.LOGITS)],
+    ids=["unet all", "unet ggo", "deeplab ggo"],
 )
-@pytest.mark.parametrize("stream", ["all", "ggo"])
-def test_a_stream_starts_from_nodules_but_for_the_last_layer(nodules, settings, logits, stream):
+def test_a_stream_starts_from_nodules_but_for_the_last_layer(nodules, settings, stream, logits):
     settings = replace(settings, stream=stream, init="nodule")
     donor_settings = segmentation.nodule_settings(settings)
     assert (donor_settings.stream, donor_settings.init) == ("nodule", "random")
@@ -647,7 +682,7 @@ def test_a_stream_is_trained_unless_an_earlier_run_left_its_weights(nodules):
     path = segmentation.weights_path("quick", TOY, nodules.data.rows)
     first = stream_training.trained("quick", TOY, nodules.data, nodules).get_weights()
     assert nodules.trained == [TOY]
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert path.is_file()
     again = stream_training.trained("quick", TOY, nodules.data, nodules).get_weights()
     assert nodules.trained == [TOY]
     assert all(same(again, first))
@@ -735,6 +770,9 @@ def test_probabilities_sum_to_one_and_have_the_slices_size(settings):
     import keras
 
     images, model = gray(9, settings.image_size), networks.build(settings)
+    said = model.predict_on_batch(inference.to_input(images, settings))
+    logits = model.layers[-1]
+    logits.kernel.assign(logits.kernel / said.std())  # else all classes are as good as alike
     found = list(inference.probabilities(model, images, settings))
     assert [len(part) for part in found] == [8, 1]
     found = np.concatenate(found)

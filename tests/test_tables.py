@@ -111,12 +111,12 @@ STREAMS = {
 
 
 def outlined(run, slices):
-    """Random masks: the same truth for every run, and what this run found, half of it right."""
-    shape = (len(slices), 8, 8)
+    """Masks of random squares: the same truth for every run, of which each run finds about half."""
+    shape, square = (len(slices), 5, 5), np.ones((1, 3, 3), np.uint8)
     truth = np.random.default_rng(3).integers(0, 4, shape, dtype=np.uint8)
     rng = np.random.default_rng(sum(run.encode()))
-    found = np.where(rng.random(shape) < 0.5, truth, rng.integers(0, 4, shape, dtype=np.uint8))
-    return truth, found
+    found = np.where(rng.random(shape) < 0.4, truth, rng.choice([0, 0, 1, 2, 3], shape))
+    return np.kron(truth, square), np.kron(found.astype(np.uint8), square)
 
 
 def write_stream(run, slices, masks=None):
@@ -137,7 +137,7 @@ def write_stream(run, slices, masks=None):
 def ct_rows():
     """The CT slices, with the size of their lungs."""
     rows = data_rows()
-    return rows[rows["dataset"] == "medseg"].reset_index(drop=True).assign(lung_pixels=40)
+    return rows[rows["dataset"] == "medseg"].reset_index(drop=True).assign(lung_pixels=180)
 
 
 @pytest.fixture(scope="module")
@@ -456,7 +456,7 @@ def dice_of(truth, found):
     return 2 * (truth & found).sum() / (truth.sum() + found.sum())
 
 
-def tested(run, chosen=None):
+def of_test(run, chosen=None):
     """True and found masks of a run's test slices, or of those with these labels."""
     slices = ct_rows()
     wanted = slices["subset"] == "test"
@@ -486,14 +486,14 @@ def test_the_file_of_all_segmentation_scores_has_these_columns_and_every_run(bui
     assert not table[keys].duplicated().any()
     assert not table[keys].isna().any(axis=None)
     made = stream_tables.segmentation_scores(PROFILE)
-    assert made.dtypes[["value", "low", "high"]].tolist() == [np.float64] * 3
+    assert made.dtypes[["value", "low", "high", "n"]].tolist() == [np.float64] * 3 + [np.int64]
     pd.testing.assert_frame_equal(made, table, rtol=1e-4, check_dtype=False)
 
 
 def test_the_file_of_scores_has_the_extent_as_the_union_of_all_lesions(built):
     table = stream_tables.segmentation_scores(PROFILE)
     for run in ("stream_all_deeplab", "stream_all_unet", "fusion_deeplab"):
-        truth, found = tested(run)
+        truth, found = of_test(run)
         key = dict(zip(("model", "stream", "init"), STREAMS[run], strict=True))
         key |= {"class": "lesion", "metric": "dice", "subset": "test"}
         pooled = only(table, **key, average="pooled")
@@ -514,7 +514,7 @@ def test_the_file_of_scores_keeps_weak_labels_apart(built):
         key = dict(zip(("model", "stream", "init"), STREAMS[run], strict=True))
         key |= {"class": "ggo", "metric": "dice", "average": "pooled"}
         for subset, chosen, n in (("test", "exact", 2), (stream_tables.WITH_WEAK, None, 4)):
-            truth, found = tested(run, chosen)
+            truth, found = of_test(run, chosen)
             row = only(table, **key, subset=subset)
             assert row["value"] == pytest.approx(dice_of(truth == 1, found == 1))
             assert row["n"] == n
@@ -542,7 +542,7 @@ def test_table6_has_every_stream_and_its_differences(built):
 def test_a_difference_is_that_of_the_same_slices(built):
     table = built["table6"]
     runs_compared = ("stream_all_deeplab", "stream_all_unet")
-    scores = [list(tested(run)) for run in runs_compared]
+    scores = [list(of_test(run)) for run in runs_compared]
     first, second = (dice_of(truth > 0, found > 0) for truth, found in scores)
     work = "DeepLab-v3+, stream all minus U-Net, stream all"
     row = only(table, work=work, **{"class": "lesion"}, average="pooled")
@@ -660,7 +660,7 @@ def test_readable_loses_no_row_and_shows_no_nan(built, name):
         ({"ours": np.nan}, "undefined", "536", "99.4 %"),
         ({"ours": np.nan, "n": 0}, "", "", "99.4 %"),
         ({"paper": "not available"}, "98.4 % [97.0, 99.9]", "536", "not available"),
-        ({"paper": "3", "unit": "images"}, "98.442 [97.000, 99.900]", "536", "3 images"),
+        ({"paper": "3", "unit": "images"}, "98.4 images [97.0, 99.9]", "536", "3 images"),
         ({"ours": 3.14, "low": 2, "high": 4.06, "unit": "% of side", "paper": "not available"},
          "3.1 % of side [2.0, 4.1]", "536", "not available"),
         ({"low": np.nan, "unit": "% of lung", "paper": "not available"},
@@ -884,7 +884,7 @@ def test_a_run_that_is_missing_is_compared_with_nothing(elsewhere, missing):
 
 
 def test_a_difference_has_limits_only_where_a_score_would_have_them(elsewhere):
-    same = {run: (5,) * 5 for run in ("stream_all_deeplab", "stream_all_unet")}
+    same = dict.fromkeys(("stream_all_deeplab", "stream_all_unet"), (5,) * 5)
     different = {run: KEPT[run] for run in ("stream_effusion_deeplab", "stream_ggo_deeplab")}
     write_banded(same | different, shown=(5, 5, 2))
     rows = {(row["class"], row["average"]): row for row in stream_tables.differences(PROFILE)}
