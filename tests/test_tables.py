@@ -920,3 +920,15 @@ def test_nodules_that_are_held_out_are_scored(elsewhere):
     table6 = stream_tables.table6(PROFILE)
     assert not table6["note"].str.contains("too few patients").any()
     assert "ours, DeepLab-v3+, stream nodule" in set(table6["work"])
+
+
+def test_a_wide_table_has_a_column_a_score_in_the_order_of_the_rows():
+    keys = {"unit": "fraction", "low": np.nan, "high": np.nan, "paper": "", "claim": "", "note": ""}
+    rows = [
+        {"work": work, "metric": metric, "average": "pooled", "ours": value, "n": 3} | keys
+        for work, metric, value in (("b", "iou", 0.5), ("b", "dice", 0.25), ("a", "dice", 1.0))
+    ]
+    wide = cells.wide(pd.DataFrame(rows), ["work"], ["metric", "average"])
+    assert wide.index.tolist() == ["b", "a"]
+    assert wide.columns.tolist() == [("iou", "pooled"), ("dice", "pooled")]
+    assert wide.to_numpy().tolist() == [["0.500", "0.250"], ["", "1.000"]]

@@ -117,7 +117,8 @@ def published_pair(
     room = scaled - side
     # Where the scaled slice is smaller, the crop takes it whole, anywhere on mean gray.
     at = [int(rng.integers(abs(room) + 1)) * (-1 if room > 0 else 1) for _ in range(2)]
-    matrix = np.array([[scaled / side, 0, at[0]], [0, scaled / side, at[1]]])
+    factor = (scaled - 1) / (side - 1)  # corners stay corners, as in the authors' resizing
+    matrix = np.array([[factor, 0, at[0]], [0, factor, at[1]]])
     if rng.random() < 0.5:
         matrix = np.array([[-1.0, 0, side - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
     fill = {"borderMode": cv2.BORDER_CONSTANT}

@@ -78,6 +78,27 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return text
 
 
+def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFrame:
+    """A table for people with one column a kind of score, for rows that share their keys.
+
+    Args:
+        table: A table that ends with the columns of `VALUES`.
+        keys: Columns that name a row.
+        across: Columns that name a score, such as ``metric`` and ``average``.
+
+    Returns:
+        Value and interval as text, '' where there is none; rows and columns in their order.
+    """
+    text = readable(table)
+    found = text.pivot(index=keys, columns=across, values="ours").fillna("")
+    rows = pd.MultiIndex.from_frame(text[keys].drop_duplicates())
+    columns = pd.MultiIndex.from_frame(text[across].drop_duplicates())
+    rows, columns = (
+        index.get_level_values(0) if index.nlevels == 1 else index for index in (rows, columns)
+    )
+    return found.reindex(index=rows, columns=columns)
+
+
 def _with_interval(row) -> str:
     if pd.isna(row.ours):
         return "" if row.n == 0 else "undefined"
