@@ -10,7 +10,7 @@ from builders import ct_slices, manifest
 from covid_utils.data import augment, collection, medseg, sources
 from covid_utils.data.medseg import PublishedMasks
 from covid_utils.evaluation import outlines, scoring, stream_scores
-from covid_utils.training import segmentation
+from covid_utils.training import inference, segmentation
 from covid_utils.training.predictions import KEYS
 from covid_utils.training.segmentation import StreamData, StreamSettings
 
@@ -348,7 +348,9 @@ def test_outlines_are_those_of_the_network_batch_by_batch_in_order(model, stream
     data = stream_data(n, size)
     network = Reader(classes, 256 // classes)
     settings = StreamSettings(stream=stream, model=model, init="random", image_size=size)
-    found = outlines.outline(network, data, settings)
+    found = outlines.outline(
+        inference.probabilities(network, data.images, settings), data, settings
+    )
     assert network.batches == [8, 8, 3]
     index = data.images // (256 // classes)
     said = index if stream == "all" else np.where(index == 1, 3, 0)
@@ -382,7 +384,9 @@ def test_outlines_are_those_of_the_network_batch_by_batch_in_order(model, stream
 def test_batches_measure_what_all_slices_at_once_would():
     data = stream_data(19, 13)
     settings = StreamSettings(stream="all", model="unet", init="random", image_size=13)
-    found = outlines.outline(Reader(4, 64), data, settings, ("train",))
+    found = outlines.outline(
+        inference.probabilities(Reader(4, 64), data.images, settings), data, settings, ("train",)
+    )
     assert set(found.rows["subset"]) == {"train"}
     assert len(found.predicted) == len(found.probability) == len(found.rows) == 5
     whole = outlines.pixel_table(data.rows, data.masks, data.images // 64, ALL)
@@ -399,7 +403,11 @@ def test_augmented_copies_are_outlined_like_slices():
     images = augment.Copies(whole.images, rows, 1)
     masks = augment.Copies(whole.masks, rows, 1, is_mask=True)
     settings = StreamSettings(stream="all", model="unet", init="random", image_size=16)
-    found = outlines.outline(Reader(4, 64), StreamData(rows, images, masks), settings)
+    found = outlines.outline(
+        inference.probabilities(Reader(4, 64), images, settings),
+        StreamData(rows, images, masks),
+        settings,
+    )
     chosen = rows["subset"].isin(outlines.WATCHED).to_numpy()
     pictures = np.stack([images[i] for i in np.flatnonzero(chosen)])
     np.testing.assert_array_equal(found.predicted, pictures // 64)

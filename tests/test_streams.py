@@ -792,3 +792,24 @@ def test_probabilities_sum_to_one_and_have_the_slices_size(settings):
     assert np.allclose(turned, both[:, :, ::-1], atol=1e-6)
     assert np.allclose(both.sum(axis=-1), 1, atol=1e-5)
     assert not np.allclose(both, found[:3], atol=1e-4)
+
+
+def test_the_scale_of_a_float16_loss_survives_a_reset_and_a_state(tmp_path):
+    keras = pytest.importorskip("keras")
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        model = networks.build(replace(TOY, seed=5, learning_rate=0.002))
+        names = [variable.name for variable in model.optimizer.variables]
+        assert "dynamic_scale" in names
+        networks.reset(model, 5)
+        scale = model.optimizer.variables[names.index("dynamic_scale")]
+        assert float(scale) == model.optimizer.initial_scale > 0
+        stream_training._keep(model, stream_training.Progress(step=3), tmp_path / "a.state.npz")
+        networks._compiled.cache_clear()
+        again = networks.build(replace(TOY, seed=6, learning_rate=0.002))
+        assert stream_training._restore(again, tmp_path / "a.state.npz").step == 3
+        for kept, new in zip(model.get_weights(), again.get_weights(), strict=True):
+            assert np.array_equal(kept, new)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+        networks._compiled.cache_clear()

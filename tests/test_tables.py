@@ -847,6 +847,7 @@ COMPARED = [
     *(("fusion_deeplab", "stream_all_deeplab", n, "c01") for n in (*MANIFESTATIONS, "lesion")),
     ("stream_all_deeplab", "stream_all_deeplab_random", "lesion", "c03"),
     ("stream_all_deeplab", "stream_all_unet", "lesion", "c04"),
+    ("stream_all_deeplab_random", "stream_all_unet", "lesion", "c04"),
 ]
 
 

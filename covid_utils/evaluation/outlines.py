@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,9 @@ import pandas as pd
 from covid_utils.data.collection import Collection
 from covid_utils.data.medseg import PublishedMasks, load_mask
 from covid_utils.evaluation import surfaces
-from covid_utils.training import inference, segmentation
+from covid_utils.training import segmentation
 from covid_utils.training.predictions import KEYS
 from covid_utils.training.segmentation import StreamData, StreamSettings
-
-if TYPE_CHECKING:
-    import keras
 
 #: Specialised stream -> mask label of what it finds.
 SPECIALISTS = {"ggo": 1, "consolidation": 2, "effusion": 3}
@@ -49,15 +45,16 @@ class Outlines:
 
 
 def outline(
-    model: keras.Model,
+    probabilities: Iterable[np.ndarray],
     data: StreamData,
     settings: StreamSettings,
     kept: tuple[str, ...] = WATCHED,
 ) -> Outlines:
-    """Predict and measure all slices of a stream, one batch in memory at a time.
+    """Measure what a stream says of all its slices, one batch in memory at a time.
 
     Args:
-        model: The trained network.
+        probabilities: Of the stream's classes, float (batch, size, size, classes), batch by batch:
+            from `training.inference.probabilities`.
         data: The slices.
         settings: Of the stream.
         kept: Subsets whose outlines are kept.
@@ -65,7 +62,7 @@ def outline(
     is_watched = data.rows["subset"].isin(kept).to_numpy()
     tables, labels, lesions = [], [], []
     classes, first = segmentation.scored_classes(settings.stream), 0
-    for found in inference.probabilities(model, data.images, settings):
+    for found in probabilities:
         part = slice(first, first + len(found))
         said = segmentation.to_labels(found.argmax(axis=-1), settings.stream)
         lesion = 1 - found[..., 0]

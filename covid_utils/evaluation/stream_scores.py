@@ -104,11 +104,23 @@ def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
         names = ("tp", "fp", "fn", "tn")
         stacked = metrics.Counts(*(np.stack([getattr(c, n) for c in by_class], 1) for n in names))
         groups = chosen[chosen["class"] == chosen["class"].iloc[0]]["patient_id"].to_numpy()
+        occurs = stacked.sum(axis=0)
+        occurs = np.flatnonzero(occurs.tp + occurs.fp + occurs.fn > 0)
         for metric in PIXEL_METRICS:
             score = metrics.METRICS[metric]
-            interval = intervals.bootstrap(
-                stacked, groups, lambda counts, score=score: metrics.macro(score(counts)), seed=seed
-            )
-            patients = len(np.unique(groups))
-            rows.append(row(name, metric, interval, patients, labels=scope))
+
+            def mean(counts: metrics.Counts, score=score, occurs=occurs) -> np.ndarray:
+                # A resample without one of the classes would be another score: NaN, left out.
+                return score(counts)[..., occurs].mean(axis=-1)
+
+            interval = intervals.bootstrap(stacked, groups, mean, seed=seed)
+            if _fewest(stacked, groups) < FEWEST_WITH_CLASS:
+                interval = interval._replace(low=np.nan, high=np.nan)
+            rows.append(row(name, metric, interval, len(np.unique(groups)), labels=scope))
     return rows
+
+
+def _fewest(counts: metrics.Counts, groups: np.ndarray) -> int:
+    """Patients that show the class which fewest of them show; counts (slices, classes)."""
+    shown = counts.tp + counts.fn > 0
+    return min(len(np.unique(groups[column])) for column in shown.T)

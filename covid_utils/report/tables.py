@@ -153,11 +153,23 @@ def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame) -> pd.DataFr
         remarks.append("on the phantom")
     if name in SLICE_TABLES:
         remarks += _unsure_of_patients(manifest[manifest["dataset"] == "medseg"])
+    works = table["work"] if "work" in table else [""] * len(table)
     notes = [
-        "; ".join(part for part in (*remarks, note) if part) if n else note
-        for n, note in zip(table["n"], table["note"], strict=True)
+        "; ".join(part for part in (*_fitting(remarks, work), note) if part) if n else note
+        for n, note, work in zip(table["n"], table["note"], works, strict=True)
     ]
     return table.assign(note=notes)
+
+
+def _fitting(remarks: list[str], work: str) -> list[str]:
+    """Remarks that hold for a row: patients of nodules are known, and the authors held none out."""
+    if "published masks" in work:
+        return ["flips of all 100 slices, not of the test slices alone; their training saw them"]
+    return (
+        remarks[:1]
+        if "stream nodule" in work and remarks[:1] == ["on the phantom"]
+        else ([] if "stream nodule" in work else remarks)
+    )
 
 
 def _unsure_of_patients(slices: pd.DataFrame) -> list[str]:

@@ -78,8 +78,10 @@ def _compiled(
             if batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
         made = poly_optimizer(**dict(optimizer))
-        made.build(model.trainable_variables)  # made within the step, they cost a second trace
         model.compile(made, segmentation_loss(loss, class_weights), jit_compile=False)
+        # Variables that are made within the first step cost a second trace. Compiling may have
+        # wrapped the optimiser (float16 needs its loss scaled), so the wrapper is built.
+        model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -114,7 +116,9 @@ def reset(model: keras.Model, seed: int) -> None:
             fresh = type(initial).from_config(initial.get_config() | seeded)
             variable.assign(fresh(variable.shape, dtype="float32"))
     for variable in model.optimizer.variables if model.optimizer else ():
-        if variable is not model.optimizer.learning_rate:
+        if variable.name == "dynamic_scale":  # of the loss, with float16
+            variable.assign(model.optimizer.initial_scale)
+        elif variable.name != "learning_rate":
             variable.assign(keras.ops.zeros_like(variable))
 
 

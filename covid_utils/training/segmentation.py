@@ -233,7 +233,7 @@ def load_data(
     if not (rows["subset"] == "train").any():
         raise DataError(
             f"stream '{stream}' needs slices of {' or '.join(names)} to train on; "
-            "add that data set (docs/data.md), or set init to 'random' if the nodules are missing."
+            "add that data set (docs/data.md); a stream run by hand may start with init 'random'."
         )
     rows = splits.without_near_copies(rows)
     if stream != "nodule":
@@ -245,6 +245,8 @@ def load_data(
     everything = np.arange(len(rows))
     images, masks = (cache.rows_of(array, everything) for array in (images, masks))
     rows = augment.expand(rows, totals, seed)
+    # A copy is moved and zoomed, and so is its lung.
+    rows["lung_pixels"] = rows["lung_pixels"].where(rows["copy"] == 0)
     copies = augment.Copies(images, rows, seed)
     return StreamData(rows, copies, augment.Copies(masks, rows, seed, is_mask=True))
 
@@ -261,10 +263,10 @@ def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocess
 
 def to_targets(masks: np.ndarray, stream: str) -> np.ndarray:
     """Mask labels as the stream's class indices, uint8 of the same shape; 0 is background."""
-    targets = np.zeros_like(masks)
+    lookup = np.zeros(256, np.uint8)
     for index, labels in enumerate(STREAMS[stream].values()):
-        targets[np.isin(masks, labels)] = index
-    return targets
+        lookup[list(labels)] = index
+    return lookup[np.asarray(masks)]
 
 
 def to_labels(classes: np.ndarray, stream: str) -> np.ndarray:
