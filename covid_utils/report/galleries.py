@@ -113,8 +113,7 @@ def outcome_sheet(profile: str) -> Figure | None:
         called = masks.predicted > 0
         outcome = np.select([truth & called, truth & ~called, ~truth & called], [1, 2, 3], 0)
         columns[name] = outcome[chosen].astype(np.uint8)
-    words = "Best, middle and worst slice of DeepLab-v3+, extent of disease"
-    title = f"{words} ({kind(saved_manifest(profile))})"
+    title = f"Best, middle and worst slice ({kind(saved_manifest(profile))})"
     return figures.segmentation_sheet(first.images[chosen], columns, title, OUTCOMES)
 
 
