@@ -1,5 +1,6 @@
 """Measures and scores of segmentations, against masks compared directly, and their empty cases."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from builders import ct_slices, manifest
 
 from covid_utils.data import augment, collection, medseg, sources
 from covid_utils.data.medseg import PublishedMasks
+from covid_utils.errors import DataError
 from covid_utils.evaluation import outlines, scoring, stream_scores
 from covid_utils.training import inference, segmentation
 from covid_utils.training.predictions import KEYS
@@ -439,3 +441,11 @@ def test_published_masks_are_measured_like_ours(tmp_path):
     scores = stream_scores.segmentation(table)
     assert not {"volume_error", "dice_thresholds"} & set(scores["metric"])
     assert one(scores, **of_class("lesion", "dice"), **PER_IMAGE)["n"] == len(frame)
+    kept = rows["image_id"] != names[0]  # a profile with fewer images
+    fewer = replace(scans, manifest=rows[kept])
+    part = outlines.of_published(PublishedMasks(names, frame, labels), fewer)
+    assert set(part["image_id"]) == set(names) - {names[0]}
+    with pytest.raises(DataError, match="none of their slices"):
+        outlines.of_published(
+            PublishedMasks(names, frame, labels), replace(scans, manifest=rows[:0])
+        )

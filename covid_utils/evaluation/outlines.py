@@ -15,6 +15,7 @@ import pandas as pd
 
 from covid_utils.data.collection import Collection
 from covid_utils.data.medseg import PublishedMasks, load_mask
+from covid_utils.errors import DataError
 from covid_utils.evaluation import surfaces
 from covid_utils.training import segmentation
 from covid_utils.training.predictions import KEYS
@@ -154,15 +155,22 @@ def of_published(published: PublishedMasks, collection: Collection) -> pd.DataFr
 
     Returns:
         As `pixel_table`, of subset ``published``, a row a published image and class; distances are
-        measured at the masks' full size.
+        measured at the masks' full size. Of slices that are not among the images, none.
+
+    Raises:
+        DataError: None of their slices is among the images.
     """
     slices = collection.select(dataset="medseg").set_index("image_id", drop=False)
-    rows = slices.loc[published.image_id].reset_index(drop=True).assign(subset="published")
+    here = np.isin(published.image_id, slices["image_id"].to_numpy(str))  # a profile may have fewer
+    if not here.any():
+        raise DataError("published masks: none of their slices is among the images; read them all.")
+    rows = slices.loc[published.image_id[here]].reset_index(drop=True).assign(subset="published")
+    labels = published.labels[here]
     classes = segmentation.scored_classes("all")
     tables = []
     for first in range(0, len(rows), BATCH):
         part = slice(first, first + BATCH)
-        found = published.labels[part]
+        found = labels[part]
         truth = [load_mask(collection.root, row) for row in rows.iloc[part].itertuples()]
         tables.append(pixel_table(rows.iloc[part], np.stack(truth), found, classes))
     return _by_class(tables)
