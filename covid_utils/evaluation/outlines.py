@@ -21,8 +21,6 @@ from covid_utils.training import segmentation
 from covid_utils.training.predictions import KEYS
 from covid_utils.training.segmentation import StreamData, StreamSettings
 
-#: Specialised stream -> mask label of what it finds.
-SPECIALISTS = {"ggo": 1, "consolidation": 2, "effusion": 3}
 #: Subsets whose outlines are kept and measured with distances.
 WATCHED = ("validation", "test", "published")
 BATCH = 16

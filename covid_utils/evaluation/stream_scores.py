@@ -54,6 +54,21 @@ def segmentation(pixels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return table_of(rows)
 
 
+def sure(
+    interval: intervals.Interval, counts: metrics.Counts, groups: np.ndarray
+) -> intervals.Interval:
+    """An interval without its limits where too few patients show a class that it is about.
+
+    Args:
+        interval: Of a score.
+        counts: That it was made from, (slices,) or (slices, classes).
+        groups: Patient of each slice.
+    """
+    shown = (counts.tp + counts.fn > 0).reshape(len(groups), -1)
+    fewest = min(len(np.unique(groups[column])) for column in shown.T)
+    return interval._replace(low=np.nan, high=np.nan) if fewest < FEWEST_WITH_CLASS else interval
+
+
 def slice_counts(part: pd.DataFrame) -> metrics.Counts:
     """Pixel counts of one class, shape (slices,)."""
     return metrics.Counts(*(part[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
@@ -64,7 +79,6 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str, seed: int) -> list[
         return []
     counts, groups = slice_counts(part), part["patient_id"].to_numpy()
     patients = len(np.unique(groups))
-    shown = len(np.unique(groups[counts.tp + counts.fn > 0]))
     found = []
     for metric in PIXEL_METRICS:
         score = metrics.METRICS[metric]
@@ -75,12 +89,10 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str, seed: int) -> list[
         if not np.isnan(values).all():
             mean = intervals.bootstrap_mean(values, groups, seed=seed)
             found.append((metric, "per_image", mean))
-    rows = []
-    for metric, average, interval in found:
-        unsure = {"low": np.nan, "high": np.nan} if shown < FEWEST_WITH_CLASS else {}
-        sure = interval._replace(**unsure)
-        rows.append(row(name, metric, sure, patients, labels=scope, average=average))
-    return rows
+    return [
+        row(name, metric, sure(of, counts, groups), patients, labels=scope, average=average)
+        for metric, average, of in found
+    ]
 
 
 def _measures(part: pd.DataFrame, counts: metrics.Counts) -> dict[str, np.ndarray]:
@@ -113,14 +125,6 @@ def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
                 # A resample without one of the classes would be another score: NaN, left out.
                 return score(counts)[..., occurs].mean(axis=-1)
 
-            interval = intervals.bootstrap(stacked, groups, mean, seed=seed)
-            if _fewest(stacked, groups) < FEWEST_WITH_CLASS:
-                interval = interval._replace(low=np.nan, high=np.nan)
+            interval = sure(intervals.bootstrap(stacked, groups, mean, seed=seed), stacked, groups)
             rows.append(row(name, metric, interval, len(np.unique(groups)), labels=scope))
     return rows
-
-
-def _fewest(counts: metrics.Counts, groups: np.ndarray) -> int:
-    """Patients that show the class which fewest of them show; counts (slices, classes)."""
-    shown = counts.tp + counts.fn > 0
-    return min(len(np.unique(groups[column])) for column in shown.T)

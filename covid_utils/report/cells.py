@@ -67,10 +67,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         limits = zip(*(table[name] for name in WILSON), strict=True)
         text["Wilson"] = ["" if pd.isna(a) else f"[{a:.1f}, {b:.1f}]" for a, b in limits]
     text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
-    units = {"%": " %", "points": " points", "fraction": "", "images": " images"}
     known = pd.to_numeric(table["paper"], errors="coerce").notna()
     text["paper"] = [
-        f"{p}{units[u]}" if k else p
+        f"{p}{_sign(u)}" if k else p
         for p, u, k in zip(table["paper"], table["unit"], known, strict=True)
     ]
     if table["note"].any():
@@ -103,6 +102,10 @@ def _with_interval(row) -> str:
     if pd.isna(row.ours):
         return "" if row.n == 0 else "undefined"
     digits = 3 if row.unit == "fraction" else 1
-    sign = "" if row.unit == "fraction" else f" {row.unit}"
-    value = f"{row.ours:.{digits}f}{sign}"
+    value = f"{row.ours:.{digits}f}{_sign(row.unit)}"
     return value if pd.isna(row.low) else f"{value} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+
+
+def _sign(unit: str) -> str:
+    """A unit as it stands behind a number."""
+    return "" if unit == "fraction" else f" {unit}"

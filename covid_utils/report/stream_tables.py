@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.evaluation import intervals, metrics, scoring, stream_scores
+from covid_utils.evaluation import intervals, metrics, stream_scores
 from covid_utils.report import cells
 from covid_utils.report import claims as ledger
 from covid_utils.report.label_tables import WEAK
@@ -23,6 +23,7 @@ DEEPLAB = "DeepLab-v3+"
 NETWORKS = {"deeplab": DEEPLAB, "unet": "U-Net"}
 #: Runs that are no stream of their own.
 FUSION, PUBLISHED = "fusion_deeplab", "published_masks"
+PUBLISHED_WORK = "EL-Bana 2020, published masks, scored here"
 #: Columns of ``segmentation_scores.csv``.
 COLUMNS = ("model", "stream", "init", "split", "subset", "class", "metric", "average")
 LIMITS = ("value", "low", "high", "n")
@@ -121,7 +122,7 @@ def _identity(profile: str, run: str, split: str) -> dict[str, str]:
 def shown_name(profile: str, run: str) -> str:
     """A run in words."""
     if run == PUBLISHED:
-        return "EL-Bana 2020, published masks, scored here"
+        return PUBLISHED_WORK
     if run == FUSION:
         return f"ours, {DEEPLAB}, specialists together"
     settings = runs.read_provenance(profile, run)["parameters"]
@@ -185,7 +186,6 @@ def _difference(
         return []
     groups = first["patient_id"].to_numpy()
     counts = [stream_scores.slice_counts(part) for part in (first, second)]
-    shown = len(np.unique(groups[counts[0].tp + counts[0].fn > 0]))
     each = metrics.dice(counts[0]) - metrics.dice(counts[1])
     found = {
         "pooled": intervals.paired_bootstrap(*counts, groups, metrics.dice),
@@ -197,8 +197,8 @@ def _difference(
     rows = []
     for average, interval in found.items():
         keys = {"work": words, "class": of_class, "average": average, "labels": scope}
-        score = pd.Series(interval._asdict())
-        if shown < scoring.FEWEST_WITH_CLASS or interval.low == interval.high:
+        score = pd.Series(stream_scores.sure(interval, counts[0], groups)._asdict())
+        if interval.low == interval.high:
             score[["low", "high"]] = np.nan
         rows.append(keys | cells.cell("dice difference", score, claim, "fraction", WEAK[scope]))
     return rows
@@ -210,11 +210,11 @@ def table7(profile: str) -> pd.DataFrame:
     Rows measured on the slices of the Inf-Net benchmark come first: only those are of the same test
     as ours, where our split is ``infnet``.
     """
-    published = ledger.published()
+    published, there = ledger.published(), present(profile)
     rows = []
     for name in MANIFESTATIONS:
         for run in (run_of(name), run_of("all"), FUSION, run_of("all", "unet"), PUBLISHED):
-            if run in present(profile):
+            if run in there:
                 rows += _manifestation(profile, run, name)
         rows += _quoted(published[published["class"] == name])
     return pd.DataFrame(rows)

@@ -25,7 +25,13 @@ from covid_utils.report.recognition_tables import (
     table3,
     table4,
 )
-from covid_utils.report.stream_tables import segmentation_scores, table6, table7, table8
+from covid_utils.report.stream_tables import (
+    PUBLISHED_WORK,
+    segmentation_scores,
+    table6,
+    table7,
+    table8,
+)
 from covid_utils.training.segmentation import NODULE_SETS
 from covid_utils.writing import whole
 
@@ -148,28 +154,24 @@ def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame) -> pd.DataFr
     """Say beside each of our numbers what its data cannot carry."""
     if "note" not in table:
         return table
-    remarks = []
-    if kind(manifest) == "phantom":
-        remarks.append("on the phantom")
+    on = ["on the phantom"] if kind(manifest) == "phantom" else []
+    slices = []
     if name in SLICE_TABLES:
-        remarks += _unsure_of_patients(manifest[manifest["dataset"] == "medseg"])
+        slices = _unsure_of_patients(manifest[manifest["dataset"] == "medseg"])
     works = table["work"] if "work" in table else [""] * len(table)
     notes = [
-        "; ".join(part for part in (*_fitting(remarks, work), note) if part) if n else note
+        "; ".join(part for part in (*_remarks(work, on, slices), note) if part) if n else note
         for n, note, work in zip(table["n"], table["note"], works, strict=True)
     ]
     return table.assign(note=notes)
 
 
-def _fitting(remarks: list[str], work: str) -> list[str]:
-    """Remarks that hold for a row: patients of nodules are known, and the authors held none out."""
-    if "published masks" in work:
+def _remarks(work: str, on: list[str], slices: list[str]) -> list[str]:
+    """What holds for a row, of what is said of the scans and of the CT slices with masks."""
+    if work == PUBLISHED_WORK:
         return ["flips of all 100 slices, not of the test slices alone; their training saw them"]
-    return (
-        remarks[:1]
-        if "stream nodule" in work and remarks[:1] == ["on the phantom"]
-        else ([] if "stream nodule" in work else remarks)
-    )
+    # The patients of nodule slices are known.
+    return on if "stream nodule" in work else on + slices
 
 
 def _unsure_of_patients(slices: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_utils.data import augment
+from covid_utils.training.head import softmax
 from covid_utils.training.predictions import time_per_item
 from covid_utils.training.segmentation import StreamSettings
 
@@ -66,17 +67,11 @@ def probabilities(
 
 def _softmax(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """Class probabilities at the input's size, float32 (n, side, side, classes)."""
-    from covid_utils.models.deeplab import interpolation
+    from covid_utils.models.deeplab import resize_aligned
 
     # Of several devices each answers for the whole batch; the first is heard.
     logits = model.predict_on_batch(inputs)[: len(inputs)]
-    side = inputs.shape[1]
-    if logits.shape[1] != side:
-        matrix = interpolation(logits.shape[1], side)
-        logits = np.einsum("ij,bjwc->biwc", matrix, logits, optimize=True)
-        logits = np.einsum("ij,bhjc->bhic", matrix, logits, optimize=True)
-    logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return logits / logits.sum(axis=-1, keepdims=True)
+    return softmax(np.asarray(resize_aligned(logits, inputs.shape[1:3])))
 
 
 def time_one_slice(

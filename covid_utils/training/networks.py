@@ -1,7 +1,7 @@
 """The network of a stream: built and traced once in a process, then reset for the next stream.
 
-Tracing the training step of DeepLab-v3+ takes half a minute to two minutes; drawing new weights
-takes less than a second.
+Tracing the training step of DeepLab-v3+ takes many times as long as drawing new weights (see
+``benchmarks/README.md``).
 """
 
 from __future__ import annotations

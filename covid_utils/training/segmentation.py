@@ -147,11 +147,10 @@ class StreamSettings:
     @property
     def architecture(self) -> tuple:
         """What the network is, and nothing else."""
-        classes = len(STREAMS[self.stream])
-        shape = (self.base,) if self.model == "unet" else (0,)
-        rest = (self.width, self.middle_blocks, self.output_stride, self.atrous_rates)
-        rest = (0.0, 0, 0, ()) if self.model == "unet" else rest
-        return (self.model, classes, self.side, *shape, *rest, self.norm_momentum)
+        own = (0, self.width, self.middle_blocks, self.output_stride, self.atrous_rates)
+        if self.model == "unet":
+            own = (self.base, 0.0, 0, 0, ())
+        return (self.model, len(STREAMS[self.stream]), self.side, *own, self.norm_momentum)
 
     @property
     def recipe(self) -> tuple:
@@ -164,13 +163,8 @@ class StreamSettings:
             "momentum": self.momentum,
             "accumulate": self.accumulate,
         }
-        weights = tuple(self.class_weights[labels[0]] for labels in self._lesions().values())
-        weights = (self.class_weights[0], *weights)
+        weights = tuple(self.class_weights[label] for label in (0, *label_names(self.stream)))
         return (self.loss, weights, tuple(optimizer.items()), self.weight_decay, self.batch_norm)
-
-    def _lesions(self) -> dict[str, tuple[int, ...]]:
-        classes = STREAMS[self.stream].items()
-        return {name: labels for name, labels in classes if name != "background"}
 
 
 def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:

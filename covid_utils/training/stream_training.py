@@ -182,9 +182,7 @@ def _dataset(data: StreamData, settings: StreamSettings, step: int) -> tf.data.D
     first = step * settings.accumulate
     stream = batches.of_pairs(images, masks, size, settings.seed, ranges, first)
     lookup = np.full(256, losses.IGNORE, np.uint8)
-    for label in range(4):
-        target = segmentation.to_targets(np.array([label], np.uint8), settings.stream)
-        lookup[label] = target[0]
+    lookup[:4] = segmentation.to_targets(np.arange(4), settings.stream)
     margin, channels = settings.side - settings.image_size, inference.channels(settings)
 
     def shape(batch: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -205,9 +203,10 @@ def _validate(
         np.concatenate([p.argmax(-1) for p in inference.probabilities(model, images, settings)]),
         settings.stream,
     )
+    truth = masks[:]  # read once, not for each class
     scores = []
     for name, labels in segmentation.scored_classes(settings.stream).items():
-        wanted, said = np.isin(masks[:], labels), np.isin(found, labels)
+        wanted, said = np.isin(truth, labels), np.isin(found, labels)
         if name != "background" and wanted.any():
             scores.append(2 * (wanted & said).sum() / (wanted.sum() + said.sum()))
     return float(np.mean(scores)) if scores else float("nan")
