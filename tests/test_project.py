@@ -65,7 +65,8 @@ def test_locks_name_no_index(lock, sign):
 def test_the_lock_holds_what_the_package_asks_for():
     project = tomllib.loads((paths.PROJECT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["cpu"], *extras["run"], *extras["dev"]]
+    wanted = [*project["dependencies"], *extras["cpu"], *extras["run"], *extras["site"]]
+    wanted += extras["dev"]
     held = {package(line): line for line in locked("requirements.lock")}
     for requirement in wanted:
         assert package(requirement) in held, requirement
