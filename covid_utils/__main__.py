@@ -65,6 +65,27 @@ def _weights(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _verdicts(arguments: argparse.Namespace) -> int:
+    from covid_utils.report import verdicts
+
+    print(verdicts.terminal(verdicts.load(arguments.profile)))
+    return 0
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from covid_utils.report import provenance
+
+    print(provenance.trace(arguments.profile, arguments.table, arguments.words))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from covid_utils.report.site import build
+
+    print(f"{paths.shown(build.build(arguments.profile))}: open it in a browser.")
+    return 0
+
+
 def _listing() -> str:
     """The data sets that can be fetched, for a terminal."""
     from covid_utils.data import download
@@ -84,6 +105,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     readme = commands.add_parser("readme", help="put the numbers of results/sample into README.md")
     readme.set_defaults(run=_readme)
+    verdicts = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
+    trace = commands.add_parser(
+        "trace",
+        help="show where numbers of a table come from: trace table6 ggo dice",
+        description="Show the chain behind numbers of a table, down to the predictions file.",
+    )
+    trace.add_argument("table", metavar="TABLE", help="table1 to table9, or verdicts")
+    trace.add_argument("words", nargs="+", metavar="WORD", help="words that the row must have")
+    for command, run in ((verdicts, _verdicts), (trace, _trace)):
+        command.add_argument("--profile", default="sample", help="whose results (default: sample)")
+        command.set_defaults(run=run)
     download = commands.add_parser(
         "download",
         help="fetch public data sets; without a name, list them",
@@ -98,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         help="data folder (default: data/downloads in the project)",
     )
     download.set_defaults(run=_download)
+    report = commands.add_parser("report", help="build the site of a profile's results")
+    report.add_argument("--profile", default="sample", help="whose results (default: sample)")
+    report.set_defaults(run=_report)
     weights = commands.add_parser(
         "weights",
         help="turn the arrays of the 2015 Inception-v3 into a weights file for Keras",

@@ -19,7 +19,8 @@ from covid_utils.training.multilabel import MANIFESTATIONS
 
 PROFILE = "quick"
 SUBSETS = ("train", "validation", "test")
-SECONDS = {"one image": {"median": 0.01, "p95": 0.02, "calls": 20}}
+EACH = [0.01] * 15 + [0.02] * 5
+SECONDS = {"one image": {"median": 0.01, "p95": 0.02, "calls": 20, "each": EACH}}
 
 
 def data_rows():

@@ -27,6 +27,9 @@ class Ranges:
         zoom: Share of the scale, 0.1 means 0.9 to 1.1.
         shear: Degrees.
         flip: Whether to mirror left and right with probability one half.
+        contrast: Share of the contrast about mean gray, 0.2 means 0.8 to 1.2.
+        brightness: Share of the gray scale, 0.1 means 25 gray values up or down.
+        gamma: Of the gray values, as a power of two: 0.5 means exponents from 0.7 to 1.4.
     """
 
     rotation: float = 10.0
@@ -34,12 +37,17 @@ class Ranges:
     zoom: float = 0.12
     shear: float = 5.0
     flip: bool = True
+    contrast: float = 0.0
+    brightness: float = 0.0
+    gamma: float = 0.0
 
 
 #: Scales of the authors' augmentation.
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 #: Gray that the network sees as 0.
 MEAN_GRAY = 127
+#: For few slices: moved further, and seen through other windows, as other scanners would show them.
+WIDE = Ranges(15.0, 0.1, 0.25, 8.0, contrast=0.25, brightness=0.1, gamma=0.5)
 #: Moves nothing.
 STILL = Ranges(0.0, 0.0, 0.0, 0.0, flip=False)
 
@@ -95,7 +103,32 @@ def pair(
         The image and the mask, moved by the same map.
     """
     matrix = draw_matrix(rng, image.shape[0], ranges)
+    image = change_gray(image, rng, ranges)
     return warp(image, matrix), warp(mask, matrix, is_mask=True)
+
+
+def change_gray(image: np.ndarray, rng: np.random.Generator, ranges: Ranges) -> np.ndarray:
+    """Draw another gray scale: gamma, then contrast and brightness.
+
+    Args:
+        image: uint8 of any shape.
+        rng: Source of randomness.
+        ranges: Limits of the draw; nothing is drawn where all three are 0.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    if not (ranges.contrast or ranges.brightness or ranges.gamma):
+        return image
+    gamma, contrast, brightness = rng.uniform(-1, 1, 3) * (
+        ranges.gamma,
+        ranges.contrast,
+        ranges.brightness,
+    )
+    gray = (np.arange(256) / 255) ** 2.0**gamma
+    middle = MEAN_GRAY / 255
+    gray = (gray - middle) * (1 + contrast) + middle + brightness
+    return np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)[image]
 
 
 def published_pair(

@@ -9,7 +9,19 @@ from covid_utils.report import claims as ledger
 
 NOT_AVAILABLE = "not available"
 #: What every table of scores ends with.
-VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "note")
+VALUES = (
+    "metric",
+    "unit",
+    "ours",
+    "low",
+    "high",
+    "n",
+    "paper",
+    "claim",
+    "verdict",
+    "source_run",
+    "note",
+)
 #: Wilson's limits, in tables of recognition, whose intervals are a bootstrap by patient.
 WILSON = ("wilson_low", "wilson_high")
 
@@ -20,8 +32,22 @@ def cell(
     claim: ledger.Claim | None,
     unit: str = "%",
     note: str = "",
+    run: str = "",
 ) -> dict:
-    """The columns of `VALUES`: our score, in the unit wanted, beside the paper's."""
+    """The columns of `VALUES`: our score, in the unit wanted, beside the paper's.
+
+    Args:
+        metric: What was measured.
+        score: ``value, low, high`` (shares of 1 if the unit is a percentage) and ``n``; None where
+            there is nothing of ours.
+        claim: What the paper says of it; None for nothing.
+        unit: Of the cell.
+        note: What a reader must know.
+        run: Folder of the run that it was computed from; two, with a comma, of a difference.
+
+    Returns:
+        The cell; its verdict is still open, see `verdicts.judged`.
+    """
     factor = 100.0 if unit in ("%", "points") else 1.0
     ours = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0}
     if score is not None:
@@ -31,8 +57,9 @@ def cell(
     said = NOT_AVAILABLE if claim is None else str(claim.value)
     if claim is not None and claim.unit == "statement":
         said = "stated without a number"
-    paper = {"paper": said, "claim": "" if claim is None else claim.id, "note": note}
-    return {"metric": metric, "unit": unit} | ours | paper
+    paper = {"paper": said, "claim": "" if claim is None else claim.id, "verdict": ""}
+    source = {"source_run": run if ours["n"] else "", "note": note}
+    return {"metric": metric, "unit": unit} | ours | paper | source
 
 
 def quoted(row: pd.Series, note: str = "quoted, not run again") -> dict:
@@ -58,11 +85,11 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The leading columns, then ``metric``, ``ours``, ``Wilson`` (where a table has it), ``n``,
-        ``paper`` and ``note`` (if there is any), as text.
+        ``paper``, and ``verdict`` and ``note`` (if there is any), as text.
     """
     keys = [name for name in table.columns if name not in (*VALUES, *WILSON)]
     text = table[[*keys, "metric"]].copy()
-    text["ours"] = [_with_interval(row) for row in table.itertuples()]
+    text["ours"] = [with_interval(row) for row in table.itertuples()]
     if set(WILSON) <= set(table.columns):
         limits = zip(*(table[name] for name in WILSON), strict=True)
         text["Wilson"] = ["" if pd.isna(a) else f"[{a:.1f}, {b:.1f}]" for a, b in limits]
@@ -72,8 +99,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         f"{p}{_sign(u)}" if k else p
         for p, u, k in zip(table["paper"], table["unit"], known, strict=True)
     ]
-    if table["note"].any():
-        text["note"] = table["note"]
+    for name in ("verdict", "note"):
+        if table[name].any():
+            text[name] = table[name]
     return text
 
 
@@ -98,12 +126,18 @@ def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFram
     return found.reindex(index=rows, columns=columns)
 
 
-def _with_interval(row) -> str:
+def with_interval(row) -> str:
+    """Value and interval of a row with the columns of `VALUES`, as text; '' if nothing is ours."""
     if pd.isna(row.ours):
         return "" if row.n == 0 else "undefined"
-    digits = 3 if row.unit == "fraction" else 1
-    value = f"{row.ours:.{digits}f}{_sign(row.unit)}"
-    return value if pd.isna(row.low) else f"{value} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    places = digits(row.unit)
+    value = f"{row.ours:.{places}f}{_sign(row.unit)}"
+    return value if pd.isna(row.low) else f"{value} [{row.low:.{places}f}, {row.high:.{places}f}]"
+
+
+def digits(unit: str) -> int:
+    """Decimal places that a number of a unit is shown with."""
+    return {"fraction": 3, "s": 3, "images": 0}.get(unit, 1)
 
 
 def _sign(unit: str) -> str:

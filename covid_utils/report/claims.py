@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from covid_utils import paths
+from covid_utils import params, paths
 from covid_utils.errors import ParameterError, ResultsError
 
 SOURCES = {
@@ -26,8 +26,9 @@ SOURCES = {
 UNITS = ("%", "fraction", "images", "statement")
 
 #: Keys that every entry needs, and those that entries of one source need besides.
-REQUIRED = ("id", "where", "metric", "value", "unit", "source")
+REQUIRED = ("id", "where", "metric", "value", "unit", "source", "rule", "needs")
 REQUIRED_BY_SOURCE = {"P": ("task",), "D": ("task", "how"), "L": ("work",)}
+NEEDS = ("profile", "data", "missing")
 
 PUBLISHED_COLUMNS = (
     "work",
@@ -59,6 +60,9 @@ class Claim:
         value: Number, tuple of numbers, or True for a statement.
         unit: One of `UNITS`.
         source: One of P, D and L of `SOURCES`.
+        rule: ``table`` (one or several) and values of its columns: the cells that answer it.
+        needs: What a verdict needs, by `NEEDS`: the least profile, data sets, or what is missing
+            for good.
         task: 1, 2, 3 or "all"; None for quoted work.
         subset: train, validation or test.
         classes: Number of classes.
@@ -75,6 +79,8 @@ class Claim:
     value: Value
     unit: str
     source: str
+    rule: Mapping[str, Any]
+    needs: Mapping[str, Any]
     task: int | str | None = None
     subset: str | None = None
     classes: int | None = None
@@ -131,7 +137,7 @@ def published(path: Path | None = None) -> pd.DataFrame:
         entry = f"{paths.shown(path)}, row {number} ({row.get('work', 'no work')})"
         _check_keys(row, required, PUBLISHED_COLUMNS, entry)
         _check_words(row, entry, SOURCES)
-        if not _is_number(row["value"]):
+        if not is_number(row["value"]):
             raise ParameterError(f"{entry}: the value {row['value']!r} is not a number; write one.")
         if not isinstance(row["rerun"], bool):
             raise ParameterError(f"{entry}: rerun is {row['rerun']!r}; write true or false.")
@@ -194,16 +200,29 @@ def _claim(row: dict, entry: str) -> Claim:
     _check_keys(row, REQUIRED_BY_SOURCE[row["source"]], known, entry)
     if not isinstance(row["id"], str):
         raise ParameterError(f"{entry}: the id is not a text; put it in quotes.")
+    _check_rule(row, entry)
     value = row["value"]
     if isinstance(value, list):
         value = tuple(value)
     parts = value if isinstance(value, tuple) else (value,)
-    if value is not True and not (parts and all(map(_is_number, parts))):
+    if value is not True and not (parts and all(map(is_number, parts))):
         raise ParameterError(
             f"{entry}: the value {row['value']!r} is neither a number, a list of numbers nor true."
         )
     renamed = {"class_" if key == "class" else key: item for key, item in row.items()}
     return Claim(**(renamed | {"value": value}))
+
+
+def _check_rule(row: dict, entry: str) -> None:
+    if not isinstance(row["rule"], dict) or "table" not in row["rule"]:
+        raise ParameterError(f"{entry}: the rule names no table; see the header of the file.")
+    needs = row["needs"]
+    if not isinstance(needs, dict) or not needs or set(needs) - set(NEEDS):
+        raise ParameterError(f"{entry}: needs is {needs!r}; name some of {', '.join(NEEDS)}.")
+    profile = needs.get("profile", params.PROFILES[0])
+    if profile not in params.PROFILES:
+        known = ", ".join(params.PROFILES)
+        raise ParameterError(f"{entry}: needs profile {profile!r}, which is none of {known}.")
 
 
 def _check_keys(row: dict, required: tuple | list, known: tuple | list, entry: str) -> None:
@@ -221,5 +240,6 @@ def _check_words(row: dict, entry: str, sources: Mapping[str, object]) -> None:
             raise ParameterError(f"{entry}: {key} is {row[key]!r}; use one of {allowed}.")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

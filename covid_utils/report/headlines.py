@@ -6,6 +6,7 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
+from covid_utils.report import documents
 from covid_utils.report.cells import VALUES, readable
 from covid_utils.report.recognition_tables import OTHERS, PUBLISHED, SPLITS
 
@@ -114,7 +115,4 @@ def write(profile: str) -> pd.DataFrame:
 
 def markdown(profile: str) -> str:
     """The headline numbers as a Markdown table, for the README."""
-    table = readable(collect(profile))
-    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.to_numpy()]
-    return "\n".join(lines)
+    return documents.markdown(readable(collect(profile)))

@@ -9,6 +9,8 @@ from covid_utils.evaluation import scoring
 from covid_utils.report import cells
 from covid_utils.training.multilabel import MANIFESTATIONS
 
+#: Run that all of it comes from.
+RUN = "task2"
 #: Metrics that are no percentages.
 FRACTIONS = ("mcc", "roc_auc", "average_precision")
 #: Which slices a score is of -> what must be said beside it.
@@ -35,7 +37,7 @@ def table5(profile: str) -> pd.DataFrame:
         ResultsError: The run is not there.
         DataError: The run has no training slices.
     """
-    predictions = runs.read_predictions(profile, "task2")
+    predictions = runs.read_predictions(profile, RUN)
     training = predictions[predictions["subset"] == "train"]
     test = predictions[predictions["subset"] == "test"]
     exact = test[test["label_quality"] == "exact"]
@@ -65,4 +67,4 @@ def _line(keys: dict[str, str], score: pd.Series) -> dict:
     is_pooled = score["class"] == "overall" and score["metric"] in scoring.CURVE_METRICS
     note = "; ".join(filter(None, (WEAK[keys["labels"]], POOLED if is_pooled else "")))
     first = {"work": keys["work"], "manifestation": score["class"], "labels": keys["labels"]}
-    return first | cells.cell(score["metric"], score, None, unit, note)
+    return first | cells.cell(score["metric"], score, None, unit, note, RUN)

@@ -16,6 +16,8 @@ from covid_utils.report import claims as ledger
 from covid_utils.report.cells import WILSON, cell, pick, quoted
 from covid_utils.training import multimodal
 
+#: Run that all of it comes from.
+RUN = "task1"
 CLASSES = {count: RECOGNITION_CLASSES[:count] for count in (2, 4)}
 SUBSETS = ("train", "validation", "test")
 #: Kinds of split -> how Table 2 says who is apart from whom. X-rays are split by patient in
@@ -68,7 +70,7 @@ def predictions_of(
         split: `PREPARED`, or the kind of another split.
         run: Number of the run; 0 for all.
     """
-    table = runs.read_predictions(profile, "task1")
+    table = runs.read_predictions(profile, RUN)
     keys = {"task": task, "model": model, "split": split}
     keys |= {"subset": subset} if subset else {}
     keys |= {"run": run} if run else {}
@@ -84,7 +86,7 @@ def _cell(
 
     Copies of an image are no images of their own, so with them there is no Wilson interval.
     """
-    made = cell(metric, score, claim, UNITS.get(metric, "%"), note)
+    made = cell(metric, score, claim, UNITS.get(metric, "%"), note, RUN)
     limits = dict.fromkeys(WILSON, np.nan)
     if metric == "accuracy" and score is not None and not score.get("has_copies", False):
         n = int(score["n"])
@@ -151,7 +153,7 @@ def _chosen(profile: str) -> list[dict]:
         found = predictions_of(profile, task, "test", TUNED)
         if found.empty:
             continue
-        setting = runs.read_metrics(profile, "task1")["chosen"][task]
+        setting = runs.read_metrics(profile, RUN)["chosen"][task]
         note = f"rate {setting['rate']:g}, {setting['steps']} steps"
         keys = {"split": _prepared(profile), "settings": "chosen on validation", "classes": classes}
         score = _accuracy(found, names)
@@ -165,6 +167,11 @@ def table3(profile: str) -> pd.DataFrame:
     rows = []
     for classes, names in CLASSES.items():
         scores = scoring.recognition(predictions_of(profile, f"{classes} classes", "test"), names)
+        errors = ledger.stated(stated, metric="errors", source="D", classes=classes)
+        accuracy = pick(scores, **{"class": "all"}, metric="accuracy")
+        rows.append(
+            {"work": f"ours, {classes} classes", "class": "all"} | _errors(accuracy, errors)
+        )
         for named, metrics in _wanted(names).items():
             for metric in metrics:
                 claim = stated["p07"] if (metric, classes) == ("accuracy", 2) else None
@@ -179,6 +186,16 @@ def table3(profile: str) -> pd.DataFrame:
     for _, row in literature.iterrows():
         rows.append({"work": row["work"], "class": row["class"]} | quoted(row))
     return pd.DataFrame(rows)
+
+
+def _errors(accuracy: pd.Series, claim: ledger.Claim) -> dict:
+    """Share of images that are named wrongly, beside the share that the paper's accuracy implies."""
+    limits = {"value": "value", "low": "high", "high": "low"}
+    score = pd.Series({name: 1 - accuracy[other] for name, other in limits.items()})
+    score["n"] = accuracy["n"]
+    wrong, total = claim.value
+    made = _cell("error rate", score, claim, f"paper: {wrong} of {total} images; {claim.how}")
+    return made | {"paper": f"{100 * wrong / total:.2f}"}
 
 
 def _wanted(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -247,17 +264,19 @@ def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
         {"tested on": modality, "run": str(run)} | _cell("accuracy", score, note=unsure)
         for run, score in found.items()
     ]
-    mean = None
+    mean, extremes = None, ""
     if found:
         values = [score["value"] for score in found.values()]
-        limits = {"low": min(values), "high": max(values), "n": next(iter(found.values()))["n"]}
+        # How far runs lie apart is no interval of their mean: it does not tell about patients.
+        limits = {"low": np.nan, "high": np.nan, "n": next(iter(found.values()))["n"]}
         mean = pd.Series({"value": np.mean(values)} | limits)
+        extremes = f"runs from {100 * min(values):.1f} to {100 * max(values):.1f} %"
     spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(found) > 1 else ""
     own = "each run on the X-rays that it drew" if "X-ray" in modality else ""
-    notes = ("in brackets the extremes of the runs, no interval", spread, own, unsure)
+    notes = (extremes, spread, own, unsure)
     # A mean of runs is no proportion, so Wilson's interval does not apply to it.
     note = "; ".join(filter(None, notes))
-    made = dict.fromkeys(WILSON, np.nan) | cell("accuracy", mean, stated, note=note)
+    made = dict.fromkeys(WILSON, np.nan) | cell("accuracy", mean, stated, note=note, run=RUN)
     return [*rows, {"tested on": modality, "run": "mean"} | made]
 
 
@@ -388,6 +407,6 @@ def calibration_table(profile: str) -> pd.DataFrame:
             for metric, score in scores.items():
                 keys = {"task": task, "temperature": round(degree, 3)}
                 note = "leans upwards, no interval" if metric == "ece" else ""
-                made = cell(said[metric], pd.Series(score._asdict()), None, "fraction", note)
+                made = cell(said[metric], pd.Series(score._asdict()), None, "fraction", note, RUN)
                 rows.append(keys | made | {"paper": "not reported"})
     return pd.DataFrame(rows)

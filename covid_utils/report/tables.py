@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.stats import quantile_test
 
 from covid_utils import paths, runs
 from covid_utils.data.collection import frontal_xrays, kind, saved_manifest
 from covid_utils.data.splits import SUBSETS
-from covid_utils.report import cells
+from covid_utils.errors import ResultsError
+from covid_utils.report import cells, documents, verdicts
 from covid_utils.report import claims as ledger
 from covid_utils.report.label_tables import table5
 from covid_utils.report.recognition_tables import (
@@ -42,6 +45,25 @@ TASK_RUNS = {
     "2: manifestations of a slice": ("task2", ""),
     "3: segmentation": ("stream_all_deeplab", ""),
     "3: nodules": ("stream_nodule_deeplab", ""),
+}
+#: Stages of Table 9 and their runs; the first three in turn are the pipeline.
+STAGES = (
+    ("recognition", "task1"),
+    ("manifestations", "task2"),
+    ("segmentation, DeepLab-v3+", "stream_all_deeplab"),
+    ("segmentation, U-Net", "stream_all_unet"),
+)
+#: What each table shows.
+TITLES = {
+    "table1": "Table 1. Data",
+    "table2": "Table 2. Recognition: accuracy on training, validation and test images",
+    "table3": "Table 3. Recognition against baselines and the literature",
+    "table4": "Table 4. X-rays and CT together",
+    "table5": "Table 5. Manifestations of a slice",
+    "table6": "Table 6. Streams",
+    "table7": "Table 7. Each manifestation against the literature",
+    "table8": "Table 8. The extent of disease against the literature",
+    "table9": "Table 9. Time",
 }
 #: What keeps a patient's images together -> how the table says it.
 BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
@@ -84,6 +106,20 @@ def table1(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Table 1's counts that the paper states too, a row each, in the columns of `cells.VALUES`."""
+    rows = []
+    for line in table[table["claim"] != ""].to_dict("records"):
+        for subset in ("train", "test"):
+            score = pd.Series(
+                {"value": line[f"{subset} after"], "low": np.nan, "high": np.nan, "n": 1}
+            )
+            made = cells.cell(f"images, {subset}", score, None, "images", run="data")
+            made |= {"paper": line[f"paper {subset}"], "claim": line["claim"]}
+            rows.append({"task": line["task"]} | made)
+    return pd.DataFrame(rows)
+
+
 def _composition(part: pd.DataFrame) -> dict:
     """What a task's images are, before augmentation."""
     counts = part["subset"].value_counts()
@@ -116,30 +152,61 @@ def _augmented(profile: str, task: str) -> dict:
 
 
 def table9(profile: str) -> pd.DataFrame:
-    """Table 9: measured time for one image, stage by stage, on the machine of the run."""
+    """Table 9: measured time, stage by stage and for all stages, on the machine of the runs.
+
+    One image at a time, after a warm-up. The whole pipeline is the stages one after another: each
+    call's times are added up. A case of CT has as many slices as the test's groups have on average.
+    """
     stated = ledger.load()["p26"]
+    spent = {stage: _calls(profile, run) for stage, run in STAGES}
     rows = []
-    stages = {
-        "recognition": "task1",
-        "manifestations": "task2",
-        "segmentation, DeepLab-v3+": "stream_all_deeplab",
-        "segmentation, U-Net": "stream_all_unet",
+    for stage, run in STAGES:
+        for step, each in spent[stage].items():
+            rows.append({"stage": stage, "step": step} | _time(profile, each, run))
+    in_ct = [each for stage, _ in STAGES[:3] for each in spent[stage].values()]
+    in_xray = [*spent["recognition"].values()]
+    slices = _slices_per_case(profile)
+    wholes = {
+        "whole pipeline, one X-ray": (in_xray, 1.0, ["task1"]),
+        "whole pipeline, one CT slice": (in_ct, 1.0, [run for _, run in STAGES[:3]]),
+        "whole pipeline, one case of CT": (in_ct, slices, [run for _, run in STAGES[:3]]),
     }
-    for stage, run in stages.items():
-        seconds = runs.read_metrics(profile, run)["seconds_per_image"]
-        for step, spent in seconds.items():
-            rows.append(
-                {
-                    "stage": stage,
-                    "step": step,
-                    "median [s]": spent["median"],
-                    "p95 [s]": spent["p95"],
-                    "calls": spent["calls"],
-                    "machine": runs.read_provenance(profile, run)["processor"],
-                }
-            )
-    note = f"{stated.value:g} % time per case"
-    return pd.DataFrame(rows).assign(paper=note, claim=stated.id)
+    for stage, (parts, times, names) in wholes.items():
+        step = "stages in turn" + (f", {times:.1f} slices a case" if times != 1 else "")
+        total = times * np.sum(parts, axis=0)
+        rows.append({"stage": stage, "step": step} | _time(profile, total, ", ".join(names)))
+    is_case = [row["stage"] == "whole pipeline, one case of CT" for row in rows]
+    paper = {"paper": f"{stated.value:g} %, of readers' time", "claim": stated.id}
+    return pd.DataFrame([r | paper if case else r for r, case in zip(rows, is_case, strict=True)])
+
+
+def _calls(profile: str, run: str) -> dict[str, list[float]]:
+    """Seconds of each timed call of a run, by step."""
+    steps = runs.read_metrics(profile, run)["seconds_per_image"]
+    if not all("each" in times for times in steps.values()):
+        raise ResultsError(
+            f"results/{profile}/{run}: made by an older version, without the time of each call; "
+            f"'make reproduce PROFILE={profile}' makes it anew."
+        )
+    return {step: times["each"] for step, times in steps.items()}
+
+
+def _time(profile: str, each: list[float], run: str) -> dict:
+    """The columns of `cells.VALUES` for the median of some calls, and their 95th percentile."""
+    median, p95 = np.percentile(each, [50, 95])
+    # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
+    limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
+    score = pd.Series({"value": median, "low": limits.low, "high": limits.high, "n": len(each)})
+    machine = runs.read_provenance(profile, run.split(", ")[0])["processor"]
+    made = cells.cell("median time", score, None, "s", machine, run)
+    return {"p95 [s]": p95} | made
+
+
+def _slices_per_case(profile: str) -> float:
+    """Mean number of test slices of a patient, or of the group that stands in for one."""
+    manifest = saved_manifest(profile)
+    slices = manifest[(manifest["dataset"] == "medseg") & (manifest["subset"] == "test")]
+    return len(slices) / max(1, slices["patient_id"].nunique())
 
 
 BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
@@ -186,28 +253,34 @@ def _unsure_of_patients(slices: pd.DataFrame) -> list[str]:
 
 def build(name: str, profile: str) -> pd.DataFrame:
     """One table by name, ``table1`` to ``table9``, from the runs of a profile."""
-    return _marked(BUILDERS[name](profile), name, saved_manifest(profile))
+    made = verdicts.of_profile(profile)
+    return verdicts.judged(_marked(BUILDERS[name](profile), name, made.manifest), made)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
-    """Build all nine tables and write them as ``results/<profile>/tables/table<n>.csv``.
+    """Build all nine tables and the verdicts, and write them.
 
-    All scores of all segmentations go to ``results/<profile>/segmentation_scores.csv`` as well.
+    Each goes to ``results/<profile>/tables/`` as ``table<n>.csv``, with all digits, and for people
+    as ``.md`` and ``.html``. All scores of all segmentations go to
+    ``results/<profile>/segmentation_scores.csv``, the verdicts to ``verdicts.csv`` beside it.
 
     Returns:
-        The tables by name.
+        The tables by name, and ``verdicts``.
     """
     folder = paths.results(profile) / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = saved_manifest(profile)
-    tables = {name: _marked(make(profile), name, manifest) for name, make in BUILDERS.items()}
+    tables = {name: build(name, profile) for name in BUILDERS}
     for name, table in tables.items():
         write(table, folder / f"{name}.csv")
+        documents.write(table, folder / name, TITLES[name], profile)
     write(segmentation_scores(profile), paths.results(profile) / "segmentation_scores.csv")
-    return tables
+    answers = tables | {"table1": counts(tables["table1"])}
+    found = verdicts.collect(profile, answers)
+    write(found, paths.results(profile) / "verdicts.csv")
+    return tables | {"verdicts": found}
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
         table.to_csv(partial, index=False, float_format="%.5g")

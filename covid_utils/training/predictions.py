@@ -68,7 +68,7 @@ def label_table(
     return table
 
 
-def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -> dict[str, float]:
+def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -> dict[str, object]:
     """Measure how long one item takes, one at a time, after a warm-up.
 
     Args:
@@ -77,7 +77,8 @@ def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -
         repeats: Number of timed calls.
 
     Returns:
-        ``median`` and ``p95`` in seconds of wall time, and the ``calls`` that they are taken over.
+        ``median`` and ``p95`` in seconds of wall time, the ``calls`` that they are taken over, and
+        ``each`` call's, in order, so that times of stages can be put together.
     """
     one(0)
     spent = []
@@ -86,4 +87,9 @@ def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -
         one(call % items)
         spent.append(time.perf_counter() - start)
     median, p95 = np.percentile(spent, [50, 95])
-    return {"median": round(float(median), 5), "p95": round(float(p95), 5), "calls": repeats}
+    return {
+        "median": round(float(median), 5),
+        "p95": round(float(p95), 5),
+        "calls": repeats,
+        "each": [round(one, 5) for one in spent],
+    }

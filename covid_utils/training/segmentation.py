@@ -37,7 +37,7 @@ NODULE_SETS = ("lidc-idri", "luna16")
 LESION_SETS = ("medseg",)
 MODELS = ("deeplab", "unet")
 INITS = ("random", "nodule", "imagenet", "tf1")
-AUGMENTATIONS = ("affine", "published")
+AUGMENTATIONS = ("affine", "wide", "published")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class StreamSettings:
         steps: Gradient steps; the paper trains 50,000.
         batch_size: Slices that the network sees at once.
         accumulate: Batches whose gradients make one step, for machines with little memory.
-        augmentation: ``affine``, or ``published``: scale 0.5 to 2 by 0.25, a crop, a flip.
+        augmentation: ``affine``, ``wide`` (further, and in other gray scales), or ``published``:
+            scale 0.5 to 2 by 0.25, a crop, a flip.
         optimizer: ``sgd`` with momentum (the paper) or ``adam``.
         learning_rate: At the first step; the paper has 1e-4.
         momentum: Of ``sgd``.

@@ -176,7 +176,8 @@ def _dataset(data: StreamData, settings: StreamSettings, step: int) -> tf.data.D
 
     images, masks = data.part("train")
     size = min(settings.batch_size, len(images))
-    ranges = None if settings.augmentation == "published" else augment.Ranges()
+    kinds = {"affine": augment.Ranges(), "wide": augment.WIDE, "published": None}
+    ranges = kinds[settings.augmentation]
     if data.is_expanded and ranges is not None:
         ranges = augment.STILL  # a fixed set of copies has been moved already
     first = step * settings.accumulate
