@@ -140,21 +140,26 @@ def judge(cell: Mapping, claim: ledger.Claim, made: Made) -> tuple[str, str]:
 
 def _obstacle(cell: Mapping, claim: ledger.Claim, made: Made) -> tuple[str, str] | None:
     """Why there is nothing to compare; None if there is."""
-    needs = claim.needs
-    if "missing" in needs:
-        return NOT_REPRODUCIBLE, f"missing: {needs['missing']}"
+    if "missing" in claim.needs:
+        return NOT_REPRODUCIBLE, f"missing: {claim.needs['missing']}"
     if pd.isna(cell["ours"]):
         return NOT_REPRODUCIBLE, "missing: a test case that this score is defined on"
-    if made.is_phantom:
-        return NOT_COMPARABLE, "other data: simulated scans (the phantom)"
-    if RANK.get(made.profile, 0) < RANK[needs["profile"]]:
-        return NOT_COMPARABLE, f"other size: the profile '{needs['profile']}' would tell"
-    lacking = [name for name in needs.get("data", ()) if name not in made.data_sets]
-    if lacking:
-        return NOT_COMPARABLE, f"other data: {', '.join(lacking)} was not there"
+    other = _otherness(claim, made)
+    if other:
+        return NOT_COMPARABLE, other
     if pd.isna(cell["low"]) and claim.unit != "images":
         return NOT_COMPARABLE, f"too few cases for an interval (n = {cell['n']:g})"
     return None
+
+
+def _otherness(claim: ledger.Claim, made: Made) -> str:
+    """In what a profile's data or size are not what a claim needs; '' if they are."""
+    if made.is_phantom:
+        return "other data: simulated scans (the phantom)"
+    if RANK.get(made.profile, 0) < RANK[claim.needs["profile"]]:
+        return f"other size: the profile '{claim.needs['profile']}' would tell"
+    lacking = [name for name in claim.needs.get("data", ()) if name not in made.data_sets]
+    return f"other data: {', '.join(lacking)} was not there" if lacking else ""
 
 
 def _superiority(cell: Mapping) -> tuple[str, str]:
