@@ -108,9 +108,10 @@ def test_the_forest_marks_ours_and_the_paper():
     )
     figure = figures.forest({"4 classes": rows, "2 classes": rows}, "accuracy", {"4 classes": 98.1})
     left, right = figure.axes
-    assert [label.get_text() for label in left.get_yticklabels()] == rows["name"].tolist()
+    said = [label.get_text().replace("\n", " ") for label in left.get_yticklabels()]
+    assert said == rows["name"].tolist()
     ours, other = left.containers
     assert ours.lines[0].get_xydata().tolist() == [[81.0, 1.0]]
     assert other.lines[0].get_xydata().tolist() == [[60.0, 0.0]]
-    assert [text.get_text() for text in left.texts] == ["paper "]
+    assert [text.get_text() for text in left.texts] == ["paper 98.1 "]
     assert not right.texts

@@ -109,12 +109,22 @@ def outcome_sheet(profile: str) -> Figure | None:
         return None
     chosen = [order[0], order[len(order) // 2], order[-1]]
     columns = {}
+    scores = {}
     for name, masks in found.items():
         called = masks.predicted > 0
         outcome = np.select([truth & called, truth & ~called, ~truth & called], [1, 2, 3], 0)
         columns[name] = outcome[chosen].astype(np.uint8)
-    title = f"Best, middle and worst slice ({kind(saved_manifest(profile))})"
-    return figures.segmentation_sheet(first.images[chosen], columns, title, OUTCOMES)
+        scores[name] = [_dice_line(truth[at], called[at]) for at in chosen]
+    title = f"Lesions of three slices by two networks ({kind(saved_manifest(profile))})"
+    return figures.segmentation_sheet(
+        first.images[chosen], columns, title, OUTCOMES, ("best", "middle", "worst"), scores
+    )
+
+
+def _dice_line(truth: np.ndarray, called: np.ndarray) -> str:
+    """What stands below an outline; without lesion and outline there is no Dice."""
+    dice = float(metrics.dice(metrics.count_binary(truth, called)))
+    return "no Dice" if np.isnan(dice) else f"Dice {dice:.2f}"
 
 
 def write(profile: str) -> list[str]:
