@@ -131,6 +131,127 @@ def test_the_generator_decides(blob):
     assert not np.array_equal(first, other)
 
 
+# Other gray scales
+
+
+ALL_GRAYS = np.arange(256, dtype=np.uint8)
+
+
+def grays(ranges, number=300):
+    """What many draws make of every gray value, (number, 256)."""
+    rng = np.random.default_rng(5)
+    return np.stack([augment.change_gray(ALL_GRAYS, rng, ranges) for _ in range(number)])
+
+
+@pytest.mark.parametrize("ranges", [augment.Ranges(), STILL, augment.STILL])
+def test_where_no_gray_is_to_change_nothing_is_drawn(ranges):
+    image = np.random.default_rng(1).integers(0, 256, (9, 7), dtype=np.uint8)
+    rng = np.random.default_rng(2)
+    before = rng.bit_generator.state
+    assert augment.change_gray(image, rng, ranges) is image
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("name", ["contrast", "brightness", "gamma"])
+def test_one_range_alone_is_enough_to_draw_and_draws_as_much_as_all(name):
+    states = []
+    for ranges in (only(**{name: 0.2}), augment.WIDE):
+        rng = np.random.default_rng(2)
+        assert not np.array_equal(augment.change_gray(ALL_GRAYS, rng, ranges), ALL_GRAYS)
+        states.append(rng.bit_generator.state)
+    assert states[0] == states[1]
+
+
+def test_brightness_moves_all_grays_alike_up_and_down_to_its_limit():
+    moved = grays(only(brightness=0.1))[:, 30:226].astype(int) - ALL_GRAYS[30:226]
+    assert (np.ptp(moved, axis=1) <= 1).all()
+    assert -26 <= moved.min() <= -24
+    assert 24 <= moved.max() <= 26
+
+
+def test_contrast_is_about_mean_gray_and_keeps_it():
+    made = grays(only(contrast=0.2)).astype(int)
+    assert (made[:, augment.MEAN_GRAY] == augment.MEAN_GRAY).all()
+    slope = (made[:, 187] - made[:, 67]) / 120
+    assert 0.79 < slope.min() < 0.83
+    assert 1.17 < slope.max() < 1.21
+
+
+def test_gamma_keeps_black_and_white_and_is_a_power_of_two():
+    made = grays(only(gamma=0.5)).astype(float)
+    assert (made[:, 0] == 0).all()
+    assert (made[:, 255] == 255).all()
+    exponent = np.log2(np.log(made[:, 128] / 255) / np.log(128 / 255))
+    assert -0.51 < exponent.min() < -0.47
+    assert 0.47 < exponent.max() < 0.51
+    # No longer in equal steps, and still in order.
+    assert (np.diff(made, axis=1) >= 0).all()
+    assert np.ptp(np.diff(made, axis=1), axis=1).max() > 1
+
+
+def test_grays_that_leave_the_scale_stay_at_its_ends():
+    made = grays(only(contrast=0.9, brightness=0.9))
+    assert made.dtype == np.uint8
+    assert (made.min(), made.max()) == (0, 255)
+    # What wraps around would fall where it should rise.
+    assert (np.diff(made.astype(int), axis=1) >= 0).all()
+
+
+def test_the_generator_decides_about_grays_too_and_an_image_keeps_its_shape(blob):
+    image = np.random.default_rng(3).integers(0, 256, (2, 5, 7), dtype=np.uint8)
+    first, again, other = (
+        augment.change_gray(image, np.random.default_rng(seed), augment.WIDE) for seed in (4, 4, 5)
+    )
+    assert first.shape == image.shape
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_wide_pair_changes_grays_of_the_image_and_never_labels():
+    mask = np.random.default_rng(6).choice(np.array([0, 1, 3], np.uint8), (SIDE, SIDE))
+    grays_only = only(contrast=0.25, brightness=0.1, gamma=0.5)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        image, labels = augment.pair(rng, mask * 80, mask, grays_only)
+        assert np.array_equal(labels, mask)
+        assert not np.array_equal(image, mask * 80)
+        # The same label has the same gray all over.
+        assert len({(int(a), int(b)) for a, b in zip(image.flat, mask.flat, strict=True)}) == 3
+        _, wide = augment.pair(np.random.default_rng(seed), mask * 80, mask, augment.WIDE)
+        assert set(np.unique(wide)) <= {0, 1, 3}
+
+
+def test_what_comes_in_from_outside_stays_black_in_every_gray_scale():
+    full, seen = np.full((SIDE, SIDE), 200, np.uint8), set()
+    for seed in range(30):
+        ranges = only(shift=0.1, brightness=0.1)
+        image, mask = augment.pair(np.random.default_rng(seed), full, full // 200, ranges)
+        outside = image[mask == 0]
+        if len(outside) > 5 * SIDE:  # of less, most lies on the rim, where gray is mixed
+            assert np.median(outside) == 0
+            seen.add(int(np.median(image[mask == 1])))
+    assert min(seen) < 190
+    assert max(seen) > 210
+
+
+def test_other_grays_move_an_image_as_before(blob):
+    plain = vars(augment.WIDE) | {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0}
+    for seed in range(4):
+        _, moved = augment.pair(
+            np.random.default_rng(seed), blob * 200, blob, augment.Ranges(**plain)
+        )
+        _, wide = augment.pair(np.random.default_rng(seed), blob * 200, blob, augment.WIDE)
+        assert np.array_equal(moved, wide)
+
+
+def test_wide_goes_further_than_the_usual_ranges_in_everything():
+    usual, wide = vars(augment.Ranges()), vars(augment.WIDE)
+    for name in ("rotation", "shift", "zoom", "shear", "contrast", "brightness", "gamma"):
+        assert wide[name] > usual[name], name
+    assert wide["flip"]
+    assert not any(usual[name] for name in ("contrast", "brightness", "gamma"))
+
+
 def expanded(subsets, totals, seed=1):
     rows = manifest({f"p{i}": 1 for i in range(len(subsets))}).assign(subset=subsets)
     return rows, augment.expand(rows, totals, seed)

@@ -345,6 +345,51 @@ def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
     assert (batches[..., 0][truths == losses.IGNORE] == augment.MEAN_GRAY).mean() > 0.8
 
 
+@pytest.mark.parametrize(("kind", "ranges"), [("affine", augment.Ranges()), ("wide", augment.WIDE)])
+def test_the_augmentation_that_is_set_reaches_the_batches(kind, ranges):
+    data = toy()
+    settings = replace(TOY, augmentation=kind, batch_size=6)
+    batch, truth = next(iter(stream_training._dataset(data, settings, 0).as_numpy_iterator()))
+    images, masks = data.part("train")
+    order = np.random.default_rng([settings.seed, 0]).permutation(6)
+    for draw, index in enumerate(order):
+        rng = np.random.default_rng([settings.seed, draw])
+        image, mask = augment.pair(rng, images[index], masks[index], ranges)
+        assert np.array_equal(batch[draw, ..., 0], image)
+        assert np.array_equal(truth[draw], mask)
+
+
+def test_wide_batches_have_other_grays_and_the_same_labels():
+    settings = replace(TOY, augmentation="wide", batch_size=6)
+    stream = stream_training._dataset(toy(), settings, 0).take(4).as_numpy_iterator()
+    batches, truths = (np.concatenate(part) for part in zip(*stream, strict=True))
+    assert batches.dtype == truths.dtype == np.uint8
+    assert set(np.unique(truths)) == {0, 1}
+    # The squares are 230 in every slice; seen through other windows they are darker or brighter.
+    squares = {int(np.median(b[t == 1])) for b, t in zip(batches[..., 0], truths, strict=True)}
+    assert len(squares) > 12
+    assert min(squares) < 210
+    assert max(squares) > 240
+
+
+@pytest.mark.parametrize("kind", segmentation.AUGMENTATIONS)
+def test_every_kind_of_augmentation_can_be_set_and_makes_batches(kind):
+    settings = segmentation.settings_of({"augmentation": kind, "image_size": 16, "model": "unet"})
+    assert settings.augmentation == kind
+    batch, truth = next(iter(stream_training._dataset(toy(), settings, 0).as_numpy_iterator()))
+    assert batch.shape == (4, 16, 16, 1)
+    assert truth.shape == (4, 16, 16)
+
+
+def test_another_augmentation_has_another_weights_file():
+    rows = toy().rows
+    files = {
+        segmentation.weights_path("quick", replace(TOY, augmentation=kind), rows)
+        for kind in segmentation.AUGMENTATIONS
+    }
+    assert len(files) == len(segmentation.AUGMENTATIONS) == 3
+
+
 def test_a_training_that_goes_on_sees_what_it_would_have_seen():
     settings = replace(TOY, accumulate=2, batch_size=2)
     whole = list(stream_training._dataset(toy(), settings, 0).take(8).as_numpy_iterator())
@@ -353,7 +398,8 @@ def test_a_training_that_goes_on_sees_what_it_would_have_seen():
         assert all(same(one, other))
 
 
-def test_a_fixed_set_of_copies_is_not_moved_again():
+@pytest.mark.parametrize("kind", ["affine", "wide"])
+def test_a_fixed_set_of_copies_is_not_moved_again(kind):
     plain = toy()
     rows = augment.expand(plain.rows, {"train": 12}, seed=1)
     images, masks = (
@@ -361,7 +407,7 @@ def test_a_fixed_set_of_copies_is_not_moved_again():
         for part, is_mask in ((plain.images, False), (plain.masks, True))
     )
     data = StreamData(rows, images, masks)
-    settings = replace(TOY, batch_size=12)
+    settings = replace(TOY, augmentation=kind, batch_size=12)
     batch, _ = next(iter(stream_training._dataset(data, settings, 0).as_numpy_iterator()))
     made = data.part("train")[0][:]
     assert sorted(map(bytes, batch[..., 0])) == sorted(map(bytes, made))
