@@ -101,7 +101,8 @@ def collect(profile: str) -> pd.DataFrame:
             raise ResultsError(f"{paths.shown(path)}: no row for {criteria}; rebuild the tables.")
         rows.append({"question": question} | table.iloc[0][list(VALUES)].to_dict())
     found = pd.DataFrame(rows)
-    found[["claim", "note"]] = found[["claim", "note"]].fillna("")
+    texts = ["claim", "verdict", "source_run", "note"]
+    found[texts] = found[texts].fillna("")
     return found
 
 

@@ -115,8 +115,8 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
 
 
 def _words(row: dict) -> set[str]:
-    numbers = {"ours", "low", "high", "n", *cells.WILSON}
-    texts = (str(value) for key, value in row.items() if key not in numbers and key != "note")
+    left_out = {"ours", "low", "high", "n", *cells.WILSON, "note", "reason", "departures"}
+    texts = (str(value) for key, value in row.items() if key not in left_out)
     return set(" ".join(texts).lower().replace(",", " ").replace(":", " ").split())
 
 
@@ -145,7 +145,8 @@ def trace(profile: str, name: str, words: Sequence[str]) -> str:
     for run in names:
         lines += ["", *_run_lines(origin(profile, run))]
     if not names:
-        lines += ["", "Quoted from others, or counted from results/<profile>/data/manifest.csv."]
+        counted = paths.shown(paths.results(profile) / "data" / "manifest.csv")
+        lines += ["", f"Quoted from others, or counted from {counted}."]
     return "\n".join(lines)
 
 

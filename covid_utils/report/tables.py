@@ -114,7 +114,8 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
             score = pd.Series(
                 {"value": line[f"{subset} after"], "low": np.nan, "high": np.nan, "n": 1}
             )
-            made = cells.cell(f"images, {subset}", score, None, "images", run="data")
+            run, _ = TASK_RUNS[line["task"]]
+            made = cells.cell(f"images, {subset}", score, None, "images", run=run)
             made |= {"paper": line[f"paper {subset}"], "claim": line["claim"]}
             rows.append({"task": line["task"]} | made)
     return pd.DataFrame(rows)

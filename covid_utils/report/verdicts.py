@@ -24,7 +24,7 @@ import pandas as pd
 from covid_utils import params, paths, runs
 from covid_utils.data.collection import kind, saved_manifest
 from covid_utils.errors import ParameterError, ResultsError
-from covid_utils.report import cells
+from covid_utils.report import cells, documents
 from covid_utils.report import claims as ledger
 
 REPRODUCED, DIFFERS = "reproduced", "differs"
@@ -124,7 +124,7 @@ def judge(cell: Mapping, claim: ledger.Claim, made: Made) -> tuple[str, str]:
     if claim.unit == "statement":
         return _superiority(cell)
     ours, paper = float(cell["ours"]), float(cell["paper"])
-    if claim.unit == "images" and pd.isna(cell["low"]):
+    if cell["unit"] == "images" and pd.isna(cell["low"]):
         same = REPRODUCED if ours == paper else DIFFERS
         return same, "as many" if ours == paper else f"{ours - paper:+g} images"
     limits = f"[{_number(cell, 'low')}, {_number(cell, 'high')}]"
@@ -147,7 +147,7 @@ def _obstacle(cell: Mapping, claim: ledger.Claim, made: Made) -> tuple[str, str]
     other = _otherness(claim, made)
     if other:
         return NOT_COMPARABLE, other
-    if pd.isna(cell["low"]) and claim.unit != "images":
+    if pd.isna(cell["low"]) and cell["unit"] != "images":
         return NOT_COMPARABLE, f"too few cases for an interval (n = {cell['n']:g})"
     return None
 
@@ -156,8 +156,9 @@ def _otherness(claim: ledger.Claim, made: Made) -> str:
     """In what a profile's data or size are not what a claim needs; '' if they are."""
     if made.is_phantom:
         return "other data: simulated scans (the phantom)"
-    if RANK.get(made.profile, 0) < RANK[claim.needs["profile"]]:
-        return f"other size: the profile '{claim.needs['profile']}' would tell"
+    needed = claim.needs.get("profile", "quick")
+    if RANK.get(made.profile, 0) < RANK[needed]:
+        return f"other size: the profile '{needed}' would tell"
     lacking = [name for name in claim.needs.get("data", ()) if name not in made.data_sets]
     return f"other data: {', '.join(lacking)} was not there" if lacking else ""
 
@@ -202,7 +203,7 @@ def collect(profile: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Args:
         profile: Profile of the tables.
-        tables: Name -> table, as `tables.build` makes them, in the form that `as_cells` takes.
+        tables: Name -> table, as `tables.build` makes them; of Table 1 its `tables.counts`.
 
     Returns:
         Columns `COLUMNS`: a row a cell that the entry's rule names, one without numbers where the
@@ -216,9 +217,9 @@ def collect(profile: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for claim in ledger.load().values():
         found = list(_answers(claim, tables))
         if not found:
-            needed = claim.needs.get("profile", "")
-            reason = f"missing: a run that answers it ({needed} has one)" if needed else ""
-            rows.append(_line(claim, {}, (NOT_REPRODUCIBLE, reason)))
+            reason = f"missing: {claim.needs.get('missing', 'a run that answers it')}"
+            nothing = cells.cell(claim.metric, None, claim, claim.unit)
+            rows.append(_line(claim, nothing, (NOT_REPRODUCIBLE, reason)) | {"departures": ""})
         for cell in found:
             line = _line(claim, cell, judge(cell, claim, made))
             rows.append(line | {"departures": _departures(line, made)})
@@ -252,15 +253,27 @@ def readable(found: pd.DataFrame) -> pd.DataFrame:
 
 def summary(found: pd.DataFrame) -> str:
     """How many cells got which verdict, in a sentence; quoted works are not counted."""
-    own = found[~found["id"].str.startswith("q")]
-    counts = own["verdict"].value_counts()
-    parts = [f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS]
-    return f"Of {len(own)} comparisons {', '.join(parts[:-1])} and {parts[-1]}."
+    counts = own(found)["verdict"].value_counts()
+    said = {DIFFERS: "differ"}
+    parts = [f"{counts.get(one, 0)} {said.get(one, one)}" for one in VERDICTS]
+    return f"Of {counts.sum()} comparisons {', '.join(parts[:-1])} and {parts[-1]}."
+
+
+def own(found: pd.DataFrame) -> pd.DataFrame:
+    """Without the values that the paper quotes from others."""
+    return found[~found["id"].str.startswith("q")]
+
+
+def markdown(profile: str) -> str:
+    """The verdicts as a Markdown table with their sum above it, for the README."""
+    found = load(profile)
+    text = readable(own(found)).drop(columns="id")
+    return f"**{summary(found)}**\n\n{documents.markdown(text)}"
 
 
 def terminal(found: pd.DataFrame, width: int = 100) -> str:
     """The verdicts for a terminal: a line each, without the quoted works, then the sum."""
-    text = readable(found[~found["id"].str.startswith("q")])
+    text = readable(own(found))
     room = {"where": 11, "what": width - 77, "ours": 24, "paper": 14, "verdict": 16}
     lines = _wrapped(dict(zip(room, room, strict=True)), room)
     lines.append("-" * (sum(room.values()) + 2 * (len(room) - 1)))
@@ -299,22 +312,22 @@ def _answers(claim: ledger.Claim, tables: Mapping[str, pd.DataFrame]) -> Iterato
 
 def _line(claim: ledger.Claim, cell: Mapping, verdict: tuple[str, str]) -> dict:
     """One row of the verdicts."""
-    values = {name: cell.get(name) for name in ("unit", "ours", "low", "high", "n", "source_run")}
-    base = {"id": claim.id, "where": claim.where, "metric": _asked(claim, cell)} | values
-    paper = cell.get("paper", claim.value)
-    return base | {"paper": paper, "verdict": verdict[0], "reason": verdict[1]}
+    names = ("unit", "ours", "low", "high", "n", "paper", "source_run")
+    base = {"id": claim.id, "where": claim.where, "metric": _asked(claim, cell)}
+    values = {name: cell[name] for name in names}
+    return base | values | {"verdict": verdict[0], "reason": verdict[1]}
 
 
 def _asked(claim: ledger.Claim, cell: Mapping) -> str:
     """What a cell measures, in words."""
-    metric = cell.get("metric", claim.metric)
     if claim.unit == "statement":  # the two sides of the difference
-        return ", ".join(str(cell[key]) for key in ("tested on", "run", "work") if key in cell)
+        sides = [str(cell[key]) for key in ("tested on", "run", "work") if key in cell]
+        return ", ".join(sides) or claim.metric
     classes = f"{claim.classes} classes" if claim.classes else ""
     parts = (claim.work, classes, claim.subset, claim.modality, claim.class_)
     # A quoted work may be asked about several classes, and only its rows say which.
     of = cell.get("class", "") if claim.source == "L" and cell.get("class") != "all" else ""
-    return ", ".join(part for part in (metric, *parts, of) if part)
+    return ", ".join(part for part in (cell["metric"], *parts, of) if part)
 
 
 def _departures(line: Mapping, made: Made) -> str:
