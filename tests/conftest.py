@@ -15,3 +15,26 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real scans: neither ../shared/data nor COVID_DATA is a folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_profile(tmp_path_factory):
+    """A home with the runs of `small_runs` and what is built from them, and its tables."""
+    import small_runs  # only here: most tests need no tables
+
+    from covid_utils.report import tables
+
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("COVID_HOME", str(home))
+        small_runs.write_all()
+        return home, tables.write_all(small_runs.PROFILE)
+
+
+@pytest.fixture(scope="module")
+def built(small_profile):
+    """Tables and verdicts of `small_profile`, which is home while the module's tests run."""
+    home, tables = small_profile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_HOME", str(home))
+        yield tables

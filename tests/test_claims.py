@@ -106,6 +106,8 @@ GOOD = {
     "value": 99.4,
     "unit": "%",
     "source": "P",
+    "rule": {"table": "table2", "classes": 2},
+    "needs": {"profile": "sample", "data": ["chest_xray"]},
 }
 
 
@@ -118,6 +120,11 @@ def written(tmp_path, rows):
 def test_load_reads_a_well_formed_entry(tmp_path):
     entry = ledger.load(written(tmp_path, [GOOD | {"class": "ggo"}]))["p01"]
     assert (entry.value, entry.class_, entry.note) == (99.4, "ggo", None)
+    assert (entry.rule, entry.needs) == (GOOD["rule"], GOOD["needs"])
+
+
+def without(key):
+    return {name: value for name, value in GOOD.items() if name != key}
 
 
 @pytest.mark.parametrize(
@@ -127,8 +134,19 @@ def test_load_reads_a_well_formed_entry(tmp_path):
         ([GOOD | {"klass": "ggo"}], r"p01: unknown keys \['klass'\]"),
         ([GOOD | {"class_": "ggo"}], "unknown keys"),
         ([GOOD | {"unit": None}], r"p01: the keys \['unit'\] are missing"),
-        ([{k: v for k, v in GOOD.items() if k != "task"}], r"\['task'\] are missing"),
-        ([{k: v for k, v in GOOD.items() if k != "id"}], r"entry number 1: .*\['id'\]"),
+        ([without("task")], r"\['task'\] are missing"),
+        ([without("id")], r"entry number 1: .*\['id'\]"),
+        ([without("rule")], r"p01: the keys \['rule'\] are missing"),
+        ([without("needs")], r"p01: the keys \['needs'\] are missing"),
+        ([GOOD | {"rule": {}}], "p01: the rule names no table"),
+        ([GOOD | {"rule": "table2"}], "p01: the rule names no table"),
+        ([GOOD | {"rule": {"classes": 2}}], "p01: the rule names no table"),
+        ([GOOD | {"needs": {}}], "p01: needs is {}; name some of profile, data, missing"),
+        ([GOOD | {"needs": "sample"}], "p01: needs is 'sample'"),
+        ([GOOD | {"needs": {"machine": "GPU"}}], "p01: needs is .*'machine'"),
+        ([GOOD | {"needs": {"profile": "huge"}}], "p01: needs profile 'huge', .* of quick, sample"),
+        # A verdict follows from numbers, and nobody writes one down.
+        ([GOOD | {"verdict": "reproduced"}], r"p01: unknown keys \['verdict'\]"),
         ([GOOD | {"source": "D"}], r"\['how'\] are missing"),
         ([GOOD | {"source": "L"}], r"\['work'\] are missing"),
         ([GOOD | {"source": "R"}], "source is 'R'"),

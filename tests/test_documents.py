@@ -1,0 +1,164 @@
+"""Tables as Markdown and HTML: nothing cut off, nothing that breaks out of its cell."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_utils.report import cells, documents
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+LONG = "a note that says more than a frame of pandas would show, to its very last word"
+
+
+class Page(HTMLParser):
+    """A page whose tags close in the order in which they opened."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag in ("th", "td", "caption", "title"):
+            self.texts.append([tag, ""])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("th", "td", "caption", "title"):
+            self.texts[-1][1] += data
+
+    def of(self, tag):
+        return [text for name, text in self.texts if name == tag]
+
+    def attributes(self, tag):
+        return [found for name, found in self.seen if name == tag]
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame(
+        {
+            "work": ["a | b", "Zhou <i>2020</i> & others"],
+            "share": [0.123456, np.nan],
+            "n": [12, 0],
+            "note": [LONG, "short"],
+        }
+    )
+
+
+@pytest.fixture
+def page(table):
+    return Page(documents.html(documents.shown(table), "Table 9 <&> more", "sample"))
+
+
+def test_numbers_are_rounded_and_what_is_missing_is_empty(table):
+    text = documents.shown(table)
+    assert text["share"].tolist() == ["0.1235", ""]
+    assert text["n"].tolist() == ["12", "0"]
+    assert text["note"].tolist() == table["note"].tolist()
+
+
+def test_a_table_of_scores_is_shown_as_people_read_it():
+    row = dict.fromkeys(cells.VALUES, "") | {"unit": "%", "ours": 98.44, "low": 97.0, "high": 99.9}
+    row |= {"n": 5, "paper": "99.4", "verdict": "reproduced", "source_run": "task1"}
+    text = documents.shown(pd.DataFrame([{"class": "all", "classes": 2} | row]))
+    assert text.iloc[0].to_dict() == {
+        "class": "all",
+        "classes": "2",
+        "metric": "",
+        "ours": "98.4 % [97.0, 99.9]",
+        "n": "5",
+        "paper": "99.4 %",
+        "verdict": "reproduced",
+    }
+
+
+def test_markdown_has_a_line_a_row_and_no_text_ends_its_cell(table):
+    lines = documents.markdown(documents.shown(table)).split("\n")
+    assert lines == [
+        "| work | share | n | note |",
+        "| --- | --- | --- | --- |",
+        f"| a \\| b | 0.1235 | 12 | {LONG} |",
+        "| Zhou <i>2020</i> & others |  | 0 | short |",
+    ]
+    two_lines = documents.markdown(pd.DataFrame({"note": ["one\ntwo"]}))
+    assert two_lines.split("\n")[2:] == ["| one two |"]
+
+
+def test_a_page_is_well_formed_and_its_title_is_what_was_given(page):
+    assert page.open == []
+    assert page.of("title") == page.of("caption") == ["Table 9 <&> more"]
+    assert page.attributes("html") == [{"lang": "en"}]
+    assert {"charset": "utf-8"} in page.attributes("meta")
+    # It scrolls sideways, and the keyboard can reach that.
+    assert {"role": "region", "aria-label": "Table 9 <&> more", "tabindex": "0"} in (
+        page.attributes("div")
+    )
+
+
+def test_a_page_names_its_columns_as_headers_of_columns(page):
+    assert page.of("th") == ["work", "share", "n", "note"]
+    assert page.attributes("th") == [{"scope": "col"}] * 4
+    order = [tag for tag, _ in page.seen]
+    assert order.index("table") + 1 == order.index("caption") < order.index("thead")
+
+
+def test_a_page_shows_all_of_every_text_and_takes_none_for_a_tag(page):
+    assert page.of("td") == [
+        "a | b", "0.1235", "12", LONG,
+        "Zhou <i>2020</i> & others", "", "0", "short",
+    ]  # fmt: skip
+    assert page.attributes("i") == []
+
+
+def test_a_text_that_looks_like_a_header_stays_a_text():
+    table = pd.DataFrame({"<th>": ["<thead>", "</table>"]})
+    page = Page(documents.html(table, "<th>", "sample"))
+    assert page.of("th") == ["<th>"]
+    assert page.of("td") == ["<thead>", "</table>"]
+    assert page.open == []
+
+
+def test_a_page_needs_nothing_from_elsewhere(table):
+    text = documents.html(documents.shown(table), "Table 1", "sample")
+    for word in ("http", "src=", "href=", "@import", "url("):
+        assert word not in text
+
+
+def test_a_long_table_is_whole(tmp_path):
+    table = pd.DataFrame({"number": range(150)} | {f"c{i}": "x" for i in range(30)})
+    documents.write(table, tmp_path / "long", "Long", "quick")
+    page = Page((tmp_path / "long.html").read_text("utf8"))
+    assert len(page.of("th")) == 31
+    assert page.of("td")[::31] == [str(number) for number in range(150)]
+
+
+def test_both_documents_are_written_with_heading_profile_and_legend(table, tmp_path):
+    documents.write(table, tmp_path / "new" / "table3", "Table 3", "quick")
+    folder = tmp_path / "new"
+    assert sorted(path.name for path in folder.iterdir()) == ["table3.html", "table3.md"]
+    lines = (folder / "table3.md").read_text("utf8").split("\n")
+    assert lines[:2] == ["# Table 3", ""]
+    assert "\n".join(lines[2:-3]) == documents.markdown(documents.shown(table))
+    assert lines[-3:] == ["", f"Profile `quick`. {documents.LEGEND}", ""]
+    page = (folder / "table3.html").read_text("utf8")
+    assert page == documents.html(documents.shown(table), "Table 3", "quick")
+    assert f"<p>Profile <code>quick</code>. {documents.LEGEND}</p>" in page
+
+
+def test_a_document_that_fails_leaves_the_old_one(table, tmp_path):
+    documents.write(table, tmp_path / "a", "Old", "quick")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    # A lone half of a character cannot be written.
+    with pytest.raises(UnicodeEncodeError):
+        documents.write(table, tmp_path / "a", "New \ud800", "quick")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,0 +1,271 @@
+"""A trace goes from a number down to the file of predictions that it was computed from."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+from small_runs import PROFILE
+
+from covid_utils import __main__ as command
+from covid_utils import params, paths, runs
+from covid_utils.errors import ParameterError, ResultsError
+from covid_utils.report import provenance
+
+
+def lines_of(built, *arguments):
+    """Lines of a trace in the home of the small runs."""
+    return provenance.trace(PROFILE, *arguments).split("\n")
+
+
+def chain_of(lines, run):
+    """What a trace says of one run: key -> text."""
+    start = lines.index(f"run          {run}")
+    return dict(line.split(maxsplit=1) for line in lines[start : start + 6])
+
+
+def file_of(run, name="predictions.parquet"):
+    return paths.results(PROFILE) / run / name
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# Finding rows
+
+
+def test_rows_have_every_word_whatever_its_case(built):
+    found = provenance.find(PROFILE, "table7", ["GGO", "dice", "U-Net"])
+    assert len(found) > 0
+    assert set(found["class"]) == {"ggo"}
+    assert set(found["work"]) == {"ours, U-Net, stream all"}
+    fewer = provenance.find(PROFILE, "table7", ["ggo", "dice", "u-net", "pooled", "exact"])
+    assert fewer["metric"].tolist() == ["dice"]
+
+
+def test_rows_whose_metric_was_asked_for_come_first(built):
+    found = provenance.find(PROFILE, "table7", ["ggo", "dice", "stream"])
+    is_gain = found["metric"] == "dice gain over Inf-Net"
+    assert 0 < is_gain.sum() < len(found)
+    assert is_gain.tolist() == sorted(is_gain)
+    assert set(found["metric"][~is_gain]) == {"dice"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "key"),
+    [
+        ("table2", ["p06"], ("claim", "p06")),
+        ("table1", ["nodules"], ("task", "3: nodules")),
+        ("verdicts", ["d06"], ("id", "d06")),
+        ("verdicts", ["error", "rate", "4"], ("id", "d06")),
+        ("table2", ["path", "retrain.py", "4", "test"], ("classes", 4)),
+    ],
+)
+def test_a_word_may_be_of_any_key_and_of_the_claim(built, name, words, key):
+    found = provenance.find(PROFILE, name, words)
+    assert set(found[key[0]]) == {key[1]}
+
+
+def test_numbers_of_ours_are_no_words(built):
+    with pytest.raises(ParameterError, match="table2: no row has all of 7; try fewer words"):
+        provenance.find(PROFILE, "table2", ["7"])
+    assert (built["table2"]["n"] == 7).any()
+
+
+def test_words_that_no_row_has_are_told(built):
+    with pytest.raises(ParameterError, match="table6: no row has all of ggo, accuracy; try fewer"):
+        provenance.find(PROFILE, "table6", ["ggo", "accuracy"])
+
+
+@pytest.mark.parametrize("name", ["table10", "figures"])
+def test_a_table_that_there_is_not_is_told(built, name):
+    with pytest.raises(
+        ResultsError,
+        match=rf"results/{PROFILE}/tables/{name}.csv: no such table; there are table1 to table9",
+    ):
+        provenance.trace(PROFILE, name, ["ggo"])
+
+
+# The chain
+
+
+def test_the_chain_ends_at_the_predictions_file(built):
+    lines = lines_of(built, "table2", ["4", "test", "patient"])
+    row = built["table2"].query("classes == 4 and subset == 'test' and split == 'by patient'")
+    row = row[row["claim"] == "p06"].iloc[0]
+    value = f"{row['ours']:.1f} % [{row['low']:.1f}, {row['high']:.1f}]"
+    assert lines[0] == (
+        f"table2: by patient, published rate and steps, 4, test: accuracy {value}; "
+        f"n = {row['n']}; claim p06: paper 98.1, {row['verdict']}"
+    )
+    facts = json.loads(file_of("task1", "provenance.json").read_text("utf8"))
+    chain = chain_of(lines, "task1")
+    published = params.load(PROFILE, "02_task1_inception")
+    settings = dict(
+        part.split(" ", 1) for part in re.split(r", (?=[a-z_0-9]+ )", chain["parameters"])
+    )
+    assert settings == {name: str(value) for name, value in published.items()}
+    assert chain["revision"] == facts["revision"]
+    assert chain["device"] == f"{facts['device']}, {runs.processor()}"
+    manifest = pd.read_csv(file_of("data", "manifest.csv"), keep_default_na=False)
+    assert facts["data_sha256"] == runs.data_hash(manifest)
+    assert chain["data"] == f"{len(manifest)} images, sha256 {facts['data_sha256']}"
+    file = file_of("task1")
+    assert chain["predictions"] == (
+        f"results/{PROFILE}/task1/predictions.parquet, {len(pd.read_parquet(file))} rows, "
+        f"sha256 {sha256(file)}"
+    )
+
+
+def test_a_number_can_be_computed_again_from_what_the_chain_names(built):
+    chain = chain_of(lines_of(built, "table2", ["p01"]), "task1")
+    name = chain["predictions"].split(", ")[0]
+    found = pd.read_parquet(paths.home() / name)
+    part = found.query("task == '2 classes' and subset == 'test' and model == 'head' and run == 1")
+    part = part[part["split"] == "prepared"]
+    ours = built["table2"].query("claim == 'p01' and split == 'by patient'")["ours"].item()
+    assert 100 * (part["truth"] == part["predicted"]).mean() == pytest.approx(ours)
+
+
+def test_a_difference_names_each_of_its_runs_once(built):
+    lines = lines_of(built, "table6", ["c04", "pooled"])
+    named = [line.split()[1] for line in lines if line.startswith("run ")]
+    assert named == ["stream_all_deeplab", "stream_all_unet", "stream_all_deeplab_random"]
+    assert len([line for line in lines if line.startswith("table6: ")]) == 2
+    for run in named:
+        said = chain_of(lines, run)["predictions"]
+        assert said.endswith(f"sha256 {sha256(file_of(run))}")
+    assert len({sha256(file_of(run)) for run in named}) == 3
+
+
+def test_the_pipeline_names_the_runs_of_its_stages(built):
+    lines = lines_of(built, "table9", ["case", "CT"])
+    named = [line.split()[1] for line in lines if line.startswith("run ")]
+    assert named == ["task1", "task2", "stream_all_deeplab"]
+    assert "paper -60 %, of readers' time, not reproducible" in lines[0]
+
+
+@pytest.mark.parametrize("table", ["table7", "table8"])
+def test_quoted_rows_have_no_run_behind_them(built, table):
+    lines = lines_of(built, table, ["fan", "2020"])
+    assert not any(line.startswith("run ") for line in lines)
+    assert all("nothing of ours" in line for line in lines[:-2])
+    assert lines[-2:] == [
+        "",
+        f"Quoted from others, or counted from results/{PROFILE}/data/manifest.csv.",
+    ]
+
+
+def test_a_quoted_row_names_the_claim_that_it_restates(built):
+    (line, *_) = lines_of(built, "table7", ["q06", "consolidation"])
+    assert line.endswith("Dice nothing of ours; claim q06: paper 0.238, not reproducible")
+
+
+def test_table1_is_counted_from_the_manifest(built):
+    lines = lines_of(built, "table1", ["nodules"])
+    assert lines[0] == (
+        "table1: 3: nodules, CT, 1, patient, 4, 4, 0, 0, 0, 777, 0, anew at each showing, "
+        "not available, not available"
+    )
+    assert lines[-1].endswith(f"counted from results/{PROFILE}/data/manifest.csv.")
+
+
+def test_a_verdict_can_be_traced_too(built):
+    lines = lines_of(built, "verdicts", ["p10", "train"])
+    assert lines[0] == (
+        "verdicts: p10, section 4: images, train 777 images; n = 1; "
+        "claim p10: paper 5000, not comparable"
+    )
+    assert chain_of(lines, "stream_all_deeplab")["data"].startswith("12 images, sha256 ")
+
+
+def test_many_rows_are_cut_and_said_to_be(built):
+    rows = provenance.find(PROFILE, "table6", ["dice"])
+    assert len(rows) > provenance.MOST
+    lines = lines_of(built, "table6", ["dice"])
+    assert len([line for line in lines if line.startswith("table6: ")]) == provenance.MOST
+    more = len(rows) - provenance.MOST
+    assert f"... and {more} more; give more words to see fewer." in lines
+    all_of_them = provenance.find(PROFILE, "table6", ["dice", "pooled", "c03"])
+    assert len(all_of_them) <= provenance.MOST
+    assert not any("more words" in line for line in lines_of(built, "table6", ["c03", "pooled"]))
+
+
+# Origins
+
+
+def test_the_run_that_prepares_the_data_ends_at_the_manifest(built, monkeypatch):
+    facts = runs.provenance({"split": "infnet"}, pd.DataFrame({"image_id": ["a"]}))
+    monkeypatch.setattr(runs, "read_provenance", lambda profile, run: facts)
+    made = provenance.origin(PROFILE, "data")
+    file = file_of("data", "manifest.csv")
+    assert made.predictions == f"results/{PROFILE}/data/manifest.csv"
+    assert (made.predictions_sha256, made.rows) == (sha256(file), len(pd.read_csv(file)))
+
+
+@pytest.fixture
+def copied(built, tmp_path, monkeypatch):
+    """A home with a copy of one run and the written tables."""
+    source = paths.results(PROFILE)
+    monkeypatch.setenv("COVID_HOME", str(tmp_path))
+    for name in ("tables", "stream_all_unet"):
+        shutil.copytree(source / name, paths.results(PROFILE) / name)
+    return paths.results(PROFILE)
+
+
+def test_a_run_without_its_predictions_is_told(copied):
+    assert provenance.trace(PROFILE, "table9", ["u-net"])
+    (copied / "stream_all_unet" / "predictions.parquet").unlink()
+    with pytest.raises(
+        ResultsError, match=r"stream_all_unet/predictions.parquet: missing; run 'make reproduce'"
+    ):
+        provenance.trace(PROFILE, "table9", ["u-net"])
+
+
+def test_a_run_that_is_gone_is_told(copied):
+    shutil.rmtree(copied / "stream_all_unet")
+    with pytest.raises(ResultsError, match=r"stream_all_unet/provenance.json: not there yet"):
+        provenance.trace(PROFILE, "table9", ["u-net"])
+
+
+def test_predictions_that_were_changed_have_another_hash(copied):
+    before = provenance.origin(PROFILE, "stream_all_unet")
+    table = runs.read_predictions(PROFILE, "stream_all_unet")
+    table.iloc[1:].to_parquet(copied / "stream_all_unet" / "predictions.parquet", index=False)
+    after = provenance.origin(PROFILE, "stream_all_unet")
+    assert after.rows == before.rows - 1
+    assert after.predictions_sha256 != before.predictions_sha256
+    assert after.data_sha256 == before.data_sha256
+
+
+# The command
+
+
+def test_the_command_prints_the_chain(built, capsys):
+    assert command.main(["trace", "table6", "c04", "pooled", "--profile", PROFILE]) == 0
+    assert capsys.readouterr().out == provenance.trace(PROFILE, "table6", ["c04", "pooled"]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["table6", "accuracy"], "table6: no row has all of accuracy"),
+        (["table0", "dice"], "tables/table0.csv: no such table"),
+        (["table6", "dice", "--profile", "ci"], "results/ci/tables/table6.csv: no such table"),
+    ],
+)
+def test_the_command_says_in_a_sentence_what_is_wrong(built, capsys, arguments, words):
+    assert command.main(["trace", *arguments]) == 1
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert words in error
+
+
+@pytest.mark.parametrize("arguments", [["trace"], ["trace", "table6"], ["verdicts", "table6"]])
+def test_the_command_asks_for_table_and_words(capsys, arguments):
+    with pytest.raises(SystemExit):
+        command.main(arguments)
+    assert "usage: covid-companion" in capsys.readouterr().err

@@ -1,0 +1,620 @@
+"""Verdicts follow by rule from cells and intervals; nobody types one."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import join, manifest
+from small_runs import PROFILE
+
+from covid_utils import __main__ as command
+from covid_utils import params, paths, runs
+from covid_utils.data import phantom
+from covid_utils.errors import ParameterError, ResultsError
+from covid_utils.report import claims as ledger
+from covid_utils.report import tables, verdicts
+from covid_utils.report.verdicts import (
+    DIFFERS,
+    NOT_COMPARABLE,
+    NOT_REPRODUCIBLE,
+    REPRODUCED,
+    Made,
+)
+
+DATA = "covid-chestxray-dataset"
+SCANS = join(manifest({"a": 2}, DATA, "covid"), manifest({"b": 1}))
+PHANTOM = SCANS.assign(licence=phantom.LICENCE)
+SAMPLE = Made("sample", SCANS)
+NUMBER = ledger.Claim(
+    id="x1",
+    where="Table 2",
+    metric="accuracy",
+    value=99.4,
+    unit="%",
+    source="P",
+    rule={"table": "table2"},
+    needs={"profile": "sample", "data": [DATA]},
+    task=1,
+)
+STATEMENT = replace(NUMBER, value=True, unit="statement", metric="CT helps")
+COUNT = replace(NUMBER, value=(5219, 536), unit="images")
+LOST = replace(NUMBER, needs={"missing": "times of readers"})
+NO_LIMITS = {"low": np.nan, "high": np.nan}
+
+
+def cell(ours=99.0, low=98.0, high=99.9, paper="99.4", unit="%", n=100):
+    """What `judge` looks at in a row of a table."""
+    return {"ours": ours, "low": low, "high": high, "n": n, "paper": paper, "unit": unit}
+
+
+def difference(low, high):
+    """A cell that answers a statement."""
+    return cell((low + high) / 2, low, high, "stated without a number", "points")
+
+
+def count(ours, paper):
+    return cell(ours, paper=paper, unit="images", n=1, **NO_LIMITS)
+
+
+# One cell
+
+
+@pytest.mark.parametrize(
+    ("made_up", "verdict", "reason"),
+    [
+        (cell(), REPRODUCED, "99.4 lies in [98.0, 99.9]"),
+        (cell(low=99.4), REPRODUCED, "99.4 lies in [99.4, 99.9]"),
+        (cell(high=99.4), REPRODUCED, "99.4 lies in [98.0, 99.4]"),
+        (cell(90.0, 85.0, 95.0), DIFFERS, "9.4 points lower; 99.4 is not in [85.0, 95.0]"),
+        (cell(99.8, 99.5, 100.0), DIFFERS, "0.4 points higher; 99.4 is not in [99.5, 100.0]"),
+        (
+            cell(0.9, 0.85, 0.95, "0.646", "fraction"),
+            DIFFERS,
+            "0.254 higher; 0.646 is not in [0.850, 0.950]",
+        ),
+        (
+            cell(0.02, 0.015, 0.03, "0.5", "s"),
+            DIFFERS,
+            "0.480 s lower; 0.5 is not in [0.015, 0.030]",
+        ),
+        (cell(n=2, **NO_LIMITS), NOT_COMPARABLE, "too few cases for an interval (n = 2)"),
+        (
+            cell(np.nan, n=3, **NO_LIMITS),
+            NOT_REPRODUCIBLE,
+            "missing: a test case that this score is defined on",
+        ),
+    ],
+)
+def test_a_number_is_held_against_our_interval(made_up, verdict, reason):
+    assert verdicts.judge(made_up, NUMBER, SAMPLE) == (verdict, reason)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "reason"),
+    [
+        (0.4, 3.0, REPRODUCED, "the difference is above 0: [0.4, 3.0]"),
+        (-3.0, -0.4, DIFFERS, "the other way round: the difference is below 0: [-3.0, -0.4]"),
+        (-1.0, 3.0, NOT_REPRODUCIBLE, "undecided: [-1.0, 3.0] holds 0; it would take more cases"),
+        (0.0, 3.0, NOT_REPRODUCIBLE, "undecided: [0.0, 3.0] holds 0; it would take more cases"),
+        (-3.0, 0.0, NOT_REPRODUCIBLE, "undecided: [-3.0, 0.0] holds 0; it would take more cases"),
+    ],
+)
+def test_a_statement_is_held_against_the_interval_of_a_difference(low, high, verdict, reason):
+    assert verdicts.judge(difference(low, high), STATEMENT, SAMPLE) == (verdict, reason)
+
+
+def test_a_difference_without_limits_decides_nothing():
+    found = verdicts.judge(difference(np.nan, np.nan) | {"ours": 3.0}, STATEMENT, SAMPLE)
+    assert found == (NOT_COMPARABLE, "too few cases for an interval (n = 100)")
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict", "reason"),
+    [
+        (536, REPRODUCED, "as many"),
+        (535, DIFFERS, "-1 images"),
+        (600, DIFFERS, "+64 images"),
+    ],
+)
+def test_counts_of_images_are_equal_or_not(ours, verdict, reason):
+    assert verdicts.judge(count(ours, 536), COUNT, SAMPLE) == (verdict, reason)
+
+
+def test_a_share_that_stands_for_a_count_needs_an_interval():
+    # The paper's errors are counted in images; ours beside them are a share.
+    wrong = cell(0.56, paper="0.56", **NO_LIMITS)
+    assert verdicts.judge(wrong, COUNT, SAMPLE)[0] == NOT_COMPARABLE
+    assert verdicts.judge(cell(0.5, 0.4, 0.6, "0.56"), COUNT, SAMPLE)[0] == REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("claim", "made", "verdict", "reason"),
+    [
+        (NUMBER, Made("paper", SCANS), REPRODUCED, "99.4 lies in [98.0, 99.9]"),
+        (
+            NUMBER,
+            Made("paper", PHANTOM),
+            NOT_COMPARABLE,
+            "other data: simulated scans (the phantom)",
+        ),
+        (
+            NUMBER,
+            Made("ci", SCANS),
+            NOT_COMPARABLE,
+            "other size: the profile 'sample' would tell",
+        ),
+        (
+            replace(NUMBER, needs={"profile": "paper"}),
+            SAMPLE,
+            NOT_COMPARABLE,
+            "other size: the profile 'paper' would tell",
+        ),
+        (
+            replace(NUMBER, needs={"profile": "quick"}),
+            Made("mine", SCANS),
+            REPRODUCED,
+            "99.4 lies in [98.0, 99.9]",
+        ),
+        (
+            replace(NUMBER, needs={"data": [DATA]}),
+            Made("quick", SCANS),
+            REPRODUCED,
+            "99.4 lies in [98.0, 99.9]",
+        ),
+        (
+            replace(NUMBER, needs={"data": [DATA, "medseg", "lidc-idri"]}),
+            SAMPLE,
+            NOT_COMPARABLE,
+            "other data: medseg, lidc-idri was not there",
+        ),
+        (LOST, SAMPLE, NOT_REPRODUCIBLE, "missing: times of readers"),
+        (LOST, Made("quick", PHANTOM), NOT_REPRODUCIBLE, "missing: times of readers"),
+    ],
+)
+def test_what_a_claim_needs_comes_before_its_numbers(claim, made, verdict, reason):
+    assert verdicts.judge(cell(), claim, made) == (verdict, reason)
+
+
+@pytest.mark.parametrize("claim", [NUMBER, STATEMENT, COUNT])
+def test_neither_statement_nor_count_is_judged_on_the_phantom_or_without_ours(claim):
+    good = {"%": cell(), "statement": difference(1.0, 2.0), "images": count(536, 536)}[claim.unit]
+    assert verdicts.judge(good, claim, SAMPLE)[0] == REPRODUCED
+    assert verdicts.judge(good, claim, Made("paper", PHANTOM))[0] == NOT_COMPARABLE
+    assert verdicts.judge(good, claim, Made("quick", SCANS))[0] == NOT_COMPARABLE
+    assert verdicts.judge(good | {"ours": np.nan}, claim, SAMPLE)[0] == NOT_REPRODUCIBLE
+
+
+def test_every_profile_has_a_rank_and_the_papers_is_the_highest():
+    assert set(verdicts.RANK) == set(params.PROFILES)
+    assert max(verdicts.RANK, key=verdicts.RANK.get) == "paper"
+
+
+def test_scans_of_which_one_is_real_are_no_phantom():
+    mixed = join(SCANS.iloc[:1], PHANTOM.iloc[1:])
+    assert [Made("quick", rows).is_phantom for rows in (SCANS, mixed, PHANTOM)] == [
+        False,
+        False,
+        True,
+    ]
+
+
+# The shipped ledger
+
+
+@pytest.fixture(scope="module")
+def claims():
+    return ledger.load()
+
+
+@pytest.fixture
+def answers(built):
+    """Tables in the form that `collect` takes."""
+    scored = {name: table for name, table in built.items() if name != "verdicts"}
+    return scored | {"table1": tables.counts(built["table1"])}
+
+
+def named_by(claim, found):
+    """Rows of tables that a claim's rule names: its values, and the claim's id."""
+    rule = dict(claim.rule)
+    names = rule.pop("table")
+    parts = []
+    for name in [names] if isinstance(names, str) else names:
+        assert set(rule) <= set(found[name]), f"{claim.id}: {name} has not all of {list(rule)}"
+        fits = found[name]["claim"] == claim.id
+        for column, value in rule.items():
+            fits &= found[name][column].isin(value if isinstance(value, list) else [value])
+        parts.append(found[name][fits])
+    return parts
+
+
+def test_every_rule_names_tables_that_answer_it(claims, answers):
+    for claim in claims.values():
+        for part in named_by(claim, answers):
+            assert len(part), f"{claim.id}: no row of {claim.rule}"
+
+
+def test_every_claim_has_its_answers_in_the_order_of_the_ledger(built, claims, answers):
+    found = built["verdicts"]
+    assert found["id"].drop_duplicates().tolist() == list(claims)
+    for key, rows in found.groupby("id"):
+        expected = pd.concat(named_by(claims[key], answers))
+        for name in ("ours", "low", "high", "n", "unit", "source_run"):
+            assert rows[name].tolist() == pytest.approx(expected[name].tolist(), nan_ok=True)
+        assert rows["paper"].astype(str).tolist() == expected["paper"].astype(str).tolist()
+        assert set(rows["where"]) == {claims[key].where}
+
+
+def test_a_verdict_is_one_of_four_and_always_has_a_reason(built):
+    found = built["verdicts"]
+    assert set(found["verdict"]) == set(verdicts.VERDICTS), "the small runs show all four"
+    assert found["reason"].str.len().min() > 5
+    nothing = found[found["ours"].isna()]
+    assert set(nothing["verdict"]) == {NOT_REPRODUCIBLE}
+    assert nothing["reason"].str.startswith("missing: ").all()
+
+
+def test_what_a_row_is_about_tells_it_from_the_others(built):
+    asked = built["verdicts"][["where", "metric"]]
+    assert not asked.duplicated().any()
+    assert (asked["metric"].str.len() > 0).all()
+    by_id = built["verdicts"].groupby("id")["metric"].apply(list)
+    assert by_id["p01"] == ["accuracy, 2 classes, test"]
+    assert by_id["p08"] == ["accuracy, X-ray + CT"]
+    assert by_id["q06"] == [f"Dice, Fan 2020, Inf-Net, {of}" for of in ("ggo", "consolidation")]
+    assert by_id["c02"] == [f"X-ray, mean, minus {of} X-rays alone" for of in ("all", "as many")]
+
+
+def test_literature_is_not_reproducible_whatever_the_table(built, claims):
+    found = built["verdicts"].set_index("id")
+    quoted = [key for key, claim in claims.items() if claim.source == "L"]
+    assert set(found.loc[quoted, "verdict"]) == {NOT_REPRODUCIBLE}
+    seen = 0
+    for name in ("table3", "table7", "table8"):
+        rows = built[name][built[name]["note"].str.startswith("quoted")]
+        with_claim = rows["claim"].isin(quoted)
+        assert set(rows["verdict"][with_claim]) <= {NOT_REPRODUCIBLE}
+        assert set(rows["verdict"][~with_claim]) <= {""}, "rows that the paper does not quote"
+        seen += with_claim.sum()
+    assert seen == len(found.loc[quoted])
+
+
+def test_a_tables_verdicts_are_those_of_the_file(built, claims):
+    folder = paths.results(PROFILE) / "tables"
+    written = {
+        path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""])
+        for path in folder.glob("table[2-9].csv")
+    }
+    kept = verdicts.load(PROFILE).groupby("id")["verdict"].apply(list)
+    compared = 0
+    for claim in claims.values():
+        if claim.rule["table"] == "table1":  # its counts are judged in the file alone
+            continue
+        cells = pd.concat(named_by(claim, written))
+        assert cells["verdict"].tolist() == kept[claim.id], claim.id
+        compared += len(cells)
+    assert compared == kept.drop(["p10", "p11", "p12"]).apply(len).sum()
+
+
+def test_every_cell_with_a_claim_is_judged_and_no_other(built):
+    for name in sorted(tables.BUILDERS)[1:]:
+        table = built[name]
+        assert (table["verdict"] != "").equals(table["claim"] != ""), name
+
+
+# No verdict is typed by hand
+
+
+def moved(answers, claim, **values):
+    """Tables in which the cells of one claim have other values."""
+    rule_of = claim.rule["table"]
+    changed = {}
+    for name in [rule_of] if isinstance(rule_of, str) else rule_of:
+        table = answers[name].copy()
+        is_its = table["claim"] == claim.id
+        for column, value in values.items():
+            table.loc[is_its, column] = value
+        changed[name] = table
+    return answers | changed
+
+
+@pytest.fixture
+def verdict_with(answers, monkeypatch):
+    """Verdicts on a claim, were the cells that answer it others."""
+
+    def found(claim, **values):
+        monkeypatch.setattr(ledger, "load", lambda: {claim.id: claim})
+        return set(verdicts.collect(PROFILE, moved(answers, claim, **values))["verdict"])
+
+    return found
+
+
+def judged_from_sample(claims, *units):
+    return [
+        key
+        for key, claim in claims.items()
+        if claim.unit in units and claim.needs.get("profile") == "sample"
+    ]
+
+
+def test_other_numbers_give_other_verdicts_claim_by_claim(verdict_with, claims):
+    keys = judged_from_sample(claims, "%", "fraction")
+    assert len(keys) == 16
+    for key in keys:
+        said = float(claims[key].value)
+        for ours, verdict in ((said, REPRODUCED), (said + 9, DIFFERS), (said - 9, DIFFERS)):
+            limits = {"low": ours - 1, "high": ours + 1}
+            assert verdict_with(claims[key], ours=ours, **limits) == {verdict}, key
+
+
+def test_other_differences_give_other_verdicts_statement_by_statement(verdict_with, claims):
+    keys = judged_from_sample(claims, "statement")
+    assert keys == ["c01", "c02", "c03", "c04"]
+    for key in keys:
+        for ours, verdict in ((2, REPRODUCED), (0, NOT_REPRODUCIBLE), (-2, DIFFERS)):
+            limits = {"low": ours - 1.0, "high": ours + 1.0}
+            assert verdict_with(claims[key], ours=ours, **limits) == {verdict}, key
+
+
+def test_no_number_helps_where_something_is_missing_for_good(verdict_with, claims):
+    keys = [key for key, claim in claims.items() if "missing" in claim.needs]
+    assert set(keys) == {key for key in claims if key[0] == "q"} | {"p25a", "p25b", "p26"}
+    for key in keys:
+        found = verdict_with(claims[key], ours=7.0, low=1.0, high=100.0, paper="7")
+        assert found == {NOT_REPRODUCIBLE}, key
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(True, REPRODUCED), (False, DIFFERS)])
+def test_other_predictions_give_another_verdict_in_the_table(built, monkeypatch, right, verdict):
+    found = runs.read_predictions(PROFILE, "task1")
+    is_two = found["task"] == "2 classes"
+    other = found["truth"].map({"covid": "normal", "normal": "covid"})
+    said = found["truth"] if right else other
+    changed = found.assign(predicted=found["predicted"].mask(is_two, said))
+    monkeypatch.setattr(runs, "read_predictions", lambda profile, run: changed)
+    table = tables.build("table2", PROFILE)
+    own = table[table["claim"].isin(("p01", "p02", "p03"))]
+    assert own["verdict"].tolist() == [verdict] * 3 * len(set(own["split"]))
+
+
+# Rules that do not fit
+
+
+def with_rule(monkeypatch, key, **changes):
+    """A ledger of one claim whose rule was changed."""
+    claim = ledger.load()[key]
+    rule = {name: value for name, value in (claim.rule | changes).items() if value is not None}
+    monkeypatch.setattr(ledger, "load", lambda: {key: replace(claim, rule=rule)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"table": "table12"}, r"claims, p01: there is no table 'table12'; mend its rule\."),
+        ({"table": ["table2", "table0"]}, "claims, p01: there is no table 'table0'"),
+        ({"colour": "red"}, "claims, p01: table2 has no column 'colour'"),
+        ({"table": "table3"}, "claims, p01: table3 has no column 'split'"),
+    ],
+)
+def test_a_rule_without_its_table_or_column_is_refused(answers, monkeypatch, changes, words):
+    with_rule(monkeypatch, "p01", **changes)
+    with pytest.raises(ParameterError, match=words):
+        verdicts.collect(PROFILE, answers)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "paper", "metric"),
+    [
+        ("p01", {"subset": "tset"}, "99.4 %", "accuracy, 2 classes, test"),
+        ("c03", {"work": "nothing"}, "stated without a number", None),
+        ("d06", {"metric": "errors"}, "(18, 955)", "errors, 4 classes"),
+    ],
+)
+def test_what_no_cell_answers_is_not_reproducible_and_says_why(
+    answers, claims, monkeypatch, key, changes, paper, metric
+):
+    with_rule(monkeypatch, key, **changes)
+    found = verdicts.collect(PROFILE, answers)
+    assert found["verdict"].tolist() == [NOT_REPRODUCIBLE]
+    assert found["reason"].tolist() == ["missing: a run that answers it"]
+    assert found["departures"].tolist() == [""]
+    row = verdicts.readable(found).iloc[0]
+    assert (row["ours"], row["paper"]) == ("", paper)
+    assert row["what"] == (metric or claims[key].metric)
+
+
+def test_what_is_missing_for_good_is_said_without_a_cell_too(answers, monkeypatch):
+    with_rule(monkeypatch, "p26", stage="none")
+    found = verdicts.collect(PROFILE, answers)
+    assert found["reason"].tolist() == ["missing: times of readers with the pipeline and without"]
+
+
+# Departures
+
+
+def write_run(name, **parameters):
+    with runs.record("sample", name, parameters, SCANS):
+        pass
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("run", "notebook"),
+    [
+        ("task1", "02_task1_inception"),
+        ("task2", "03_task2_multilabel"),
+        ("stream_ggo_deeplab", "04_task3_stream"),
+        ("stream_all_deeplab_random", "04_task3_stream"),
+    ],
+)
+def test_published_settings_are_no_departure_nor_is_the_place_of_a_run(elsewhere, run, notebook):
+    published = params.load("paper", notebook)
+    write_run(run, **published)
+    assert SAMPLE.departures(run) == []
+    neutral = {name: "other" for name in verdicts.NEUTRAL if name in published}
+    assert {"profile", "seed"} <= set(neutral)
+    write_run(run, **(published | neutral | {"layer": "mixed8"}))
+    assert SAMPLE.departures(run) == []
+
+
+def test_departures_name_what_differs_from_the_paper_and_nothing_else(elsewhere):
+    published = params.load("paper", "04_task3_stream")
+    changes = {
+        "steps": 600,
+        "learning_rate": 0.003,
+        "flip_test": True,
+        "optimizer": "adam",
+        "atrous_rates": [2, 4, 6],
+        "class_weights": [1.0, 3.5, 3.0, 3.0],
+    }
+    write_run("stream_ggo_deeplab", **(published | changes))
+    assert sorted(SAMPLE.departures("stream_ggo_deeplab")) == [
+        "atrous_rates 2/4/6",
+        "class_weights 1/3.5/3/3",
+        "flip_test true",
+        "learning_rate 0.003",
+        "optimizer adam",
+        "steps 600",
+    ]
+
+
+def test_what_follows_no_notebook_of_training_has_no_departures(elsewhere):
+    assert SAMPLE.departures("fusion_deeplab") == SAMPLE.departures("data") == []
+
+
+def differing(notebook):
+    """Names of settings in which the profile of the small runs is not the paper's."""
+    used, published = (params.load(profile, notebook) for profile in (PROFILE, "paper"))
+    return {name for name in used if used[name] != published[name]} - set(verdicts.NEUTRAL)
+
+
+def test_a_comparison_names_its_departures_and_what_is_none_does_not(built):
+    found = built["verdicts"]
+    compared = found["verdict"].isin((REPRODUCED, DIFFERS))
+    assert set(found[~compared]["departures"]) == {""}
+    seen = set()
+    for row in found[compared].to_dict("records"):
+        notebook = "02_task1_inception" if row["source_run"] == "task1" else "04_task3_stream"
+        # Values may hold a comma; names come first in each part.
+        named = set(re.findall(r"(?:^|, )(\w+) ", row["departures"]))
+        assert named == differing(notebook), row["id"]
+        seen.add(notebook)
+    assert len(seen) == 2
+
+
+def test_two_runs_of_a_difference_name_each_departure_once(built):
+    found = built["verdicts"].set_index("id")
+    rows = found.loc[["c01"]]
+    (text,) = rows["departures"][rows["verdict"] == DIFFERS]
+    assert text.count("steps 600") == 1
+    assert len(re.findall(r"(?:^|, )\w+ ", text)) == len(differing("04_task3_stream"))
+
+
+# The file, the terminal, the sum
+
+
+def test_the_file_gives_back_what_was_found(built):
+    made, read = built["verdicts"], verdicts.load(PROFILE)
+    assert list(read) == list(verdicts.COLUMNS)
+    made = made.assign(paper=made["paper"].astype(str))
+    numbers = ["ours", "low", "high"]
+    pd.testing.assert_frame_equal(read, made, rtol=1e-4, check_dtype=False)
+    texts = read.drop(columns=numbers)
+    assert not texts.isna().any(axis=None)
+    assert verdicts.terminal(read) == verdicts.terminal(built["verdicts"])
+
+
+def test_verdicts_that_were_not_made_name_the_remedy(elsewhere):
+    with pytest.raises(
+        ResultsError, match=r"results/ci/verdicts.csv: not there yet; 'make reproduce PROFILE=ci'"
+    ):
+        verdicts.load("ci")
+
+
+def test_people_read_values_with_units_and_intervals(built):
+    table = verdicts.readable(built["verdicts"])
+    assert list(table) == ["id", "where", "what", "ours", "paper", "verdict", "reason"]
+    assert not table.isna().any(axis=None)
+    by_id = table.set_index("id")
+    row = built["verdicts"].set_index("id").loc["p01"]
+    value = f"{row['ours']:.1f} % [{row['low']:.1f}, {row['high']:.1f}]"
+    assert by_id.loc["p01", ["ours", "paper"]].tolist() == [value, "99.4 %"]
+    assert by_id.loc["p12", "ours"].tolist() == ["7 images", "7 images"]
+    assert by_id.loc["q05", ["ours", "paper"]].tolist() == ["", "0.691"]
+
+
+def test_the_sum_counts_every_comparison_once_and_no_quoted_work(built):
+    found = built["verdicts"]
+    text = verdicts.summary(found)
+    total, *each = map(int, re.findall(r"\d+", text))
+    own = found[~found["id"].str.startswith("q")]
+    assert total == sum(each) == len(own) < len(found)
+    assert each == [(own["verdict"] == verdict).sum() for verdict in verdicts.VERDICTS]
+    words = ("reproduced", "differ", "not comparable", "not reproducible")
+    assert [text.index(f" {word}") for word in words] == sorted(text.index(f" {w}") for w in words)
+
+
+def test_the_readme_gets_the_sum_and_a_row_a_comparison(built):
+    found = built["verdicts"]
+    first, empty, head, _, *rows = verdicts.markdown(PROFILE).splitlines()
+    assert (first, empty) == (f"**{verdicts.summary(found)}**", "")
+    assert head == "| where | what | ours | paper | verdict | reason |"
+    assert len(rows) == len(verdicts.own(found))
+    assert [row.split(" | ")[4] for row in rows] == verdicts.own(found)["verdict"].tolist()
+
+
+def found_rows(*rows):
+    keys = ("id", "where", "metric", "unit", "ours", "low", "high", "n", "paper", "verdict")
+    table = pd.DataFrame([dict(zip(keys, row, strict=True)) for row in rows])
+    return table.assign(reason="so", source_run="task1", departures="")
+
+
+LINES = """\
+where        what                     ours                      paper           verdict
+------------------------------------------------------------------------------------------------
+Table 2      accuracy of what takes   98.4 % [97.0, 99.9]       99.4 %          reproduced
+             more than a line
+Table 3,     error rate               0.5 % [0.1, 9.0]          0.56 %          not reproducible
+Table 4
+
+Of 2 comparisons 1 reproduced, 0 differ, 0 not comparable and 1 not reproducible."""
+
+
+def test_the_terminal_gets_columns_that_wrap_and_the_sum():
+    long = "accuracy of what takes more than a line"
+    found = found_rows(
+        ("p01", "Table 2", long, "%", 98.442, 97.0, 99.9, 5, "99.4", REPRODUCED),
+        ("d05", "Table 3, Table 4", "error rate", "%", 0.5, 0.1, 9, 5, "0.56", NOT_REPRODUCIBLE),
+        ("q01", "section 2", "accuracy", "%", np.nan, np.nan, np.nan, 0, "95", NOT_REPRODUCIBLE),
+    )
+    assert verdicts.terminal(found) == LINES
+
+
+@pytest.mark.parametrize("width", [85, 100, 160])
+def test_nothing_is_wider_than_the_terminal_and_nothing_is_lost(built, width):
+    found = built["verdicts"]
+    lines = verdicts.terminal(found, width).splitlines()
+    assert width - 10 < max(map(len, lines)) <= width
+    own = verdicts.readable(found[~found["id"].str.startswith("q")])
+    for name, at in (("where", slice(0, 11)), ("what", slice(13, width - 64))):
+        shown = "".join("".join(line[at] for line in lines[2:-2]).split())
+        assert shown == "".join("".join(own[name]).split()), name
+
+
+def test_the_command_prints_the_verdicts_of_a_profile(built, capsys):
+    assert command.main(["verdicts", "--profile", PROFILE]) == 0
+    assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
+    assert command.main(["verdicts"]) == 0, "sample without saying so"
+    assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
+
+
+def test_the_command_says_in_a_sentence_what_is_missing(built, capsys):
+    assert command.main(["verdicts", "--profile", "ci"]) == 1
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith("results/ci/verdicts.csv: not there yet")
