@@ -32,7 +32,6 @@ NOT_READING = (
     "data/download",
     "data/groups.py",
     "data/lazy.py",
-    "data/lungs.py",
     "data/phantom",
     "data/similarity.py",
     "data/splits.py",
@@ -67,7 +66,8 @@ def masks(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.nda
     """
 
     def one(row: pd.Series) -> np.ndarray:
-        return preprocess_mask(sources.load_mask(root, row), settings)
+        gray = sources.load_image(root, row) if settings.crop != "none" else None
+        return preprocess_mask(sources.load_mask(root, row), settings, gray)
 
     return _rows("masks", manifest, settings, one)
 

@@ -1,7 +1,8 @@
 """Decoding and the one preprocessing function (paper, section 3.2).
 
-Everything that trains, evaluates or reads a new scan sees the same two steps: whatever the file is,
-it becomes an 8-bit gray image; then a resize and contrast-limited adaptive histogram equalisation.
+Everything that trains, evaluates or reads a new scan sees the same steps: whatever the file is,
+it becomes an 8-bit gray image; then, of CT slices and if wanted, a crop to the lungs, a resize, and
+contrast-limited adaptive histogram equalisation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from covid_utils.errors import DataError
+from covid_utils.data import lungs
+from covid_utils.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     import pydicom
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 #: Lung window in Hounsfield units: level -600, width 1500, the usual reading window.
 LUNG_WINDOW = (-1350.0, 150.0)
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+#: What a slice may be cropped to.
+CROPS = ("none", "lungs")
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,21 @@ class Preprocessing:
         clahe_clip: Clip limit of CLAHE; the paper gives none, 2.0 is OpenCV's habit. 0 leaves the
             contrast alone.
         clahe_tiles: CLAHE tiles along each side.
+        crop: ``none``, as in the paper, or ``lungs``: the square around the lungs of an axial CT
+            slice, see `lungs.box`.
+
+    Raises:
+        ParameterError: There is no such crop.
     """
 
     size: int = 512
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
+    crop: str = "none"
+
+    def __post_init__(self):
+        if self.crop not in CROPS:
+            raise ParameterError(f"crop '{self.crop}' is none of {', '.join(CROPS)}.")
 
     def as_dict(self) -> dict:
         """Settings as plain values, for a cache key or a model's record."""
@@ -172,6 +186,7 @@ def preprocess(gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
     Returns:
         uint8 image (size, size). The networks repeat it to three equal channels.
     """
+    gray = _cropped(gray, gray, settings)
     shrinking = max(gray.shape) > settings.size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
@@ -181,15 +196,27 @@ def preprocess(gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
     return cv2.createCLAHE(clipLimit=settings.clahe_clip, tileGridSize=tiles).apply(resized)
 
 
-def preprocess_mask(mask: np.ndarray, settings: Preprocessing) -> np.ndarray:
+def _cropped(array: np.ndarray, gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
+    """The part of an image, or of its mask, that the settings leave."""
+    if settings.crop == "none":
+        return array
+    top, left, side = lungs.box(gray)
+    return array[top : top + side, left : left + side]
+
+
+def preprocess_mask(
+    mask: np.ndarray, settings: Preprocessing, gray: np.ndarray | None = None
+) -> np.ndarray:
     """Resize a label mask with nearest neighbour, so that no new label appears.
 
     Args:
         mask: uint8 labels (height, width).
         settings: The settings of the image that the mask belongs to.
+        gray: That image, uint8 (height, width), by which a mask is cropped; not needed without.
 
     Returns:
         uint8 labels (size, size).
     """
+    part = np.ascontiguousarray(_cropped(mask, gray, settings))
     size = (settings.size, settings.size)
-    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)

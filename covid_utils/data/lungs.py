@@ -19,6 +19,11 @@ DENSE = 198
 PURE_AIR = 66
 #: Smallest piece of lung, and largest pocket that can be an airway or bowel; shares of the body.
 SMALLEST, LARGEST_POCKET = 0.004, 0.03
+#: A field below this share of the slice is none: what else is dark and round.
+LEAST_FIELD = 0.02
+#: What `box` leaves around the field, and once more below it, where fluid gathers; shares of the
+#: field's larger side.
+MARGIN = 0.08
 #: How far the hull may lead away from aerated lung, and how far the field is grown, to take in the
 #: blurred edge; shares of the root of the body's area.
 REACH, EDGE = 0.08, 0.008
@@ -56,6 +61,39 @@ def lung_field(gray: np.ndarray) -> np.ndarray:
         if lung.any():
             field |= _hull(lung) & _within(lung, REACH * scale)
     return _within(field, EDGE * scale) & body if field.any() else field
+
+
+def box(gray: np.ndarray) -> tuple[int, int, int]:
+    """The square around the lungs of an axial CT slice, with room for fluid behind them.
+
+    Slices show anything from the lungs alone to the whole scanner's bore; seen through this square
+    lungs are about as large in all of them. Of the lesion pixels of the public 100 slices fewer
+    than 1 in 100,000 lie outside.
+
+    Args:
+        gray: As for `lung_field`.
+
+    Returns:
+        Top, left and side in pixels. The largest square from the top left, if no lung is found.
+
+    Raises:
+        DataError: As for `lung_field`.
+    """
+    field = lung_field(gray)
+    most = min(gray.shape)
+    if np.count_nonzero(field) < LEAST_FIELD * field.size:
+        return 0, 0, most
+    rows, columns = np.flatnonzero(field.any(1)), np.flatnonzero(field.any(0))
+    margin = MARGIN * (1 + max(np.ptp(rows), np.ptp(columns)))
+    top, bottom = rows[0] - margin, rows[-1] + 1 + 2 * margin
+    left, right = columns[0] - margin, columns[-1] + 1 + margin
+    side = round(min(most, max(bottom - top, right - left)))
+    room = gray.shape[0] - side, gray.shape[1] - side
+    starts = ((top + bottom - side) / 2, (left + right - side) / 2)
+    first, second = (
+        round(float(np.clip(at, 0, free))) for at, free in zip(starts, room, strict=True)
+    )
+    return first, second, side
 
 
 def _body(smooth: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def build(settings: StreamSettings) -> keras.Model:
         `models.deeplab.deeplab_v3plus` and `models.unet.unet`; ``side`` is the settings'.
     """
     model = _compiled(*settings.architecture, *settings.recipe)
-    reset(model, settings.seed)
+    reset(model, settings.draws)
     return model
 
 

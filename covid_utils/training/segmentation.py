@@ -51,6 +51,8 @@ class StreamSettings:
             the published graph).
         weights: For ``imagenet``: that word, or a file; for ``tf1`` the checkpoint's prefix.
         image_size: Side of the prepared slices in pixels.
+        crop: ``none``, or ``lungs``: the square around the lungs, see `lungs.box`.
+        clahe_clip: Clip limit of the equalisation of contrast; 0 leaves the window as it is.
         base: U-Net: channels of the first level.
         width: DeepLab: factor of all channels.
         middle_blocks: DeepLab: blocks of the middle flow.
@@ -72,8 +74,11 @@ class StreamSettings:
         class_weights: Of pixels with the mask labels 0, 1, 2, 3 in the cross entropy.
         flip_test: Whether a prediction is the mean of a slice's and its mirror image's.
         evaluate_every: Steps between two looks at the validation slices, and two checkpoints.
-        average_last: The mean of the weights at so many last looks is one more candidate beside
-            the single looks (Izmailov et al. 2018); 0 for none, as in the paper.
+        average_last: The mean of the weights at so many last looks is kept (Izmailov et al. 2018);
+            0 for the single look that does best on validation.
+        members: Trainings of the same network, each from other random draws, whose logits are
+            averaged (Lakshminarayanan et al. 2017); 1, as in the paper, is a single network.
+        member: Which of them this is, from 0.
         seed: Of weights, order and augmentation.
     """
 
@@ -82,6 +87,8 @@ class StreamSettings:
     init: str = "nodule"
     weights: str = ""
     image_size: int = 512
+    crop: str = "none"
+    clahe_clip: float = 2.0
     base: int = 64
     width: float = 1.0
     middle_blocks: int = 16
@@ -103,6 +110,8 @@ class StreamSettings:
     flip_test: bool = False
     evaluate_every: int = 500
     average_last: int = 0
+    members: int = 1
+    member: int = 0
     seed: int = 2020
 
     def __post_init__(self):
@@ -124,6 +133,8 @@ class StreamSettings:
             raise ParameterError("the nodule stream cannot start from itself; set init 'random'.")
         if self.model == "unet" and self.init in ("imagenet", "tf1"):
             raise ParameterError(f"init '{self.init}': these weights fit model 'deeplab' only.")
+        if self.members < 1:
+            raise ParameterError(f"members: {self.members} trainings are none; use 1 or more.")
         if len(self.class_weights) != 4:
             raise ParameterError("class_weights: give four, for background and the three labels.")
 
@@ -133,6 +144,16 @@ class StreamSettings:
         usual = "nodule" if self.model == "deeplab" and self.stream != "nodule" else "random"
         other = "" if self.init == usual else f"_{self.init}"
         return f"stream_{self.stream}_{self.model}{other}"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its slices are prepared."""
+        return Preprocessing(self.image_size, self.clahe_clip, crop=self.crop)
+
+    @property
+    def draws(self) -> int:
+        """Seed of the random draws of this member."""
+        return self.seed + 1000 * self.member
 
     @property
     def side(self) -> int:
@@ -249,11 +270,18 @@ def load_data(
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
     """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice.
 
-    It is looked for before contrast is equalised, which moves the gray values of air and tissue.
+    It is looked for before contrast is equalised, which moves the gray values of air and tissue,
+    and in the whole slice, whose outside tells what is body.
     """
-    plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0))
-    fields = (lungs.lung_field(np.asarray(plain[index])) for index in range(len(rows)))
-    return np.array([np.count_nonzero(field) for field in fields], np.int64)
+    whole = replace(settings, clahe_clip=0.0, crop="none")
+    plain = cache.images(rows, collection.root, whole)
+    found = []
+    for index in range(len(rows)):
+        gray = np.asarray(plain[index])
+        # A crop enlarges what it leaves.
+        side = lungs.box(gray)[2] if settings.crop == "lungs" else settings.size
+        found.append(np.count_nonzero(lungs.lung_field(gray)) * (settings.size / side) ** 2)
+    return np.rint(found).astype(np.int64)
 
 
 def to_targets(masks: np.ndarray, stream: str) -> np.ndarray:
@@ -292,7 +320,12 @@ def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> 
 
 def nodule_settings(settings: StreamSettings) -> StreamSettings:
     """Settings of the nodule stream that a stream with ``init='nodule'`` starts from."""
-    return replace(settings, stream="nodule", init="random", weights="")
+    return replace(settings, stream="nodule", init="random", weights="", members=1, member=0)
+
+
+def members_of(settings: StreamSettings) -> list[StreamSettings]:
+    """Settings of each training that a stream's answer is averaged over."""
+    return [replace(settings, members=1, member=number) for number in range(settings.members)]
 
 
 def scored_classes(stream: str) -> dict[str, tuple[int, ...]]:

@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from covid_utils.data import augment
 from covid_utils.data.collection import Collection
-from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
 from covid_utils.training import batches, inference, losses, networks, segmentation
+from covid_utils.training.committee import Committee
 from covid_utils.training.segmentation import StreamData, StreamSettings
 from covid_utils.writing import whole
 
@@ -64,17 +64,18 @@ def initialise(
     if settings.init != "nodule":
         return networks.fill(model, settings, root=collection.root)
     nodule = segmentation.nodule_settings(settings)
-    data = segmentation.load_data(collection, "nodule", Preprocessing(settings.image_size))
+    data = segmentation.load_data(collection, "nodule", nodule.preprocessing)
     donor = trained(profile, nodule, data, collection)
-    weights = {layer.name: layer.get_weights() for layer in donor.layers}
-    networks.reset(model, settings.seed)  # the donor may be the same network, used before
+    donor.network.set_weights(donor.members[0])
+    weights = {layer.name: layer.get_weights() for layer in donor.network.layers}
+    networks.reset(model, settings.draws)  # the donor may be the same network, used before
     return networks.fill(model, settings, weights)
 
 
 def trained(
     profile: str, settings: StreamSettings, data: StreamData, collection: Collection
-) -> keras.Model:
-    """A stream's network as an earlier run left it; trained now if there was none.
+) -> Committee:
+    """A stream as an earlier run left it; what there is not is trained now.
 
     Args:
         profile: Profile of the run.
@@ -83,19 +84,59 @@ def trained(
         collection: The images, for a start from nodules.
 
     Returns:
-        The network, shared with other streams of the same architecture: see `networks.build`.
+        Its members; their network is shared with other streams, see `networks.build`.
     """
-    path = segmentation.weights_path(profile, settings, data.rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
     model = networks.build(settings)
-    with FileLock(f"{path}.lock"):  # two notebooks may start from the same stream at once
-        if path.is_file():
-            model.load_weights(path)
-            return model
-        initialise(model, profile, settings, collection)
-        train(model, data, settings, path)
+    members = []
+    for own in segmentation.members_of(settings):
+        path = segmentation.weights_path(profile, own, data.rows)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):  # two notebooks may start from the same stream at once
+            if path.is_file():
+                model.load_weights(path)
+            else:
+                networks.reset(model, own.draws)
+                initialise(model, profile, own, collection)
+                train(model, data, own, path)
+                save(model, path)
+                state_path(path).unlink(missing_ok=True)
+        members.append(model.get_weights())
+    return Committee(model, members)
+
+
+def train_members(
+    profile: str, settings: StreamSettings, data: StreamData, collection: Collection
+) -> tuple[Committee, pd.DataFrame]:
+    """Train a stream anew: every member, each from random draws of its own.
+
+    Args:
+        profile: Profile of the run.
+        settings: The stream's.
+        data: Its slices.
+        collection: The images, for a start from nodules.
+
+    Returns:
+        Its members, and their histories, see `train`, with the column ``member``. A training that
+        was killed goes on where it was; members that were done by then are not trained again.
+    """
+    model = networks.build(settings)
+    members, histories, states = [], [], []
+    for own in segmentation.members_of(settings):
+        path = segmentation.weights_path(profile, own, data.rows)
+        networks.reset(model, own.draws)
+        initialise(model, profile, own, collection)
+        histories.append(train(model, data, own, path).assign(member=own.member))
         save(model, path)
-    return model
+        members.append(model.get_weights())
+        states.append(state_path(path))
+    for state in states:
+        state.unlink(missing_ok=True)
+    return Committee(model, members), pd.concat(histories, ignore_index=True)
+
+
+def state_path(path: Path) -> Path:
+    """File that the state of a training is kept in, beside that of its weights."""
+    return path.with_name(path.name.replace(".weights.h5", ".state.npz"))
 
 
 def save(model: keras.Model, path: Path) -> None:
@@ -107,10 +148,14 @@ def save(model: keras.Model, path: Path) -> None:
 def train(
     model: keras.Model, data: StreamData, settings: StreamSettings, path: Path
 ) -> pd.DataFrame:
-    """Train a stream; the weights that do best on validation are kept, the test is never looked at.
+    """Train a stream; the test is never looked at.
 
-    After each look at the validation slices the whole state is kept beside ``path``. A training
-    that was killed goes on from there and ends as if nothing had happened.
+    The weights that do best on validation are kept, or, with ``average_last``, the mean of those at
+    the last looks.
+
+    After each look at the validation slices the whole state is kept beside ``path``, in the file
+    that `state_path` names, and stays there for the caller to delete. A training that was killed
+    goes on from it and ends as if nothing had happened.
 
     Args:
         model: From `networks.build`, started; changed.
@@ -124,7 +169,7 @@ def train(
         on kernels included) and the validation Dice (mean over the scored classes that occur,
         pooled over slices; NaN without validation slices).
     """
-    kept = path.with_name(path.name.replace(".weights.h5", ".state.npz"))
+    kept = state_path(path)
     progress = _restore(model, kept) if kept.is_file() else Progress()
     watched = data.part("validation")
     while progress.step < settings.steps:
@@ -139,8 +184,7 @@ def train(
         progress.curve.append(row)
         _add_up(model, progress, settings)
         _keep(model, progress, kept)
-    _choose(model, progress, watched, settings)
-    kept.unlink(missing_ok=True)
+    _choose(model, progress, settings)
     return pd.DataFrame(progress.curve)
 
 
@@ -153,20 +197,16 @@ def _add_up(model: keras.Model, progress: Progress, settings: StreamSettings) ->
         progress.total = [a + b for a, b in zip(before, weights, strict=True)]
 
 
-def _choose(
-    model: keras.Model,
-    progress: Progress,
-    watched: tuple[np.ndarray, np.ndarray],
-    settings: StreamSettings,
-) -> None:
-    """Give the network the weights that did best on validation: of one look, or averaged."""
+def _choose(model: keras.Model, progress: Progress, settings: StreamSettings) -> None:
+    """Give the network the mean weights of the last looks, or those that did best on validation.
+
+    Of two such rules the first is the better one where few validation slices are there: the best of
+    many looks at five slices is best by luck.
+    """
     if progress.total:
         count = min(settings.average_last, len(progress.curve))
         model.set_weights([array / count for array in progress.total])
-        score = _validate(model, *watched, settings) if len(watched[0]) else np.nan
-        if not score < progress.best:
-            return
-    if progress.weights:
+    elif progress.weights:
         model.set_weights(progress.weights)
 
 
@@ -181,7 +221,7 @@ def _dataset(data: StreamData, settings: StreamSettings, step: int) -> tf.data.D
     if data.is_expanded and ranges is not None:
         ranges = augment.STILL  # a fixed set of copies has been moved already
     first = step * settings.accumulate
-    stream = batches.of_pairs(images, masks, size, settings.seed, ranges, first)
+    stream = batches.of_pairs(images, masks, size, settings.draws, ranges, first)
     lookup = np.full(256, losses.IGNORE, np.uint8)
     lookup[:4] = segmentation.to_targets(np.arange(4), settings.stream)
     margin, channels = settings.side - settings.image_size, inference.channels(settings)

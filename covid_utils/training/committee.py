@@ -1,0 +1,42 @@
+"""Several trainings of one network that answer together.
+
+With a few dozen slices, what a network learns depends on the order that it saw them in; the mean of
+several trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Committee:
+    """Trainings of one architecture, whose logits are averaged.
+
+    There is one network in memory, filled with the weights of each member in turn.
+
+    Attributes:
+        network: The network; which member's weights it holds is not defined.
+        members: Weights of each member, as `keras.Model.get_weights` gives them.
+    """
+
+    def __init__(self, network: keras.Model, members: list[list[np.ndarray]]):
+        """Put trainings together.
+
+        Args:
+            network: Of the architecture that they share.
+            members: Their weights, at least of one.
+        """
+        self.network, self.members = network, members
+
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        """Mean of the members' logits, float32, shaped as the network's own answer."""
+        total = 0.0
+        for weights in self.members:
+            self.network.set_weights(weights)
+            total = total + np.asarray(self.network.predict_on_batch(inputs))
+        return total / len(self.members)
