@@ -200,6 +200,7 @@ rule tables:
         [done(job) for job in JOBS[:-2]],
     output:
         expand(f"{OUT}/tables/table{{number}}.csv", number=range(1, 10)),
+        f"{OUT}/verdicts.csv",
         touch(done("tables")),
     log:
         f"{OUT}/notebooks/tables.ipynb",

@@ -189,7 +189,7 @@ def table3(profile: str) -> pd.DataFrame:
 
 
 def _errors(accuracy: pd.Series, claim: ledger.Claim) -> dict:
-    """Share of images that are named wrongly, beside the share that the paper's accuracy implies."""
+    """Share of images named wrongly, beside the share that the paper's accuracy implies."""
     limits = {"value": "value", "low": "high", "high": "low"}
     score = pd.Series({name: 1 - accuracy[other] for name, other in limits.items()})
     score["n"] = accuracy["n"]
