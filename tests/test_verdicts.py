@@ -511,8 +511,8 @@ def test_two_runs_of_a_difference_name_each_departure_once(built):
     found = built["verdicts"].set_index("id")
     rows = found.loc[["c01"]]
     (text,) = rows["departures"][rows["verdict"] == DIFFERS]
-    assert text.count("steps 600") == 1
-    assert len(re.findall(r"(?:^|, )\w+ ", text)) == len(differing("04_task3_stream"))
+    named = re.findall(r"(?:^|, )(\w+) ", text)
+    assert sorted(named) == sorted(differing("04_task3_stream"))
 
 
 # The file, the terminal, the sum
