@@ -126,7 +126,12 @@ rule nodule:
     priority: 20
     params:
         command=command(
-            "04_task3_stream", "stream_nodule_deeplab", "nodule", stream="nodule", init="random"
+            "04_task3_stream",
+            "stream_nodule_deeplab",
+            "nodule",
+            stream="nodule",
+            init="random",
+            members=1,  # streams start from one training
         ),
     shell:
         "{params.command}"

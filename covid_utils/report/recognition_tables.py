@@ -271,6 +271,7 @@ def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
         limits = {"low": np.nan, "high": np.nan, "n": next(iter(found.values()))["n"]}
         mean = pd.Series({"value": np.mean(values)} | limits)
         extremes = f"runs from {100 * min(values):.1f} to {100 * max(values):.1f} %"
+        unsure = unsure or "no interval: a mean of runs"
     spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(found) > 1 else ""
     own = "each run on the X-rays that it drew" if "X-ray" in modality else ""
     notes = (extremes, spread, own, unsure)

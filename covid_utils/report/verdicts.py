@@ -53,6 +53,11 @@ NOTEBOOKS = {"task1": "02_task1_inception", "task2": "03_task2_multilabel"}
 STREAM = "04_task3_stream"
 #: Parameters that are no settings of a method.
 NEUTRAL = ("profile", "data_dir", "stream", "model", "init", "weights", "seed", "evaluate_every")
+#: Network -> parameters of the other one.
+IDLE = {
+    "deeplab": ("base",),
+    "unet": ("width", "middle_blocks", "output_stride", "atrous_rates"),
+}
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,11 @@ class Made:
             return []
         published = self._published[notebook]
         used = runs.read_provenance(self.profile, run)["parameters"]
+        idle = (*NEUTRAL, *IDLE.get(used.get("model", ""), ()))
         return [
             f"{name} {_short(value)}"
             for name, value in used.items()
-            if name not in NEUTRAL and name in published and value != published[name]
+            if name not in idle and name in published and value != published[name]
         ]
 
 
@@ -148,8 +154,14 @@ def _obstacle(cell: Mapping, claim: ledger.Claim, made: Made) -> tuple[str, str]
     if other:
         return NOT_COMPARABLE, other
     if pd.isna(cell["low"]) and cell["unit"] != "images":
-        return NOT_COMPARABLE, f"too few cases for an interval (n = {cell['n']:g})"
+        return NOT_COMPARABLE, _no_interval(cell)
     return None
+
+
+def _no_interval(cell: Mapping) -> str:
+    """Why a cell has no interval: what its note says of it, or else that cases are few."""
+    said = [part for part in str(cell.get("note", "")).split("; ") if part.startswith("no interval")]
+    return said[0] if said else f"too few cases for an interval (n = {cell['n']:g})"
 
 
 def _otherness(claim: ledger.Claim, made: Made) -> str:
