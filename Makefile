@@ -30,7 +30,8 @@ export MALLOC_TRIM_THRESHOLD_ := 2000000000
 export MALLOC_MMAP_THRESHOLD_ := 2000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint unit notebooks-check notebooks readme bench lab lock clean
+.PHONY: help setup reproduce report test lint unit notebooks-check notebooks readme bench lab lock \
+	clean
 
 help: ## Explain the targets
 	@echo "Usage: make TARGET [PROFILE=quick|sample|paper] [DATA=folder]"
@@ -70,6 +71,9 @@ reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tab
 	@echo "  figures/                             Figures 2, 3, 7 to 11"
 	@echo "  notebooks/                           the executed notebooks"
 	@echo "  <run>/metrics.json, provenance.json  predictions, scores and origin of each run"
+
+report: setup ## Build the site of a profile's results; build/site/<profile>/index.html
+	@$(BIN)/python -m covid_utils report --profile $(PROFILE)
 
 test: lint unit notebooks-check ## Lint, unit tests, and the notebooks' stored outputs
 
@@ -111,7 +115,7 @@ lock: setup ## Renew both lock files from pyproject.toml (for maintainers)
 	@$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra gpu -o requirements-gpu.lock
 
 LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header \
-	--python-version 3.11 --extra run --extra dev
+	--python-version 3.11 --extra run --extra site --extra dev
 
 clean: ## Delete what runs made: caches, models, the phantom, all results but results/sample
 	@rm -rf cache models data/phantom data/.phantom* .snakemake build results/quick results/ci results/paper

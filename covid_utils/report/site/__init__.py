@@ -1,0 +1,1 @@
+"""The site of a profile: its tables, figures, notebooks and cards, each number with its origin."""
