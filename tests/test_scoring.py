@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import class_predictions
+from scipy import stats
 from sklearn import metrics as reference
 
 from covid_utils.errors import DataError
-from covid_utils.evaluation import scoring
+from covid_utils.evaluation import intervals, metrics, scoring
 
 CLASSES = ("covid", "normal", "viral", "bacterial")
 NAMES = ("ggo", "consolidation", "effusion")
@@ -250,7 +251,7 @@ def test_a_mean_over_labels_never_changes_the_labels_that_it_is_over():
 
 def test_weighted_areas_equal_scikit_learn_with_sample_weights():
     rng = np.random.default_rng(8)
-    truth, score = rng.random(40) < 0.4, rng.integers(0, 8, 40) / 8
+    truth, score = rng.random(40) < 0.4, np.sort(rng.integers(0, 8, 40))[::-1] / 8
     weights = rng.integers(0, 4, (25, 40)).astype(float)
     weights[0, score > 0.5] = 0
     found = scoring._weighted_areas(truth, score, weights)
@@ -264,7 +265,8 @@ def test_weighted_areas_equal_scikit_learn_with_sample_weights():
 def test_resamples_with_one_outcome_have_no_area():
     truth = np.array([True, True, False])
     weights = np.array([[1.0, 1, 0], [0, 0, 3], [np.nan] * 3, [1, 0, 2]])
-    found = scoring._weighted_areas(truth, np.array([0.9, 0.2, 0.5]), weights)
+    order = [0, 2, 1]
+    found = scoring._weighted_areas(truth[order], np.array([0.9, 0.5, 0.2]), weights[:, order])
     for metric in CURVES:
         assert np.isnan(found[metric][:3]).all()
         assert found[metric][3] == 1
@@ -285,8 +287,10 @@ def test_limits_of_an_area_are_those_of_redrawn_patients(multi):
     scores = scoring.labels(multi, NAMES).set_index(["class", "metric"])
     for metric in CURVES:
         limits = scores.loc[("effusion", metric), ["low", "high"]].astype(float)
+        # Expanded as for thirty patients.
+        tail = stats.norm.cdf(-np.sqrt(30 / 29) * stats.t.ppf(0.975, 29))
         assert limits.tolist() == pytest.approx(
-            np.quantile(areas[metric], [0.025, 0.975]), abs=0.02
+            np.quantile(areas[metric], [tail, 1 - tail]), abs=0.02
         )
 
 
@@ -358,3 +362,30 @@ def test_prevalence_answers_with_the_share_in_training(multi):
     assert value(scores, **of_class("overall", "roc_auc")) > 0.6
     with pytest.raises(DataError, match="no slices"):
         scoring.prevalence(multi, training.iloc[:0], NAMES)
+
+
+@pytest.mark.parametrize(("patients", "is_wilson"), [(9, True), (10, False)])
+def test_a_proportion_that_few_patients_speak_against_gets_wilsons_limits(patients, is_wilson):
+    truth = ["covid"] * 60 + ["normal"] * 60
+    said = ["normal"] * patients + truth[patients:]
+    table = class_predictions(truth, said, [f"p{i}" for i in range(120)])
+    found = scoring.recognition(table, CLASSES[:2]).set_index(["class", "metric"])
+    row = found.loc[("covid", "sensitivity")]
+    wrong = np.arange(60) < patients
+    wilson = intervals.wilson_by_patient(~wrong, np.ones(60), np.arange(60))
+    assert (row["low"] == pytest.approx(wilson.low, rel=1e-3)) == is_wilson
+    assert row["low"] < row["value"] < row["high"]
+    alone = scoring.accuracy(table, CLASSES[:2])
+    assert alone.to_dict() == scoring.recognition(table, CLASSES[:2]).iloc[0].to_dict()
+
+
+def test_patients_are_drawn_within_classes():
+    """All of one class right and half of the other: only draws within classes keep the shares."""
+    truth = ["covid"] * 30 + ["normal"] * 90
+    said = ["covid"] * 30 + ["normal", "covid"] * 45
+    table = class_predictions(truth, said, [f"p{i}" for i in range(120)])
+    found = scoring.accuracy(table, CLASSES[:2])
+    hits = np.array(truth) == np.array(said)
+    right = metrics.Counts(hits, ~hits, 0 * hits, 0 * hits)
+    free = intervals.bootstrap(right, np.arange(120), metrics.accuracy)
+    assert found["high"] - found["low"] < free.high - free.low

@@ -79,7 +79,7 @@ def scores(
     bins: int = BINS,
     seed: int = 0,
 ) -> dict[str, intervals.Interval]:
-    """Calibration of a model, with intervals from a bootstrap that draws whole patients.
+    """Calibration of a model, with intervals from a bootstrap of whole patients within classes.
 
     Args:
         probabilities: (n, classes).
@@ -111,7 +111,8 @@ def scores(
         gap = np.abs(sums[:, :bins]).sum(axis=1)
         return {"ece": gap / total, "brier": sums[:, -3] / total, "nll": sums[:, -2] / total}
 
-    found = intervals.bootstrap(table, groups, statistic, seed=seed)
+    strata = intervals.class_strata(truth, groups)
+    found = intervals.bootstrap(table, groups, statistic, seed=seed, strata=strata)
     return found | {"ece": found["ece"]._replace(low=np.nan, high=np.nan)}
 
 

@@ -2,17 +2,27 @@
 
 Images of one patient resemble each other, so 500 images of 100 patients say less than 500 patients
 would. The bootstrap here therefore draws whole patients (the cluster bootstrap; Davison and Hinkley
-1997, section 3.8) and reads percentiles. It is vectorised: counts are summed for each patient once,
-and a matrix of draws times these sums gives the counts of every resample, to which a metric applies
-as it does to any other counts.
+1997, section 3.8). It is vectorised: counts are summed for each patient once, and a matrix of draws
+times these sums gives the counts of every resample, to which a metric applies as it does to any
+other counts.
 
-A percentile bootstrap knows nothing beyond the patients it has: a set without a single error gives
-an interval of width 0. For a plain proportion near 0 or 1 use `wilson`.
+Plain percentiles are too narrow for few patients, for the same two reasons as a normal interval
+that divides by n. The limits are therefore *expanded* percentiles (Hesterberg 2015, The American
+Statistician 69, 371-386): further out, by Student's t in place of the normal distribution and
+by the root of n / (n - 1). By simulation (``tests/test_intervals.py``) intervals at the 95 % level
+hold the true value in 93 to 97 of 100 cases from 40 patients on, in 92 or more with 10 and about 90
+with 5, where plain percentiles hold it in 82. BCa limits were tried too; they hold the pooled Dice,
+whose distribution has a long tail, less often.
+
+A bootstrap knows nothing beyond the patients it has: a set without a single error gives an interval
+of width 0, one with three errors too narrow an interval. For a proportion near 0 or 1 use
+`wilson_by_patient`, or `wilson` where each case is another patient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +31,14 @@ import pandas as pd
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.evaluation.metrics import Counts
 
+#: Resamples of every bootstrap: limits from other seeds then differ by a fiftieth of the width.
+RESAMPLES = 10_000
+#: Patients of a kind (who err, who are of a class) from whom on their spread can be estimated.
+FEWEST = 10
 #: Draws held in memory at a time; a block of 2**20 float64 weights takes 8 MB.
 BLOCK = 2**20
+#: Largest table of weights that is kept for the next metric: 4 MB as uint8.
+KEPT = 2**22
 
 
 class Interval(NamedTuple):
@@ -75,21 +91,92 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
         DataError: There are no cases, or the successes are not between 0 and n.
         ParameterError: The level is not between 0 and 1.
     """
-    from scipy.special import ndtri
-
     _check_level(level)
     if n <= 0 or not 0 <= successes <= n:
         raise DataError(
             f"{successes} of {n}: no proportion; give at least one case and 0 to n successes."
         )
-    z2 = float(ndtri(0.5 + level / 2)) ** 2
     share = successes / n
+    return Interval(share, *_wilson_limits(share, n, level), int(n))
+
+
+def wilson_by_patient(
+    successes: np.ndarray,
+    cases: np.ndarray,
+    groups: np.ndarray,
+    *,
+    strata: np.ndarray | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """Wilson score interval of a proportion whose cases belong to patients.
+
+    Wilson's formula with the effective number of cases: as many independent ones as would be as
+    unsure as these are (Korn and Graubard 1998; recommended by Franco et al. 2019, Journal of
+    Survey Statistics and Methodology 7). How unsure they are is the variance between patients.
+    Where all cases or none came out right it cannot be told, and each patient counts as one case.
+
+    Args:
+        successes: Cases of each image that came out right (units,).
+        cases: Cases of each image (units,), 0 for an image that the proportion is not about.
+        groups: Patient of each image (units,).
+        strata: As for `bootstrap`.
+        level: Confidence level in (0, 1).
+
+    Returns:
+        The interval, ``n`` being the cases; limits are NaN if the cases are of one patient and not
+        all came out alike, or if there are none.
+
+    Raises:
+        DataError: As for `bootstrap`.
+        ParameterError: The level is not between 0 and 1.
+    """
+    _check_level(level)
+    table = np.stack([successes, cases], axis=1).astype(np.float64)
+    per_patient, members = _per_group(table, groups, strata)
+    held = per_patient[:, 1] > 0
+    patients, n = int(held.sum()), per_patient[:, 1].sum()
+    if not patients:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    share = float(per_patient[:, 0].sum() / n)
+    alike = share in (0, 1)
+    if not alike and patients <= len(members):
+        return Interval(share, np.nan, np.nan, int(n))
+    effective = patients if alike else _effective(per_patient, held, members, level)
+    return Interval(share, *_wilson_limits(share, effective, level), int(n))
+
+
+def _effective(
+    per_patient: np.ndarray, held: np.ndarray, members: list[np.ndarray], level: float
+) -> float:
+    """Independent cases that are as unsure as those of the patients (patients, 2)."""
+    share = per_patient[:, 0].sum() / (n := per_patient[:, 1].sum())
+    error = per_patient[:, 0] - share * per_patient[:, 1]
+    variance = 0.0
+    for member in members:
+        within = error[member][held[member]]
+        if len(within) > 1:
+            variance += len(within) * within.var(ddof=1) / n**2
+    if variance == 0:  # every patient is as often right as every other
+        return float(n)
+    degrees = held.sum() - len(members)
+    # The variance is an estimate; Student's t tells how sure one can be of it.
+    unsure = (_normal(level) / _student(degrees, level)) ** 2
+    return float(min(n, share * (1 - share) / variance * unsure))
+
+
+def _wilson_limits(share: float, n: float, level: float) -> tuple[float, float]:
+    z2 = _normal(level) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     # At the ends the formula gives 0 and 1 exactly; rounding would leave 1e-17 beyond.
-    low = 0.0 if successes == 0 else float(centre - half)
-    high = 1.0 if successes == n else float(centre + half)
-    return Interval(share, low, high, int(n))
+    low = 0.0 if share == 0 else float(centre - half)
+    return low, 1.0 if share == 1 else float(centre + half)
+
+
+def _normal(level: float) -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri(0.5 + level / 2))
 
 
 def bootstrap(
@@ -97,12 +184,12 @@ def bootstrap(
     groups: np.ndarray,
     statistic: Statistic,
     *,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     strata: np.ndarray | None = None,
     level: float = 0.95,
 ) -> Interval | dict[str, Interval]:
-    """Percentile bootstrap of a metric of pooled counts, drawing whole patients.
+    """Bootstrap of a metric of pooled counts, drawing whole patients.
 
     Args:
         counts_per_unit: Counts (units, ...) with one entry an image, or any array of numbers to be
@@ -119,8 +206,10 @@ def bootstrap(
 
     Returns:
         The interval, or one a name if the statistic returns a dictionary. Resamples in which the
-        metric is undefined are left out of the percentiles. With one patient only (in every
-        stratum) nothing can vary, and the limits are NaN rather than a width of 0.
+        metric is undefined are left out of the percentiles. These are expanded by the number of
+        patients that the metric rests on, which are those without whom it would be another. With
+        one patient only (in every stratum) nothing can vary, and the limits are NaN rather than a
+        width of 0.
 
     Raises:
         DataError: No images, lengths that differ, an image without patient, or a patient in two
@@ -129,8 +218,8 @@ def bootstrap(
     """
     _check_level(level)
     table, build = _flatten(counts_per_unit)
-    drawn, total = _resample(table, groups, strata, resamples, seed)
-    return _intervals(statistic(build(total)), statistic(build(drawn)), level, len(table))
+    sums = _resample(table, groups, strata, resamples, seed)
+    return _intervals(lambda rows: statistic(build(rows)), sums, level, len(table))
 
 
 def paired_bootstrap(
@@ -139,12 +228,12 @@ def paired_bootstrap(
     groups: np.ndarray,
     statistic: Statistic,
     *,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     strata: np.ndarray | None = None,
     level: float = 0.95,
 ) -> Interval | dict[str, Interval]:
-    """Percentile bootstrap of the difference of two models, first minus second, on the same images.
+    """Bootstrap of the difference of two models, first minus second, on the same images.
 
     Both models see the same draws, so what makes an image hard for both cancels out. For the
     difference of two means over images, give `bootstrap_mean` the differences.
@@ -174,27 +263,27 @@ def paired_bootstrap(
             "evaluate both on the same images."
         )
     table, width = np.hstack([table_a, table_b]), table_a.shape[1]
-    drawn, total = _resample(table, groups, strata, resamples, seed)
+    sums = _resample(table, groups, strata, resamples, seed)
 
-    def difference(sums: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
-        first, second = statistic(build(sums[:, :width])), statistic(build(sums[:, width:]))
+    def difference(rows: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        first, second = statistic(build(rows[:, :width])), statistic(build(rows[:, width:]))
         if isinstance(first, dict):
             return {name: first[name] - second[name] for name in first}
         return first - second
 
-    return _intervals(difference(total), difference(drawn), level, len(table))
+    return _intervals(difference, sums, level, len(table))
 
 
 def bootstrap_mean(
     values_per_unit: np.ndarray,
     groups: np.ndarray,
     *,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     strata: np.ndarray | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap of a mean over images, such as the mean Dice an image.
+    """Bootstrap of a mean over images, such as the mean Dice an image.
 
     Args:
         values_per_unit: Values (units, ...); NaN where undefined, left out of sum and number alike.
@@ -231,20 +320,25 @@ def bootstrap_runs(
     values: np.ndarray,
     groups: np.ndarray,
     *,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
+    strata: np.ndarray | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap of a mean over images and repeated runs, drawing patients and runs.
+    """Bootstrap of a mean over images and repeated runs, drawing patients and runs.
 
     Five trainings are five draws of what a training can give. Limits that keep them fixed tell how
-    sure the mean of these five is, and not how sure the method is.
+    sure the mean of these five is, and not how sure the method is. Five runs are too few to expand
+    their percentiles: the worst resample is five times the worst run. The plain percentiles are
+    scaled instead, by Student's t with the degrees of freedom that patients and runs have together
+    (Satterthwaite 1946).
 
     Args:
         values: (units, runs), such as differences between two models trained side by side.
         groups: Patient of each image (units,).
         resamples: Number of resamples.
         seed: Seed of the draws.
+        strata: As for `bootstrap`.
         level: Confidence level in (0, 1).
 
     Returns:
@@ -254,20 +348,45 @@ def bootstrap_runs(
         DataError: As for `bootstrap`.
         ParameterError: As for `bootstrap`.
     """
+    _check_level(level)
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or not values.shape[1]:
         raise DataError(f"bootstrap: values of shape {values.shape}; give (images, runs).")
-    runs = values.shape[1]
-    rng = np.random.default_rng([seed, 1])
-
-    def mean(sums: np.ndarray) -> np.ndarray:
-        each = sums[:, :runs] / sums[:, -1:]
-        if len(each) == 1:  # all images, or nothing that could vary
-            return each.mean(axis=1)
-        return np.take_along_axis(each, rng.integers(runs, size=each.shape), axis=1).mean(axis=1)
-
+    settings = {"resamples": resamples, "seed": seed, "strata": strata, "level": level}
+    if values.shape[1] == 1:
+        return bootstrap_mean(values[:, 0], groups, **settings)
     table = np.column_stack([values, np.ones(len(values))])
-    return bootstrap(table, groups, mean, resamples=resamples, seed=seed, level=level)
+    sums = _resample(table, groups, strata, resamples, seed)
+    total, drawn, left_out = (rows[:, :-1] / rows[:, -1:] for rows in sums[:3])
+    if len(drawn) > 1:  # else nothing could vary
+        picks = np.random.default_rng([seed, 1]).integers(values.shape[1], size=drawn.shape)
+        drawn = np.take_along_axis(drawn, picks, axis=1)
+    value = float(total.mean())
+    limits = _limits(drawn.mean(axis=1)[:, None], np.array([(1 - level) / 2]))[:, 0]
+    wider = _scale_of_two(left_out.mean(axis=1), total[0], sums.strata, level)
+    low, high = value + wider * (limits - value)
+    return Interval(value, float(low), float(high), len(values))
+
+
+def class_strata(classes: np.ndarray, groups: np.ndarray) -> np.ndarray | None:
+    """Strata for images that were collected class by class.
+
+    How many images of each class a test set holds is then nobody's finding, and should not vary
+    between resamples. Where images were collected as they came, classes are no strata.
+
+    Args:
+        classes: Number of the class of each image (units,).
+        groups: Patient of each image (units,).
+
+    Returns:
+        Class of each image's patient (units,), the lowest of its images'; None, for drawing from
+        all, if a class has fewer than `FEWEST` patients, of whom too few would be left out.
+    """
+    classes, codes = np.asarray(classes), _group_codes(groups, len(classes), "patient")
+    lowest = np.full(codes.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, codes, classes)
+    fewest = np.unique(lowest, return_counts=True)[1].min(initial=FEWEST)
+    return lowest[codes] if fewest >= FEWEST else None
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
@@ -318,29 +437,53 @@ def _flatten(counts: Counts | np.ndarray) -> tuple[np.ndarray, Callable]:
     return table, build
 
 
+class _Sums(NamedTuple):
+    """Sums over images.
+
+    Attributes:
+        total: Of all images (1, columns).
+        drawn: Of every resample (resamples, columns).
+        left_out: Of all images but those of one patient (patients, columns).
+        strata: Number of strata that patients were drawn within.
+    """
+
+    total: np.ndarray
+    drawn: np.ndarray
+    left_out: np.ndarray
+    strata: int
+
+
 def _resample(
     table: np.ndarray,
     groups: np.ndarray,
     strata: np.ndarray | None,
     resamples: int,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Column sums of every resample (resamples, columns), and of all units (1, columns)."""
+) -> _Sums:
     if resamples < 1:
         raise ParameterError(f"resamples: {resamples} is not a number of resamples; use 1 or more.")
+    per_group, members = _per_group(table, groups, strata)
+    total = per_group.sum(axis=0, keepdims=True)
+    left_out = total - per_group
+    if max(map(len, members)) == 1:
+        return _Sums(total, np.full((1, table.shape[1]), np.nan), left_out, len(members))
+    drawn = np.zeros((resamples, table.shape[1]))
+    for number, member in enumerate(members):
+        _add_draws(drawn, per_group[member], (seed, number))
+    return _Sums(total, drawn, left_out, len(members))
+
+
+def _per_group(
+    table: np.ndarray, groups: np.ndarray, strata: np.ndarray | None
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Sums of each patient (patients, columns), and the patients of each stratum."""
     if len(table) == 0:
         raise DataError("bootstrap: no images; check which subset was evaluated.")
     codes = _group_codes(groups, len(table), "patient")
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     per_group = np.add.reduceat(table[order], starts, axis=0)
-    members = _strata_members(codes, order[starts], strata)
-    total = per_group.sum(axis=0, keepdims=True)
-    if max(map(len, members)) == 1:
-        return np.full((1, table.shape[1]), np.nan), total
-    rng = np.random.default_rng(seed)
-    drawn = sum(_draw(per_group[member], resamples, rng) for member in members)
-    return drawn, total
+    return per_group, _strata_members(codes, order[starts], strata)
 
 
 def _group_codes(labels: np.ndarray, units: int, role: str) -> np.ndarray:
@@ -375,37 +518,122 @@ def _strata_members(
     return [np.flatnonzero(of_group == value) for value in np.unique(of_group)]
 
 
-def _draw(sums: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw len(sums) groups with replacement, many times, and add up what they hold.
-
-    Counting equal draws gives multinomial weights, at a fraction of the cost of drawing these.
-    """
-    size = len(sums)
-    rows = min(resamples, max(1, BLOCK // size))
-    offsets = np.arange(rows, dtype=np.int64)[:, None] * size
-    drawn = np.empty((resamples, sums.shape[1]))
+def _add_draws(drawn: np.ndarray, sums: np.ndarray, seed: tuple[int, int]) -> None:
+    """Draw len(sums) groups with replacement for every row of ``drawn``, and add what they hold."""
+    resamples, size = len(drawn), len(sums)
+    if resamples * size <= KEPT:
+        weights = _kept_weights(size, resamples, seed)
+    rows, rng = max(1, BLOCK // size), np.random.default_rng(seed)
     for start in range(0, resamples, rows):
-        block = min(rows, resamples - start)
-        picks = rng.integers(size, size=(block, size)) + offsets[:block]
-        weights = np.bincount(picks.ravel(), minlength=block * size).reshape(block, size)
-        drawn[start : start + block] = weights.astype(np.float64) @ sums
-    return drawn
+        block = slice(start, min(start + rows, resamples))
+        if resamples * size <= KEPT:
+            part = weights[block]
+        else:
+            part = _weights(size, block.stop - start, rng)
+        drawn[block] += part.astype(np.float64) @ sums
+
+
+@lru_cache(maxsize=12)
+def _kept_weights(size: int, resamples: int, seed: tuple[int, int]) -> np.ndarray:
+    """How often each group is drawn in each resample, to be shared by all metrics of a table."""
+    rng, rows = np.random.default_rng(seed), max(1, BLOCK // size)
+    weights = np.empty((resamples, size), np.uint8 if size < 256 else np.uint16)
+    for start in range(0, resamples, rows):
+        block = slice(start, min(start + rows, resamples))
+        weights[block] = _weights(size, block.stop - start, rng)
+    weights.setflags(write=False)
+    return weights
+
+
+def _weights(size: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Multinomial weights (resamples, size), int64.
+
+    Counting equal draws gives them at a fraction of the cost of drawing them as such.
+    """
+    picks = rng.integers(size, size=(resamples, size), dtype=np.uint32)
+    offsets = np.arange(resamples, dtype=np.int64)[:, None] * size
+    return np.bincount((picks + offsets).ravel(), minlength=resamples * size).reshape(
+        resamples, size
+    )
 
 
 def _intervals(
-    value: np.ndarray | dict, drawn: np.ndarray | dict, level: float, n: int
+    statistic: Callable, sums: _Sums, level: float, n: int
 ) -> Interval | dict[str, Interval]:
+    value, drawn, left_out = (statistic(rows) for rows in sums[:3])
     if isinstance(value, dict):
-        return {name: _intervals(value[name], drawn[name], level, n) for name in value}
-    columns = drawn.reshape(len(drawn), -1)
-    limits = np.full((2, columns.shape[1]), np.nan)
-    # nanquantile warns where a column has no number at all; that column is NaN, as it should be.
-    known = ~np.isnan(columns).all(axis=0)
-    if known.any():
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        limits[:, known] = np.nanquantile(columns[:, known], tails, axis=0)
+        return {
+            name: _interval(value[name], drawn[name], left_out[name], sums.strata, level, n)
+            for name in value
+        }
+    return _interval(value, drawn, left_out, sums.strata, level, n)
+
+
+def _interval(
+    value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, strata: int, level: float, n: int
+) -> Interval:
+    """Interval of a metric (1, ...) from its resamples and from leaving out each patient."""
+    # Who changes nothing when left out tells nothing of the metric: a patient without the lesion.
+    same = np.abs(left_out - value) <= 1e-12 * np.abs(value)
+    patients = (~same).reshape(len(left_out), -1).sum(axis=0)
+    limits = _limits(drawn.reshape(len(drawn), -1), _tail(patients, strata, level))
     low, high = limits.reshape(2, *drawn.shape[1:])
     return Interval(_plain(value[0]), _plain(low), _plain(high), n)
+
+
+def _tail(patients: np.ndarray, strata: int, level: float) -> np.ndarray:
+    """Share of resamples below the lower limit: Hesterberg's expanded percentile."""
+    from scipy.special import ndtr
+
+    degrees = np.maximum(patients - strata, 1)
+    return ndtr(-np.sqrt(np.maximum(patients, 1) / degrees) * _student(degrees, level))
+
+
+def _student(degrees: float | np.ndarray, level: float) -> float | np.ndarray:
+    from scipy.special import stdtrit
+
+    return stdtrit(degrees, 0.5 + level / 2)
+
+
+def _scale_of_two(
+    without_patient: np.ndarray, of_run: np.ndarray, strata: int, level: float
+) -> float:
+    """How much too narrow the percentiles of a mean over patients and runs are; 1 is right.
+
+    Args:
+        without_patient: Mean without each patient (patients,).
+        of_run: Mean of each run (runs,).
+        strata: Number of strata of patients.
+        level: Confidence level.
+    """
+    patients, runs = len(without_patient), len(of_run)
+    degrees = np.array([max(patients - strata, 1), max(runs - 1, 1)])
+    # The variance of the mean that patients make (by the jackknife), and that runs make.
+    drawn = np.array([(patients - 1) * without_patient.var(), of_run.var() / runs])
+    whole = drawn * np.array([patients, runs]) / degrees
+    if not whole.sum() > 0:  # nothing varies
+        return 1.0
+    joint = whole.sum() ** 2 / (whole**2 / degrees).sum()
+    return float(np.sqrt(whole.sum() / drawn.sum()) * _student(joint, level) / _normal(level))
+
+
+def _limits(drawn: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """Quantiles of each column, its own tail cut off at both ends.
+
+    Args:
+        drawn: (resamples, columns), NaN where undefined, which is left out.
+        tails: Share to cut off at each end (columns,).
+
+    Returns:
+        (2, columns), interpolated linearly; NaN for a column without any number.
+    """
+    ordered = np.sort(np.ascontiguousarray(drawn.T), axis=1)  # NaN come last
+    last = np.maximum((~np.isnan(ordered)).sum(axis=1) - 1, 0)
+    at = np.stack([tails, 1 - tails]) * last
+    below = np.floor(at).astype(np.int64)
+    columns = np.arange(len(ordered))
+    low, high = ordered[columns, below], ordered[columns, np.minimum(below + 1, last)]
+    return low + (high - low) * (at - below)
 
 
 def _plain(value: np.ndarray) -> float | int | np.ndarray:

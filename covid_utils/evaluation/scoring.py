@@ -1,10 +1,13 @@
 """From a predictions file to scores with intervals: one row a class and metric.
 
 Every function returns the columns of `COLUMNS`. Intervals are at the 95 % level, from a bootstrap
-that draws whole patients: images of one patient are not independent. Where nothing varies between
-resamples (all right, or all wrong), a bootstrap would claim certainty: a proportion then gets
-Wilson's interval over the patients that it is taken over, and any other score stands alone, with
-NaN for limits.
+that draws whole patients: images of one patient are not independent. Where (nearly) all is right,
+or wrong, a bootstrap would claim (near) certainty: a proportion for which fewer than
+`intervals.FEWEST` patients speak, or speak against, gets Wilson's interval by patient. Any other
+score stands alone, with NaN for limits, where nothing varies between resamples.
+
+The images of `recognition` were collected class by class, so patients are drawn within classes.
+Those of `labels` were not.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from covid_utils.errors import DataError
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.training import multilabel
 
@@ -25,26 +29,34 @@ CLASS_METRICS = ("sensitivity", "specificity", "precision", "f1", "mcc")
 #: or two of them show cannot be resampled.
 FEWEST_WITH_CLASS = 3
 #: Scores of a ranking, which need no threshold.
-CURVE_METRICS = {"roc_auc": metrics.roc_auc, "average_precision": metrics.average_precision}
+CURVE_METRICS = ("roc_auc", "average_precision")
+#: Weights of resamples held in memory at a time for `CURVE_METRICS`.
+BLOCK = 2**20
 
-
-#: Proportions, and the cases that each is a proportion of.
-DENOMINATORS = {
-    "sensitivity": lambda counts: counts.tp + counts.fn,
-    "specificity": lambda counts: counts.tn + counts.fp,
-    "precision": lambda counts: counts.tp + counts.fp,
-    "accuracy": lambda counts: counts.tp + counts.fp + counts.fn + counts.tn,
+#: Proportions: what speaks for each, and what speaks against it.
+PROPORTIONS = {
+    "sensitivity": lambda counts: (counts.tp, counts.fn),
+    "specificity": lambda counts: (counts.tn, counts.fp),
+    "precision": lambda counts: (counts.tp, counts.fp),
+    "accuracy": lambda counts: (counts.tp + counts.tn, counts.fp + counts.fn),
 }
 
 
 def _honest(
-    interval: intervals.Interval, metric: str, counts: metrics.Counts, groups: np.ndarray
+    interval: intervals.Interval,
+    metric: str,
+    counts: metrics.Counts,
+    groups: np.ndarray,
+    strata: np.ndarray | None = None,
 ) -> intervals.Interval:
-    """Wilson's limits over patients for a proportion that no resample moves from 0 or 1."""
-    if metric not in DENOMINATORS or interval.low != interval.high or interval.value not in (0, 1):
+    """Wilson's limits by patient for a proportion too close to 0 or 1 for a bootstrap."""
+    if metric not in PROPORTIONS:
         return interval
-    patients = len(np.unique(groups[DENOMINATORS[metric](counts) > 0]))
-    wilson = intervals.wilson(int(interval.value) * patients, patients)
+    hits, misses = PROPORTIONS[metric](counts)
+    fewest = min(len(np.unique(groups[part > 0])) for part in (hits, misses))
+    if fewest >= intervals.FEWEST:
+        return interval
+    wilson = intervals.wilson_by_patient(hits, hits + misses, groups, strata=strata)
     return interval._replace(low=wilson.low, high=wilson.high)
 
 
@@ -73,30 +85,50 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int =
         Accuracy (class ``all``), each class against the rest, their macro averages, and the
         multi-class MCC.
     """
-    truth, found = predictions["truth"].to_numpy(), predictions["predicted"].to_numpy()
-    groups = predictions["patient_id"].to_numpy()
+    units, groups, strata = _recognised(predictions, classes)
     patients = len(np.unique(groups))
-    units = metrics.unit_confusion(truth, found, classes)
 
     def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
         counts = metrics.one_vs_rest(confusion)
         values = {name: metrics.METRICS[name](counts) for name in CLASS_METRICS}
         macro = {f"macro {name}": metrics.macro(value) for name, value in values.items()}
-        whole = {"all mcc": metrics.multiclass_mcc(confusion)}
-        return values | macro | whole | {"accuracy": metrics.multiclass_accuracy(confusion)}
+        return values | macro | {"all mcc": metrics.multiclass_mcc(confusion)}
 
-    found_intervals = intervals.bootstrap(units, groups, per_class, seed=seed)
-    hits = (truth == found).astype(float)
-    right = metrics.Counts(hits, 1 - hits, np.zeros(len(hits)), np.zeros(len(hits)))
-    accuracy = _honest(found_intervals["accuracy"], "accuracy", right, groups)
-    rows = [row("all", "accuracy", accuracy, patients)]
+    found = intervals.bootstrap(units, groups, per_class, seed=seed, strata=strata)
     counts = metrics.one_vs_rest(units)
+    rows = [accuracy(predictions, classes, seed).to_dict()]
     for name in CLASS_METRICS:
-        rows += _per_class(found_intervals[name], name, classes, counts, groups)
+        rows += _per_class(found[name], name, classes, counts, groups, strata)
     for name in CLASS_METRICS[:-1]:
-        rows.append(row("macro", name, found_intervals[f"macro {name}"], patients))
-    rows.append(row("all", "mcc", found_intervals["all mcc"], patients))
+        rows.append(row("macro", name, found[f"macro {name}"], patients))
+    rows.append(row("all", "mcc", found["all mcc"], patients))
     return table_of(rows)
+
+
+def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int = 0) -> pd.Series:
+    """Accuracy of a task in which every image has one class: the first row of `recognition`.
+
+    Args:
+        predictions: As for `recognition`.
+        classes: As for `recognition`.
+        seed: Of the bootstrap.
+    """
+    units, groups, strata = _recognised(predictions, classes)
+    hits = np.trace(units, axis1=1, axis2=2)
+    right = metrics.Counts(hits, 1 - hits, 0 * hits, 0 * hits)
+    found = intervals.bootstrap(right, groups, metrics.accuracy, seed=seed, strata=strata)
+    found = _honest(found, "accuracy", right, groups, strata)
+    return pd.Series(row("all", "accuracy", found, len(np.unique(groups))))
+
+
+def _recognised(
+    predictions: pd.DataFrame, classes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Confusion matrix of each image (n, K, K), its patient (n,), and its stratum."""
+    truth, found = predictions["truth"].to_numpy(), predictions["predicted"].to_numpy()
+    groups = predictions["patient_id"].to_numpy()
+    units = metrics.unit_confusion(truth, found, classes)
+    return units, groups, intervals.class_strata(units.sum(axis=2).argmax(axis=1), groups)
 
 
 def _per_class(
@@ -105,16 +137,18 @@ def _per_class(
     classes: tuple[str, ...],
     counts: metrics.Counts,
     groups: np.ndarray,
+    strata: np.ndarray | None = None,
 ) -> list[dict]:
     """One row a class from an interval whose values are arrays over classes.
 
-    ``counts`` (cases, classes) and ``groups`` (cases,) are what the interval was made from.
+    ``counts`` (cases, classes), ``groups`` and ``strata`` (cases,) are what it was made from.
     """
     rows = []
     patients = len(np.unique(groups))
     for index, name in enumerate(classes):
         one = intervals.Interval(*(np.atleast_1d(part)[index] for part in interval[:3]), interval.n)
-        rows.append(row(name, metric, _honest(one, metric, counts[:, index], groups), patients))
+        one = _honest(one, metric, counts[:, index], groups, strata)
+        rows.append(row(name, metric, one, patients))
     return rows
 
 
@@ -179,24 +213,20 @@ def _rankings(predictions: pd.DataFrame, names: tuple[str, ...], seed: int) -> l
     groups = predictions["patient_id"].to_numpy()
     parts = {name: [index] for index, name in enumerate(names)}
     parts["overall"] = list(range(len(names)))
-    values = {
-        (part, metric): of(truth[:, columns].ravel(), score[:, columns].ravel())
-        for metric, of in CURVE_METRICS.items()
-        for part, columns in parts.items()
-    }
+    if not np.isfinite(score).all():
+        raise DataError("score: a value is not a finite number; check the predictions file.")
+    found = _ranking_limits(truth, score, groups, parts, seed)
     unsure = {part: _few_patients(truth[:, columns], groups) for part, columns in parts.items()}
     # The mean is as unsure as any label that it is taken over; one without a curve is left out.
-    unsure["macro"] = any(unsure[name] and not np.isnan(values[name, "roc_auc"]) for name in names)
-    limits = _ranking_limits(truth, score, groups, parts, seed)
+    curves = [name for name in names if not np.isnan(found[f"{name} roc_auc"].value)]
+    unsure["macro"] = any(unsure[name] for name in curves)
     rows = []
     for metric in CURVE_METRICS:
-        each = np.array([values[name, metric] for name in names])
-        values["macro", metric] = float(metrics.macro(each))
         for part in (*parts, "macro"):
-            found = limits[f"{part} {metric}"]._replace(value=values[part, metric], n=len(truth))
+            area = found[f"{part} {metric}"]._replace(n=len(truth))
             if unsure[part]:
-                found = found._replace(low=np.nan, high=np.nan)
-            rows.append(row(part, metric, found, len(np.unique(groups))))
+                area = area._replace(low=np.nan, high=np.nan)
+            rows.append(row(part, metric, area, len(np.unique(groups))))
     return rows
 
 
@@ -231,20 +261,33 @@ def _ranking_limits(
     """
     codes, patients = pd.factorize(groups, sort=True)
     defined = truth.any(axis=0) & ~truth.all(axis=0)
+    ranked = {part: _ranked(truth[:, at], score[:, at], codes) for part, at in parts.items()}
 
-    def areas(times_drawn: np.ndarray) -> dict[str, np.ndarray]:
-        weights, found = times_drawn[:, codes], {}
-        for part, columns in parts.items():
-            each = np.repeat(weights, len(columns), axis=1)
-            made = _weighted_areas(truth[:, columns].ravel(), score[:, columns].ravel(), each)
+    def of_block(times_drawn: np.ndarray) -> dict[str, np.ndarray]:
+        found = {}
+        for part, (hit, said, patient) in ranked.items():
+            made = _weighted_areas(hit, said, times_drawn[:, patient])
             found |= {f"{part} {metric}": area for metric, area in made.items()}
         for metric in CURVE_METRICS:
             single = [found[f"{part} {metric}"] for part in parts if part != "overall"]
             found[f"macro {metric}"] = _macro(np.stack(single, axis=1), defined)
         return found
 
+    def areas(times_drawn: np.ndarray) -> dict[str, np.ndarray]:
+        rows = max(1, BLOCK // truth.size)
+        blocks = [of_block(times_drawn[at : at + rows]) for at in range(0, len(times_drawn), rows)]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
     drawn = np.eye(len(patients))
     return intervals.bootstrap(drawn, np.arange(len(patients)), areas, seed=seed)
+
+
+def _ranked(
+    truth: np.ndarray, score: np.ndarray, codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decisions (images, labels) as one list from the highest score down, and their patients."""
+    order = np.argsort(-score, axis=None, kind="stable")
+    return truth.ravel()[order], score.ravel()[order], np.repeat(codes, truth.shape[1])[order]
 
 
 def _weighted_areas(
@@ -257,23 +300,20 @@ def _weighted_areas(
 
     Args:
         truth: bool (decisions,).
-        score: float64 (decisions,), finite; equal scores are one step of the curve.
+        score: float64 (decisions,), finite, from the highest down; equal ones are one step.
         weights: float64 (resamples, decisions), 0 or more.
 
     Returns:
         Metric -> (resamples,) in [0, 1]; NaN where one outcome has no weight.
     """
-    order = np.argsort(-score, kind="stable")
-    starts = np.flatnonzero(np.diff(score[order], prepend=np.inf))
-
-    def steps(which: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(np.where(which, weights, 0.0)[:, order], starts, axis=1)
-
-    hits, alarms = steps(truth), steps(~truth)
-    above, called = hits.cumsum(axis=1), (hits + alarms).cumsum(axis=1)
-    positives, negatives = hits.sum(axis=1), alarms.sum(axis=1)
+    starts = np.flatnonzero(np.diff(score, prepend=np.inf))
+    all_called = np.add.reduceat(weights, starts, axis=1)
+    hits = np.add.reduceat(weights * truth, starts, axis=1)
+    above, called = hits.cumsum(axis=1), all_called.cumsum(axis=1)
+    positives = above[:, -1]
+    negatives = called[:, -1] - positives
     # A pair of equal scores counts half.
-    ranked = (alarms * (above - hits / 2)).sum(axis=1)
+    ranked = ((all_called - hits) * (above - hits / 2)).sum(axis=1)
     # A step without hits adds nothing, and the first ones may have no weight at all.
     precision = np.divide(above, called, out=np.zeros_like(above), where=called > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
