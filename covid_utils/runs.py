@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -261,8 +262,17 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def read_predictions(profile: str, name: str) -> pd.DataFrame:
-    """Predictions of a finished run."""
-    return pd.read_parquet(_find(profile, name, "predictions.parquet"))
+    """Predictions of a finished run, kept in memory for the next table that is made from them."""
+    path = _find(profile, name, "predictions.parquet")
+    found = path.stat()
+    # Columns are copied when written to, so that what is kept stays as it was read.
+    return _read_parquet(path, found.st_ino, found.st_mtime_ns, found.st_size).copy(deep=False)
+
+
+@lru_cache(maxsize=16)
+def _read_parquet(path: Path, *version: int) -> pd.DataFrame:
+    """A file's table; any change of the file changes its version."""
+    return pd.read_parquet(path)
 
 
 def read_table(profile: str, name: str, table: str) -> pd.DataFrame:

@@ -184,3 +184,16 @@ def test_what_the_cache_leaves_out_exists_and_no_reader_needs_it():
     for name in ("images", "volumes", "files", "sources", "manifest", "medseg", "lidc", "luna16"):
         text = (package / "data" / f"{name}.py").read_text()
         assert not any(f"import {module}" in text for module in idle), name
+
+
+def test_predictions_are_read_once_and_again_when_they_change(rows, monkeypatch):
+    first = pd.DataFrame({"image_id": ["a", "b"], "p": [0.25, 0.75]})
+    for table in (first, first.assign(p=0.5)):
+        with runs.record("quick", "read", {}, rows) as run:
+            run.write_predictions(table)
+        found = runs.read_predictions("quick", "read")
+        assert found.equals(table)
+        found["p"] = 0.0  # what a caller does to its table stays with it
+        with monkeypatch.context() as patch:
+            patch.setattr(pd, "read_parquet", None)
+            assert runs.read_predictions("quick", "read").equals(table)

@@ -79,20 +79,25 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str, seed: int) -> list[
         return []
     counts, groups = slice_counts(part), part["patient_id"].to_numpy()
     patients = len(np.unique(groups))
+    pooled = intervals.bootstrap(counts, groups, _pixel_scores, seed=seed)
+    each = _pixel_scores(counts) | _measures(part, counts)
+    means = intervals.bootstrap_mean(np.stack([*each.values()], axis=1), groups, seed=seed)
+    means = dict(zip(each, map(intervals.Interval._make, zip(*means, strict=True)), strict=True))
     found = []
-    for metric in PIXEL_METRICS:
-        score = metrics.METRICS[metric]
-        found.append((metric, "pooled", intervals.bootstrap(counts, groups, score, seed=seed)))
-        mean = intervals.bootstrap_mean(score(counts), groups, seed=seed)
-        found.append((metric, "per_image", mean))
-    for metric, values in _measures(part, counts).items():
-        if not np.isnan(values).all():
-            mean = intervals.bootstrap_mean(values, groups, seed=seed)
+    for metric, mean in means.items():
+        if metric in pooled:
+            found.append((metric, "pooled", pooled[metric]))
+        if metric in pooled or mean.n:
             found.append((metric, "per_image", mean))
     return [
         row(name, metric, sure(of, counts, groups), patients, labels=scope, average=average)
         for metric, average, of in found
     ]
+
+
+def _pixel_scores(counts: metrics.Counts) -> dict[str, np.ndarray]:
+    """Each of `PIXEL_METRICS`, of the counts' shape."""
+    return {metric: metrics.METRICS[metric](counts) for metric in PIXEL_METRICS}
 
 
 def _measures(part: pd.DataFrame, counts: metrics.Counts) -> dict[str, np.ndarray]:
@@ -118,13 +123,13 @@ def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
         groups = chosen[chosen["class"] == chosen["class"].iloc[0]]["patient_id"].to_numpy()
         occurs = stacked.sum(axis=0)
         occurs = np.flatnonzero(occurs.tp + occurs.fp + occurs.fn > 0)
-        for metric in PIXEL_METRICS:
-            score = metrics.METRICS[metric]
 
-            def mean(counts: metrics.Counts, score=score, occurs=occurs) -> np.ndarray:
-                # A resample without one of the classes would be another score: NaN, left out.
-                return score(counts)[..., occurs].mean(axis=-1)
+        def means(counts: metrics.Counts, occurs: np.ndarray = occurs) -> dict[str, np.ndarray]:
+            # A resample without one of the classes would be another score: NaN, left out.
+            each = _pixel_scores(counts)
+            return {metric: values[..., occurs].mean(axis=-1) for metric, values in each.items()}
 
-            interval = sure(intervals.bootstrap(stacked, groups, mean, seed=seed), stacked, groups)
+        for metric, mean in intervals.bootstrap(stacked, groups, means, seed=seed).items():
+            interval = sure(mean, stacked, groups)
             rows.append(row(name, metric, interval, len(np.unique(groups)), labels=scope))
     return rows

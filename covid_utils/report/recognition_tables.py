@@ -46,6 +46,8 @@ ALL_METRICS = ("accuracy", "mcc")
 UNITS = {"mcc": "fraction", "accuracy difference": "points"}
 #: Split and subset whose row also tells how other seeds fare.
 FIRST_TEST = (PREPARED, "test")
+#: Columns that say which run of Table 4 a row is of.
+RUN_KEYS = ("tested on", "run")
 #: What the paper's settings are taken over of: features can be others, see the run's provenance.
 PUBLISHED = "published rate and steps"
 #: With two classes the paper's metrics are those of COVID-19; with four, macro averages.
@@ -74,9 +76,7 @@ def predictions_of(
     keys = {"task": task, "model": model, "split": split}
     keys |= {"subset": subset} if subset else {}
     keys |= {"run": run} if run else {}
-    for column, wanted in keys.items():
-        table = table[table[column] == wanted]
-    return table
+    return table[np.logical_and.reduce([table[name] == wanted for name, wanted in keys.items()])]
 
 
 def _cell(
@@ -126,8 +126,8 @@ def _prepared(profile: str) -> str:
 def _accuracy(found: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:
     if found.empty:
         return None
-    score = pick(scoring.recognition(found, names), **{"class": "all"}, metric="accuracy")
-    return pd.concat([score, pd.Series({"has_copies": _is_copy(found).any()})])
+    copies = pd.Series({"has_copies": _is_copy(found).any()})
+    return pd.concat([scoring.accuracy(found, names), copies])
 
 
 def _is_copy(found: pd.DataFrame) -> pd.Series:
@@ -179,8 +179,9 @@ def table3(profile: str) -> pd.DataFrame:
                 rows.append({"work": f"ours, {classes} classes", "class": named} | made)
     for classes in CLASSES:
         rows += _others(profile, classes)
-    both = table4(profile).query("run == 'mean' and `tested on` == 'X-ray + CT'")
-    rows.append({"work": "ours, X-ray + CT", "class": "all"} | both.iloc[0, 2:].to_dict())
+    drawn = predictions_of(profile, multimodal.BOTH, "test", run=0).query("drawn")
+    both = {k: v for k, v in _runs(drawn, multimodal.BOTH)[-1].items() if k not in RUN_KEYS}
+    rows.append({"work": "ours, X-ray + CT", "class": "all"} | both)
     published = ledger.published()
     literature = published[(published["task"] == 1) & (published["source"] != "D")]
     for _, row in literature.iterrows():
@@ -234,7 +235,8 @@ def _difference(found: pd.DataFrame, head: pd.DataFrame) -> dict:
     head = head.loc[found.index]
     right = [(table["truth"] == table["predicted"]).to_numpy() for table in (found, head)]
     groups = found["patient_id"].to_numpy()
-    score = intervals.bootstrap_mean(right[0].astype(float) - right[1], groups)
+    strata = intervals.class_strata(pd.factorize(found["truth"], sort=True)[0], groups)
+    score = intervals.bootstrap_mean(right[0].astype(float) - right[1], groups, strata=strata)
     test = intervals.mcnemar(*right)
     note = (
         f"only the first right: {test.only_a}, only the second: {test.only_b} images "
@@ -308,7 +310,7 @@ def _against_alone(profile: str, test: pd.DataFrame) -> list[dict]:
         "mean, minus all X-rays alone": "2 classes",
         "mean, minus as many X-rays alone": multimodal.XRAY_SHARE,
     }
-    patients = test.drop_duplicates("image_id").set_index("image_id")["patient_id"]
+    images = test.drop_duplicates("image_id").set_index("image_id")
     rows = []
     for said, task in rivals.items():
         alone = _hits(predictions_of(profile, task, "test", run=0))
@@ -317,7 +319,10 @@ def _against_alone(profile: str, test: pd.DataFrame) -> list[dict]:
         if shared.empty:
             continue
         values = (both - alone).loc[shared, numbers].to_numpy()
-        score = intervals.bootstrap_runs(values, patients[shared].to_numpy())
+        patients = images.loc[shared, "patient_id"].to_numpy()
+        classes = pd.factorize(images.loc[shared, "truth"], sort=True)[0]
+        strata = intervals.class_strata(classes, patients)
+        score = intervals.bootstrap_runs(values, patients, strata=strata)
         each = 100 * values.mean(axis=0)
         note = f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
         made = _cell("accuracy difference", pd.Series(score._asdict()), claim, note)
