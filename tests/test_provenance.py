@@ -145,7 +145,7 @@ def test_the_pipeline_names_the_runs_of_its_stages(built):
     lines = lines_of(built, "table9", ["case", "CT"])
     named = [line.split()[1] for line in lines if line.startswith("run ")]
     assert named == ["task1", "task2", "stream_all_deeplab"]
-    assert "paper -60 %, of readers' time, not reproducible" in lines[0]
+    assert "paper -60 % of readers' time, not reproducible" in lines[0]
 
 
 @pytest.mark.parametrize("table", ["table7", "table8"])

@@ -645,7 +645,7 @@ def test_a_case_of_ct_has_the_slices_of_a_test_patient_on_average(built, monkeyp
 def test_the_papers_saving_stands_beside_a_case_of_ct_alone(built):
     table = built["table9"].set_index("stage")
     case = table.loc["whole pipeline, one case of CT"]
-    assert (case["paper"], case["claim"]) == ("-60 %, of readers' time", "p26")
+    assert (case["paper"], case["claim"]) == ("-60 % of readers' time", "p26")
     others = table.drop("whole pipeline, one case of CT")
     assert set(zip(others["paper"], others["claim"], strict=True)) == {(cells.NOT_AVAILABLE, "")}
 

@@ -177,7 +177,7 @@ def table9(profile: str) -> pd.DataFrame:
         total = times * np.sum(parts, axis=0)
         rows.append({"stage": stage, "step": step} | _time(profile, total, ", ".join(names)))
     is_case = [row["stage"] == "whole pipeline, one case of CT" for row in rows]
-    paper = {"paper": f"{stated.value:g} %, of readers' time", "claim": stated.id}
+    paper = {"paper": f"{stated.value:g} % of readers' time", "claim": stated.id}
     return pd.DataFrame([r | paper if case else r for r, case in zip(rows, is_case, strict=True)])
 
 
