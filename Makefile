@@ -66,11 +66,14 @@ reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tab
 		|| { echo "If nothing above says why: .snakemake/log has Snakemake's own words."; exit 1; }
 	@echo
 	@echo "Look at results/$(PROFILE)/ :"
-	@echo "  tables/table1.csv ... table9.csv     ours beside the paper's"
+	@echo "  tables/table1.* ... table9.*         ours beside the paper's, as .csv, .md and .html"
+	@echo "  verdicts.csv                         the verdict on each claim of the paper, below"
 	@echo "  segmentation_scores.csv              every score of every segmentation"
 	@echo "  figures/                             Figures 2, 3, 7 to 11"
 	@echo "  notebooks/                           the executed notebooks"
 	@echo "  <run>/metrics.json, provenance.json  predictions, scores and origin of each run"
+	@echo
+	@$(BIN)/python -m covid_utils verdicts --profile $(PROFILE)
 
 report: setup ## Build the site of a profile's results; build/site/<profile>/index.html
 	@$(BIN)/python -m covid_utils report --profile $(PROFILE)

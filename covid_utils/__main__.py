@@ -1,4 +1,4 @@
-"""Command line of the companion: fetch data sets, import weights, refresh the README."""
+"""Command line of the companion: verdicts and where numbers come from, data sets, weights."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from pathlib import Path
 from covid_utils import paths
 from covid_utils.errors import CompanionError
 
-BEGIN, END = "<!-- numbers: sample -->", "<!-- end of numbers -->"
+#: What the README takes from results/sample, each between two marks.
+PARTS = ("verdicts", "numbers")
 
 
 def fill_readme(text: str) -> str:
-    """Put the headline numbers of the ``sample`` profile between the README's two marks.
+    """Put verdicts and headline numbers of the ``sample`` profile between the README's marks.
 
     Raises:
         CompanionError: A mark is missing.
     """
-    from covid_utils.report import headlines
+    from covid_utils.report import headlines, verdicts
 
-    if BEGIN not in text or END not in text:
-        raise CompanionError(f"README.md: the marks {BEGIN} and {END} are missing; put them back.")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    return f"{before}{BEGIN}\n{headlines.markdown('sample')}\n{END}{after}"
+    made = {"verdicts": verdicts.markdown("sample"), "numbers": headlines.markdown("sample")}
+    for part in PARTS:
+        begin, end = f"<!-- {part}: sample -->", f"<!-- end of {part} -->"
+        if begin not in text or end not in text:
+            raise CompanionError(
+                f"README.md: the marks {begin} and {end} are missing; put them back."
+            )
+        before, rest = text.split(begin, 1)
+        text = f"{before}{begin}\n{made[part]}\n{end}{rest.split(end, 1)[1]}"
+    return text
 
 
 def _readme(arguments: argparse.Namespace) -> int:
