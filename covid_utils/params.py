@@ -11,7 +11,6 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
 
 from covid_utils import paths
@@ -29,6 +28,8 @@ def defaults(notebook: str) -> dict[str, Any]:
     Raises:
         ParameterError: There is no such notebook, or not exactly one such cell.
     """
+    import nbformat  # two seconds, which reports that read no notebook can do without
+
     path = paths.notebooks() / f"{notebook}.ipynb"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in paths.notebooks().glob("*.ipynb")))
@@ -58,17 +59,41 @@ def load(profile: str, notebook: str, **changes: Any) -> dict[str, Any]:
     Raises:
         ParameterError: The file is missing or no flat mapping, or `check` finds fault.
     """
+    return read(_file(profile, notebook), notebook, **changes)
+
+
+def stated(profile: str, notebook: str) -> dict[str, Any]:
+    """Parameters as a profile's file states them, without a look at the notebook.
+
+    Args:
+        profile: As for `load`.
+        notebook: As for `load`.
+
+    Raises:
+        ParameterError: The file is missing or no flat mapping.
+    """
+    return _values(_file(profile, notebook))
+
+
+def _file(profile: str, notebook: str) -> Path:
     path = paths.params(profile) / f"{notebook}.yaml"
     if not path.is_file():
         raise ParameterError(
             f"{path.name}: profile '{profile}' has no such file; "
             f"profiles are {', '.join(PROFILES)}."
         )
-    return read(path, notebook, **changes)
+    return path
 
 
 def read(path: Path, notebook: str, **changes: Any) -> dict[str, Any]:
     """Like `load`, for a parameter file anywhere."""
+    values = _values(path) | changes
+    known = defaults(notebook)
+    check(values, known, path.name)
+    return known | values
+
+
+def _values(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf8")) or {}
     except yaml.YAMLError as error:
@@ -76,10 +101,7 @@ def read(path: Path, notebook: str, **changes: Any) -> dict[str, Any]:
         raise ParameterError(f"{path.name}: not valid YAML at line {line}; mend it.") from error
     if not isinstance(values, dict):
         raise ParameterError(f"{path.name}: must hold 'name: value' lines, nothing else.")
-    values |= changes
-    known = defaults(notebook)
-    check(values, known, path.name)
-    return known | values
+    return values
 
 
 def taken(notebook: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def stated(claims: Mapping[str, Claim], **criteria: Any) -> Claim | None:
 def _rows(path: Path) -> list[dict]:
     shown = paths.shown(path)
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = _parsed(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
         raise ResultsError(f"{shown}: no such file; check out the folder 'paper' again.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -191,6 +192,12 @@ def _rows(path: Path) -> list[dict]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ResultsError(f"{shown}: not a list of entries with keys; see the header of the file.")
     return rows
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, changed: int) -> Any:
+    """Content of a file as it was when it last changed: tables ask for it a hundred times."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _claim(row: dict, entry: str) -> Claim:

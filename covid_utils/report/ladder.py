@@ -299,7 +299,7 @@ def write(profile: str) -> pd.DataFrame:
 
 def _keep(made: pd.DataFrame, path: Path) -> None:
     with whole(path) as partial:
-        made.to_csv(partial, index=False, float_format="%.5g")
+        made.to_csv(partial, index=False, float_format="%.8g")
 
 
 def figure(rungs: pd.DataFrame, run: str = "") -> Figure:

@@ -24,6 +24,8 @@ NETWORKS = {"deeplab": DEEPLAB, "unet": "U-Net"}
 #: Runs that are no stream of their own.
 FUSION, PUBLISHED = "fusion_deeplab", "published_masks"
 PUBLISHED_WORK = "EL-Bana 2020, published masks, scored here"
+#: What a difference of two runs does not tell.
+ONE_TRAINING = "limits over slices: another training of either could move it"
 #: Columns of ``segmentation_scores.csv``.
 COLUMNS = ("model", "stream", "init", "split", "subset", "class", "metric", "average")
 LIMITS = ("value", "low", "high", "n")
@@ -210,8 +212,8 @@ def _difference(
         score = pd.Series(stream_scores.sure(interval, counts[0], groups)._asdict())
         if interval.low == interval.high:
             score[["low", "high"]] = np.nan
-        note, source = WEAK[scope], ", ".join(names)
-        cell = cells.cell("dice difference", score, claim, "fraction", note, source)
+        note = "; ".join(part for part in (WEAK[scope], ONE_TRAINING) if part)
+        cell = cells.cell("dice difference", score, claim, "fraction", note, ", ".join(names))
         rows.append(keys | cell)
     return rows
 

@@ -254,8 +254,12 @@ def _unsure_of_patients(slices: pd.DataFrame) -> list[str]:
 
 def build(name: str, profile: str) -> pd.DataFrame:
     """One table by name, ``table1`` to ``table9``, from the runs of a profile."""
-    made = verdicts.of_profile(profile)
-    return verdicts.judged(_marked(BUILDERS[name](profile), name, made.manifest), made)
+    return _built(name, verdicts.of_profile(profile))
+
+
+def _built(name: str, made: verdicts.Made) -> pd.DataFrame:
+    """One table, its remarks and its verdicts."""
+    return verdicts.judged(_marked(BUILDERS[name](made.profile), name, made.manifest), made)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
@@ -269,7 +273,8 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
         The tables by name, and ``verdicts``.
     """
     folder = paths.results(profile) / "tables"
-    tables = {name: build(name, profile) for name in BUILDERS}
+    made = verdicts.of_profile(profile)
+    tables = {name: _built(name, made) for name in BUILDERS}
     for name, table in tables.items():
         write(table, folder / f"{name}.csv")
         documents.write(table, folder / name, TITLES[name], profile)
@@ -284,4 +289,4 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.5g")
+        table.to_csv(partial, index=False, float_format="%.8g")

@@ -85,7 +85,7 @@ class Made:
     @cached_property
     def _published(self) -> dict[str, dict]:
         notebooks = {*NOTEBOOKS.values(), STREAM}
-        return {name: params.load("paper", name) for name in notebooks}
+        return {name: params.stated("paper", name) for name in notebooks}
 
     def departures(self, run: str) -> list[str]:
         """Settings in which a run differs from the published ones, as ``name value``."""
@@ -160,8 +160,13 @@ def _obstacle(cell: Mapping, claim: ledger.Claim, made: Made) -> tuple[str, str]
 
 def _no_interval(cell: Mapping) -> str:
     """Why a cell has no interval: what its note says of it, or else that cases are few."""
-    said = [part for part in str(cell.get("note", "")).split("; ") if part.startswith("no interval")]
+    said = _said(cell, "no interval")
     return said[0] if said else f"too few cases for an interval (n = {cell['n']:g})"
+
+
+def _said(cell: Mapping, beginning: str) -> list[str]:
+    """Parts of a cell's note that begin so."""
+    return [part for part in str(cell.get("note", "")).split("; ") if part.startswith(beginning)]
 
 
 def _otherness(claim: ledger.Claim, made: Made) -> str:
@@ -178,10 +183,12 @@ def _otherness(claim: ledger.Claim, made: Made) -> str:
 def _superiority(cell: Mapping) -> tuple[str, str]:
     """Verdict on a difference, first minus second, of which the paper says that it is positive."""
     limits = f"[{_number(cell, 'low')}, {_number(cell, 'high')}]"
+    # What the limits leave out belongs to what they decide.
+    caveat = "".join(f"; {part}" for part in _said(cell, "limits over"))
     if cell["low"] > 0:
-        return REPRODUCED, f"the difference is above 0: {limits}"
+        return REPRODUCED, f"the difference is above 0: {limits}{caveat}"
     if cell["high"] < 0:
-        return DIFFERS, f"the other way round: the difference is below 0: {limits}"
+        return DIFFERS, f"the other way round: the difference is below 0: {limits}{caveat}"
     return NOT_REPRODUCIBLE, f"undecided: {limits} holds 0; it would take more cases"
 
 
