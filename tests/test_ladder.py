@@ -269,7 +269,7 @@ def test_one_convention_must_state_all_gains():
     assert set(table["empty"]) == {"as 1", "as 0", "left out"}
     assert report.verdict(both, "r") == (
         "work r: one convention states all of p23a, p23b: mean over slices, empty cases counted "
-        "as 1 (p23a, p23b)."
+        "as 1, exactly labelled slices (p23a, p23b)."
     )
     apart = report.gains(
         pd.DataFrame([ggo, rung(**limits(0.928), **solid | {"average": "pooled"})])

@@ -142,7 +142,7 @@ def test_a_difference_names_each_of_its_runs_once(built):
 
 
 def test_the_pipeline_names_the_runs_of_its_stages(built):
-    lines = lines_of(built, "table9", ["case", "CT"])
+    lines = lines_of(built, "table9", ["slice", "CT"])
     named = [line.split()[1] for line in lines if line.startswith("run ")]
     assert named == ["task1", "task2", "stream_all_deeplab"]
     assert "paper -60 % of readers' time, not reproducible" in lines[0]
@@ -167,7 +167,7 @@ def test_a_quoted_row_names_the_claim_that_it_restates(built):
 def test_table1_is_counted_from_the_manifest(built):
     lines = lines_of(built, "table1", ["nodules"])
     assert lines[0] == (
-        "table1: 3: nodules, CT, 1, patient, 4, 4, 0, 0, 0, 777, 0, anew at each showing, "
+        "table1: 3: nodules, CT, 1, patient, 4, 4, 0, 0, 0, 259, 0, anew at each showing, "
         "not available, not available"
     )
     assert lines[-1].endswith(f"counted from results/{PROFILE}/data/manifest.csv.")
@@ -176,7 +176,7 @@ def test_table1_is_counted_from_the_manifest(built):
 def test_a_verdict_can_be_traced_too(built):
     lines = lines_of(built, "verdicts", ["p10", "train"])
     assert lines[0] == (
-        "verdicts: p10, section 4: images, train 777 images; n = 1; "
+        "verdicts: p10, section 4: images, train 259 images; n = 1; "
         "claim p10: paper 5000, not comparable"
     )
     assert chain_of(lines, "stream_all_deeplab")["data"].startswith("12 images, sha256 ")

@@ -13,7 +13,7 @@ from covid_utils.writing import whole
 LEGEND = (
     "ours: value and 95 % interval, where there are cases enough for one; n: test cases; paper: "
     "what the paper's prose states, the bodies of its tables are not available; verdict: whether "
-    "the paper's value lies in our interval."
+    "the paper's value lies in our interval, or, of a difference, whether it is above 0."
 )
 PAGE = """<!doctype html>
 <html lang="en">

@@ -246,10 +246,20 @@ def verdict(found: pd.DataFrame, run: str) -> str:
         return f"{name}: no convention states any of {', '.join(claims)}."
     best = made.iloc[0]
     ways = made[made["number"] == best["number"]].drop_duplicates("states")
-    most = "; ".join(f"{words(way, target=False)} ({way['states']})" for _, way in ways.iterrows())
+    most = "; ".join(_found(way) for _, way in ways.iterrows())
     if best["number"] == len(claims):
         return f"{name}: one convention states all of {', '.join(claims)}: {most}."
-    return f"{name}: no convention states all of {', '.join(claims)}; most are stated by: {most}."
+    tried = f"{len(part.drop_duplicates(list(ladder.KEYS)))} scores tried"
+    return (
+        f"{name}: no convention states all of {', '.join(claims)} ({tried}); most are stated by: "
+        f"{most}."
+    )
+
+
+def _found(way: pd.Series) -> str:
+    """A convention, the slices that it was found on, and the claims that it states."""
+    where = {"exact": "exactly labelled slices", "all": "all slices"}[way["labels"]]
+    return f"{words(way, target=False)}, {where} ({way['states']})"
 
 
 def words(row: pd.Series, target: bool = True) -> str:

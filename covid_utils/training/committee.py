@@ -1,7 +1,8 @@
 """Several trainings of one network that answer together.
 
 With a few dozen slices, what a network learns depends on the order that it saw them in; the mean of
-several trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017).
+several trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017, who average
+probabilities; here logits are averaged, so that a committee answers as a network does).
 """
 
 from __future__ import annotations
