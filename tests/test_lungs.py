@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from covid_utils.data import medseg, sources
-from covid_utils.data.lungs import lung_field
-from covid_utils.errors import DataError
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.data.lungs import MARGIN, box, lung_field
+from covid_utils.errors import DataError, ParameterError
 
 AIR, LUNG, FLESH, FAT = 59, 80, 236, 213
 
@@ -50,6 +51,53 @@ def test_a_dense_lesion_in_a_lung_counts_as_lung():
     field = lung_field(gray)
     assert field[lesion].mean() > 0.95
     assert overlap(field, lungs) > 0.95
+
+
+def test_the_box_is_the_lungs_square_with_more_room_behind_them():
+    field = np.zeros((200, 240), bool)
+    field[60:110, 80:180] = True
+    top, left, side = box(field)
+    margin = MARGIN * 100
+    assert side == round(100 + 2 * margin)
+    assert left + side / 2 == pytest.approx(130, abs=1)
+    # Of the height, one margin more below than above.
+    assert top + side / 2 == pytest.approx(85 + margin / 2, abs=1)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (190, 230)])
+def test_a_box_never_leaves_the_slice(at):
+    field = np.zeros((200, 240), bool)
+    field[at[0] : at[0] + 150, at[1] : at[1] + 150] = True
+    field[90:140, 100:150] = True
+    top, left, side = box(field)
+    assert 0 <= top <= 200 - side
+    assert 0 <= left <= 240 - side
+
+
+def test_without_lungs_the_box_is_the_whole_height():
+    field = np.zeros((200, 240), bool)
+    field[:5, :5] = True
+    assert box(field) == (0, 0, 200)
+
+
+def test_an_image_and_its_mask_are_cropped_alike():
+    gray, lungs = chest()
+    lesion = ellipse(gray.shape, (60, 150), (8, 8)) & lungs
+    settings = Preprocessing(size=128, clahe_clip=0.0, crop="lungs")
+    top, left, side = box(lung_field(gray))
+    assert side < min(gray.shape)
+    seen = preprocess(gray, settings)
+    mask = preprocess_mask(lesion.astype(np.uint8), settings, gray)
+    part = slice(top, top + side), slice(left, left + side)
+    whole = Preprocessing(size=128, clahe_clip=0.0)
+    assert np.array_equal(seen, preprocess(gray[part], whole))
+    assert np.array_equal(mask, preprocess_mask(lesion[part].astype(np.uint8), whole))
+    assert mask.mean() > lesion.mean()
+
+
+def test_another_crop_is_refused():
+    with pytest.raises(ParameterError, match="crop 'body' is none of none, lungs"):
+        Preprocessing(crop="body")
 
 
 def test_lungs_that_a_crop_cuts_at_the_sides_stay():

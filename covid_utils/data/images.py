@@ -200,7 +200,7 @@ def _cropped(array: np.ndarray, gray: np.ndarray, settings: Preprocessing) -> np
     """The part of an image, or of its mask, that the settings leave."""
     if settings.crop == "none":
         return array
-    top, left, side = lungs.box(gray)
+    top, left, side = lungs.box(lungs.lung_field(gray))
     return array[top : top + side, left : left + side]
 
 

@@ -63,7 +63,7 @@ def lung_field(gray: np.ndarray) -> np.ndarray:
     return _within(field, EDGE * scale) & body if field.any() else field
 
 
-def box(gray: np.ndarray) -> tuple[int, int, int]:
+def box(field: np.ndarray) -> tuple[int, int, int]:
     """The square around the lungs of an axial CT slice, with room for fluid behind them.
 
     Slices show anything from the lungs alone to the whole scanner's bore; seen through this square
@@ -71,16 +71,12 @@ def box(gray: np.ndarray) -> tuple[int, int, int]:
     tested on among them, fewer than 1 in 100,000 lie outside.
 
     Args:
-        gray: As for `lung_field`.
+        field: From `lung_field`, boolean (height, width).
 
     Returns:
         Top, left and side in pixels. The largest square from the top left, if no lung is found.
-
-    Raises:
-        DataError: As for `lung_field`.
     """
-    field = lung_field(gray)
-    most = min(gray.shape)
+    most = min(field.shape)
     if np.count_nonzero(field) < LEAST_FIELD * field.size:
         return 0, 0, most
     rows, columns = np.flatnonzero(field.any(1)), np.flatnonzero(field.any(0))
@@ -88,7 +84,7 @@ def box(gray: np.ndarray) -> tuple[int, int, int]:
     top, bottom = rows[0] - margin, rows[-1] + 1 + 2 * margin
     left, right = columns[0] - margin, columns[-1] + 1 + margin
     side = round(min(most, max(bottom - top, right - left)))
-    room = gray.shape[0] - side, gray.shape[1] - side
+    room = field.shape[0] - side, field.shape[1] - side
     starts = ((top + bottom - side) / 2, (left + right - side) / 2)
     first, second = (
         round(float(np.clip(at, 0, free))) for at, free in zip(starts, room, strict=True)

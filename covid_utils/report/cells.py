@@ -62,6 +62,11 @@ def cell(
     return {"metric": metric, "unit": unit} | ours | paper | source
 
 
+def sources(runs: str) -> list[str]:
+    """Folders of the runs behind a cell, of its ``source_run``."""
+    return [name for name in runs.split(", ") if name]
+
+
 def quoted(row: pd.Series, note: str = "quoted, not run again") -> dict:
     """The columns of `VALUES` for a published row: nothing of ours."""
     text = f"{note}; tested on: {row['test_set']}"

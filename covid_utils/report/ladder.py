@@ -11,7 +11,6 @@ convention; that it lies in none shows that no convention alone explains it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,10 +22,9 @@ from covid_utils import paths
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation import ladder
 from covid_utils.report import claims as ledger
-from covid_utils.report import look
+from covid_utils.report import look, tables
 from covid_utils.report.palette import COLOURS, name_of
 from covid_utils.report.stream_tables import PUBLISHED, present, run_of, shown_name, test_pixels
-from covid_utils.writing import whole
 
 #: Words of the ledger for a metric -> that metric here.
 METRICS = {"Dice": "dice", "mIoU": "iou"}
@@ -301,15 +299,9 @@ def write(profile: str) -> pd.DataFrame:
     """
     made = table(profile)
     folder = paths.results(profile) / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    _keep(made, folder / "ladder.csv")
-    _keep(gains(made), folder / "ladder_gains.csv")
+    tables.write(made, folder / "ladder.csv")
+    tables.write(gains(made), folder / "ladder_gains.csv")
     return made
-
-
-def _keep(made: pd.DataFrame, path: Path) -> None:
-    with whole(path) as partial:
-        made.to_csv(partial, index=False, float_format="%.8g")
 
 
 def figure(rungs: pd.DataFrame, run: str = "") -> Figure:

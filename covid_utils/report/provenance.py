@@ -141,7 +141,7 @@ def trace(profile: str, name: str, words: Sequence[str]) -> str:
     if len(rows) > MOST:
         lines.append(f"... and {len(rows) - MOST} more; give more words to see fewer.")
     sources = shown["source_run"] if "source_run" in shown else pd.Series(dtype=str)
-    names = dict.fromkeys(run for text in sources.dropna() for run in text.split(", "))
+    names = dict.fromkeys(run for text in sources.dropna() for run in cells.sources(text))
     for run in names:
         lines += ["", *_run_lines(origin(profile, run))]
     if not names:

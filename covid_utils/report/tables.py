@@ -201,7 +201,7 @@ def _time(profile: str, each: list[float], run: str) -> dict:
     # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
     limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
     score = pd.Series({"value": median, "low": limits.low, "high": limits.high, "n": len(each)})
-    machine = runs.read_provenance(profile, run.split(", ", maxsplit=1)[0])["processor"]
+    machine = runs.read_provenance(profile, cells.sources(run)[0])["processor"]
     made = cells.cell("median time", score, None, "s", machine, run)
     return {"p95 [s]": p95} | made
 

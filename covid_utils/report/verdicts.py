@@ -274,15 +274,26 @@ def readable(found: pd.DataFrame) -> pd.DataFrame:
 
 def summary(found: pd.DataFrame) -> str:
     """How many cells got which verdict, in a sentence; quoted works are not counted."""
-    counts = own(found)["verdict"].value_counts()
+    counts = tally(found)
     said = {DIFFERS: "differ"}
-    parts = [f"{counts.get(one, 0)} {said.get(one, one)}" for one in VERDICTS]
-    return f"Of {counts.sum()} comparisons {', '.join(parts[:-1])} and {parts[-1]}."
+    parts = [f"{count} {said.get(one, one)}" for one, count in counts.items()]
+    return f"Of {sum(counts.values())} comparisons {', '.join(parts[:-1])} and {parts[-1]}."
+
+
+def tally(found: pd.DataFrame) -> dict[str, int]:
+    """Verdict -> number of cells, without those of quoted works."""
+    counts = own(found)["verdict"].value_counts()
+    return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
 
 
 def own(found: pd.DataFrame) -> pd.DataFrame:
     """Without the values that the paper quotes from others."""
-    return found[~found["id"].str.startswith("q")]
+    return found[~is_quoted(found)]
+
+
+def is_quoted(found: pd.DataFrame) -> pd.Series:
+    """Whether each row is a value that the paper quotes from others."""
+    return found["id"].str.startswith("q")
 
 
 def markdown(profile: str) -> str:
@@ -357,5 +368,5 @@ def _departures(line: Mapping, made: Made) -> str:
     """Settings that are not the paper's, where a comparison rests on them."""
     if line["verdict"] not in (REPRODUCED, DIFFERS):
         return ""
-    names = [name for name in str(line["source_run"] or "").split(", ") if name]
+    names = cells.sources(line["source_run"])
     return ", ".join(dict.fromkeys(text for name in names for text in made.departures(name)))

@@ -277,10 +277,10 @@ def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocess
     plain = cache.images(rows, collection.root, whole)
     found = []
     for index in range(len(rows)):
-        gray = np.asarray(plain[index])
+        field = lungs.lung_field(np.asarray(plain[index]))
         # A crop enlarges what it leaves.
-        side = lungs.box(gray)[2] if settings.crop == "lungs" else settings.size
-        found.append(np.count_nonzero(lungs.lung_field(gray)) * (settings.size / side) ** 2)
+        side = lungs.box(field)[2] if settings.crop == "lungs" else settings.size
+        found.append(np.count_nonzero(field) * (settings.size / side) ** 2)
     return np.rint(found).astype(np.int64)
 
 

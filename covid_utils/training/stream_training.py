@@ -95,10 +95,7 @@ def trained(
             if path.is_file():
                 model.load_weights(path)
             else:
-                networks.reset(model, own.draws)
-                initialise(model, profile, own, collection)
-                train(model, data, own, path)
-                save(model, path)
+                _train_one(profile, model, own, data, collection)
                 state_path(path).unlink(missing_ok=True)
         members.append(model.get_weights())
     return Committee(model, members)
@@ -122,16 +119,29 @@ def train_members(
     model = networks.build(settings)
     members, histories, states = [], [], []
     for own in segmentation.members_of(settings):
-        path = segmentation.weights_path(profile, own, data.rows)
-        networks.reset(model, own.draws)
-        initialise(model, profile, own, collection)
-        histories.append(train(model, data, own, path).assign(member=own.member))
-        save(model, path)
+        history = _train_one(profile, model, own, data, collection)
+        histories.append(history.assign(member=own.member))
         members.append(model.get_weights())
-        states.append(state_path(path))
+        states.append(state_path(segmentation.weights_path(profile, own, data.rows)))
     for state in states:
         state.unlink(missing_ok=True)
     return Committee(model, members), pd.concat(histories, ignore_index=True)
+
+
+def _train_one(
+    profile: str,
+    model: keras.Model,
+    own: StreamSettings,
+    data: StreamData,
+    collection: Collection,
+) -> pd.DataFrame:
+    """Start one member from its own draws, train it and keep its weights; its history."""
+    path = segmentation.weights_path(profile, own, data.rows)
+    networks.reset(model, own.draws)
+    initialise(model, profile, own, collection)
+    history = train(model, data, own, path)
+    save(model, path)
+    return history
 
 
 def state_path(path: Path) -> Path:

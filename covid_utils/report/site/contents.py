@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from covid_utils.report.stream_tables import FUSION, PUBLISHED
 TABLES = tuple(f"table{number}" for number in range(1, 10))
 #: What a row rests on: the verdict on it, and the folder of the run that it comes from.
 ORIGIN = ("verdict", "source_run")
-#: Several runs behind one number are separated by one of these signs.
-SEPARATORS = re.compile(r"\s*[,;+]\s*")
 #: Runs in the order in which they are made; others follow by name.
 ORDER = ("data", "task1", "task2", "stream_nodule_deeplab", "stream_all_deeplab")
 LAST = (FUSION, PUBLISHED)
@@ -90,11 +87,6 @@ def read_verdicts(profile: str) -> pd.DataFrame:
     texts = [name for name in verdicts.COLUMNS if name not in ("ours", "low", "high", "n")]
     table[texts] = table[texts].fillna("").astype(str)
     return table.assign(n=table["n"].fillna(0).astype(int))
-
-
-def split_runs(names: str) -> list[str]:
-    """Folders of the runs that one number comes from."""
-    return [name for name in SEPARATORS.split(names) if name]
 
 
 def _table(profile: str, name: str) -> pd.DataFrame:

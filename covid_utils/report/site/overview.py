@@ -12,25 +12,22 @@ from covid_utils.report.site import markup, views
 from covid_utils.report.site.contents import Results
 from covid_utils.report.site.markup import Cell
 
-#: Entries of the ledger that are others' work, which the paper quotes, begin like this.
-QUOTED = "q"
 #: What each verdict means; `verdicts` has the rules.
 MEANINGS = {
     words.REPRODUCED: "The paper's value lies in our interval; or, where one thing is said to beat "
     "another, the interval of the difference lies above 0.",
     words.DIFFERS: "It does not. The reason says by how much.",
-    words.NOT_COMPARABLE: "Measured on other data, at another size, or on too few cases: neither "
-    "agreement nor difference would mean anything.",
-    words.NOT_REPRODUCIBLE: "What it would take is missing, or our cases cannot decide.",
+    words.NOT_COMPARABLE: "Other data, a number of images of a reduced profile, or too few cases: "
+    "neither agreement nor difference would mean anything.",
+    words.NOT_REPRODUCIBLE: "What it would take is missing, or our cases or trainings cannot "
+    "decide.",
 }
 
 
 def tally(results: Results) -> str:
     """How many of the paper's own statements got which verdict."""
-    counts = results.verdicts.loc[~_is_quoted(results.verdicts), "verdict"].value_counts()
-    return markup.tally(
-        [(verdict, int(counts.get(verdict, 0)), MEANINGS[verdict]) for verdict in words.VERDICTS]
-    )
+    counts = words.tally(results.verdicts)
+    return markup.tally([(name, count, MEANINGS[name]) for name, count in counts.items()])
 
 
 def verdict_table(results: Results, of_others: bool = False) -> str:
@@ -40,7 +37,7 @@ def verdict_table(results: Results, of_others: bool = False) -> str:
         results: What the site shows.
         of_others: The works that the paper quotes, in place of the paper's own statements.
     """
-    is_quoted = _is_quoted(results.verdicts)
+    is_quoted = words.is_quoted(results.verdicts)
     table = results.verdicts[is_quoted if of_others else ~is_quoted]
     if table.empty:
         return ""
@@ -64,10 +61,6 @@ def _verdict_row(row: Any, ours: Cell) -> list[Cell]:
         Cell(row.verdict, verdict=row.verdict),
         Cell(row.reason),
     ]
-
-
-def _is_quoted(table: pd.DataFrame) -> pd.Series:
-    return table["id"].str.startswith(QUOTED)
 
 
 def headline_table(results: Results) -> str:

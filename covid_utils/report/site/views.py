@@ -16,7 +16,7 @@ from covid_utils.report import cells
 from covid_utils.report import claims as ledger
 from covid_utils.report.palette import NAMES
 from covid_utils.report.site import markup
-from covid_utils.report.site.contents import ORIGIN, Results, split_runs
+from covid_utils.report.site.contents import ORIGIN, Results
 from covid_utils.report.site.markup import Cell
 from covid_utils.report.tables import TASK_RUNS
 
@@ -224,7 +224,7 @@ def plain(results: Results, table: pd.DataFrame, caption: str, without: Sequence
 
 def runs_behind(table: pd.DataFrame) -> set[str]:
     """Runs that a table's numbers come from."""
-    found = {run for names in table["source_run"].unique() for run in split_runs(names)}
+    found = {run for names in table["source_run"].unique() for run in cells.sources(names)}
     if "task" in table and "metric" not in table:
         found |= {_counted(task, name) for task in table["task"] for name in table}
     return found
@@ -250,7 +250,7 @@ def number_cells(results: Results, rows: pd.DataFrame) -> list[Cell]:
 
 def origin(results: Results, runs: str) -> str:
     """Address of the provenance of a number, '' if it is not known or no run of this profile."""
-    known = [name for name in split_runs(runs) if name in results.provenance]
+    known = [name for name in cells.sources(runs) if name in results.provenance]
     return markup.run_href(known[0]) if known else ""
 
 
