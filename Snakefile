@@ -7,6 +7,7 @@
 import os
 import sys
 import time
+from glob import glob
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +18,8 @@ PROFILE = config.get("profile", "quick")
 OUT = str(paths.results(PROFILE))
 SPECIAL = [stream for stream in STREAMS if stream != "nodule"]
 # Further runs of the all-class stream. ImageNet weights come on demand only, with
-# `--config imagenet=imagenet` (downloads) or a file; they fit the full width and nothing else.
+# `--config imagenet=imagenet` (downloads) or a file. They fit the full width and nothing else: what
+# that run has for itself is in `params/<profile>/stream_all_deeplab_imagenet.yaml`.
 VARIANTS = {
     "stream_all_unet": {"model": "unet", "init": "random"},
     "stream_all_deeplab_random": {"model": "deeplab", "init": "random"},
@@ -27,7 +29,6 @@ if config.get("imagenet"):
         "model": "deeplab",
         "init": "imagenet",
         "weights": config["imagenet"],
-        "width": 1.0,
     }
 JOBS = ["data", "stream_nodule_deeplab", "task1", "task2"]
 JOBS += [f"stream_{stream}_deeplab" for stream in SPECIAL]
@@ -162,6 +163,7 @@ rule stream:
 rule variant:
     input:
         sources("04_task3_stream", "data", "models", "training"),
+        lambda wildcards: glob(f"params/{PROFILE}/{wildcards.job}.yaml"),
         done("data"),
     output:
         f"{OUT}/{{job}}/metrics.json",
@@ -170,6 +172,8 @@ rule variant:
         f"{OUT}/notebooks/{{job}}.ipynb",
     wildcard_constraints:
         job="|".join(VARIANTS),
+    # The network of full width alone takes every core that there is.
+    threads: lambda wildcards: workflow.cores if "imagenet" in wildcards.job else 1
     params:
         command=lambda wildcards: command(
             "04_task3_stream",
@@ -179,20 +183,22 @@ rule variant:
             **VARIANTS[wildcards.job],
         ),
     shell:
-        "{params.command}"
+        "TF_NUM_INTRAOP_THREADS={threads} OMP_NUM_THREADS={threads} {params.command}"
 
 
 rule together:
     input:
         sources("04_task3_together", "data", "models", "training", "evaluation"),
         [done(f"stream_{stream}_deeplab") for stream in SPECIAL],
+        [done(job) for job in VARIANTS if "deeplab" in job],
     output:
         f"{OUT}/fusion_deeplab/predictions.parquet",
+        f"{OUT}/starts_deeplab/predictions.parquet",
         touch(done("together")),
     log:
         f"{OUT}/notebooks/together.ipynb",
     params:
-        command=command("04_task3_together", "together"),
+        command=command("04_task3_together", "together", imagenet=config.get("imagenet", "")),
     shell:
         "{params.command}"
 

@@ -45,13 +45,15 @@ def defaults(notebook: str) -> dict[str, Any]:
     return found
 
 
-def load(profile: str, notebook: str, **changes: Any) -> dict[str, Any]:
+def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str, Any]:
     """Parameters of one notebook in one profile, checked.
 
     Args:
         profile: ``quick``, ``sample``, ``paper`` or ``ci``.
         notebook: Name without its ending.
-        **changes: Values that replace those of the file.
+        job: Run of that notebook; where the profile has a file of this name, what it states
+            replaces what the notebook's file does.
+        **changes: Values that replace those of the files.
 
     Returns:
         A value for every parameter of the notebook.
@@ -59,7 +61,10 @@ def load(profile: str, notebook: str, **changes: Any) -> dict[str, Any]:
     Raises:
         ParameterError: The file is missing or no flat mapping, or `check` finds fault.
     """
-    return read(_file(profile, notebook), notebook, **changes)
+    own = paths.params(profile) / f"{job}.yaml"
+    values = _values(own) if job and own.is_file() else {}
+    check(values, defaults(notebook), own.name)
+    return read(_file(profile, notebook), notebook, **values | changes)
 
 
 def stated(profile: str, notebook: str) -> dict[str, Any]:

@@ -116,6 +116,7 @@ STREAMS = {
     "stream_ggo_deeplab": ("deeplab", "ggo", "nodule"),
     "stream_nodule_deeplab": ("deeplab", "nodule", "random"),
     "fusion_deeplab": ("deeplab", "fusion", "nodule"),
+    "starts_deeplab": ("deeplab", "all", "all starts"),
 }
 
 

@@ -337,6 +337,7 @@ def test_the_network_scales_its_images_itself(small):
         ((50, 63), 32, 8, (3, 6)),
         ((66, 80), 8, 8, (1, 2, 3, 4)),
         ((33, 48), 16, 1, (6, 12, 18)),
+        ((65, 50), 16, 2, (1, 2)),
     ],
 )
 def test_outputs_have_the_shape_that_the_strides_say(shape, stride, decoder, rates):
@@ -352,6 +353,24 @@ def test_outputs_have_the_shape_that_the_strides_say(shape, stride, decoder, rat
     ]
     assert found == [(rate, rate) for rate in rates]
     assert model.get_layer("concat").output.shape[-1] == 32 * (2 + len(rates))
+
+
+@pytest.mark.parametrize("decoder", [1, 2, 4, 8])
+def test_a_fine_answer_comes_from_a_second_decoder_that_joins_the_stem(decoder):
+    model = build((65, 65, 3), 3, middle_blocks=0, decoder_output_stride=decoder)
+    names = {layer.name for layer in model.layers}
+    is_fine = decoder < 4
+    assert any(name.startswith("decoder_1.") for name in names) == is_fine
+    if not is_fine:
+        return
+    first = model.get_layer("decoder.decoder_conv1_pointwise.relu").output
+    assert first.shape == (None, 17, 17, 32)
+    early, late = model.get_layer("decoder_1.concat").input
+    assert late.shape[1:3] == early.shape[1:3] == ((65 - 1) // decoder + 1,) * 2
+    assert early.shape[-1] == 8  # a quarter of the first decoder's
+    joined = model.get_layer("decoder_1.feature_projection0").input
+    assert joined is model.get_layer(xception.STEM).output
+    assert joined.shape[1:3] == (33, 33)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,14 @@ import pytest
 
 from covid_utils.data import medseg, sources
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-from covid_utils.data.lungs import MARGIN, box, lung_field
+from covid_utils.data.lungs import (
+    DENSE,
+    MARGIN,
+    box,
+    denser_than_healthy,
+    healthy_level,
+    lung_field,
+)
 from covid_utils.errors import DataError, ParameterError
 
 AIR, LUNG, FLESH, FAT = 59, 80, 236, 213
@@ -72,6 +79,34 @@ def test_a_box_never_leaves_the_slice(at):
     top, left, side = box(field)
     assert 0 <= top <= 200 - side
     assert 0 <= left <= 240 - side
+
+
+@pytest.mark.parametrize("level", [75, LUNG, 120])
+def test_dense_is_what_is_denser_than_the_slices_own_healthy_lung(level):
+    gray, lungs = chest()
+    gray[lungs] = level
+    lesion = ellipse(gray.shape, (60, 150), (12, 15)) & lungs
+    haze = ellipse(gray.shape, (181, 128), (20, 30))
+    gray[lesion], gray[haze] = level + 30, level + 10
+    assert healthy_level(gray) == level
+    found = denser_than_healthy(gray, 16)
+    assert overlap(found & lungs, lesion) > 0.9
+    assert found[gray == FLESH].mean() > 0.99
+    assert found[gray == AIR].mean() < 0.02  # their rim only
+    assert overlap(denser_than_healthy(gray, 5) & lungs, lesion | haze) > 0.9
+
+
+def test_a_speck_is_not_dense():
+    gray, _ = chest()
+    gray[128, 75] = FLESH
+    assert not denser_than_healthy(gray, 16)[120:136, 70:80].any()
+
+
+@pytest.mark.parametrize(("value", "share"), [(AIR, 0), (FLESH, 1)])
+def test_without_aerated_lung_only_tissue_is_dense(value, share):
+    gray = np.full((20, 20), value, np.uint8)
+    assert healthy_level(gray) == DENSE
+    assert denser_than_healthy(gray, 16).mean() == share
 
 
 def test_without_lungs_the_box_is_the_whole_height():

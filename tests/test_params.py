@@ -113,11 +113,38 @@ def test_every_parameter_file_fits_its_notebook(profile, notebook):
     assert given["profile"] == profile
 
 
+#: Runs that have settings of their own, and their notebooks.
+JOBS = {"stream_all_deeplab_imagenet": "04_task3_stream"}
+
+
 def test_no_profile_or_file_besides():
     folders = paths.params("quick").parent
     assert {folder.name for folder in folders.iterdir()} == set(params.PROFILES)
     for profile in params.PROFILES:
-        assert sorted(file.stem for file in (folders / profile).iterdir()) == NOTEBOOKS
+        names = {file.stem for file in (folders / profile).iterdir()}
+        assert names == {*NOTEBOOKS, *JOBS}
+
+
+@pytest.mark.parametrize("profile", params.PROFILES)
+@pytest.mark.parametrize("job", JOBS)
+def test_what_a_run_has_for_itself_replaces_what_its_notebook_has(profile, job):
+    own = yaml.safe_load((paths.params(profile) / f"{job}.yaml").read_text(encoding="utf8"))
+    usual = params.load(profile, JOBS[job])
+    assert own.items() - {(k, v) for k, v in usual.items() if not isinstance(v, list)}
+    assert params.load(profile, JOBS[job], job) == usual | own
+    assert params.load(profile, JOBS[job], job, width=3.0) == usual | own | {"width": 3.0}
+    assert params.load(profile, JOBS[job], "another_run") == usual
+    settings = StreamSettings(**{**vars(StreamSettings()), "init": own["init"]})
+    assert settings.run_name == job
+    assert own["width"] == 1.0  # all that ImageNet's weights fit
+
+
+def test_a_run_cannot_have_what_its_notebook_has_not(tmp_path, monkeypatch):
+    (tmp_path / "04_task3_stream.yaml").write_text("steps: 5\n")
+    (tmp_path / "one.yaml").write_text("stesp: 5\n")
+    monkeypatch.setattr(paths, "params", lambda _: tmp_path)
+    with pytest.raises(ParameterError, match=r"one.yaml: unknown parameter 'stesp'"):
+        params.load("quick", "04_task3_stream", "one")
 
 
 def test_comments_are_comments_for_every_yaml_parser():
@@ -180,6 +207,8 @@ def test_notebooks_show_the_profile_that_their_outputs_come_from(notebook):
                 "middle_blocks": 16,
                 "output_stride": 16,
                 "atrous_rates": [6, 12, 18],
+                "decoder_stride": 4,
+                "attenuation_margin": 0.0,
                 "norm_momentum": 0.9997,
                 "batch_norm": "trained",
                 "base": 64,

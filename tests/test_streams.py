@@ -135,6 +135,7 @@ def test_targets_and_labels_round_trip(stream):
         ({"model": "unet", "init": "imagenet"}, "these weights fit model 'deeplab' only"),
         ({"model": "unet", "init": "tf1"}, "these weights fit model 'deeplab' only"),
         ({"class_weights": (1.0, 2.0)}, "give four"),
+        ({"attenuation_margin": 9.0}, "which clahe_clip changes .* set one of them to 0"),
     ],
 )
 def test_stream_settings_refuse_what_there_is_not(wrong, named):
@@ -894,6 +895,41 @@ def test_probabilities_sum_to_one_and_have_the_slices_size(settings):
     assert np.allclose(turned, both[:, :, ::-1], atol=1e-6)
     assert np.allclose(both.sum(axis=-1), 1, atol=1e-5)
     assert not np.allclose(both, found[:3], atol=1e-4)
+
+
+def test_what_is_no_denser_than_healthy_lung_is_background(monkeypatch):
+    settings = replace(TOY, image_size=13, clahe_clip=0.0, attenuation_margin=16.0)
+    images = np.full((9, 13, 13), 80, np.uint8)
+    images[:, 4:10, 4:10] = np.arange(88, 115, 3)[:, None, None]
+    truth = np.tile(np.float32([0.2, 0.8]), (9, settings.side, settings.side, 1))
+    monkeypatch.setattr(inference, "_softmax", lambda _, inputs: truth[: len(inputs)].copy())
+    found = np.concatenate(list(inference.probabilities(None, images, settings)))
+    assert found.shape == (9, 13, 13, 2)
+    assert np.allclose(found.sum(axis=-1), 1)
+    dense = found[..., 1] > 0
+    assert np.allclose(found[dense], (0.2, 0.8))
+    assert not dense[:, :4].any()
+    assert not dense[:, :, 10:].any()
+    assert dense[:, 5:9, 5:9].all(axis=(1, 2)).tolist() == [False] * 3 + [True] * 6
+    off = replace(settings, attenuation_margin=0.0)
+    assert np.allclose(next(inference.probabilities(None, images, off)), (0.2, 0.8))
+
+
+def test_streams_together_say_the_mean_of_their_logits():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (3, 10, 4, 4, 3))
+    said = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    answers = [iter([part[:8], part[8:]]) for part in said.astype(np.float32)]
+    found = [*inference.together(answers)]
+    assert [len(part) for part in found] == [8, 2]
+    mean = np.exp(logits.mean(axis=0))
+    assert np.allclose(np.concatenate(found), mean / mean.sum(-1, keepdims=True), atol=1e-5)
+    # One that is sure of a thing does not silence the others for good.
+    sure, other = np.float32([[[[1, 0]]]]), np.float32([[[[0.1, 0.9]]]])
+    (both,) = inference.together([iter([sure]), iter([other])])
+    assert 0 < both[0, 0, 0, 1] < 0.9
+    with pytest.raises(ValueError, match="shorter"):
+        [*inference.together([iter([sure, sure]), iter([other])])]
 
 
 def test_the_scale_of_a_float16_loss_survives_a_reset_and_a_state(tmp_path):

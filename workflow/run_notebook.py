@@ -37,7 +37,7 @@ def main() -> int:
         changes = dict(_setting(text) for text in arguments.set)
         if os.environ.get("COVID_DATA_DIR"):
             changes["data_dir"] = os.environ["COVID_DATA_DIR"]
-        values = params.load(arguments.profile, arguments.notebook, **changes)
+        values = params.load(arguments.profile, arguments.notebook, arguments.job, **changes)
         target = paths.results(arguments.profile) / "notebooks" / f"{arguments.job}.ipynb"
         with quiet_kernel():
             failure = execute(arguments.notebook, target, values)

@@ -27,6 +27,9 @@ MARGIN = 0.08
 #: How far the hull may lead away from aerated lung, and how far the field is grown, to take in the
 #: blurred edge; shares of the root of the body's area.
 REACH, EDGE = 0.08, 0.008
+#: Share of a slice's aerated pixels that are taken for healthy lung: its darkest. Even in an ill lung
+#: some is left.
+HEALTHY = 0.1
 
 
 def lung_field(gray: np.ndarray) -> np.ndarray:
@@ -90,6 +93,35 @@ def box(field: np.ndarray) -> tuple[int, int, int]:
         round(float(np.clip(at, 0, free))) for at, free in zip(starts, room, strict=True)
     )
     return first, second, side
+
+
+def healthy_level(gray: np.ndarray) -> float:
+    """Gray value that the healthy lung of a slice has, whatever its scanner and breath.
+
+    Args:
+        gray: uint8 (height, width), 0 to 255 for -1350 to 150 HU, as for `lung_field`, or cropped
+            to the lungs and resized.
+
+    Returns:
+        The quantile `HEALTHY` of what is neither pure air nor tissue; `DENSE` if there is none, so
+        that nothing but tissue is denser.
+    """
+    aerated = gray[(gray >= PURE_AIR) & (gray < DENSE)]
+    return float(np.quantile(aerated, HEALTHY)) if aerated.size else float(DENSE)
+
+
+def denser_than_healthy(gray: np.ndarray, margin: float) -> np.ndarray:
+    """Where a slice is denser than its own healthy lung, as every manifestation is.
+
+    Args:
+        gray: As for `healthy_level`.
+        margin: Gray values that it has to be denser; one is 5.9 HU.
+
+    Returns:
+        Boolean (height, width); vessels and all tissue are among it.
+    """
+    smooth = cv2.medianBlur(gray, 3)
+    return smooth > healthy_level(smooth) + margin
 
 
 def _body(smooth: np.ndarray) -> np.ndarray:

@@ -74,11 +74,13 @@ def deeplab_v3plus(
     image = keras.Input(input_shape, name="image")
     tensor = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
     tensor = xception.xception65(tensor, output_stride, width, middle_blocks, momentum)
-    low_level = keras.Model(image, tensor).get_layer(xception.LOW_LEVEL).output
+    encoder = keras.Model(image, tensor)
     settings = {"epsilon": EPSILON, "momentum": momentum}
     tensor = _pyramid(tensor, atrous_rates, width, settings)
-    size = tuple((side - 1) // decoder_output_stride + 1 for side in (height, breadth))
-    tensor = _decoder(tensor, low_level, size, width, settings)
+    for name, layer, stride, depth in _stages(decoder_output_stride):
+        size = tuple((side - 1) // stride + 1 for side in (height, breadth))
+        early = encoder.get_layer(layer).output
+        tensor = _decoder(tensor, early, size, name, depth, width, settings)
     logits = layers.Conv2D(num_classes, 1, name=LOGITS, dtype="float32")(tensor)
     return keras.Model(image, logits, name="deeplab_v3plus")
 
@@ -103,24 +105,38 @@ def _pyramid(
     return layers.Dropout(DROPOUT, name="dropout")(joined)
 
 
+def _stages(stride: int) -> list[tuple[str, str, int, int]]:
+    """Name, joined layer of the encoder, stride and channels at width 1 of each decoder.
+
+    One, as published; to answer every second pixel or every one, a second that joins the stem. It
+    has a quarter of the channels, since it has four or more times the pixels.
+    """
+    if stride > 2:
+        return [("decoder", xception.LOW_LEVEL, stride, 256)]
+    return [("decoder", xception.LOW_LEVEL, 4, 256), ("decoder_1", xception.STEM, stride, 64)]
+
+
 def _decoder(
     tensor: KerasTensor,
-    low_level: KerasTensor,
+    early: KerasTensor,
     size: tuple[int, int],
+    name: str,
+    depth: int,
     width: float,
     settings: dict,
 ) -> KerasTensor:
-    """Join the pyramid's output, enlarged, with early features, and refine both."""
+    """Join what is known so far, enlarged, with early features, and refine both."""
     from keras import layers
 
+    channels = xception.scaled(depth, width)
+    if tensor.shape[-1] > channels:  # fewer before they are enlarged
+        tensor = xception.convolution(tensor, channels, 1, f"{name}.projection", **settings)
     depth = xception.scaled(48, width)
-    name = "decoder.feature_projection0"
-    low_level = xception.convolution(low_level, depth, 1, name, **settings)
-    parts = [resize_aligned(part, size) for part in (tensor, low_level)]
-    tensor = layers.Concatenate(name="decoder.concat")(parts)
+    early = xception.convolution(early, depth, 1, f"{name}.feature_projection0", **settings)
+    parts = [resize_aligned(part, size) for part in (tensor, early)]
+    tensor = layers.Concatenate(name=f"{name}.concat")(parts)
     for number in (0, 1):
-        depth = xception.scaled(256, width)
-        tensor = xception.separable(tensor, depth, f"decoder.decoder_conv{number}", **settings)
+        tensor = xception.separable(tensor, channels, f"{name}.decoder_conv{number}", **settings)
     return tensor
 
 

@@ -22,6 +22,8 @@ EPSILON = 1e-3
 MOMENTUM = 0.9997
 #: Layer whose output the decoder joins: the second separable convolution of entry block 2.
 LOW_LEVEL = "entry_flow.block2.unit_1.separable_conv2_pointwise.BatchNorm"
+#: Layer with features at half the input's size, before anything is averaged away.
+STEM = "entry_flow.conv1_2.relu"
 
 
 @dataclass(frozen=True)

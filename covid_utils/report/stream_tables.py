@@ -22,7 +22,7 @@ from covid_utils.training.multilabel import MANIFESTATIONS
 DEEPLAB = "DeepLab-v3+"
 NETWORKS = {"deeplab": DEEPLAB, "unet": "U-Net"}
 #: Runs that are no stream of their own.
-FUSION, PUBLISHED = "fusion_deeplab", "published_masks"
+FUSION, STARTS, PUBLISHED = "fusion_deeplab", "starts_deeplab", "published_masks"
 PUBLISHED_WORK = "EL-Bana 2020, published masks, scored here"
 #: What a difference of two runs does not tell.
 ONE_TRAINING = "limits over slices: another training of either could move it"
@@ -57,7 +57,7 @@ def run_of(stream: str, model: str = "deeplab") -> str:
 
 
 def present(profile: str) -> list[str]:
-    """Runs that outlined slices: streams by name, then the specialists together and the authors'.
+    """Runs that outlined slices: streams by name, then those put together and the authors'.
 
     Raises:
         ResultsError: The all-class stream, which all others are compared with, is not there.
@@ -67,7 +67,7 @@ def present(profile: str) -> list[str]:
     if run_of("all") not in names:
         runs.read_predictions(profile, run_of("all"))  # says what is missing, and the remedy
     known = sorted(name for name in names if name.startswith("stream_"))
-    return known + [name for name in (FUSION, PUBLISHED) if name in names]
+    return known + [name for name in (STARTS, FUSION, PUBLISHED) if name in names]
 
 
 def scores_of(profile: str, run: str) -> pd.DataFrame:
@@ -136,6 +136,8 @@ def shown_name(profile: str, run: str) -> str:
         return PUBLISHED_WORK
     if run == FUSION:
         return f"ours, {DEEPLAB}, specialists together"
+    if run == STARTS:
+        return f"ours, {DEEPLAB}, stream all, all starts together"
     settings = runs.read_provenance(profile, run)["parameters"]
     words = f"ours, {NETWORKS[settings['model']]}, stream {settings['stream']}"
     usual = run == run_of(settings["stream"], settings["model"])
@@ -227,7 +229,7 @@ def table7(profile: str) -> pd.DataFrame:
     published, stated, there = ledger.published(), ledger.load(), present(profile)
     rows = []
     for name in MANIFESTATIONS:
-        for run in (run_of(name), run_of("all"), FUSION, run_of("all", "unet"), PUBLISHED):
+        for run in (run_of(name), run_of("all"), STARTS, FUSION, run_of("all", "unet"), PUBLISHED):
             if run in there:
                 rows += _manifestation(profile, run, name, stated)
         rows += _quoted(published[published["class"] == name])

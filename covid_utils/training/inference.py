@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covid_utils.data import augment
+from covid_utils.data import augment, lungs
 from covid_utils.training.head import softmax
 from covid_utils.training.predictions import time_per_item
 from covid_utils.training.segmentation import StreamSettings
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 8
+#: Least probability that counts where several streams are asked.
+FLOOR = 1e-6
 
 
 def channels(settings: StreamSettings) -> int:
@@ -44,6 +46,8 @@ def probabilities(
 ) -> Iterator[np.ndarray]:
     """Probabilities of the stream's classes, batch by batch, at the slices' own size.
 
+    With an ``attenuation_margin`` what is not denser than the slice's healthy lung is background.
+
     Args:
         model: The stream's network.
         images: uint8 (n, size, size), an array or rows that are read when asked for.
@@ -62,7 +66,33 @@ def probabilities(
             mirrored[:, :, :size] = inputs[:, :, :size][:, :, ::-1]
             other = _softmax(model, mirrored)[:, :, :size][:, :, ::-1]
             found[:, :, :size] = (found[:, :, :size] + other) / 2
-        yield found[:, : images.shape[1], : images.shape[2]]
+        found = found[:, : images.shape[1], : images.shape[2]]
+        if settings.attenuation_margin:
+            _keep_dense(found, images[first : first + BATCH], settings.attenuation_margin)
+        yield found
+
+
+def together(answers: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    """What several streams say together: the geometric mean of their probabilities.
+
+    It is what the mean of their logits would say (deep ensembles; Lakshminarayanan et al. 2017).
+
+    Args:
+        answers: From `probabilities`, of the same classes and slices.
+
+    Yields:
+        float32 (batch, size, size, classes), summing to 1 over classes.
+    """
+    for parts in zip(*answers, strict=True):
+        # A probability of 0, which float32 may have, would silence all others.
+        yield softmax(np.mean([np.log(np.maximum(part, FLOOR)) for part in parts], axis=0))
+
+
+def _keep_dense(found: np.ndarray, images: np.ndarray, margin: float) -> None:
+    """Give to background what a network sees in healthy lung; changes the probabilities."""
+    dense = np.stack([lungs.denser_than_healthy(np.asarray(image), margin) for image in images])
+    found[..., 1:] *= dense[..., None]
+    found[..., 0] = np.where(dense, found[..., 0], 1)
 
 
 def _softmax(model: keras.Model, inputs: np.ndarray) -> np.ndarray:

@@ -52,6 +52,7 @@ def _compiled(
     width: float,
     middle_blocks: int,
     output_stride: int,
+    decoder_stride: int,
     atrous_rates: tuple[int, ...],
     norm_momentum: float,
     loss: str,
@@ -72,6 +73,7 @@ def _compiled(
         else:
             shape, rest = (side, side, 3), {"momentum": norm_momentum}
             rest |= {"width": width, "middle_blocks": middle_blocks}
+            rest["decoder_output_stride"] = decoder_stride
             model = deeplab_v3plus(classes, shape, output_stride, atrous_rates, **rest)
         _penalise(model, weight_decay)
         for layer in model.layers:

@@ -58,6 +58,7 @@ class StreamSettings:
         middle_blocks: DeepLab: blocks of the middle flow.
         output_stride: DeepLab: of the encoder.
         atrous_rates: DeepLab: of the pyramid.
+        decoder_stride: DeepLab: pixels of the input per step of the answer.
         norm_momentum: Of batch norm.
         batch_norm: ``trained`` or ``frozen``: the statistics that the weights came with are kept.
         steps: Gradient steps; the paper trains 50,000.
@@ -73,6 +74,8 @@ class StreamSettings:
         loss: One of `losses.LOSSES`.
         class_weights: Of pixels with the mask labels 0, 1, 2, 3 in the cross entropy.
         flip_test: Whether a prediction is the mean of a slice's and its mirror image's.
+        attenuation_margin: Gray values that a lesion is denser than the slice's healthy lung, see
+            `lungs.denser_than_healthy`; 0 asks for nothing. Needs ``clahe_clip`` 0.
         evaluate_every: Steps between two looks at the validation slices, and two checkpoints.
         average_last: The mean of the weights at so many last looks is kept (Izmailov et al. 2018);
             0 for the single look that does best on validation.
@@ -94,6 +97,7 @@ class StreamSettings:
     middle_blocks: int = 16
     output_stride: int = 16
     atrous_rates: tuple[int, ...] = (6, 12, 18)
+    decoder_stride: int = 4
     norm_momentum: float = 0.9997
     batch_norm: str = "trained"
     steps: int = 50_000
@@ -108,6 +112,7 @@ class StreamSettings:
     loss: str = "cross_entropy"
     class_weights: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
     flip_test: bool = False
+    attenuation_margin: float = 0.0
     evaluate_every: int = 500
     average_last: int = 0
     members: int = 1
@@ -133,6 +138,11 @@ class StreamSettings:
             raise ParameterError("the nodule stream cannot start from itself; set init 'random'.")
         if self.model == "unet" and self.init in ("imagenet", "tf1"):
             raise ParameterError(f"init '{self.init}': these weights fit model 'deeplab' only.")
+        if self.attenuation_margin and self.clahe_clip:
+            raise ParameterError(
+                "attenuation_margin compares gray values, which clahe_clip changes from place to "
+                "place; set one of them to 0."
+            )
         if self.members < 1:
             raise ParameterError(f"members: {self.members} trainings are none; use 1 or more.")
         if len(self.class_weights) != 4:
@@ -169,9 +179,10 @@ class StreamSettings:
     @property
     def architecture(self) -> tuple:
         """What the network is, and nothing else."""
-        own = (0, self.width, self.middle_blocks, self.output_stride, self.atrous_rates)
+        strides = (self.output_stride, self.decoder_stride)
+        own = (0, self.width, self.middle_blocks, *strides, self.atrous_rates)
         if self.model == "unet":
-            own = (self.base, 0.0, 0, 0, ())
+            own = (self.base, 0.0, 0, 0, 0, ())
         return (self.model, len(STREAMS[self.stream]), self.side, *own, self.norm_momentum)
 
     @property
