@@ -18,9 +18,9 @@ JOBS = 13
 def graph(tmp_path):
     """Run Snakemake with results below a temporary folder; (exit code, terminal text)."""
 
-    def run(*options, data=""):
+    def run(*options, data="", cores=1, config=()):
         command = [Path(sys.executable).with_name("snakemake"), "--profile", "profiles/local"]
-        command += ["--cores", "1", *options, "--config", "profile=quick"]
+        command += ["--cores", str(cores), *options, "--config", "profile=quick", *config]
         environment = os.environ | {"COVID_HOME": str(tmp_path), "COVID_DATA_DIR": data}
         done = subprocess.run(
             command,
@@ -59,6 +59,22 @@ def test_every_notebook_runs_and_the_streams_wait_for_the_nodules(graph):
     }
     stream = text.split("rule stream:")[1]
     assert ".done/stream_nodule_deeplab" in stream.split("output:")[0]
+
+
+def test_the_run_from_imagenet_takes_every_core_and_answers_with_the_other_starts(graph):
+    options = ("--dry-run", "--printshellcmds", "--quiet", "host")
+    code, text = graph(*options, cores=2, config=["imagenet=w.h5"])
+    assert code == 0, text
+    assert planned(text)["variant"] == 3
+    rules = re.split(r"^\s*(?:local)?rule ", text, flags=re.M)
+    (together,) = (rule for rule in rules if rule.startswith("together:"))
+    for job in ("stream_all_deeplab", "stream_all_deeplab_random", "stream_all_deeplab_imagenet"):
+        assert f".done/{job}" in together.split("output:")[0]
+    assert "'imagenet=w.h5'" in together
+    (own,) = (rule for rule in rules if "wildcards: job=stream_all_deeplab_imagenet" in rule)
+    assert "params/quick/stream_all_deeplab_imagenet.yaml" in own
+    assert re.search("TF_NUM_INTRAOP_THREADS=2 .*'init=imagenet' 'weights=w.h5'", own)
+    assert all("INTRAOP_THREADS=2" not in rule for rule in rules if rule != own)
 
 
 def test_committed_results_are_not_taken_for_a_run(graph, tmp_path):

@@ -27,8 +27,8 @@ MARGIN = 0.08
 #: How far the hull may lead away from aerated lung, and how far the field is grown, to take in the
 #: blurred edge; shares of the root of the body's area.
 REACH, EDGE = 0.08, 0.008
-#: Share of a slice's aerated pixels that are taken for healthy lung: its darkest. Even in an ill lung
-#: some is left.
+#: Share of a slice's aerated pixels that are taken for healthy lung: its darkest. Even in an ill
+#: lung some is left.
 HEALTHY = 0.1
 
 

@@ -14,7 +14,6 @@ from covid_utils.report.site import markup, views
 from covid_utils.report.site.contents import Results
 from covid_utils.report.site.markup import Cell
 from covid_utils.report.site.origins import setting
-from covid_utils.report.stream_tables import FUSION
 
 #: Network -> the notebook that trains it, whose parameters are explained there.
 NOTEBOOKS = {
@@ -44,7 +43,7 @@ def runs_of(results: Results, network: str) -> list[str]:
         found = [
             name
             for name, facts in results.provenance.items()
-            if facts.get("parameters", {}).get("model") == network and name != FUSION
+            if facts.get("parameters", {}).get("model") == network and name.startswith("stream_")
         ]
     if not found:
         raise ResultsError(

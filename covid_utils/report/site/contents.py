@@ -12,14 +12,14 @@ from covid_utils import paths, runs
 from covid_utils.data.collection import kind, saved_manifest
 from covid_utils.errors import ResultsError
 from covid_utils.report import headlines, verdicts
-from covid_utils.report.stream_tables import FUSION, PUBLISHED
+from covid_utils.report.stream_tables import FUSION, PUBLISHED, STARTS
 
 TABLES = tuple(f"table{number}" for number in range(1, 10))
 #: What a row rests on: the verdict on it, and the folder of the run that it comes from.
 ORIGIN = ("verdict", "source_run")
 #: Runs in the order in which they are made; others follow by name.
 ORDER = ("data", "task1", "task2", "stream_nodule_deeplab", "stream_all_deeplab")
-LAST = (FUSION, PUBLISHED)
+LAST = (STARTS, FUSION, PUBLISHED)
 
 
 @dataclass(frozen=True)
