@@ -487,6 +487,7 @@ def test_table6_has_every_stream_and_its_differences(built):
     assert scored == {
         "ours, DeepLab-v3+, stream all",
         "ours, DeepLab-v3+, stream all, from random",
+        "ours, DeepLab-v3+, stream all, all starts together",
         "ours, U-Net, stream all",
         *(f"ours, DeepLab-v3+, stream {name}" for name in others),
         "ours, DeepLab-v3+, specialists together",
