@@ -62,9 +62,11 @@ def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str
         ParameterError: The file is missing or no flat mapping, or `check` finds fault.
     """
     own = paths.params(profile) / f"{job}.yaml"
-    values = _values(own) if job and own.is_file() else {}
-    check(values, defaults(notebook), own.name)
-    return read(_file(profile, notebook), notebook, **values | changes)
+    if job and own.is_file():
+        values = _values(own)
+        check(values, defaults(notebook), own.name)  # here, so that a mistake names its own file
+        changes = values | changes
+    return read(_file(profile, notebook), notebook, **changes)
 
 
 def stated(profile: str, notebook: str) -> dict[str, Any]:

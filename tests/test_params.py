@@ -121,8 +121,8 @@ def test_no_profile_or_file_besides():
     folders = paths.params("quick").parent
     assert {folder.name for folder in folders.iterdir()} == set(params.PROFILES)
     for profile in params.PROFILES:
-        names = {file.stem for file in (folders / profile).iterdir()}
-        assert names == {*NOTEBOOKS, *JOBS}
+        names = sorted(file.stem for file in (folders / profile).iterdir())
+        assert names == sorted([*NOTEBOOKS, *JOBS])
 
 
 @pytest.mark.parametrize("profile", params.PROFILES)
