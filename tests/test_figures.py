@@ -402,6 +402,12 @@ def test_words_on_curves_are_those_of_the_smoothed_values():
     assert "lowest 0.5 at step 3, highest 3 at step 1" in text
 
 
+def test_a_quantity_that_nobody_has_gets_no_panel():
+    table = pd.DataFrame({"step": [1, 2], "subset": "train", "loss": [3.0, 2.0], "dice": np.nan})
+    figure = figures.training_curves(table, {"loss": "loss", "dice": "Dice"})
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss"]
+
+
 def test_words_on_maps():
     text = figures.text_of(maps())
     assert "2 classes: highest 96.4 % at rate 0.3 after 10000 steps" in text

@@ -232,6 +232,33 @@ def test_a_stream_without_its_data_set_says_which(tmp_path):
         segmentation.load_data(held, "all", settings)
 
 
+def test_validation_slices_teach_once_all_is_chosen(monkeypatch, tmp_path):
+    rows = toy().rows
+    scans = SimpleNamespace(select=lambda dataset: rows.copy(), root=tmp_path)
+    monkeypatch.setattr(segmentation.splits, "without_near_copies", lambda found: found)
+    monkeypatch.setattr(segmentation, "lung_pixels", lambda found, *_: np.ones(len(found)))
+    for kind in ("images", "masks"):
+        monkeypatch.setattr(segmentation.cache, kind, lambda found, *_: np.zeros((len(found), 4)))
+    subsets = {
+        refit: segmentation.load_data(scans, "all", Preprocessing(4), refit=refit).rows["subset"]
+        for refit in (False, True)
+    }
+    assert subsets[False].tolist() == rows["subset"].tolist()
+    assert subsets[True].tolist() == ["train"] * 8 + ["test"] * 2
+    with pytest.raises(ParameterError, match="refit leaves no validation slice"):
+        replace(TOY, refit=True, average_last=0)
+
+
+def test_a_training_that_nothing_watches_says_so(tmp_path):
+    data = toy()
+    data = replace(data, rows=data.rows.replace({"subset": {"validation": "train"}}))
+    settings = replace(TOY, refit=True, average_last=1)
+    model = networks.build(settings)
+    history = stream_training.train(model, data, settings, tmp_path / "x.weights.h5")
+    assert history["dice"].isna().all()
+    assert history["loss"].notna().all()
+
+
 # Losses
 
 
@@ -920,16 +947,27 @@ def test_streams_together_say_the_mean_of_their_logits():
     logits = rng.normal(0, 2, (3, 10, 4, 4, 3))
     said = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     answers = [iter([part[:8], part[8:]]) for part in said.astype(np.float32)]
-    found = [*inference.together(answers)]
+    found = [*inference.together(answers, 4)]
     assert [len(part) for part in found] == [8, 2]
     mean = np.exp(logits.mean(axis=0))
     assert np.allclose(np.concatenate(found), mean / mean.sum(-1, keepdims=True), atol=1e-5)
     # One that is sure of a thing does not silence the others for good.
     sure, other = np.float32([[[[1, 0]]]]), np.float32([[[[0.1, 0.9]]]])
-    (both,) = inference.together([iter([sure]), iter([other])])
+    (both,) = inference.together([iter([sure]), iter([other])], 1)
     assert 0 < both[0, 0, 0, 1] < 0.9
     with pytest.raises(ValueError, match="shorter"):
-        [*inference.together([iter([sure, sure]), iter([other])])]
+        [*inference.together([iter([sure, sure]), iter([other])], 1)]
+
+
+def test_streams_of_other_sizes_meet_in_the_same_places():
+    fine, coarse = (np.full((3, side, side, 2), 0.5, np.float32) for side in (32, 16))
+    for part in (fine, coarse):  # the same quarter of the slice, pixel edge on pixel edge
+        quarter = part.shape[1] // 4
+        part[:, quarter : 2 * quarter, : 2 * quarter] = (0.1, 0.9)
+    (found,) = inference.together([iter([coarse]), iter([fine])], 32)
+    assert found.shape == fine.shape
+    assert np.allclose(found.sum(-1), 1)
+    assert np.array_equal(found[..., 1] > 0.7, fine[..., 1] > 0.7)
 
 
 def test_the_scale_of_a_float16_loss_survives_a_reset_and_a_state(tmp_path):

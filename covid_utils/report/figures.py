@@ -104,9 +104,10 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
     Args:
         history: Columns ``x``, ``subset`` and those named in ``panels``; a subset has no curve of
             a quantity that it lacks.
-        panels: Column -> label of its axis.
+        panels: Column -> label of its axis; what no subset has gets no panel.
         x: Column of the horizontal axis.
     """
+    panels = {name: label for name, label in panels.items() if history[name].notna().any()}
     size = (SINGLE if len(panels) == 1 else DOUBLE, 2.4)
     figure, axes = _panels(len(panels), size)
     drawn: dict[str, dict[str, pd.Series]] = {label: {} for label in panels.values()}

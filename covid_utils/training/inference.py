@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from covid_utils.data import augment, lungs
@@ -72,20 +73,32 @@ def probabilities(
         yield found
 
 
-def together(answers: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+def together(answers: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.ndarray]:
     """What several streams say together: the geometric mean of their probabilities.
 
     It is what the mean of their logits would say (deep ensembles; Lakshminarayanan et al. 2017).
 
     Args:
-        answers: From `probabilities`, of the same classes and slices.
+        answers: From `probabilities`, of the same classes, slices and crop; slices may have been
+            prepared at different sizes.
+        size: Side of the answer in pixels.
 
     Yields:
         float32 (batch, size, size, classes), summing to 1 over classes.
     """
     for parts in zip(*answers, strict=True):
         # A probability of 0, which float32 may have, would silence all others.
-        yield softmax(np.mean([np.log(np.maximum(part, FLOOR)) for part in parts], axis=0))
+        logs = [np.log(np.maximum(_resized(part, size), FLOOR)) for part in parts]
+        yield softmax(np.mean(logs, axis=0))
+
+
+def _resized(found: np.ndarray, size: int) -> np.ndarray:
+    """Probabilities at another size, placed as slices are when they are prepared."""
+    if found.shape[1] == size:
+        return found
+    return np.stack(
+        [cv2.resize(one, (size, size), interpolation=cv2.INTER_LINEAR) for one in found]
+    )
 
 
 def _keep_dense(found: np.ndarray, images: np.ndarray, margin: float) -> None:

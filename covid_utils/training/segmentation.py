@@ -79,6 +79,8 @@ class StreamSettings:
         evaluate_every: Steps between two looks at the validation slices, and two checkpoints.
         average_last: The mean of the weights at so many last looks is kept (Izmailov et al. 2018);
             0 for the single look that does best on validation.
+        refit: Whether the validation slices teach as well, once every other setting is chosen.
+            Nothing is then left to watch the training by, so it needs ``average_last``.
         members: Trainings of the same network, each from other random draws, whose logits are
             averaged (Lakshminarayanan et al. 2017); 1, as in the paper, is a single network.
         member: Which of them this is, from 0.
@@ -115,6 +117,7 @@ class StreamSettings:
     attenuation_margin: float = 0.0
     evaluate_every: int = 500
     average_last: int = 0
+    refit: bool = False
     members: int = 1
     member: int = 0
     seed: int = 2020
@@ -142,6 +145,11 @@ class StreamSettings:
             raise ParameterError(
                 "attenuation_margin compares gray values, which clahe_clip changes from place to "
                 "place; set one of them to 0."
+            )
+        if self.refit and not self.average_last:
+            raise ParameterError(
+                "refit leaves no validation slice to choose the best weights by; set average_last "
+                "to 1 or more."
             )
         if self.members < 1:
             raise ParameterError(f"members: {self.members} trainings are none; use 1 or more.")
@@ -241,6 +249,7 @@ def load_data(
     settings: Preprocessing,
     totals: dict[str, int] | None = None,
     seed: int = 2020,
+    refit: bool = False,
 ) -> StreamData:
     """Slices that a stream learns from.
 
@@ -251,6 +260,7 @@ def load_data(
         totals: Images wanted in a subset, see `augment.expand`; the nodule stream, whose counts
             the paper does not give so, takes its slices as they are.
         seed: Of the copies.
+        refit: Whether validation slices are among those that teach.
 
     Raises:
         DataError: The collection has no such slices.
@@ -263,6 +273,8 @@ def load_data(
             "add that data set (docs/data.md); a stream run by hand may start with init 'random'."
         )
     rows = splits.without_near_copies(rows)
+    if refit:
+        rows["subset"] = rows["subset"].replace("validation", "train")
     if stream != "nodule":
         rows["lung_pixels"] = lung_pixels(rows, collection, settings)
     images = cache.images(rows, collection.root, settings)
@@ -331,7 +343,8 @@ def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> 
 
 def nodule_settings(settings: StreamSettings) -> StreamSettings:
     """Settings of the nodule stream that a stream with ``init='nodule'`` starts from."""
-    return replace(settings, stream="nodule", init="random", weights="", members=1, member=0)
+    one = {"refit": False, "members": 1, "member": 0}
+    return replace(settings, stream="nodule", init="random", weights="", **one)
 
 
 def members_of(settings: StreamSettings) -> list[StreamSettings]:
