@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from builders import join, manifest
 
-from covid_utils.data import augment, splits
+from covid_utils.data import augment, lungs, splits
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import checkpoints, deeplab, imagenet, unet
@@ -136,6 +136,8 @@ def test_targets_and_labels_round_trip(stream):
         ({"model": "unet", "init": "tf1"}, "these weights fit model 'deeplab' only"),
         ({"class_weights": (1.0, 2.0)}, "give four"),
         ({"attenuation_margin": 9.0}, "which clahe_clip changes .* set one of them to 0"),
+        ({"windows": True}, "windows compares gray values, which clahe_clip changes"),
+        ({"refit": True}, "refit leaves no validation slice"),
     ],
 )
 def test_stream_settings_refuse_what_there_is_not(wrong, named):
@@ -245,8 +247,6 @@ def test_validation_slices_teach_once_all_is_chosen(monkeypatch, tmp_path):
     }
     assert subsets[False].tolist() == rows["subset"].tolist()
     assert subsets[True].tolist() == ["train"] * 8 + ["test"] * 2
-    with pytest.raises(ParameterError, match="refit leaves no validation slice"):
-        replace(TOY, refit=True, average_last=0)
 
 
 def test_a_training_that_nothing_watches_says_so(tmp_path):
@@ -362,6 +362,21 @@ def test_deeplab_gets_three_channels_and_a_margin_that_counts_for_nothing():
     assert set(np.unique(inside)) == {0, 1}
     assert (inside == 1).any(axis=(1, 2)).sum() == 2
     assert np.array_equal(inference.to_input(data.images, settings)[:, :32, :32, 1], data.images)
+
+
+@pytest.mark.parametrize("model", ["deeplab", "unet"])
+def test_every_network_can_see_three_windows_in_training_and_after(model):
+    data = toy(32)
+    settings = replace(TINY, model=model, windows=True, clahe_clip=0.0, batch_size=6)
+    settings = replace(settings, augmentation="affine")
+    batch, _ = next(iter(stream_training._dataset(data, settings, 0).as_numpy_iterator()))
+    assert batch.shape == (6, settings.side, settings.side, 3)
+    for image in batch[:, :32, :32]:
+        assert np.array_equal(image, lungs.windows(image[..., 0]))
+    seen = inference.to_input(data.images, settings)
+    assert np.array_equal(seen[3, :32, :32], lungs.windows(data.images[3]))
+    assert (seen[:, 32:] == augment.MEAN_GRAY).all()
+    assert networks.build(settings).input_shape == (None, settings.side, settings.side, 3)
 
 
 def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
@@ -749,7 +764,7 @@ def test_convolution_kernels_are_penalised_and_nothing_else(settings):
     penalised = [v for v in model.variables if getattr(v, "regularizer", None) is not None]
     assert len(penalised) == len(model.losses) == len(kernels) > 10
     others = {type(la).__name__ for la in model.layers if la.weights} - {"Conv2D"}
-    assert "BatchNormalization" in others
+    assert "FusedBatchNormalization" in others
     assert ("DepthwiseConv2D" in others) == (settings.model == "deeplab")
     expected = settings.weight_decay * sum((kernel**2).sum() for kernel in kernels) / 2
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)

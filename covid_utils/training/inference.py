@@ -21,9 +21,20 @@ BATCH = 8
 FLOOR = 1e-6
 
 
-def channels(settings: StreamSettings) -> int:
-    """Channels of the network's input: gray is repeated for weights that were trained on colour."""
-    return 1 if settings.model == "unet" else 3
+def channels_of(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
+    """Slices with the channels that the network takes.
+
+    Args:
+        images: uint8 (n, size, size).
+        settings: Of the stream.
+
+    Returns:
+        uint8 (n, size, size, channels): three windows, see `lungs.windows`, or the gray values,
+        repeated for a network that takes colour.
+    """
+    if settings.windows:
+        return np.stack([lungs.windows(np.asarray(image)) for image in images])
+    return np.repeat(images[..., None], settings.channels, axis=-1)
 
 
 def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
@@ -37,9 +48,8 @@ def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
         uint8 (n, side, side, channels), mean gray beyond the slice.
     """
     margin = settings.side - images.shape[1]
-    around = ((0, 0), (0, margin), (0, margin))
-    padded = np.pad(images, around, constant_values=augment.MEAN_GRAY)
-    return np.repeat(padded[..., None], channels(settings), axis=-1)
+    around = ((0, 0), (0, margin), (0, margin), (0, 0))
+    return np.pad(channels_of(images, settings), around, constant_values=augment.MEAN_GRAY)
 
 
 def probabilities(

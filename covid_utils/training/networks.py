@@ -16,6 +16,7 @@ import pandas as pd
 from covid_utils import paths
 from covid_utils.errors import ParameterError
 from covid_utils.training.devices import strategy_of
+from covid_utils.training.fused import with_fused_norms
 from covid_utils.training.losses import segmentation_loss
 from covid_utils.training.schedules import poly_optimizer
 
@@ -48,6 +49,7 @@ def _compiled(
     kind: str,
     classes: int,
     side: int,
+    channels: int,
     base: int,
     width: float,
     middle_blocks: int,
@@ -69,12 +71,13 @@ def _compiled(
 
     with strategy_of("GPU").scope():
         if kind == "unet":
-            model = unet(classes, side, base, norm_momentum)
+            model = unet(classes, side, base, norm_momentum, channels)
         else:
-            shape, rest = (side, side, 3), {"momentum": norm_momentum}
+            shape, rest = (side, side, channels), {"momentum": norm_momentum}
             rest |= {"width": width, "middle_blocks": middle_blocks}
             rest["decoder_output_stride"] = decoder_stride
             model = deeplab_v3plus(classes, shape, output_stride, atrous_rates, **rest)
+        model = with_fused_norms(model)
         _penalise(model, weight_decay)
         for layer in model.layers:
             if batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization):

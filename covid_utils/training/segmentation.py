@@ -53,6 +53,8 @@ class StreamSettings:
         image_size: Side of the prepared slices in pixels.
         crop: ``none``, or ``lungs``: the square around the lungs, see `lungs.box`.
         clahe_clip: Clip limit of the equalisation of contrast; 0 leaves the window as it is.
+        windows: Whether the network sees three windows of a slice, see `lungs.windows`, in place of
+            its gray values. Needs ``clahe_clip`` 0.
         base: U-Net: channels of the first level.
         width: DeepLab: factor of all channels.
         middle_blocks: DeepLab: blocks of the middle flow.
@@ -94,6 +96,7 @@ class StreamSettings:
     image_size: int = 512
     crop: str = "none"
     clahe_clip: float = 2.0
+    windows: bool = False
     base: int = 64
     width: float = 1.0
     middle_blocks: int = 16
@@ -141,11 +144,12 @@ class StreamSettings:
             raise ParameterError("the nodule stream cannot start from itself; set init 'random'.")
         if self.model == "unet" and self.init in ("imagenet", "tf1"):
             raise ParameterError(f"init '{self.init}': these weights fit model 'deeplab' only.")
-        if self.attenuation_margin and self.clahe_clip:
-            raise ParameterError(
-                "attenuation_margin compares gray values, which clahe_clip changes from place to "
-                "place; set one of them to 0."
-            )
+        for name in ("attenuation_margin", "windows"):
+            if getattr(self, name) and self.clahe_clip:
+                raise ParameterError(
+                    f"{name} compares gray values, which clahe_clip changes from place to place; "
+                    "set one of them to 0."
+                )
         if self.refit and not self.average_last:
             raise ParameterError(
                 "refit leaves no validation slice to choose the best weights by; set average_last "
@@ -185,12 +189,17 @@ class StreamSettings:
         return -(-self.image_size // 2**DEPTH) * 2**DEPTH
 
     @property
+    def channels(self) -> int:
+        """Channels of the network's input: DeepLab's weights are often trained on colour."""
+        return 3 if self.model == "deeplab" or self.windows else 1
+
+    @property
     def architecture(self) -> tuple:
         """What the network is, and nothing else."""
         strides = (self.output_stride, self.decoder_stride)
-        own = (0, self.width, self.middle_blocks, *strides, self.atrous_rates)
+        own = (3, 0, self.width, self.middle_blocks, *strides, self.atrous_rates)
         if self.model == "unet":
-            own = (self.base, 0.0, 0, 0, 0, ())
+            own = (self.channels, self.base, 0.0, 0, 0, 0, ())
         return (self.model, len(STREAMS[self.stream]), self.side, *own, self.norm_momentum)
 
     @property

@@ -234,14 +234,17 @@ def _dataset(data: StreamData, settings: StreamSettings, step: int) -> tf.data.D
     stream = batches.of_pairs(images, masks, size, settings.draws, ranges, first)
     lookup = np.full(256, losses.IGNORE, np.uint8)
     lookup[:4] = segmentation.to_targets(np.arange(4), settings.stream)
-    margin, channels = settings.side - settings.image_size, inference.channels(settings)
+    margin = settings.side - settings.image_size
+
+    def inputs(batch: np.ndarray) -> np.ndarray:
+        return inference.to_input(batch, settings)
 
     def shape(batch: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        around = [[0, 0], [0, margin], [0, margin]]
-        batch = tf.pad(batch, around, constant_values=augment.MEAN_GRAY)
+        seen = tf.numpy_function(inputs, [batch], tf.uint8, stateful=False)
+        seen = tf.ensure_shape(seen, (size, settings.side, settings.side, settings.channels))
         truth = tf.gather(tf.constant(lookup), tf.cast(labels, tf.int32))
-        truth = tf.pad(truth, around, constant_values=losses.IGNORE)
-        return tf.repeat(batch[..., None], channels, axis=-1), truth
+        around = [[0, 0], [0, margin], [0, margin]]
+        return seen, tf.pad(truth, around, constant_values=losses.IGNORE)
 
     return stream.map(shape).prefetch(2)
 

@@ -1,0 +1,73 @@
+"""Batch norm as one operation, for training.
+
+Keras computes batch norm from a dozen elementwise operations, each of which reads and writes the
+whole activation. TensorFlow has one operation for it, on processors and on GPUs, with the same
+weights and the same answer. Networks of the models floor keep Keras's own layer, so that a saved
+file loads without this package; a training swaps it. ``benchmarks/README.md`` has what it saves.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+def with_fused_norms(model: keras.Model) -> keras.Model:
+    """The same network, whose batch norms are one operation each.
+
+    Args:
+        model: Functional, not compiled, batch norms over the last of four axes.
+
+    Returns:
+        A new model with layers and weights of the same names and order, and the same values.
+    """
+    import keras
+
+    fused = _layer()
+
+    def twin(layer: keras.layers.Layer) -> keras.layers.Layer:
+        is_norm = type(layer) is keras.layers.BatchNormalization
+        return (fused if is_norm else type(layer)).from_config(layer.get_config())
+
+    made = keras.models.clone_model(model, clone_function=twin)
+    made.set_weights(model.get_weights())
+    return made
+
+
+@lru_cache(maxsize=1)
+def _layer() -> type[keras.layers.BatchNormalization]:
+    """The layer's class, made when Keras is first needed."""
+    import keras
+    import tensorflow as tf
+
+    class FusedBatchNormalization(keras.layers.BatchNormalization):
+        """`keras.layers.BatchNormalization` as one operation of TensorFlow."""
+
+        def call(self, inputs, training=None, mask=None):
+            is_learning = bool(training) and self.trainable
+            statistics = {} if is_learning else self._kept()
+            result, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                inputs,
+                tf.cast(self.gamma, tf.float32),  # float32 is asked for even with float16 images
+                tf.cast(self.beta, tf.float32),
+                epsilon=self.epsilon,
+                is_training=is_learning,
+                **statistics,
+            )
+            if is_learning:
+                # The operation gives the unbiased variance; Keras keeps the biased one.
+                count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
+                self._keep(self.moving_mean, mean)
+                self._keep(self.moving_variance, variance * (count - 1) / count)
+            return result
+
+        def _kept(self) -> dict[str, keras.Variable]:
+            return {"mean": self.moving_mean, "variance": self.moving_variance}
+
+        def _keep(self, moving: keras.Variable, seen: tf.Tensor) -> None:
+            moving.assign(moving * self.momentum + seen * (1 - self.momentum))
+
+    return FusedBatchNormalization

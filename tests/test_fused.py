@@ -1,0 +1,100 @@
+"""Batch norm as one operation: the same numbers as Keras's own."""
+
+import numpy as np
+import pytest
+
+from covid_utils.models.deeplab import deeplab_v3plus
+from covid_utils.models.unet import unet
+from covid_utils.training.fused import with_fused_norms
+
+
+@pytest.fixture
+def pair():
+    """A batch norm of Keras's with weights that are none of its own, and its twin."""
+    import keras
+
+    image = keras.Input((9, 7, 5))
+    norm = keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-3, name="norm")
+    model = keras.Model(image, norm(image))
+    rng = np.random.default_rng(0)
+    norm.set_weights([rng.uniform(0.5, 3, 5) for _ in range(4)])
+    return model, with_fused_norms(model)
+
+
+def images(count=2):
+    return np.random.default_rng(1).normal(3, 2, (count, 9, 7, 5)).astype(np.float32)
+
+
+def gradients(model):
+    import tensorflow as tf
+
+    seen, wanted = tf.constant(images()), np.random.default_rng(2).normal(size=(2, 9, 7, 5))
+    with tf.GradientTape() as tape:
+        tape.watch(seen)
+        loss = tf.reduce_sum(model(seen, training=True) * wanted)
+    return tape.gradient(loss, [seen, *(v.value for v in model.trainable_variables)])
+
+
+def test_a_step_has_the_same_answer_gradients_and_statistics(pair):
+    ours, theirs = ([np.asarray(g) for g in gradients(model)] for model in pair[::-1])
+    for found, expected in zip(ours, theirs, strict=True):
+        assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for found, expected in zip(pair[1].get_weights(), pair[0].get_weights(), strict=True):
+        assert np.allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_kept_statistics_count_where_nothing_is_learned(pair, is_frozen):
+    before = pair[1].get_weights()
+    for model in pair:
+        model.get_layer("norm").trainable = not is_frozen
+    expected, found = (np.asarray(model(images(), training=is_frozen)) for model in pair)
+    assert np.allclose(found, expected, atol=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(before, pair[1].get_weights(), strict=True))
+
+
+def test_a_single_pixel_counts_as_keras_counts_it():
+    """The pyramid's mean of a slice: two values a channel, whose two variances differ twofold."""
+    import keras
+
+    image = keras.Input((1, 1, 3))
+    model = keras.Model(image, keras.layers.BatchNormalization(momentum=0.5)(image))
+    twin = with_fused_norms(model)
+    seen = np.random.default_rng(3).normal(size=(2, 1, 1, 3)).astype(np.float32)
+    expected, found = (np.asarray(one(seen, training=True)) for one in (model, twin))
+    assert np.allclose(found, expected, atol=1e-4)
+    for a, b in zip(twin.get_weights(), model.get_weights(), strict=True):
+        assert np.allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["deeplab", "unet"])
+def test_a_network_keeps_its_names_weights_and_answer(kind):
+    if kind == "deeplab":
+        model = deeplab_v3plus(3, (33, 33, 3), atrous_rates=(1, 2, 3), width=0.1, middle_blocks=1)
+    else:
+        model = unet(3, 32, 2, channels=3)
+    twin = with_fused_norms(model)
+    assert [v.path for v in twin.weights] == [v.path for v in model.weights]
+    assert [layer.name for layer in twin.layers] == [layer.name for layer in model.layers]
+    kinds = {type(layer).__name__ for layer in twin.layers}
+    assert "FusedBatchNormalization" in kinds
+    assert "BatchNormalization" not in kinds
+    seen = np.random.default_rng(4).integers(0, 256, (2, *model.input_shape[1:]), dtype=np.uint8)
+    assert np.allclose(twin(seen), model(seen), rtol=1e-4, atol=1e-6)
+    twin.set_weights([w + 1 for w in twin.get_weights()])
+    assert not np.allclose(twin(seen), model(seen))
+
+
+def test_half_precision_computes_statistics_in_full():
+    import keras
+
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        image = keras.Input((4, 4, 2))
+        twin = with_fused_norms(keras.Model(image, keras.layers.BatchNormalization()(image)))
+        seen = np.random.default_rng(5).normal(200, 40, (3, 4, 4, 2)).astype(np.float16)
+        answer = twin(seen, training=True)
+        assert answer.dtype == "float16"
+        assert np.allclose(np.std(np.asarray(answer, np.float32), axis=(0, 1, 2)), 1, atol=0.01)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
