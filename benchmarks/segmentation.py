@@ -40,6 +40,12 @@ POINTWISE, DEPTHWISE, NORM = "1 × 1 convolution", "3 × 3 depthwise convolution
 UNIT = {POINTWISE: 1, DEPTHWISE: 1, NORM: 2}
 #: Other ways to the same numbers.
 SHIFTED, FUSED = "depthwise as nine shifted products", "batch norm as one operation"
+#: A training step with Keras's layers alone.
+KERAS_NORM = "Keras's batch norm"
+
+#: A training step as in the `sample` profile's run from ImageNet: side, slices, network, rounds.
+NORM_SIDE, NORM_BATCH, NORM_ROUNDS = 224, 4, 9
+NORM_SHAPE = {"width": 1.0, "middle_blocks": 4, "decoder_output_stride": 2}
 
 #: The fed training: side, images a step, steps a round, rounds, and images in its file.
 FED_SIDE, FED_BATCH, FED_STEPS, FED_ROUNDS, FED_IMAGES = 192, 4, 6, 3, 64
@@ -54,12 +60,13 @@ def run(sizes: tuple[int, ...] = SIZES, shape: dict = FULL, rounds: int = ROUNDS
         rounds: How often each pass is timed.
 
     Returns:
-        ``passes``, ``parts``, ``memory`` and ``fed``.
+        ``passes``, ``parts``, ``norms``, ``memory`` and ``fed``.
     """
     return {
         "memory": memory(sizes[-1], shape),
         "passes": passes(sizes, shape, rounds),
         "parts": parts(-(-sizes[-1] // 16)),
+        "norms": norms(min(NORM_SIDE, sizes[-1])),
         "fed": fed(min(FED_SIDE, sizes[-1])),
     }
 
@@ -274,6 +281,35 @@ def gradients(layer: Callable, weights: list) -> Callable:
         return last, tape.gradient(last, [maps, *values], output_gradients=maps)
 
     return chain
+
+
+def norms(
+    side: int = NORM_SIDE, shape: dict = NORM_SHAPE, rounds: int = NORM_ROUNDS
+) -> dict[str, object]:
+    """A training step with batch norm as one operation, as trainings go, and with Keras's own.
+
+    Args:
+        side: Of the slices.
+        shape: Of the network.
+        rounds: How often each step is timed.
+
+    Returns:
+        ``side``, ``batch``, ``rounds``, ``shape``, and ``candidates``: name -> times, as
+        `speed.compare` gives them.
+    """
+    import tensorflow as tf
+
+    from covid_utils.training.fused import with_fused_norms
+
+    theirs = network(side, shape)
+    given = [tf.constant(part) for part in pairs(NORM_BATCH, side)]
+    calls = {
+        "ours": _call(step(with_fused_norms(theirs)), given),
+        KERAS_NORM: _call(step(theirs), given),
+    }
+    taken = speed.compare(calls, rounds)
+    found = {"side": side, "batch": NORM_BATCH, "rounds": rounds, "shape": shape}
+    return found | {"candidates": taken}
 
 
 def memory(side: int, shape: dict = FULL) -> dict[str, float]:

@@ -136,6 +136,7 @@ def tiny(segmentation):
         "memory": segmentation.memory(17, TINY),
         "passes": segmentation.passes((17,), TINY, 1),
         "parts": segmentation.parts(3, 8, 1),
+        "norms": _untraced(segmentation.norms, 17, TINY, 1),
         "fed": _untraced(segmentation.fed, 17, 2, 1, TINY),
     }
 
@@ -161,6 +162,8 @@ def test_deeplab_is_measured(tiny):
     for one in passes["candidates"]:
         clocks = ("median_ms", "median_cpu_ms", "trace_s", "first_s", "multiply_adds")
         assert min(one[name] for name in clocks) > 0
+    assert [*tiny["norms"]["candidates"]] == ["ours", "Keras's batch norm"]
+    assert min(one["median_ms"] for one in tiny["norms"]["candidates"].values()) > 0
     assert tiny["memory"]["peak_mib"] >= tiny["memory"]["built_mib"] > 100
     assert 0 < tiny["fed"]["busy"] <= 1
 
@@ -194,6 +197,8 @@ def test_the_stored_deeplab_is_of_the_full_size(segmentation, results):
     assert each[-1]["multiply_adds"] == pytest.approx(51.2e9, rel=0.01)
     assert (found["parts"]["side"], found["parts"]["channels"]) == (32, 728)
     assert found["memory"]["side"] == segmentation.SIZES[-1]
+    assert found["norms"]["side"] == segmentation.NORM_SIDE
+    assert found["norms"]["shape"] == segmentation.NORM_SHAPE
     assert found["fed"]["side"] == segmentation.FED_SIDE
     assert found["fed"]["steps"] == segmentation.FED_STEPS
 

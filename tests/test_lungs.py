@@ -8,19 +8,15 @@ from covid_utils.data import medseg, sources
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 from covid_utils.data.lungs import (
     DENSE,
-    FAT,
-    GLASS_RANGE,
     MARGIN,
-    STANDARD,
     box,
     denser_than_healthy,
     healthy_level,
     lung_field,
-    windows,
 )
 from covid_utils.errors import DataError, ParameterError
 
-AIR, LUNG, FLESH = 59, 80, 236
+AIR, LUNG, FLESH, FAT = 59, 80, 236, 213
 
 
 def ellipse(shape, centre, axes):
@@ -98,37 +94,6 @@ def test_dense_is_what_is_denser_than_the_slices_own_healthy_lung(level):
     assert found[gray == FLESH].mean() > 0.99
     assert found[gray == AIR].mean() < 0.02  # their rim only
     assert overlap(denser_than_healthy(gray, 5) & lungs, lesion | haze) > 0.9
-
-
-@pytest.mark.parametrize("level", [75, LUNG, 120])
-def test_windows_show_healthy_lung_and_ground_glass_alike_in_all_scanners(level):
-    gray, lungs = chest()
-    gray[lungs] = level
-    lesion = ellipse(gray.shape, (60, 150), (12, 15)) & lungs
-    gray[lesion] = level + 30
-    seen = windows(gray)
-    assert seen.shape == (*gray.shape, 3)
-    assert seen.dtype == np.uint8
-    assert np.array_equal(seen[..., 0], gray)
-    assert np.median(seen[lungs & ~lesion], axis=0)[1:].tolist() == [STANDARD[0], 0]
-    assert np.median(seen[lesion][:, 2]) == 30 * 255 // GLASS_RANGE
-    assert np.median(seen[gray == FLESH], axis=0)[2] == 255
-    lifted = windows(np.where(gray == level, level + 10, gray).astype(np.uint8))
-    assert np.median(lifted[lungs & ~lesion][:, 1]) == STANDARD[0]
-
-
-def test_fat_has_one_gray_value_in_the_second_window():
-    gray, _ = chest()
-    gray[gray == FLESH] = FAT
-    assert np.median(windows(gray)[gray == FAT][:, 1]) == pytest.approx(STANDARD[1], abs=1)
-
-
-def test_windows_of_a_slice_without_air_are_not_drawn_out():
-    gray = np.full((20, 20), FLESH, np.uint8)
-    gray[:10] = DENSE
-    _, even, glass = windows(gray)[[0, -1], 0].T
-    assert even.tolist() == [STANDARD[0], min(255, STANDARD[0] + (FLESH - DENSE) * 140 // 30)]
-    assert glass.tolist() == [0, (FLESH - DENSE) * 255 // GLASS_RANGE]
 
 
 def test_a_speck_is_not_dense():

@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import keras
 import numpy as np
 import pytest
 from builders import join, manifest
 
-from covid_utils.data import augment, lungs, splits
+from covid_utils.data import augment, splits
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import checkpoints, deeplab, imagenet, unet
 from covid_utils.training import (
+    committee,
     devices,
     inference,
     losses,
@@ -136,8 +138,9 @@ def test_targets_and_labels_round_trip(stream):
         ({"model": "unet", "init": "tf1"}, "these weights fit model 'deeplab' only"),
         ({"class_weights": (1.0, 2.0)}, "give four"),
         ({"attenuation_margin": 9.0}, "which clahe_clip changes .* set one of them to 0"),
-        ({"windows": True}, "windows compares gray values, which clahe_clip changes"),
         ({"refit": True}, "refit leaves no validation slice"),
+        ({"test_scales": []}, "give factors above 0"),
+        ({"test_scales": [1.0, 0.0]}, "give factors above 0"),
     ],
 )
 def test_stream_settings_refuse_what_there_is_not(wrong, named):
@@ -362,21 +365,6 @@ def test_deeplab_gets_three_channels_and_a_margin_that_counts_for_nothing():
     assert set(np.unique(inside)) == {0, 1}
     assert (inside == 1).any(axis=(1, 2)).sum() == 2
     assert np.array_equal(inference.to_input(data.images, settings)[:, :32, :32, 1], data.images)
-
-
-@pytest.mark.parametrize("model", ["deeplab", "unet"])
-def test_every_network_can_see_three_windows_in_training_and_after(model):
-    data = toy(32)
-    settings = replace(TINY, model=model, windows=True, clahe_clip=0.0, batch_size=6)
-    settings = replace(settings, augmentation="affine")
-    batch, _ = next(iter(stream_training._dataset(data, settings, 0).as_numpy_iterator()))
-    assert batch.shape == (6, settings.side, settings.side, 3)
-    for image in batch[:, :32, :32]:
-        assert np.array_equal(image, lungs.windows(image[..., 0]))
-    seen = inference.to_input(data.images, settings)
-    assert np.array_equal(seen[3, :32, :32], lungs.windows(data.images[3]))
-    assert (seen[:, 32:] == augment.MEAN_GRAY).all()
-    assert networks.build(settings).input_shape == (None, settings.side, settings.side, 3)
 
 
 def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
@@ -955,6 +943,36 @@ def test_what_is_no_denser_than_healthy_lung_is_background(monkeypatch):
     assert dense[:, 5:9, 5:9].all(axis=(1, 2)).tolist() == [False] * 3 + [True] * 6
     off = replace(settings, attenuation_margin=0.0)
     assert np.allclose(next(inference.probabilities(None, images, off)), (0.2, 0.8))
+
+
+def test_answers_at_several_sizes_are_averaged(monkeypatch):
+    settings = replace(TINY, image_size=16, batch_size=4, flip_test=True)
+    networks_of = networks.build(settings)
+    rng = np.random.default_rng(1)
+    fans = [9 if w.shape[-1] == 1 else np.prod(w.shape[:-1]) for w in networks_of.get_weights()]
+    members = [
+        [
+            w if w.ndim == 1 else rng.normal(0, (2 / fan) ** 0.5, w.shape)
+            for w, fan in zip(networks_of.get_weights(), fans, strict=True)
+        ]
+        for _ in range(2)
+    ]
+    seen, images = committee.Committee(networks_of, members), gray(3, 16)
+    both = replace(settings, test_scales=(1.0, 1.5))
+    found = np.concatenate([*inference.probabilities(seen, images, both)])
+    assert found.shape == (3, 16, 16, 4)
+    (own,) = inference.probabilities(seen, images, settings)
+    larger = replace(settings, image_size=24)
+    enlarged = np.stack([cv2.resize(i, (24, 24), interpolation=cv2.INTER_LINEAR) for i in images])
+    twin = committee.Committee(networks.build(larger), members)
+    (other,) = inference.probabilities(twin, enlarged, larger)
+    other = np.stack([cv2.resize(p, (16, 16), interpolation=cv2.INTER_LINEAR) for p in other])
+    assert np.allclose(found, (own + other) / 2, atol=1e-6)
+    assert not np.allclose(found, own, atol=1e-3)
+    # The network of the other size is built once.
+    monkeypatch.setattr(networks, "build", lambda _: pytest.fail("built again"))
+    again = np.concatenate([*inference.probabilities(seen, images, both)])
+    assert np.array_equal(again, found)
 
 
 def test_streams_together_say_the_mean_of_their_logits():

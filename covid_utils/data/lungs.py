@@ -30,13 +30,6 @@ REACH, EDGE = 0.08, 0.008
 #: Share of a slice's aerated pixels that are taken for healthy lung: its darkest. Even in an ill
 #: lung some is left.
 HEALTHY = 0.1
-#: Gray value of fat (-100 HU).
-FAT = 213
-#: Gray values that `windows` gives to healthy lung and to fat, and the least that may lie between
-#: them before.
-STANDARD, LEAST_RANGE = (60, 200), 30
-#: Gray values above healthy lung (588 HU) that the window of ground-glass shows.
-GLASS_RANGE = 100
 
 
 def lung_field(gray: np.ndarray) -> np.ndarray:
@@ -129,29 +122,6 @@ def denser_than_healthy(gray: np.ndarray, margin: float) -> np.ndarray:
     """
     smooth = cv2.medianBlur(gray, 3)
     return smooth > healthy_level(smooth) + margin
-
-
-def windows(gray: np.ndarray) -> np.ndarray:
-    """A slice through three windows, two of which its own healthy lung sets.
-
-    Breath, scanner and the display window that a slice was published in move the gray value of
-    healthy lung by dozens; against that value, ground-glass looks alike in all of them.
-
-    Args:
-        gray: As for `healthy_level`.
-
-    Returns:
-        uint8 (height, width, 3): the slice as it is; with healthy lung at one gray value and fat
-        at another; and the densities above healthy lung, of which `GLASS_RANGE` fill the scale.
-    """
-    smooth = cv2.medianBlur(gray, 3)
-    above = np.arange(256) - healthy_level(smooth)
-    low, high = STANDARD
-    # Where hardly any air is seen, the scale is not drawn out without end.
-    even = low + above * (high - low) / max(FAT - healthy_level(smooth), LEAST_RANGE)
-    glass = above * 255 / GLASS_RANGE
-    tables = [np.clip(values, 0, 255).astype(np.uint8) for values in (even, glass)]
-    return np.stack([gray, tables[0][gray], tables[1][smooth]], axis=-1)
 
 
 def _body(smooth: np.ndarray) -> np.ndarray:

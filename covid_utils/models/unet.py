@@ -12,35 +12,32 @@ LOGITS = "logits"
 DEPTH = 4
 
 
-def unet(
-    classes: int, size: int, base: int = 64, momentum: float = 0.9, channels: int = 1
-) -> keras.Model:
+def unet(classes: int, size: int, base: int = 64, momentum: float = 0.9) -> keras.Model:
     """Build a U-Net with batch normalisation and same padding.
 
     Args:
         classes: Number of classes, background included.
-        size: Side of the input in pixels, a multiple of 16.
+        size: Side of the gray input in pixels, a multiple of 16.
         base: Channels of the first level; each of the four levels below doubles them.
         momentum: Of batch norm. Short runs need about 0.9: with Keras's 0.99 the moving statistics
             lag behind the weights.
-        channels: Of the input: 1 for gray, as published.
 
     Returns:
-        Uncompiled model from images (n, size, size, channels), uint8 or float32 in [0, 255]
-        (scaling to [-1, 1] is inside), to float32 logits (n, size, size, classes).
+        Uncompiled model from gray images (n, size, size, 1), uint8 or float32 in [0, 255] (scaling
+        to [-1, 1] is inside), to float32 logits (n, size, size, classes).
     """
     import keras
     from keras import layers
 
-    def double(tensor, depth: int, name: str):
+    def double(tensor, channels: int, name: str):
         for number in (1, 2):
             part = f"{name}_conv{number}"
-            tensor = layers.Conv2D(depth, 3, padding="same", use_bias=False, name=part)(tensor)
+            tensor = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=part)(tensor)
             norm = layers.BatchNormalization(momentum=momentum, name=f"{part}_norm")
             tensor = layers.Activation("relu", name=f"{part}_relu")(norm(tensor))
         return tensor
 
-    image = keras.Input((size, size, channels), name="image")
+    image = keras.Input((size, size, 1), name="image")
     skips, tensor = [], layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
     for level in range(DEPTH):
         tensor = double(tensor, base * 2**level, f"down{level}")
@@ -48,9 +45,9 @@ def unet(
         tensor = layers.MaxPooling2D(2, name=f"down{level}_pool")(tensor)
     tensor = double(tensor, base * 2**DEPTH, "bottom")
     for level in reversed(range(DEPTH)):
-        depth = base * 2**level
-        up = layers.Conv2DTranspose(depth, 2, strides=2, name=f"up{level}_upsample")
+        channels = base * 2**level
+        up = layers.Conv2DTranspose(channels, 2, strides=2, name=f"up{level}_upsample")
         tensor = layers.Concatenate(name=f"up{level}_join")([skips[level], up(tensor)])
-        tensor = double(tensor, depth, f"up{level}")
+        tensor = double(tensor, channels, f"up{level}")
     logits = layers.Conv2D(classes, 1, name=LOGITS, dtype="float32")(tensor)
     return keras.Model(image, logits, name="unet")

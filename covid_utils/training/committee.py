@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from covid_utils.training import networks
+
 if TYPE_CHECKING:
     import keras
+
+    from covid_utils.training.segmentation import StreamSettings
 
 
 class Committee:
@@ -33,6 +37,18 @@ class Committee:
             members: Their weights, at least of one.
         """
         self.network, self.members = network, members
+        self._others: dict[int, Committee] = {}
+
+    def at(self, settings: StreamSettings) -> Committee:
+        """The same members for slices of another size, whose network is built once.
+
+        Args:
+            settings: Of the stream, with that ``image_size``.
+        """
+        if settings.image_size not in self._others:
+            twin = Committee(networks.build(settings), self.members)
+            self._others[settings.image_size] = twin
+        return self._others[settings.image_size]
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
         """Mean of the members' logits, float32, shaped as the network's own answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,25 +17,16 @@ from covid_utils.training.segmentation import StreamSettings
 if TYPE_CHECKING:
     import keras
 
+    from covid_utils.training.committee import Committee
+
 BATCH = 8
 #: Least probability that counts where several streams are asked.
 FLOOR = 1e-6
 
 
-def channels_of(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
-    """Slices with the channels that the network takes.
-
-    Args:
-        images: uint8 (n, size, size).
-        settings: Of the stream.
-
-    Returns:
-        uint8 (n, size, size, channels): three windows, see `lungs.windows`, or the gray values,
-        repeated for a network that takes colour.
-    """
-    if settings.windows:
-        return np.stack([lungs.windows(np.asarray(image)) for image in images])
-    return np.repeat(images[..., None], settings.channels, axis=-1)
+def channels(settings: StreamSettings) -> int:
+    """Channels of the network's input: gray is repeated for weights that were trained on colour."""
+    return 1 if settings.model == "unet" else 3
 
 
 def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
@@ -48,19 +40,20 @@ def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
         uint8 (n, side, side, channels), mean gray beyond the slice.
     """
     margin = settings.side - images.shape[1]
-    around = ((0, 0), (0, margin), (0, margin), (0, 0))
-    return np.pad(channels_of(images, settings), around, constant_values=augment.MEAN_GRAY)
+    around = ((0, 0), (0, margin), (0, margin))
+    padded = np.pad(images, around, constant_values=augment.MEAN_GRAY)
+    return np.repeat(padded[..., None], channels(settings), axis=-1)
 
 
 def probabilities(
-    model: keras.Model, images: np.ndarray, settings: StreamSettings
+    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
 ) -> Iterator[np.ndarray]:
     """Probabilities of the stream's classes, batch by batch, at the slices' own size.
 
     With an ``attenuation_margin`` what is not denser than the slice's healthy lung is background.
 
     Args:
-        model: The stream's network.
+        model: The stream's network; a committee where other ``test_scales`` than 1 are asked for.
         images: uint8 (n, size, size), an array or rows that are read when asked for.
         settings: Of the stream.
 
@@ -68,19 +61,38 @@ def probabilities(
         float32 (batch, size, size, classes).
     """
     for first in range(0, len(images), BATCH):
-        inputs = to_input(images[first : first + BATCH], settings)
-        found = _softmax(model, inputs)
-        if settings.flip_test:
-            # Only the slice is mirrored: what pads it stays at its right edge.
-            size = images.shape[1]
-            mirrored = inputs.copy()
-            mirrored[:, :, :size] = inputs[:, :, :size][:, :, ::-1]
-            other = _softmax(model, mirrored)[:, :, :size][:, :, ::-1]
-            found[:, :, :size] = (found[:, :, :size] + other) / 2
-        found = found[:, : images.shape[1], : images.shape[2]]
+        part = images[first : first + BATCH]
+        each = [_at_scale(model, part, settings, scale) for scale in settings.test_scales]
+        found = np.mean(each, axis=0)
         if settings.attenuation_margin:
-            _keep_dense(found, images[first : first + BATCH], settings.attenuation_margin)
+            _keep_dense(found, part, settings.attenuation_margin)
         yield found
+
+
+def _at_scale(
+    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings, scale: float
+) -> np.ndarray:
+    """Probabilities at the slices' size, of slices that the network sees larger or smaller."""
+    size = images.shape[1]
+    own = replace(settings, image_size=round(size * scale))
+    if own.image_size == size:
+        return _answer(model, images, settings)
+    return _resized(_answer(model.at(own), _resized(images, own.image_size), own), size)
+
+
+def _answer(
+    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
+) -> np.ndarray:
+    """Probabilities at the slices' size, the mean over mirror images if that is asked for."""
+    inputs, size = to_input(images, settings), images.shape[1]
+    found = _softmax(model, inputs)[:, :size, :size]
+    if not settings.flip_test:
+        return found
+    # Only the slice is mirrored: what pads it stays at its right edge.
+    mirrored = inputs.copy()
+    mirrored[:, :, :size] = inputs[:, :, :size][:, :, ::-1]
+    other = _softmax(model, mirrored)[:, :size, :size][:, :, ::-1]
+    return (found + other) / 2
 
 
 def together(answers: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.ndarray]:
@@ -103,7 +115,7 @@ def together(answers: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.
 
 
 def _resized(found: np.ndarray, size: int) -> np.ndarray:
-    """Probabilities at another size, placed as slices are when they are prepared."""
+    """Slices or probabilities at another size, placed as slices are when they are prepared."""
     if found.shape[1] == size:
         return found
     return np.stack(
@@ -128,7 +140,7 @@ def _softmax(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
 
 
 def time_one_slice(
-    model: keras.Model, images: np.ndarray, settings: StreamSettings
+    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
 ) -> dict[str, float]:
     """Time of one slice, from the prepared image to its labels; see `predictions.time_per_item`."""
     return time_per_item(

@@ -49,7 +49,6 @@ def _compiled(
     kind: str,
     classes: int,
     side: int,
-    channels: int,
     base: int,
     width: float,
     middle_blocks: int,
@@ -71,9 +70,9 @@ def _compiled(
 
     with strategy_of("GPU").scope():
         if kind == "unet":
-            model = unet(classes, side, base, norm_momentum, channels)
+            model = unet(classes, side, base, norm_momentum)
         else:
-            shape, rest = (side, side, channels), {"momentum": norm_momentum}
+            shape, rest = (side, side, 3), {"momentum": norm_momentum}
             rest |= {"width": width, "middle_blocks": middle_blocks}
             rest["decoder_output_stride"] = decoder_stride
             model = deeplab_v3plus(classes, shape, output_stride, atrous_rates, **rest)

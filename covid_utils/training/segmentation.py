@@ -53,8 +53,6 @@ class StreamSettings:
         image_size: Side of the prepared slices in pixels.
         crop: ``none``, or ``lungs``: the square around the lungs, see `lungs.box`.
         clahe_clip: Clip limit of the equalisation of contrast; 0 leaves the window as it is.
-        windows: Whether the network sees three windows of a slice, see `lungs.windows`, in place of
-            its gray values. Needs ``clahe_clip`` 0.
         base: U-Net: channels of the first level.
         width: DeepLab: factor of all channels.
         middle_blocks: DeepLab: blocks of the middle flow.
@@ -76,6 +74,8 @@ class StreamSettings:
         loss: One of `losses.LOSSES`.
         class_weights: Of pixels with the mask labels 0, 1, 2, 3 in the cross entropy.
         flip_test: Whether a prediction is the mean of a slice's and its mirror image's.
+        test_scales: Factors that a slice is resized by for a prediction, which is the mean over
+            them, as DeepLab's authors test theirs (Chen et al. 2018); 1 is its own size.
         attenuation_margin: Gray values that a lesion is denser than the slice's healthy lung, see
             `lungs.denser_than_healthy`; 0 asks for nothing. Needs ``clahe_clip`` 0.
         evaluate_every: Steps between two looks at the validation slices, and two checkpoints.
@@ -96,7 +96,6 @@ class StreamSettings:
     image_size: int = 512
     crop: str = "none"
     clahe_clip: float = 2.0
-    windows: bool = False
     base: int = 64
     width: float = 1.0
     middle_blocks: int = 16
@@ -117,6 +116,7 @@ class StreamSettings:
     loss: str = "cross_entropy"
     class_weights: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
     flip_test: bool = False
+    test_scales: tuple[float, ...] = (1.0,)
     attenuation_margin: float = 0.0
     evaluate_every: int = 500
     average_last: int = 0
@@ -126,7 +126,7 @@ class StreamSettings:
     seed: int = 2020
 
     def __post_init__(self):
-        for name in ("atrous_rates", "class_weights"):  # parameters come as lists
+        for name in ("atrous_rates", "class_weights", "test_scales"):  # parameters come as lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         choices = {
             "stream": tuple(STREAMS),
@@ -144,17 +144,18 @@ class StreamSettings:
             raise ParameterError("the nodule stream cannot start from itself; set init 'random'.")
         if self.model == "unet" and self.init in ("imagenet", "tf1"):
             raise ParameterError(f"init '{self.init}': these weights fit model 'deeplab' only.")
-        for name in ("attenuation_margin", "windows"):
-            if getattr(self, name) and self.clahe_clip:
-                raise ParameterError(
-                    f"{name} compares gray values, which clahe_clip changes from place to place; "
-                    "set one of them to 0."
-                )
+        if self.attenuation_margin and self.clahe_clip:
+            raise ParameterError(
+                "attenuation_margin compares gray values, which clahe_clip changes from place to "
+                "place; set one of them to 0."
+            )
         if self.refit and not self.average_last:
             raise ParameterError(
                 "refit leaves no validation slice to choose the best weights by; set average_last "
                 "to 1 or more."
             )
+        if not self.test_scales or min(self.test_scales) <= 0:
+            raise ParameterError("test_scales: give factors above 0, such as 1.0 for one size.")
         if self.members < 1:
             raise ParameterError(f"members: {self.members} trainings are none; use 1 or more.")
         if len(self.class_weights) != 4:
@@ -189,17 +190,12 @@ class StreamSettings:
         return -(-self.image_size // 2**DEPTH) * 2**DEPTH
 
     @property
-    def channels(self) -> int:
-        """Channels of the network's input: DeepLab's weights are often trained on colour."""
-        return 3 if self.model == "deeplab" or self.windows else 1
-
-    @property
     def architecture(self) -> tuple:
         """What the network is, and nothing else."""
         strides = (self.output_stride, self.decoder_stride)
-        own = (3, 0, self.width, self.middle_blocks, *strides, self.atrous_rates)
+        own = (0, self.width, self.middle_blocks, *strides, self.atrous_rates)
         if self.model == "unet":
-            own = (self.channels, self.base, 0.0, 0, 0, 0, ())
+            own = (self.base, 0.0, 0, 0, 0, ())
         return (self.model, len(STREAMS[self.stream]), self.side, *own, self.norm_momentum)
 
     @property

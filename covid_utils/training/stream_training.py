@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -234,17 +234,14 @@ def _dataset(data: StreamData, settings: StreamSettings, step: int) -> tf.data.D
     stream = batches.of_pairs(images, masks, size, settings.draws, ranges, first)
     lookup = np.full(256, losses.IGNORE, np.uint8)
     lookup[:4] = segmentation.to_targets(np.arange(4), settings.stream)
-    margin = settings.side - settings.image_size
-
-    def inputs(batch: np.ndarray) -> np.ndarray:
-        return inference.to_input(batch, settings)
+    margin, channels = settings.side - settings.image_size, inference.channels(settings)
 
     def shape(batch: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        seen = tf.numpy_function(inputs, [batch], tf.uint8, stateful=False)
-        seen = tf.ensure_shape(seen, (size, settings.side, settings.side, settings.channels))
-        truth = tf.gather(tf.constant(lookup), tf.cast(labels, tf.int32))
         around = [[0, 0], [0, margin], [0, margin]]
-        return seen, tf.pad(truth, around, constant_values=losses.IGNORE)
+        batch = tf.pad(batch, around, constant_values=augment.MEAN_GRAY)
+        truth = tf.gather(tf.constant(lookup), tf.cast(labels, tf.int32))
+        truth = tf.pad(truth, around, constant_values=losses.IGNORE)
+        return tf.repeat(batch[..., None], channels, axis=-1), truth
 
     return stream.map(shape).prefetch(2)
 
@@ -253,10 +250,9 @@ def _validate(
     model: keras.Model, images: np.ndarray, masks: np.ndarray, settings: StreamSettings
 ) -> float:
     """Mean over the scored classes that occur of the Dice pooled over slices; NaN if none does."""
-    found = segmentation.to_labels(
-        np.concatenate([p.argmax(-1) for p in inference.probabilities(model, images, settings)]),
-        settings.stream,
-    )
+    one = replace(settings, test_scales=(1.0,))  # a look is to be quick
+    said = [p.argmax(-1) for p in inference.probabilities(model, images, one)]
+    found = segmentation.to_labels(np.concatenate(said), settings.stream)
     truth = masks[:]  # read once, not for each class
     scores = []
     for name, labels in segmentation.scored_classes(settings.stream).items():
