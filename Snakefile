@@ -132,7 +132,9 @@ rule nodule:
             "nodule",
             stream="nodule",
             init="random",
-            members=1,  # streams start from one training
+            # Streams start from one training, of training slices alone.
+            members=1,
+            refit="false",
         ),
     shell:
         "{params.command}"

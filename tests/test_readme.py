@@ -32,6 +32,12 @@ def test_what_is_said_of_the_segmentation_is_what_the_profile_has():
     assert own["width"] == 1 > usual["width"]
     assert own["steps"] < usual["steps"]
     assert "The run from ImageNet has the full width and fewer, longer steps" in text
+    assert f"steps, on slices of {own['image_size']} px, a size" in text
+    assert own["refit"]
+    assert not usual["refit"]
+    assert "then the validation slices taught as well" in text
+    assert (len(own["test_scales"]), usual["test_scales"]) == (2, [1])
+    assert "it answers at two sizes" in text
 
 
 def test_the_margin_in_hounsfield_units_is_what_the_notebook_says():

@@ -752,7 +752,7 @@ def test_convolution_kernels_are_penalised_and_nothing_else(settings):
     penalised = [v for v in model.variables if getattr(v, "regularizer", None) is not None]
     assert len(penalised) == len(model.losses) == len(kernels) > 10
     others = {type(la).__name__ for la in model.layers if la.weights} - {"Conv2D"}
-    assert "FusedBatchNormalization" in others
+    assert "BatchNormalization" in others
     assert ("DepthwiseConv2D" in others) == (settings.model == "deeplab")
     expected = settings.weight_decay * sum((kernel**2).sum() for kernel in kernels) / 2
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)

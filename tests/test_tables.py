@@ -1,5 +1,6 @@
 """The nine tables from small synthetic runs: our numbers are ours, the paper's are the ledger's."""
 
+import json
 import re
 import shutil
 
@@ -769,6 +770,23 @@ def test_our_numbers_on_the_phantom_are_marked_and_only_those(built):
     assert 0 < is_marked.sum() < len(marked)
     assert not built["table7"]["note"].str.contains("phantom").any()
     assert marked["note"][is_marked].str.contains("paper's value derived").any()
+
+
+def test_a_run_that_learned_from_validation_slices_says_so(built):
+    path = paths.results(PROFILE) / "stream_all_deeplab" / "provenance.json"
+    written = path.read_bytes()
+    provenance = json.loads(written)
+    provenance["parameters"]["refit"] = True
+    try:
+        path.write_text(json.dumps(provenance))
+        table = tables.build("table6", PROFILE)
+    finally:
+        path.write_bytes(written)
+    said = table["note"].str.contains("validation slices taught as well")
+    expected = table["source_run"].str.split(", ").map(lambda runs: "stream_all_deeplab" in runs)
+    assert said.equals(expected & table["n"].astype(bool))
+    assert 0 < said.sum() < len(said)
+    assert not built["table6"]["note"].str.contains("taught").any()
 
 
 def test_a_builder_that_fails_leaves_the_written_tables_alone(built, monkeypatch):

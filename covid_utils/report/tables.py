@@ -223,7 +223,7 @@ BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
 }
 
 
-def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame) -> pd.DataFrame:
+def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame, profile: str) -> pd.DataFrame:
     """Say beside each of our numbers what its data cannot carry."""
     if "note" not in table:
         return table
@@ -232,11 +232,21 @@ def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame) -> pd.DataFr
     if name in SLICE_TABLES:
         slices = _unsure_of_patients(manifest[manifest["dataset"] == "medseg"])
     works = table["work"] if "work" in table else [""] * len(table)
-    notes = [
-        "; ".join(part for part in (*_remarks(work, on, slices), note) if part) if n else note
-        for n, note, work in zip(table["n"], table["note"], works, strict=True)
-    ]
+    columns = (table["n"], table["note"], works, table["source_run"])
+    notes = []
+    for n, note, work, source in zip(*columns, strict=True):
+        said = (*_remarks(work, on, slices), *_taught(profile, source), note)
+        notes.append("; ".join(part for part in said if part) if n else note)
     return table.assign(note=notes)
+
+
+def _taught(profile: str, source: str) -> list[str]:
+    """What must be said of runs that learned from validation slices as well."""
+    for run in cells.sources(source):
+        is_here = (paths.results(profile) / run / "provenance.json").is_file()
+        if is_here and runs.read_provenance(profile, run)["parameters"].get("refit"):
+            return ["validation slices taught as well"]
+    return []
 
 
 def _remarks(work: str, on: list[str], slices: list[str]) -> list[str]:
@@ -264,7 +274,8 @@ def build(name: str, profile: str) -> pd.DataFrame:
 
 def _built(name: str, made: verdicts.Made) -> pd.DataFrame:
     """One table, its remarks and its verdicts."""
-    return verdicts.judged(_marked(BUILDERS[name](made.profile), name, made.manifest), made)
+    table = BUILDERS[name](made.profile)
+    return verdicts.judged(_marked(table, name, made.manifest, made.profile), made)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:

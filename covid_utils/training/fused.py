@@ -3,7 +3,8 @@
 Keras computes batch norm from a dozen elementwise operations, each of which reads and writes the
 whole activation. TensorFlow has one operation for it, on processors and on GPUs, with the same
 weights and the same answer. Networks of the models floor keep Keras's own layer, so that a saved
-file loads without this package; a training swaps it. ``benchmarks/README.md`` has what it saves.
+model loads without this package; a training swaps it, and its weights fit either.
+``benchmarks/README.md`` has what it saves.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def _layer() -> type[keras.layers.BatchNormalization]:
     import keras
     import tensorflow as tf
 
-    class FusedBatchNormalization(keras.layers.BatchNormalization):
-        """`keras.layers.BatchNormalization` as one operation of TensorFlow."""
+    class BatchNormalization(keras.layers.BatchNormalization):
+        """Keras's own, as one operation. A weights file names layers by class: hence this name."""
 
         def call(self, inputs, training=None, mask=None):
             is_learning = bool(training) and self.trainable
@@ -58,10 +59,12 @@ def _layer() -> type[keras.layers.BatchNormalization]:
                 **statistics,
             )
             if is_learning:
-                # The operation gives the unbiased variance; Keras keeps the biased one.
+                # The operation gives the unbiased variance; Keras keeps the biased one. Of a single
+                # value the former may be no number, and the latter is 0.
                 count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
                 self._keep(self.moving_mean, mean)
-                self._keep(self.moving_variance, variance * (count - 1) / count)
+                biased = tf.math.multiply_no_nan(variance, (count - 1) / count)
+                self._keep(self.moving_variance, biased)
             return result
 
         def _kept(self) -> dict[str, keras.Variable]:
@@ -70,4 +73,4 @@ def _layer() -> type[keras.layers.BatchNormalization]:
         def _keep(self, moving: keras.Variable, seen: tf.Tensor) -> None:
             moving.assign(moving * self.momentum + seen * (1 - self.momentum))
 
-    return FusedBatchNormalization
+    return BatchNormalization

@@ -76,7 +76,8 @@ def _compiled(
             rest |= {"width": width, "middle_blocks": middle_blocks}
             rest["decoder_output_stride"] = decoder_stride
             model = deeplab_v3plus(classes, shape, output_stride, atrous_rates, **rest)
-        model = with_fused_norms(model)
+        if batch_norm == "trained":  # on GPUs the operation has no repeatable gradient when frozen
+            model = with_fused_norms(model)
         _penalise(model, weight_decay)
         for layer in model.layers:
             if batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization):
