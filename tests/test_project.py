@@ -2,10 +2,12 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,6 +19,8 @@ NOTEBOOKS = sorted(paths.notebooks().glob("*.ipynb"))
 LOCKS = ("requirements.lock", "requirements-gpu.lock")
 FLOORS = ("data", "models", "training", "evaluation", "report")
 GROUND = ("paths", "params", "errors", "runs", "writing")
+#: Variables that make processors with AVX-512 round as those without.
+ROUNDING = ("ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
 #: What begins a path that exists on one machine only.
 MACHINE = re.compile(r"(?<![\w.])(/work/|/root/|/home/\w|/tmp/\w|/Users/\w|[A-Z]:\\\\)")
 
@@ -287,3 +291,14 @@ def test_files_that_messages_send_people_to_exist():
     for path in LIBRARY:
         for link in re.findall(r"see (docs/[\w-]+\.md)", path.read_text(encoding="utf8")):
             assert (paths.PROJECT / link).is_file(), f"{name(path)}: {link}"
+
+
+@pytest.mark.parametrize("profile", ["quick", "sample"])
+def test_where_outputs_are_compared_all_processors_round_alike(profile):
+    command = ["make", "-pn", "help", f"PROFILE={profile}"]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", *ROUNDING))}
+    options = {"cwd": paths.PROJECT, "env": kept, "capture_output": True, "text": True}
+    said = subprocess.run(command, check=True, **options).stdout
+    is_wide = "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf8").split()
+    for name in ROUNDING:
+        assert (f"\n{name} := " in said) == (profile == "quick" and is_wide), name
