@@ -299,6 +299,7 @@ def test_where_outputs_are_compared_all_processors_round_alike(profile):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", *ROUNDING))}
     options = {"cwd": paths.PROJECT, "env": kept, "capture_output": True, "text": True}
     said = subprocess.run(command, check=True, **options).stdout
-    is_wide = "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf8").split()
+    processor = Path("/proc/cpuinfo")  # Linux alone has it, and the Makefile looks nowhere else
+    is_wide = processor.is_file() and "avx512f" in processor.read_text(encoding="utf8").split()
     for name in ROUNDING:
         assert (f"\n{name} := " in said) == (profile == "quick" and is_wide), name
