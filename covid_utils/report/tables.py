@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import quantile_test
 
 from covid_utils import paths, runs
-from covid_utils.data.collection import frontal_xrays, kind, saved_manifest
+from covid_utils.data.collection import frontal_xrays, saved_manifest
 from covid_utils.data.splits import SUBSETS, without_near_copies
 from covid_utils.errors import ResultsError
 from covid_utils.report import cells, documents, verdicts
@@ -223,30 +223,23 @@ BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
 }
 
 
-def _marked(table: pd.DataFrame, name: str, manifest: pd.DataFrame, profile: str) -> pd.DataFrame:
+def _marked(table: pd.DataFrame, name: str, made: verdicts.Made) -> pd.DataFrame:
     """Say beside each of our numbers what its data cannot carry."""
     if "note" not in table:
         return table
-    on = ["on the phantom"] if kind(manifest) == "phantom" else []
+    on = ["on the phantom"] if made.is_phantom else []
     slices = []
     if name in SLICE_TABLES:
-        slices = _unsure_of_patients(manifest[manifest["dataset"] == "medseg"])
+        slices = _unsure_of_patients(made.manifest[made.manifest["dataset"] == "medseg"])
     works = table["work"] if "work" in table else [""] * len(table)
     columns = (table["n"], table["note"], works, table["source_run"])
     notes = []
     for n, note, work, source in zip(*columns, strict=True):
-        said = (*_remarks(work, on, slices), *_taught(profile, source), note)
+        is_refitted = not made.refitted.isdisjoint(cells.sources(source))
+        taught = "validation slices taught as well" if is_refitted else ""
+        said = (*_remarks(work, on, slices), taught, note)
         notes.append("; ".join(part for part in said if part) if n else note)
     return table.assign(note=notes)
-
-
-def _taught(profile: str, source: str) -> list[str]:
-    """What must be said of runs that learned from validation slices as well."""
-    for run in cells.sources(source):
-        is_here = (paths.results(profile) / run / "provenance.json").is_file()
-        if is_here and runs.read_provenance(profile, run)["parameters"].get("refit"):
-            return ["validation slices taught as well"]
-    return []
 
 
 def _remarks(work: str, on: list[str], slices: list[str]) -> list[str]:
@@ -275,7 +268,7 @@ def build(name: str, profile: str) -> pd.DataFrame:
 def _built(name: str, made: verdicts.Made) -> pd.DataFrame:
     """One table, its remarks and its verdicts."""
     table = BUILDERS[name](made.profile)
-    return verdicts.judged(_marked(table, name, made.manifest, made.profile), made)
+    return verdicts.judged(_marked(table, name, made), made)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:

@@ -84,6 +84,13 @@ class Made:
         return frozenset(self.manifest["dataset"])
 
     @cached_property
+    def refitted(self) -> frozenset[str]:
+        """Runs that learned from validation slices as well."""
+        here = {path.parent.name for path in paths.results(self.profile).glob("*/provenance.json")}
+        each = {run: runs.read_provenance(self.profile, run)["parameters"] for run in here}
+        return frozenset(run for run, used in each.items() if used.get("refit"))
+
+    @cached_property
     def _published(self) -> dict[str, dict]:
         notebooks = {*NOTEBOOKS.values(), STREAM}
         return {name: params.stated("paper", name) for name in notebooks}

@@ -49,14 +49,14 @@ def _layer() -> type[keras.layers.BatchNormalization]:
 
         def call(self, inputs, training=None, mask=None):
             is_learning = bool(training) and self.trainable
-            statistics = {} if is_learning else self._kept()
+            known = {"mean": self.moving_mean, "variance": self.moving_variance}
             result, mean, variance = tf.compat.v1.nn.fused_batch_norm(
                 inputs,
                 tf.cast(self.gamma, tf.float32),  # float32 is asked for even with float16 images
                 tf.cast(self.beta, tf.float32),
                 epsilon=self.epsilon,
                 is_training=is_learning,
-                **statistics,
+                **({} if is_learning else known),
             )
             if is_learning:
                 # The operation gives the unbiased variance; Keras keeps the biased one. Of a single
@@ -66,9 +66,6 @@ def _layer() -> type[keras.layers.BatchNormalization]:
                 biased = tf.math.multiply_no_nan(variance, (count - 1) / count)
                 self._keep(self.moving_variance, biased)
             return result
-
-        def _kept(self) -> dict[str, keras.Variable]:
-            return {"mean": self.moving_mean, "variance": self.moving_variance}
 
         def _keep(self, moving: keras.Variable, seen: tf.Tensor) -> None:
             moving.assign(moving * self.momentum + seen * (1 - self.momentum))
