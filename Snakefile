@@ -11,8 +11,8 @@ from glob import glob
 from hashlib import sha256
 from pathlib import Path
 
-from covid_utils import params, paths
-from covid_utils.training.segmentation import STREAMS
+from covid_utils import paths
+from covid_utils.registry import PROFILES, STREAMS
 
 PROFILE = config.get("profile", "quick")
 OUT = str(paths.results(PROFILE))
@@ -34,8 +34,8 @@ JOBS = ["data", "stream_nodule_deeplab", "task1", "task2"]
 JOBS += [f"stream_{stream}_deeplab" for stream in SPECIAL]
 JOBS += [*VARIANTS, "together", "tables", "overview"]
 
-if PROFILE not in params.PROFILES:
-    sys.exit(f"profile '{PROFILE}' is none of {', '.join(params.PROFILES)}; check PROFILE=.")
+if PROFILE not in PROFILES:
+    sys.exit(f"profile '{PROFILE}' is none of {', '.join(PROFILES)}; check PROFILE=.")
 
 os.environ.setdefault("COVID_STARTED", str(time.time()))
 

@@ -15,8 +15,7 @@ import yaml
 
 from covid_utils import paths
 from covid_utils.errors import ParameterError
-
-PROFILES = ("quick", "sample", "paper", "ci")
+from covid_utils.registry import PROFILES
 
 
 def defaults(notebook: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from builders import join, manifest
 
 from covid_utils import params, paths, runs
 from covid_utils.evaluation import outlines
+from covid_utils.registry import MANIFESTATIONS
 from covid_utils.report import recognition_tables
 from covid_utils.report.recognition_tables import CLASSES, SUBSETS
 from covid_utils.training import predictions, segmentation
-from covid_utils.training.multilabel import MANIFESTATIONS
 
 #: Most claims of the paper are judged from this profile on.
 PROFILE = "sample"

@@ -144,7 +144,7 @@ def without(key):
         ([GOOD | {"needs": {}}], "p01: needs is {}; name some of profile, data, missing"),
         ([GOOD | {"needs": "sample"}], "p01: needs is 'sample'"),
         ([GOOD | {"needs": {"machine": "GPU"}}], "p01: needs is .*'machine'"),
-        ([GOOD | {"needs": {"profile": "huge"}}], "p01: needs profile 'huge', .* of quick, sample"),
+        ([GOOD | {"needs": {"profile": "huge"}}], "p01: needs profile 'huge', .* of quick, ci"),
         # A verdict follows from numbers, and nobody writes one down.
         ([GOOD | {"verdict": "reproduced"}], r"p01: unknown keys \['verdict'\]"),
         ([GOOD | {"source": "D"}], r"\['how'\] are missing"),

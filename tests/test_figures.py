@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from covid_utils import paths
+from covid_utils import paths, registry
 from covid_utils.errors import ParameterError
 from covid_utils.evaluation import calibration
 from covid_utils.report import alt_text, figures, look, palette, sheets
@@ -77,32 +77,34 @@ def test_the_simulated_visions_are_what_they_should_be():
 
 
 @pytest.mark.parametrize(
-    "one, other", itertools.combinations(palette.COLOURS, 2), ids=lambda name: name
+    "one, other", itertools.combinations(registry.COLOURS, 2), ids=lambda name: name
 )
 def test_no_colour_means_two_things(one, other):
-    assert distance(palette.COLOURS[one], palette.COLOURS[other]) >= APART_ANYWHERE
+    assert distance(registry.COLOURS[one], registry.COLOURS[other]) >= APART_ANYWHERE
 
 
 @pytest.mark.parametrize("vision", VISION)
-@pytest.mark.parametrize("group", palette.TOGETHER, ids=" ".join)
+@pytest.mark.parametrize("group", registry.TOGETHER, ids=" ".join)
 def test_what_meets_in_a_figure_can_be_told_apart_by_anyone(group, vision):
     for one, other in itertools.combinations(group, 2):
-        apart = distance(palette.COLOURS[one], palette.COLOURS[other], vision)
+        apart = distance(registry.COLOURS[one], registry.COLOURS[other], vision)
         assert apart >= APART_IN_A_FIGURE, (one, other, apart)
 
 
 def test_every_colour_can_meet_others_and_has_a_name():
-    assert set().union(*palette.TOGETHER) == set(palette.COLOURS)
-    named = {*palette.CLASSES, *palette.MANIFESTATIONS}
-    assert named <= set(palette.NAMES)
-    assert set(palette.DASHES) == set(palette.SUBSETS)
+    assert set().union(*registry.TOGETHER) == set(registry.COLOURS)
+    named = {*registry.CLASS_COLOURS, *registry.MANIFESTATION_COLOURS}
+    assert named <= set(registry.NAMES)
+    assert set(registry.DASHES) == set(registry.SUBSET_COLOURS)
     # Bare keys that are words already.
-    assert [palette.name_of(name) for name in ("found", "train")] == ["found", "train"]
+    assert [registry.name_of(name) for name in ("found", "train")] == ["found", "train"]
 
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("gray", [30, 90, 150, 210])
-@pytest.mark.parametrize("group", [("ggo", "consolidation", "effusion"), tuple(palette.OUTCOMES)])
+@pytest.mark.parametrize(
+    "group", [("ggo", "consolidation", "effusion"), tuple(registry.OUTCOME_COLOURS)]
+)
 def test_patches_on_a_scan_differ_from_gray_and_from_each_other(group, gray, vision):
     image, mask = np.full((9, 9), gray, np.uint8), np.ones((9, 9), np.uint8)
     mask[0] = 0
@@ -111,7 +113,7 @@ def test_patches_on_a_scan_differ_from_gray_and_from_each_other(group, gray, vis
         shown = figures.overlay(image, mask, {1: name})
         edges.append(shown[1, 4])
         fills.append(shown[5, 4])
-        assert shown[1, 4] == pytest.approx(to_rgb(palette.COLOURS[name]))
+        assert shown[1, 4] == pytest.approx(to_rgb(registry.COLOURS[name]))
         assert distance(shown[1, 4], shown[0, 4], vision) >= APART_IN_A_FIGURE
     for one, other in itertools.combinations(range(len(group)), 2):
         assert distance(edges[one], edges[other], vision) >= APART_IN_A_FIGURE
@@ -121,7 +123,7 @@ def test_patches_on_a_scan_differ_from_gray_and_from_each_other(group, gray, vis
 def test_the_rim_of_a_picture_is_no_edge_of_a_patch():
     image, mask = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8)
     shown = figures.overlay(image, mask, alpha=0.5)
-    np.testing.assert_allclose(shown, np.full((4, 4, 3), to_rgb(palette.COLOURS["ggo"])) / 2)
+    np.testing.assert_allclose(shown, np.full((4, 4, 3), to_rgb(registry.COLOURS["ggo"])) / 2)
 
 
 @pytest.mark.parametrize("channels", itertools.product((0, 0.3, 0.6, 1), repeat=3))
@@ -331,7 +333,7 @@ def test_a_subset_has_its_colour_and_dashes_and_no_curve_of_what_it_lacks():
         thick = {line.get_label(): line for line in axis.lines if line.get_label() in subsets}
         assert list(thick) == subsets
         for subset, line in thick.items():
-            assert line.get_color() == palette.SUBSETS[subset]
+            assert line.get_color() == registry.SUBSET_COLOURS[subset]
             assert line.is_dashed() == (subset != "train")
 
 
@@ -343,7 +345,7 @@ def test_legends_name_manifestations_in_their_colours():
             text.get_text(): patch.get_facecolor()[:3]
             for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
         }
-        assert found == {word: to_rgb(palette.COLOURS[name]) for word, name in full.items()}
+        assert found == {word: to_rgb(registry.COLOURS[name]) for word, name in full.items()}
     headings = [axis.get_title().replace("\n", " ") for axis in streams().axes[:7]]
     assert headings[2:6] == [
         "stream: all classes",
@@ -366,7 +368,7 @@ def test_points_of_a_chart_differ_by_more_than_colour():
 def test_what_notebooks_draw_with_is_at_hand():
     assert all(hasattr(figures, name) for name in figures.__all__)
     assert figures.heat_sheet is sheets.heat_sheet
-    assert figures.COLOURS is palette.COLOURS
+    assert figures.COLOURS is registry.COLOURS
     used = set()
     for path in [*paths.notebooks().glob("*.ipynb")]:
         used |= set(re.findall(r"\bfigures\.([A-Za-z_]+)\(", path.read_text(encoding="utf8")))

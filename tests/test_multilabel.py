@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_utils import runs
+from covid_utils import registry, runs
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.report import cells, label_tables
 from covid_utils.training import multilabel
@@ -81,7 +81,7 @@ def run(monkeypatch):
     table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(40)]})
     table["subset"] = ["train"] * 10 + ["test"] * 30
     table["label_quality"] = ["exact", "weak"] * 20
-    for name, share in zip(multilabel.MANIFESTATIONS, (0.8, 0.5, 0.3), strict=True):
+    for name, share in zip(registry.MANIFESTATIONS, (0.8, 0.5, 0.3), strict=True):
         table[f"truth_{name}"] = rng.random(40) < share
         table[f"p_{name}"] = rng.random(40)
     monkeypatch.setattr(runs, "read_predictions", lambda profile, name: table)
@@ -98,16 +98,16 @@ def test_table5_has_the_network_and_both_baselines_on_the_same_slices(run):
     for other in others:
         assert other.reset_index(drop=True).equals(first.reset_index(drop=True))
     assert not table.duplicated(["work", *keys]).any()
-    assert set(table["manifestation"]) == {*multilabel.MANIFESTATIONS, "overall", "macro"}
+    assert set(table["manifestation"]) == {*registry.MANIFESTATIONS, "overall", "macro"}
     assert dict(table.groupby("labels")["n"].unique().str[0]) == {"all": 30, "exact": 15}
 
 
 def test_table5_takes_shares_from_training_slices_only(run):
-    shares = run[run["subset"] == "train"][[f"truth_{n}" for n in multilabel.MANIFESTATIONS]].mean()
+    shares = run[run["subset"] == "train"][[f"truth_{n}" for n in registry.MANIFESTATIONS]].mean()
     table = label_tables.table5("quick")
     chosen = (table["work"] == "baseline: share in training") & (table["labels"] == "all")
     found = table[chosen].set_index(["manifestation", "metric"])["ours"]
-    for name in multilabel.MANIFESTATIONS:
+    for name in registry.MANIFESTATIONS:
         is_found = shares[f"truth_{name}"] >= 0.5
         assert found[name, "sensitivity"] == 100 * is_found
         assert found[name, "roc_auc"] == 0.5

@@ -9,6 +9,7 @@ import yaml
 from covid_utils import params, paths
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import ParameterError
+from covid_utils.registry import PROFILES
 from covid_utils.training.head import HeadSettings
 from covid_utils.training.segmentation import StreamSettings
 
@@ -103,7 +104,7 @@ def test_not_exactly_one_parameters_cell(tmp_path, monkeypatch, number):
         params.defaults("x")
 
 
-@pytest.mark.parametrize("profile", params.PROFILES)
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_every_parameter_file_fits_its_notebook(profile, notebook):
     path = paths.params(profile) / f"{notebook}.yaml"
@@ -119,13 +120,13 @@ JOBS = {"stream_all_deeplab_imagenet": "04_task3_stream"}
 
 def test_no_profile_or_file_besides():
     folders = paths.params("quick").parent
-    assert {folder.name for folder in folders.iterdir()} == set(params.PROFILES)
-    for profile in params.PROFILES:
+    assert {folder.name for folder in folders.iterdir()} == set(PROFILES)
+    for profile in PROFILES:
         names = sorted(file.stem for file in (folders / profile).iterdir())
         assert names == sorted([*NOTEBOOKS, *JOBS])
 
 
-@pytest.mark.parametrize("profile", params.PROFILES)
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("job", JOBS)
 def test_what_a_run_has_for_itself_replaces_what_its_notebook_has(profile, job):
     own = yaml.safe_load((paths.params(profile) / f"{job}.yaml").read_text(encoding="utf8"))

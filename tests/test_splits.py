@@ -9,6 +9,7 @@ from builders import join, manifest
 from covid_utils import paths
 from covid_utils.data import similarity, splits
 from covid_utils.errors import DataError, ParameterError
+from covid_utils.registry import SUBSETS, UNUSED
 
 REFERENCE = paths.PROJECT.parent / "shared" / "parity" / "retrain_hash_split.csv"
 
@@ -196,7 +197,7 @@ def test_a_published_split_is_followed(benchmark):
     others = [name for name in before.index if name not in published]
     assert found[others].equals(before[others])
     assert sorted(found[list(published)[:4]]) == ["train", "train", "train", "validation"]
-    assert set(table["subset"]) <= set(splits.SUBSETS[:3])
+    assert set(table["subset"]) <= set(SUBSETS)
 
 
 def test_validation_of_a_published_split_keeps_patients_whole():
@@ -280,7 +281,7 @@ def test_source_out_tests_on_whole_data_sets_only(many):
     assert not (found["subset"][~outside] == "test").any()
     known = many["patient_id"][0]
     assert (found["subset"][found["patient_id"] == known] == "unused").all()
-    assert set(found["subset"]) == set(splits.SUBSETS)
+    assert set(found["subset"]) == {*SUBSETS, UNUSED}
     for what in ("patient_id", "sha256", "phash"):
         splits.assert_disjoint(found, by=what)
 

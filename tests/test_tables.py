@@ -14,9 +14,9 @@ from covid_utils import paths, runs
 from covid_utils.data import phantom
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation import calibration, intervals, stream_scores
+from covid_utils.registry import MANIFESTATIONS
 from covid_utils.report import cells, headlines, recognition_tables, stream_tables, tables
 from covid_utils.report import claims as ledger
-from covid_utils.training.multilabel import MANIFESTATIONS
 
 
 @pytest.fixture(scope="module")

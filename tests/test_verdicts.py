@@ -10,7 +10,7 @@ from builders import join, manifest
 from small_runs import PROFILE
 
 from covid_utils import __main__ as command
-from covid_utils import params, paths, runs
+from covid_utils import params, paths, registry, runs
 from covid_utils.data import phantom
 from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import claims as ledger
@@ -187,7 +187,7 @@ def test_neither_statement_nor_count_is_judged_on_the_phantom_or_without_ours(cl
 
 
 def test_every_profile_has_a_rank_and_the_papers_is_the_highest():
-    assert set(verdicts.RANK) == set(params.PROFILES)
+    assert set(verdicts.RANK) == set(registry.PROFILES)
     assert max(verdicts.RANK, key=verdicts.RANK.get) == "paper"
 
 

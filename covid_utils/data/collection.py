@@ -20,14 +20,13 @@ from covid_utils import params, paths, runs
 from covid_utils.data import groups, medseg, phantom, sources, splits
 from covid_utils.data import manifest as manifests
 from covid_utils.errors import DataError
+from covid_utils.registry import REAL_PROFILES, RECOGNITION_CLASSES, SUBSETS, UNUSED
 from covid_utils.writing import whole
 
 #: Classes of the four-class task (paper, section 4), in the order of every matrix and figure.
-RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
 #: Per cent for validation and for the test in the authors' code.
 RETRAIN_SHARES = (10.0, 10.0)
 #: Profiles that make no sense on the phantom.
-REAL_PROFILES = ("sample", "paper", "ci")
 
 
 @dataclass(frozen=True)
@@ -281,7 +280,7 @@ def describe(collection: Collection) -> pd.DataFrame:
     keys = ["dataset", "modality", "label"]
     rows = collection.manifest
     counts = rows.pivot_table(index=keys, columns="subset", values="image_id", aggfunc="count")
-    counts = counts.reindex(columns=[s for s in splits.SUBSETS if s in counts]).fillna(0)
+    counts = counts.reindex(columns=[s for s in (*SUBSETS, UNUSED) if s in counts]).fillna(0)
     patients = rows.groupby(keys)["patient_id"].nunique().rename("patients")
     total = rows.groupby(keys).size().rename("images")
     return pd.concat([patients, total, counts.astype(int)], axis=1).reset_index()

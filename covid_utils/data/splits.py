@@ -16,7 +16,6 @@ from covid_utils.data.groups import join
 from covid_utils.data.similarity import known_copies, same_pictures
 from covid_utils.errors import DataError, ParameterError
 
-SUBSETS = ("train", "validation", "test", "unused")
 #: Kinds of split: who is kept apart from whom.
 KINDS = ("patient", "image", "path_hash", "source_out", "infnet")
 #: Kinds that promise that no patient and no picture is on both sides.

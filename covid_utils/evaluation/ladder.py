@@ -21,7 +21,7 @@ from covid_utils.errors import DataError
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.scoring import row
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS, WEAK_CLASSES, slice_counts, sure
-from covid_utils.training.multilabel import MANIFESTATIONS
+from covid_utils.registry import MANIFESTATIONS
 
 #: Target of a rung -> classes that its value is taken over, in the words of `stream_scores`.
 TARGETS = {

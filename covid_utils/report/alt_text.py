@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from covid_utils.report.palette import name_of
+from covid_utils.registry import name_of
 
 
 def of_images(rows: Mapping[str, Sequence[np.ndarray]], title: str) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from covid_utils import params, paths
+from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
+from covid_utils.registry import PROFILES
 
 SOURCES = {
     "P": "stated in the paper's prose",
@@ -226,9 +227,9 @@ def _check_rule(row: dict, entry: str) -> None:
     needs = row["needs"]
     if not isinstance(needs, dict) or not needs or set(needs) - set(NEEDS):
         raise ParameterError(f"{entry}: needs is {needs!r}; name some of {', '.join(NEEDS)}.")
-    profile = needs.get("profile", params.PROFILES[0])
-    if profile not in params.PROFILES:
-        known = ", ".join(params.PROFILES)
+    profile = needs.get("profile", PROFILES[0])
+    if profile not in PROFILES:
+        known = ", ".join(PROFILES)
         raise ParameterError(f"{entry}: needs profile {profile!r}, which is none of {known}.")
 
 

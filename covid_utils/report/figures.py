@@ -19,18 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from covid_utils.registry import COLOURS, DASHES, INK, LABEL_CLASSES, MARKS, NAMES, name_of
 from covid_utils.report import alt_text
 from covid_utils.report.look import DOUBLE, SINGLE, SMALL, finished, save, style, text_of
-from covid_utils.report.palette import (
-    COLOURS,
-    DASHES,
-    INK,
-    LABEL_CLASSES,
-    MARKS,
-    NAMES,
-    name_of,
-    readable_on,
-)
+from covid_utils.report.palette import readable_on
 from covid_utils.report.sheets import (
     heat_sheet,
     image_sheet,

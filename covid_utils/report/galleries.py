@@ -16,10 +16,11 @@ from covid_utils import paths
 from covid_utils.data.collection import kind, saved_manifest
 from covid_utils.evaluation import metrics, outlines
 from covid_utils.evaluation.outlines import Outlines
+from covid_utils.registry import FUSION, MANIFESTATIONS, NETWORKS, stream_run
 from covid_utils.report import figures
 from covid_utils.training.segmentation import StreamData
 
-STREAMS = ("all", "ggo", "consolidation", "effusion")
+STREAMS = ("all", *MANIFESTATIONS)
 #: Outcome of a pixel -> name of the colour it gets in Figure 11.
 OUTCOMES = {1: "found", 2: "missed", 3: "false alarm"}
 
@@ -78,8 +79,8 @@ def stream_sheet(profile: str, count: int = 4) -> Figure | None:
 
     None if the masks are elsewhere, or no slice was held out.
     """
-    names = {f"stream: {figures.NAMES[name]}": f"stream_{name}_deeplab" for name in STREAMS}
-    names["specialists together"] = "fusion_deeplab"
+    names = {f"stream: {figures.NAMES[name]}": stream_run(name) for name in STREAMS}
+    names["specialists together"] = FUSION
     found = {name: read_masks(profile, run) for name, run in names.items()}
     if any(masks is None or not len(masks.truth) for masks in found.values()):
         return None
@@ -96,11 +97,11 @@ def outcome_sheet(profile: str) -> Figure | None:
 
     Rows are the test slices with the best, the middle and the worst Dice of DeepLab-v3+.
     """
-    runs = {"DeepLab-v3+": "stream_all_deeplab", "U-Net": "stream_all_unet"}
+    runs = {shown: stream_run("all", model) for model, shown in NETWORKS.items()}
     found = {name: read_masks(profile, run) for name, run in runs.items()}
     if any(masks is None for masks in found.values()):
         return None
-    first = found["DeepLab-v3+"]
+    first = found[NETWORKS["deeplab"]]
     truth = first.truth > 0
     dice = metrics.dice(metrics.count_binary(truth, first.predicted > 0, axis=(1, 2)))
     # Slices with nothing to find and nothing found have no Dice.

@@ -6,11 +6,11 @@ import pandas as pd
 
 from covid_utils import runs
 from covid_utils.evaluation import scoring
+from covid_utils.registry import MANIFESTATIONS
+from covid_utils.registry import TASK2 as RUN
 from covid_utils.report import cells
-from covid_utils.training.multilabel import MANIFESTATIONS
 
 #: Run that all of it comes from.
-RUN = "task2"
 #: Metrics that are no percentages.
 FRACTIONS = ("mcc", "roc_auc", "average_precision")
 #: Which slices a score is of -> what must be said beside it.

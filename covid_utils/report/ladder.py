@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from covid_utils import paths
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation import ladder
+from covid_utils.registry import COLOURS, PUBLISHED, name_of, stream_run
 from covid_utils.report import claims as ledger
 from covid_utils.report import look, tables
-from covid_utils.report.palette import COLOURS, name_of
-from covid_utils.report.stream_tables import PUBLISHED, present, run_of, shown_name, test_pixels
+from covid_utils.report.stream_tables import present, shown_name, test_pixels
 
 #: Words of the ledger for a metric -> that metric here.
 METRICS = {"Dice": "dice", "mIoU": "iou"}
@@ -155,7 +155,7 @@ def answers(found: pd.DataFrame, runs: tuple[str, ...] = ()) -> list[str]:
         found: From `gains`.
         runs: Runs to speak of; by default the usual all-class stream and the published masks.
     """
-    wanted = runs or (run_of("all"), PUBLISHED)
+    wanted = runs or (stream_run("all"), PUBLISHED)
     chosen = found[found["run"].isin(wanted)]
     order = {run: number for number, run in enumerate(wanted)}
     groups = sorted(chosen.groupby(["claim", "run"], sort=False), key=lambda g: order[g[0][1]])
@@ -311,7 +311,7 @@ def figure(rungs: pd.DataFrame, run: str = "") -> Figure:
         rungs: From `table`.
         run: Whose values order the rungs; by default the usual all-class stream.
     """
-    runs = [name for name in (run or run_of("all"), PUBLISHED) if name in set(rungs["run"])]
+    runs = [name for name in (run or stream_run("all"), PUBLISHED) if name in set(rungs["run"])]
     dice = rungs[(rungs["metric"] == "dice") & rungs["run"].isin(runs)]
     parts = {target: _shown(dice, target, runs[0]) for target in SHOWN}
     parts = {target: part for target, part in parts.items() if len(part)}

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from covid_utils import paths
 from covid_utils.errors import ParameterError
+from covid_utils.registry import INK
 from covid_utils.report import alt_text
-from covid_utils.report.palette import INK
 from covid_utils.writing import whole
 
 #: Widths of one and of two columns of a page, in inches (89 and 183 mm).

@@ -10,16 +10,14 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
-from covid_utils.data.collection import RECOGNITION_CLASSES
 from covid_utils.evaluation import calibration, intervals, scoring
+from covid_utils.registry import RECOGNITION_CLASSES, SUBSETS
+from covid_utils.registry import TASK1 as RUN
 from covid_utils.report import claims as ledger
 from covid_utils.report.cells import WILSON, cell, pick, quoted
 from covid_utils.training import multimodal
 
-#: Run that all of it comes from.
-RUN = "task1"
 CLASSES = {count: RECOGNITION_CLASSES[:count] for count in (2, 4)}
-SUBSETS = ("train", "validation", "test")
 #: Kinds of split -> how Table 2 says who is apart from whom. X-rays are split by patient in
 #: ``infnet`` too.
 SPLITS = {

@@ -14,9 +14,9 @@ from matplotlib.patches import Patch
 from scipy.ndimage import binary_erosion
 from skimage.transform import resize
 
+from covid_utils.registry import COLOURS, INK, LABEL_CLASSES, name_of
 from covid_utils.report import alt_text
 from covid_utils.report.look import DOUBLE, PLAIN, SMALL, finished
-from covid_utils.report.palette import COLOURS, INK, LABEL_CLASSES, name_of
 
 #: Width of a small letter as a share of its size; headings are broken so that they fit.
 LETTER = 0.6

@@ -14,15 +14,12 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.evaluation import intervals, metrics, stream_scores
+from covid_utils.registry import FUSION, MANIFESTATIONS, NETWORKS, PUBLISHED, STARTS, stream_run
 from covid_utils.report import cells
 from covid_utils.report import claims as ledger
 from covid_utils.report.label_tables import WEAK
-from covid_utils.training.multilabel import MANIFESTATIONS
 
-DEEPLAB = "DeepLab-v3+"
-NETWORKS = {"deeplab": DEEPLAB, "unet": "U-Net"}
-#: Runs that are no stream of their own.
-FUSION, STARTS, PUBLISHED = "fusion_deeplab", "starts_deeplab", "published_masks"
+DEEPLAB = NETWORKS["deeplab"]
 PUBLISHED_WORK = "EL-Bana 2020, published masks, scored here"
 #: What a difference of two runs does not tell.
 ONE_TRAINING = "limits over slices: another training of either could move it"
@@ -51,11 +48,6 @@ MEASURE_NAMES = {
 }
 
 
-def run_of(stream: str, model: str = "deeplab") -> str:
-    """Folder of the usual run of a stream."""
-    return f"stream_{stream}_{model}"
-
-
 def present(profile: str) -> list[str]:
     """Runs that outlined slices: streams by name, then those put together and the authors'.
 
@@ -64,8 +56,8 @@ def present(profile: str) -> list[str]:
     """
     folders = paths.results(profile).glob("*/predictions.parquet")
     names = {path.parent.name for path in folders}
-    if run_of("all") not in names:
-        runs.read_predictions(profile, run_of("all"))  # says what is missing, and the remedy
+    if stream_run("all") not in names:
+        runs.read_predictions(profile, stream_run("all"))  # says what is missing, and the remedy
     known = sorted(name for name in names if name.startswith("stream_"))
     return known + [name for name in (STARTS, FUSION, PUBLISHED) if name in names]
 
@@ -140,7 +132,7 @@ def shown_name(profile: str, run: str) -> str:
         return f"ours, {DEEPLAB}, stream all, all starts together"
     settings = runs.read_provenance(profile, run)["parameters"]
     words = f"ours, {NETWORKS[settings['model']]}, stream {settings['stream']}"
-    usual = run == run_of(settings["stream"], settings["model"])
+    usual = run == stream_run(settings["stream"], settings["model"])
     return words if usual else f"{words}, from {settings['init']}"
 
 
@@ -174,11 +166,11 @@ def differences(profile: str) -> list[dict]:
     of these differences, in which both do, is the fair one.
     """
     stated = ledger.load()
-    pairs = [(run_of(name), run_of("all"), name, "c01") for name in MANIFESTATIONS]
-    pairs += [(FUSION, run_of("all"), name, "c01") for name in (*MANIFESTATIONS, "lesion")]
-    pairs.append((run_of("all"), f"{run_of('all')}_random", "lesion", "c03"))
-    pairs.append((run_of("all"), run_of("all", "unet"), "lesion", "c04"))
-    pairs.append((f"{run_of('all')}_random", run_of("all", "unet"), "lesion", "c04"))
+    pairs = [(stream_run(name), stream_run("all"), name, "c01") for name in MANIFESTATIONS]
+    pairs += [(FUSION, stream_run("all"), name, "c01") for name in (*MANIFESTATIONS, "lesion")]
+    pairs.append((stream_run("all"), f"{stream_run('all')}_random", "lesion", "c03"))
+    pairs.append((stream_run("all"), stream_run("all", "unet"), "lesion", "c04"))
+    pairs.append((f"{stream_run('all')}_random", stream_run("all", "unet"), "lesion", "c04"))
     there = set(present(profile))
     rows = []
     for first, second, name, claim in pairs:
@@ -229,7 +221,14 @@ def table7(profile: str) -> pd.DataFrame:
     published, stated, there = ledger.published(), ledger.load(), present(profile)
     rows = []
     for name in MANIFESTATIONS:
-        for run in (run_of(name), run_of("all"), STARTS, FUSION, run_of("all", "unet"), PUBLISHED):
+        for run in (
+            stream_run(name),
+            stream_run("all"),
+            STARTS,
+            FUSION,
+            stream_run("all", "unet"),
+            PUBLISHED,
+        ):
             if run in there:
                 rows += _manifestation(profile, run, name, stated)
         rows += _quoted(published[published["class"] == name])
@@ -260,7 +259,7 @@ def _manifestation(
     rows = []
     for metric, paper_metric in (("dice", "Dice"), ("iou", "mIoU")):
         claim = None
-        if run == run_of(name):
+        if run == stream_run(name):
             derived = {"where": "Table 7", "metric": paper_metric, "class_": name, "source": "D"}
             claim = ledger.stated(stated, **derived)
         chosen = scores[(scores["class"] == name) & (scores["metric"] == metric)]
@@ -302,7 +301,7 @@ def table8(profile: str) -> pd.DataFrame:
             score = cells.pick(scores, **{"class": "lesion"}, metric=metric, average=average)
             if score is None or (run == PUBLISHED and np.isnan(score["value"])):
                 continue
-            gain = {"dice": "p25b", "iou": "p25a"}.get(metric) if run == run_of("all") else None
+            gain = {"dice": "p25b", "iou": "p25a"}.get(metric) if run == stream_run("all") else None
             note = "the paper states a gain and no value" if gain else ""
             cell = cells.cell(MEASURE_NAMES.get(metric, metric), score, None, unit, note, run)
             if gain:

@@ -16,8 +16,9 @@ from scipy.stats import quantile_test
 
 from covid_utils import paths, runs
 from covid_utils.data.collection import frontal_xrays, saved_manifest
-from covid_utils.data.splits import SUBSETS, without_near_copies
+from covid_utils.data.splits import without_near_copies
 from covid_utils.errors import ResultsError
+from covid_utils.registry import NODULE_SETS, SUBSETS, TASK1, TASK2, UNUSED, stream_run
 from covid_utils.report import cells, documents, verdicts
 from covid_utils.report import claims as ledger
 from covid_utils.report.label_tables import table5
@@ -35,23 +36,22 @@ from covid_utils.report.stream_tables import (
     table7,
     table8,
 )
-from covid_utils.training.segmentation import NODULE_SETS
 from covid_utils.writing import whole
 
 #: Task of Table 1 -> run and, where a run has several, its task.
 TASK_RUNS = {
-    "1: recognition, 4 classes": ("task1", "4 classes"),
-    "1: recognition, 2 classes": ("task1", "2 classes"),
-    "2: manifestations of a slice": ("task2", ""),
-    "3: segmentation": ("stream_all_deeplab", ""),
-    "3: nodules": ("stream_nodule_deeplab", ""),
+    "1: recognition, 4 classes": (TASK1, "4 classes"),
+    "1: recognition, 2 classes": (TASK1, "2 classes"),
+    "2: manifestations of a slice": (TASK2, ""),
+    "3: segmentation": (stream_run("all"), ""),
+    "3: nodules": (stream_run("nodule"), ""),
 }
 #: Stages of Table 9 and their runs; the first three in turn are the pipeline.
 STAGES = (
-    ("recognition", "task1"),
-    ("manifestations", "task2"),
-    ("segmentation, DeepLab-v3+", "stream_all_deeplab"),
-    ("segmentation, U-Net", "stream_all_unet"),
+    ("recognition", TASK1),
+    ("manifestations", TASK2),
+    ("segmentation, DeepLab-v3+", stream_run("all")),
+    ("segmentation, U-Net", stream_run("all", "unet")),
 )
 #: What each table shows.
 TITLES = {
@@ -131,7 +131,7 @@ def _composition(part: pd.DataFrame) -> dict:
         "patients or groups": part["patient_id"].nunique(),
         "grouped by": " / ".join(bases),
         "images": len(part),
-        **{subset: counts.get(subset, 0) for subset in SUBSETS},
+        **{subset: counts.get(subset, 0) for subset in (*SUBSETS, UNUSED)},
     }
 
 

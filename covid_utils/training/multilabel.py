@@ -15,7 +15,6 @@ from covid_utils.training import batches
 from covid_utils.training.predictions import time_per_item
 
 #: Labels of the CT segmentation set: 1 ground-glass, 2 consolidation, 3 pleural effusion.
-MANIFESTATIONS = ("ggo", "consolidation", "effusion")
 #: How present labels can weigh in the loss.
 POSITIVE_WEIGHTS = ("none", "balanced")
 

@@ -7,10 +7,10 @@ import pandas as pd
 
 from covid_utils.data.collection import Collection, recognition_rows
 from covid_utils.errors import DataError
+from covid_utils.registry import MULTIMODAL_CLASSES as CLASSES
 from covid_utils.training.recognition import Task
 
 #: COVID-19 or not, in either modality. Not COVID-19 is normal on X-rays, and anything else on CT.
-CLASSES = ("covid", "non_covid")
 #: Name of the task, and of the same task without its CT images.
 BOTH, XRAY_SHARE = "X-ray + CT", "X-ray, as many"
 

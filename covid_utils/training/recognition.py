@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import augment
-from covid_utils.data.collection import RECOGNITION_CLASSES, Collection, recognition_rows
+from covid_utils.data.collection import Collection, recognition_rows
 from covid_utils.data.lazy import Chosen, LazyRows
 from covid_utils.errors import DataError
+from covid_utils.registry import RECOGNITION_CLASSES
 from covid_utils.training import head, predictions
 
 #: Steps at which a sweep keeps its heads, besides the last: evenly apart on a logarithmic scale.

@@ -21,20 +21,9 @@ from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models.unet import DEPTH
+from covid_utils.registry import LESION, LESION_SETS, NODULE_SETS, STREAMS, stream_run
 from covid_utils.training import losses
 
-#: Stream -> names of its classes and the mask labels that count as each; the first is background.
-STREAMS = {
-    "nodule": {"background": (0,), "nodule": (1,)},
-    "all": {"background": (0,), "ggo": (1,), "consolidation": (2,), "effusion": (3,)},
-    "ggo": {"background": (0, 2, 3), "ggo": (1,)},
-    "consolidation": {"background": (0, 1, 3), "consolidation": (2,)},
-    "effusion": {"background": (0, 1, 2), "effusion": (3,)},
-}
-#: Any of the three manifestations: the extent of disease.
-LESION = {"lesion": (1, 2, 3)}
-NODULE_SETS = ("lidc-idri", "luna16")
-LESION_SETS = ("medseg",)
 MODELS = ("deeplab", "unet")
 INITS = ("random", "nodule", "imagenet", "tf1")
 AUGMENTATIONS = ("affine", "wide", "published")
@@ -165,8 +154,8 @@ class StreamSettings:
     def run_name(self) -> str:
         """Folder of the run below ``results/<profile>``; it names an unusual start."""
         usual = "nodule" if self.model == "deeplab" and self.stream != "nodule" else "random"
-        other = "" if self.init == usual else f"_{self.init}"
-        return f"stream_{self.stream}_{self.model}{other}"
+        other = "" if self.init == usual else self.init
+        return stream_run(self.stream, self.model, other)
 
     @property
     def preprocessing(self) -> Preprocessing:

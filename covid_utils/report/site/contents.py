@@ -11,8 +11,8 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.data.collection import kind, saved_manifest
 from covid_utils.errors import ResultsError
+from covid_utils.registry import FUSION, PUBLISHED, STARTS
 from covid_utils.report import headlines, verdicts
-from covid_utils.report.stream_tables import FUSION, PUBLISHED, STARTS
 
 TABLES = tuple(f"table{number}" for number in range(1, 10))
 #: What a row rests on: the verdict on it, and the folder of the run that it comes from.

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from covid_utils import paths
-from covid_utils.report.stream_tables import NETWORKS
+from covid_utils.registry import NETWORKS
 
 #: Jobs of the graph that run 04_task3_stream, once each.
 STREAM, STREAM_JOBS = "04_task3_stream", "stream_*"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from covid_utils.registry import NAMES
 from covid_utils.report import cells
 from covid_utils.report import claims as ledger
-from covid_utils.report.palette import NAMES
 from covid_utils.report.site import markup
 from covid_utils.report.site.contents import ORIGIN, Results
 from covid_utils.report.site.markup import Cell

@@ -1,0 +1,208 @@
+"""Names that more than one module uses: profiles, classes, streams, runs, notebooks, colours.
+
+Nothing else in the project types one of these names. To add a stream, a run or a notebook, add it
+here; the Snakefile, the tables, the figures and the site follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+#: Profiles, from the furthest from the paper's settings to the paper's own.
+PROFILES = ("quick", "ci", "sample", "paper")
+#: Profiles that read real scans, and so need a data folder.
+REAL_PROFILES = ("ci", "sample", "paper")
+
+#: Subsets of the images; ``unused`` ones serve no task.
+SUBSETS = ("train", "validation", "test")
+UNUSED = "unused"
+
+#: Classes of the recognition task; the two-class task has the first two.
+RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
+#: Classes of the task on X-rays and CT together. On CT, anything but COVID-19 is ``non_covid``.
+MULTIMODAL_CLASSES = ("covid", "non_covid")
+#: Manifestations, in the order of their mask labels 1, 2, 3.
+MANIFESTATIONS = ("ggo", "consolidation", "effusion")
+LABEL_CLASSES = dict(enumerate(MANIFESTATIONS, start=1))
+#: Any of the three manifestations: the extent of disease.
+LESION = {"lesion": tuple(LABEL_CLASSES)}
+
+#: Stream -> names of its classes and the mask labels that count as each; the first is background.
+STREAMS = {
+    "nodule": {"background": (0,), "nodule": (1,)},
+    "all": {"background": (0,), "ggo": (1,), "consolidation": (2,), "effusion": (3,)},
+    "ggo": {"background": (0, 2, 3), "ggo": (1,)},
+    "consolidation": {"background": (0, 1, 3), "consolidation": (2,)},
+    "effusion": {"background": (0, 1, 2), "effusion": (3,)},
+}
+#: Data sets whose masks show nodules, and those whose masks show manifestations of COVID-19.
+NODULE_SETS = ("lidc-idri", "luna16")
+LESION_SETS = ("medseg",)
+
+#: Segmentation networks, as tables and figures call them.
+NETWORKS = {"deeplab": "DeepLab-v3+", "unet": "U-Net"}
+
+DATA, TASK1, TASK2 = "data", "task1", "task2"
+#: Runs that outline slices and are not one stream: three specialists fused, all starts averaged,
+#: and the masks that the paper's authors published.
+FUSION, STARTS, PUBLISHED = "fusion_deeplab", "starts_deeplab", "published_masks"
+
+
+def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:
+    """Folder of a stream's run.
+
+    Args:
+        stream: One of `STREAMS`.
+        model: One of `NETWORKS`.
+        init: Start of the weights where it is not the usual one.
+    """
+    return "_".join(part for part in ("stream", stream, model, init) if part)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook run of the graph.
+
+    Attributes:
+        name: Of the job, its executed notebook and its parameter file, if it has one.
+        notebook: Name without its ending.
+        label: Distinguishes the jobs of one notebook on the terminal.
+        settings: Parameters that make this job what it is.
+        needs: Names of the jobs before it.
+        runs: Run folders that it writes.
+        priority: Jobs with a larger one start first.
+        all_cores: Whether it takes every core.
+    """
+
+    name: str
+    notebook: str
+    label: str = ""
+    settings: dict = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    priority: int = 0
+    all_cores: bool = False
+
+
+#: Notebooks in reading order, and the code that a change of makes them run again.
+NOTEBOOKS = {
+    "00_overview": ("report",),
+    "01_data": ("data",),
+    "02_task1_inception": ("data", "models", "training"),
+    "03_task2_multilabel": ("data", "models", "training"),
+    "04_task3_stream": ("data", "models", "training"),
+    "04_task3_together": ("data", "models", "training", "evaluation"),
+    "05_tables": ("evaluation", "report"),
+}
+STREAM_NOTEBOOK = "04_task3_stream"
+
+
+def _stream_job(stream: str, model: str, start: str, label: str, **settings) -> Job:
+    name = stream_run(stream, model, start)
+    needs = (DATA,) if start or model == "unet" or stream == "nodule" else (stream_run("nodule"),)
+    return Job(
+        name,
+        STREAM_NOTEBOOK,
+        label,
+        {"stream": stream} | settings,
+        needs,
+        (name,),
+        priority=20 if stream == "nodule" else 0,
+        all_cores=start == "imagenet",
+    )
+
+
+def jobs(imagenet: str = "") -> dict[str, Job]:
+    """Every job of a profile, in the order in which the terminal counts them.
+
+    Args:
+        imagenet: ``imagenet`` or a weight file: adds a run of the all-class stream that starts
+            from these weights.
+    """
+    # Streams start from one training, of training slices alone.
+    nodule = {"init": "random", "members": 1, "refit": False}
+    chain = [
+        Job(DATA, "01_data", runs=(DATA,)),
+        _stream_job("nodule", "deeplab", "", "nodule", **nodule),
+        Job(TASK1, "02_task1_inception", needs=(DATA,), runs=(TASK1,), priority=10),
+        Job(TASK2, "03_task2_multilabel", needs=(DATA,), runs=(TASK2,)),
+        *(_stream_job(name, "deeplab", "", name) for name in STREAMS if name != "nodule"),
+        _stream_job("all", "unet", "", "unet, random", model="unet", init="random"),
+        _stream_job("all", "deeplab", "random", "deeplab, random", init="random"),
+    ]
+    if imagenet:
+        start = {"init": "imagenet", "weights": imagenet}
+        chain.append(_stream_job("all", "deeplab", "imagenet", "deeplab, imagenet", **start))
+    streams = [job.name for job in chain if job.settings.get("stream", "nodule") != "nodule"]
+    chain.append(
+        Job(
+            "together",
+            "04_task3_together",
+            settings={"imagenet": imagenet},
+            needs=tuple(name for name in streams if "unet" not in name),
+            runs=(FUSION, STARTS),
+        )
+    )
+    chain.append(Job("tables", "05_tables", needs=tuple(job.name for job in chain)))
+    chain.append(Job("overview", "00_overview", needs=("tables",)))
+    return {job.name: job for job in chain}
+
+
+#: Colour of text, axes and everything that is no category.
+INK = "#222222"
+#: One colour for each thing that a figure may show, everywhere. Classes and manifestations start
+#: from the palette of Okabe and Ito (2008); names that can meet in one figure stay apart for people
+#: with any of the three kinds of colour blindness, which a test simulates.
+CLASS_COLOURS = {
+    "covid": "#D55E00",
+    "normal": "#0072B2",
+    "viral": "#009E73",
+    "bacterial": "#5A3A1A",
+    "non_covid": "#7A4F5A",
+}
+MANIFESTATION_COLOURS = {
+    "ggo": "#56B4E9",
+    "consolidation": "#E69F00",
+    # Darker than the palette's pink, which turns into the grey of soft tissue without red or green.
+    "effusion": "#AA3399",
+    "nodule": "#F0E442",
+    "lesion": "#1E4620",
+}
+SUBSET_COLOURS = {"train": "#303030", "validation": "#A68F49", "test": "#7A78F0"}
+OUTCOME_COLOURS = {"found": "#8EF06A", "missed": "#3B30D0", "false alarm": "#F53B43"}
+ROLE_COLOURS = {"ours": "#005A5E", "others": "#8C8C8C", "paper": "#B5122E"}
+COLOURS = CLASS_COLOURS | MANIFESTATION_COLOURS | SUBSET_COLOURS | OUTCOME_COLOURS | ROLE_COLOURS
+#: Names that can meet in one figure.
+TOGETHER = (
+    RECOGNITION_CLASSES,
+    MULTIMODAL_CLASSES,
+    (*MANIFESTATIONS, "lesion"),
+    # The phantom's figure: edges of masks in CT, of opacities in X-rays.
+    (*MANIFESTATIONS, "nodule", "covid", "viral", "bacterial"),
+    tuple(SUBSET_COLOURS),
+    tuple(OUTCOME_COLOURS),
+    tuple(ROLE_COLOURS),
+)
+#: A second sign beside the colour: dashes of a subset's curve, and marks of points.
+DASHES = {"train": "-", "validation": (0, (4, 1.2)), "test": (0, (1, 1))}
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+#: What keys are called in figures and tables, where that is another word.
+NAMES = {
+    "covid": "COVID-19",
+    "normal": "normal",
+    "viral": "viral pneumonia",
+    "bacterial": "bacterial pneumonia",
+    "non_covid": "not COVID-19",
+    "ggo": "ground-glass",
+    "consolidation": "consolidation",
+    "effusion": "pleural effusion",
+    "nodule": "nodule",
+    "lesion": "any lesion",
+    "all": "all classes",
+    "f1": "F1",
+}
+
+
+def name_of(key: str) -> str:
+    """What a key is called in figures and tables."""
+    return NAMES.get(key, key)
