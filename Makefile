@@ -15,26 +15,11 @@ READY := $(VENV)/.ready-$(LOCK)
 # Tests that train need memory, so many cores do not mean many workers.
 WORKERS := $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES))
 
-# One thread a job: jobs run side by side, and the number of threads changes the last digits. oneDNN
-# halves the time of a training, but its digits depend on the processor: not where stored outputs
-# are compared.
-export TF_ENABLE_ONEDNN_OPTS := $(if $(filter quick,$(PROFILE)),0,1)
-export TF_NUM_INTRAOP_THREADS := 1
-export TF_NUM_INTEROP_THREADS := 1
-export OMP_NUM_THREADS := 1
-export OPENBLAS_NUM_THREADS := 1
-export TF_CPP_MIN_LOG_LEVEL := 3
-# With AVX-512 NumPy and its BLAS round otherwise than with AVX2, and a small network's score may turn
-# on that; where outputs are compared, all processors do as those without.
-ifeq ($(filter quick,$(PROFILE))$(shell grep -m1 -o avx512f /proc/cpuinfo 2>/dev/null),quickavx512f)
-export ONEDNN_MAX_CPU_ISA := AVX2
-export OPENBLAS_CORETYPE := Haswell
-export NPY_DISABLE_CPU_FEATURES := X86_V4 AVX512_ICL AVX512_SPR
-endif
-export PYDEVD_DISABLE_FILE_VALIDATION := 1
-# glibc hands large arrays back to the system after each use; keeping them saves a sixth of a step.
-export MALLOC_TRIM_THRESHOLD_ := 2000000000
-export MALLOC_MMAP_THRESHOLD_ := 2000000000
+# Names of folders and files reach the jobs through the environment, never through a shell.
+export COVID_DATA_DIR := $(value DATA)
+export COVID_IMAGENET := $(value IMAGENET)
+# Everything that computes starts in the environment that this module fixes.
+RUN = $(BIN)/python -m covid_utils.environment
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce report test lint unit notebooks-check notebooks readme bench lab lock \
@@ -60,16 +45,11 @@ $(READY): requirements.lock requirements-gpu.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(VENV)/uv.lock
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(LOCK)
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
-	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 \
-		--display-name "Python 3 (ipykernel)" --env TF_CPP_MIN_LOG_LEVEL 3 \
-		> $(VENV)/kernel.log 2>&1 || { cat $(VENV)/kernel.log; exit 1; }
-	@mkdir -p $(VENV)/etc/ipython
-	@echo "c.IPKernelApp.log_level = 40" > $(VENV)/etc/ipython/ipython_kernel_config.py
+	@$(BIN)/python workflow/install_kernel.py
 	@rm -f $(VENV)/.ready-* && touch $@
 
 reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tables and figures
-	@COVID_DATA_DIR="$(DATA)" $(BIN)/snakemake --profile profiles/local --cores $(CORES) \
-		--config profile=$(PROFILE) $(if $(IMAGENET),imagenet='$(IMAGENET)') \
+	@$(BIN)/snakemake --profile profiles/local --cores $(CORES) --config profile=$(PROFILE) \
 		|| { echo "If nothing above says why: .snakemake/log has Snakemake's own words."; exit 1; }
 	@echo
 	@echo "Look at results/$(PROFILE)/ :"
@@ -91,32 +71,29 @@ lint: setup ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 unit: setup ## Unit tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # In a home of their own, so that 01 to 04 start from nothing, as in a clean checkout.
-notebooks-check: export TF_ENABLE_ONEDNN_OPTS := 0
 notebooks-check: setup ## Re-run the notebooks and compare their stored outputs
 	@rm -rf build/nbval
-	@COVID_HOME="$(CURDIR)/build/nbval" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 600 --nbval-sanitize-with notebooks/nbval.cfg \
-		-n $(WORKERS) --dist loadfile notebooks/01_data.ipynb notebooks/02_task1_inception.ipynb \
-		notebooks/03_task2_multilabel.ipynb notebooks/04_task3_stream.ipynb \
-		notebooks/04_task3_together.ipynb
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
-		--nbval-sanitize-with notebooks/nbval.cfg notebooks/00_overview.ipynb \
-		notebooks/05_tables.ipynb
+	@COVID_HOME="$(CURDIR)/build/nbval" $(NBVAL) --nbval-lax -n $(WORKERS) --dist loadfile \
+		$(filter-out $(STRICT),$(wildcard notebooks/*.ipynb))
+	@$(NBVAL) --nbval $(STRICT)
+
+NBVAL = $(RUN) $(BIN)/python -m pytest --nbval-current-env --nbval-cell-timeout 600 \
+	--nbval-sanitize-with notebooks/nbval.cfg
+STRICT := notebooks/00_overview.ipynb notebooks/05_tables.ipynb
 
 notebooks: setup ## Run all notebooks in place and store their outputs (for maintainers)
-	@for name in 01_data 02_task1_inception 03_task2_multilabel 04_task3_stream 04_task3_together 05_tables 00_overview; do \
-		echo "$$name ..." && $(BIN)/python workflow/store_outputs.py $$name || exit 1; done
+	@for file in $(filter-out notebooks/00_overview.ipynb,$(wildcard notebooks/*.ipynb)) \
+			notebooks/00_overview.ipynb; do \
+		echo "$$file ..." && $(BIN)/python workflow/store_outputs.py $$file || exit 1; done
 
 readme: setup ## Put the numbers of results/sample into the README (for maintainers)
 	@$(BIN)/python -m covid_utils readme
 
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
-	@env -u TF_ENABLE_ONEDNN_OPTS -u TF_NUM_INTRAOP_THREADS -u TF_NUM_INTEROP_THREADS -u OMP_NUM_THREADS \
-		-u OPENBLAS_NUM_THREADS -u ONEDNN_MAX_CPU_ISA -u OPENBLAS_CORETYPE -u NPY_DISABLE_CPU_FEATURES \
-		$(BIN)/python benchmarks/run.py
+	@$(BIN)/python benchmarks/run.py
 
 lab: setup ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/00_overview.ipynb

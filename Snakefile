@@ -1,8 +1,10 @@
 # The notebooks as a graph. `make reproduce` runs it; by hand:
 #   snakemake --cores 2 --config profile=quick
 #   COVID_DATA_DIR=../scans snakemake --cores 2 --config profile=sample
-# One job is one notebook run. Every job writes its run folder under results/<profile>/ and leaves
-# the executed notebook in results/<profile>/notebooks/, also when it fails.
+# One job is one notebook run, and `covid_utils.registry` lists them. A job writes run folders below
+# results/<profile>/ and leaves the executed notebook in results/<profile>/notebooks/, also when it
+# fails. Its mark of success in .done/ is its only output for Snakemake, which deletes the outputs of
+# jobs that fail: results of an earlier run stay until the new ones are whole.
 
 import os
 import sys
@@ -11,55 +13,41 @@ from glob import glob
 from hashlib import sha256
 from pathlib import Path
 
-from covid_utils import paths
-from covid_utils.registry import PROFILES, STREAMS
+from covid_utils import paths, registry
 
 PROFILE = config.get("profile", "quick")
-OUT = str(paths.results(PROFILE))
-SPECIAL = [stream for stream in STREAMS if stream != "nodule"]
-# Further runs of the all-class stream. ImageNet weights come on demand only, with
-# `--config imagenet=imagenet` (downloads) or a file. They fit the full width and nothing else: what
-# that run has for itself is in `params/<profile>/stream_all_deeplab_imagenet.yaml`.
-VARIANTS = {
-    "stream_all_unet": {"model": "unet", "init": "random"},
-    "stream_all_deeplab_random": {"model": "deeplab", "init": "random"},
-}
-if config.get("imagenet"):
-    VARIANTS["stream_all_deeplab_imagenet"] = {
-        "model": "deeplab",
-        "init": "imagenet",
-        "weights": config["imagenet"],
-    }
-JOBS = ["data", "stream_nodule_deeplab", "task1", "task2"]
-JOBS += [f"stream_{stream}_deeplab" for stream in SPECIAL]
-JOBS += [*VARIANTS, "together", "tables", "overview"]
+if PROFILE not in registry.PROFILES:
+    sys.exit(f"profile '{PROFILE}' is none of {', '.join(registry.PROFILES)}; check PROFILE=.")
 
-if PROFILE not in PROFILES:
-    sys.exit(f"profile '{PROFILE}' is none of {', '.join(PROFILES)}; check PROFILE=.")
-
+# Kernels inherit these. Folders and files come through the environment and never through a shell,
+# so that their names may hold any sign.
 os.environ.setdefault("COVID_STARTED", str(time.time()))
+os.environ["COVID_EXACT"] = str(int(PROFILE not in registry.REAL_PROFILES))
+DATA_FOLDER = os.environ.get("COVID_DATA_DIR", "")
+IMAGENET = os.environ.get("COVID_IMAGENET", "")
+JOBS = registry.jobs(IMAGENET)
+OUT = paths.results(PROFILE)
 
 
-def command(notebook, job, label="", **settings):
-    """Shell command of one notebook run."""
-    place = f"{JOBS.index(job) + 1}/{len(JOBS)}" if job in JOBS else ""
-    pairs = " ".join(f"'{name}={value}'" for name, value in settings.items())
-    return (
-        f"'{sys.executable}' workflow/run_notebook.py {notebook} --profile {PROFILE} --job {job}"
-        f" --position '{place}' --label '{label}' --set {pairs}"
-    )
-
-
-def done(job):
-    """Marker of a finished job. It is never committed: results/sample holds another machine's run,
+def done(name):
+    """Mark of a finished job. It is never committed: results/sample holds another machine's run,
     and a fresh clone must not take that for its own."""
-    return f"{OUT}/.done/{job}"
+    return f"{OUT}/.done/{name}"
 
 
-def sources(notebook, *floors):
-    """What a change of means running a notebook again: the notebook, its parameters, its code."""
-    code = [path for floor in floors for path in sorted(Path("covid_utils", floor).rglob("*.py"))]
-    return [f"notebooks/{notebook}.ipynb", f"params/{PROFILE}/{notebook}.yaml", *map(str, code)]
+def sources(job):
+    """Files whose change means running a job again: notebook, parameters, code, paper."""
+    rooms = registry.NOTEBOOKS[job.notebook]
+    code = [str(path) for room in rooms for path in sorted(Path("covid_utils", room).rglob("*.py"))]
+    parameters = [f"params/{PROFILE}/{job.notebook}.yaml", *glob(f"params/{PROFILE}/{job.name}.yaml")]
+    paper = sorted(glob("paper/*.yaml")) if "report" in rooms else []
+    return [f"notebooks/{job.notebook}.ipynb", *parameters, *code, *paper]
+
+
+# A run folder that was deleted is made again.
+for job in JOBS.values():
+    if not all((OUT / run).is_dir() for run in job.runs):
+        Path(done(job.name)).unlink(missing_ok=True)
 
 
 rule all:
@@ -68,174 +56,28 @@ rule all:
     default_target: True
 
 
-rule data:
-    input:
-        sources("01_data", "data"),
-    output:
-        f"{OUT}/data/manifest.csv",
-        touch(done("data")),
-    log:
-        f"{OUT}/notebooks/data.ipynb",
-    params:
-        command=command("01_data", "data"),
-        # Another folder means reading anew. Its hash, because a name may hold any sign.
-        folder=sha256(os.environ.get("COVID_DATA_DIR", "").encode()).hexdigest(),
-    shell:
-        "{params.command}"
+for position, job in enumerate(JOBS.values(), start=1):
 
-
-rule task1:
-    input:
-        sources("02_task1_inception", "data", "models", "training"),
-        done("data"),
-    output:
-        f"{OUT}/task1/metrics.json",
-        touch(done("task1")),
-    log:
-        f"{OUT}/notebooks/task1.ipynb",
-    priority: 10
-    params:
-        command=command("02_task1_inception", "task1"),
-    shell:
-        "{params.command}"
-
-
-rule task2:
-    input:
-        sources("03_task2_multilabel", "data", "models", "training"),
-        done("data"),
-    output:
-        f"{OUT}/task2/metrics.json",
-        touch(done("task2")),
-    log:
-        f"{OUT}/notebooks/task2.ipynb",
-    params:
-        command=command("03_task2_multilabel", "task2"),
-    shell:
-        "{params.command}"
-
-
-rule nodule:
-    input:
-        sources("04_task3_stream", "data", "models", "training"),
-        done("data"),
-    output:
-        f"{OUT}/stream_nodule_deeplab/metrics.json",
-        touch(done("stream_nodule_deeplab")),
-    log:
-        f"{OUT}/notebooks/stream_nodule_deeplab.ipynb",
-    priority: 20
-    params:
-        command=command(
-            "04_task3_stream",
-            "stream_nodule_deeplab",
-            "nodule",
-            stream="nodule",
-            init="random",
-            # Streams start from one training, of training slices alone.
-            members=1,
-            refit="false",
-        ),
-    shell:
-        "{params.command}"
-
-
-rule stream:
-    input:
-        sources("04_task3_stream", "data", "models", "training"),
-        done("stream_nodule_deeplab"),
-    output:
-        f"{OUT}/stream_{{stream}}_deeplab/metrics.json",
-        touch(f"{OUT}/.done/stream_{{stream}}_deeplab"),
-    log:
-        f"{OUT}/notebooks/stream_{{stream}}_deeplab.ipynb",
-    wildcard_constraints:
-        stream="|".join(SPECIAL),
-    params:
-        command=lambda wildcards: command(
-            "04_task3_stream",
-            f"stream_{wildcards.stream}_deeplab",
-            wildcards.stream,
-            stream=wildcards.stream,
-        ),
-    shell:
-        "{params.command}"
-
-
-rule variant:
-    input:
-        sources("04_task3_stream", "data", "models", "training"),
-        lambda wildcards: glob(f"params/{PROFILE}/{wildcards.job}.yaml"),
-        done("data"),
-    output:
-        f"{OUT}/{{job}}/metrics.json",
-        touch(f"{OUT}/.done/{{job}}"),
-    log:
-        f"{OUT}/notebooks/{{job}}.ipynb",
-    wildcard_constraints:
-        job="|".join(VARIANTS),
-    # The network of full width alone takes every core that there is.
-    threads: lambda wildcards: workflow.cores if "imagenet" in wildcards.job else 1
-    params:
-        command=lambda wildcards: command(
-            "04_task3_stream",
-            wildcards.job,
-            "{model}, {init}".format(**VARIANTS[wildcards.job]),
-            stream="all",
-            **VARIANTS[wildcards.job],
-        ),
-    shell:
-        "TF_NUM_INTRAOP_THREADS={threads} OMP_NUM_THREADS={threads} {params.command}"
-
-
-rule together:
-    input:
-        sources("04_task3_together", "data", "models", "training", "evaluation"),
-        [done(f"stream_{stream}_deeplab") for stream in SPECIAL],
-        [done(job) for job in VARIANTS if "deeplab" in job],
-    output:
-        f"{OUT}/fusion_deeplab/predictions.parquet",
-        f"{OUT}/starts_deeplab/predictions.parquet",
-        touch(done("together")),
-    log:
-        f"{OUT}/notebooks/together.ipynb",
-    params:
-        command=command("04_task3_together", "together", imagenet=config.get("imagenet", "")),
-    shell:
-        "{params.command}"
-
-
-rule tables:
-    input:
-        sources("05_tables", "evaluation", "report"),
-        "paper/claims.yaml",
-        "paper/published.yaml",
-        [done(job) for job in JOBS[:-2]],
-    output:
-        expand(f"{OUT}/tables/table{{number}}.csv", number=range(1, 10)),
-        f"{OUT}/verdicts.csv",
-        touch(done("tables")),
-    log:
-        f"{OUT}/notebooks/tables.ipynb",
-    params:
-        command=command("05_tables", "tables"),
-    shell:
-        "{params.command}"
-
-
-rule overview:
-    input:
-        sources("00_overview", "report"),
-        done("tables"),
-    output:
-        f"{OUT}/overview.json",
-        touch(done("overview")),
-    log:
-        f"{OUT}/notebooks/overview.ipynb",
-    params:
-        command=command("00_overview", "overview"),
-    shell:
-        "{params.command}"
+    rule:
+        name:
+            job.name
+        input:
+            sources(job),
+            [done(name) for name in job.needs],
+        output:
+            touch(done(job.name)),
+        log:
+            f"{OUT}/notebooks/{job.name}.ipynb",
+        priority: job.priority
+        threads: workflow.cores if job.all_cores else 1
+        params:
+            command=f"workflow/run_notebook.py {job.name} --profile {PROFILE}",
+            position=f"{position}/{len(JOBS)}",
+            python=sys.executable,
+            # Other data or settings mean a new run. Hashed, because a name may hold any sign.
+            inputs=sha256(repr((DATA_FOLDER, job.settings)).encode()).hexdigest(),
+        shell:
+            "COVID_THREADS={threads} {params.python:q} {params.command} --position {params.position}"
 
 
 onerror:

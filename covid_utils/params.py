@@ -1,13 +1,17 @@
-"""Parameters of the notebooks: read from YAML, checked against the notebook that will take them.
+"""Parameters of the notebooks: declared once, checked wherever they come from.
 
-papermill only warns of a parameter that a notebook does not have, and a value of the wrong type
-surfaces hours later. Here both stop the run before it starts, with a sentence.
+``params/declarations.yaml`` gives each parameter its type, its range and its meaning in the terms
+of JSON Schema. Parameter files, ``--set``, papermill's ``-p`` and a running notebook's own cell are
+all checked against it, before anything is computed.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
+import json
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,88 +19,161 @@ import yaml
 
 from covid_utils import paths
 from covid_utils.errors import ParameterError
-from covid_utils.registry import PROFILES
+from covid_utils.registry import NOTEBOOKS, PROFILES
+
+#: Types of JSON Schema, as a Python programmer calls them.
+TYPES = {"string": "text", "integer": "a whole number", "number": "a number"}
+TYPES |= {"boolean": "true or false", "array": "a list"}
 
 
-def defaults(notebook: str) -> dict[str, Any]:
-    """The plain assignments of a notebook's cell tagged ``parameters``.
+@cache
+def _declarations() -> dict[str, dict[str, dict]]:
+    return yaml.safe_load(paths.declarations().read_text(encoding="utf8"))
+
+
+def declared(notebook: str) -> dict[str, dict]:
+    """Declarations of a notebook's parameters, in their order.
 
     Args:
         notebook: Name without its ending, such as ``02_task1_inception``.
-
-    Raises:
-        ParameterError: There is no such notebook, or not exactly one such cell.
     """
-    import nbformat  # two seconds, which reports that read no notebook can do without
+    if notebook not in NOTEBOOKS:
+        raise ParameterError(f"{notebook}: no such notebook; there are {', '.join(NOTEBOOKS)}.")
+    return _declarations()[notebook]
 
-    path = paths.notebooks() / f"{notebook}.ipynb"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in paths.notebooks().glob("*.ipynb")))
-        raise ParameterError(f"{notebook}: no such notebook; there are {known}.")
-    cells = nbformat.read(path, as_version=4).cells
-    tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+
+def comment(notebook: str, name: str) -> str:
+    """What stands beside a parameter in the notebook's cell and in parameter files."""
+    rule = declared(notebook)[name]
+    *choices, last = [str(choice) for choice in rule.get("enum", [""])]
+    return (f"{', '.join(choices)} or {last}; " if choices else "") + rule["description"]
+
+
+def defaults(notebook: str) -> dict[str, Any]:
+    """The plain assignments of a notebook's cell tagged ``parameters``."""
+    declared(notebook)
+    content = json.loads((paths.notebooks() / f"{notebook}.ipynb").read_text(encoding="utf8"))
+    tagged = [c for c in content["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
-        raise ParameterError(f"{path.name}: {len(tagged)} cells tagged 'parameters'; tag one.")
-    found = {}
-    for node in ast.parse(tagged[0].source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
-    return found
+        raise ParameterError(f"{notebook}: {len(tagged)} cells tagged 'parameters'; tag one.")
+    body = ast.parse("".join(tagged[0]["source"])).body
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
 
 
 def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str, Any]:
     """Parameters of one notebook in one profile, checked.
 
     Args:
-        profile: ``quick``, ``sample``, ``paper`` or ``ci``.
+        profile: One of `registry.PROFILES`.
         notebook: Name without its ending.
-        job: Run of that notebook; where the profile has a file of this name, what it states
-            replaces what the notebook's file does.
+        job: Run of that notebook. Where the profile has a file of this name, its values replace
+            those of the notebook's file.
         **changes: Values that replace those of the files.
 
     Returns:
         A value for every parameter of the notebook.
 
     Raises:
-        ParameterError: The file is missing or no flat mapping, or `check` finds fault.
+        ParameterError: A file is missing or malformed, or a value breaks its declaration.
     """
     own = paths.params(profile) / f"{job}.yaml"
     if job and own.is_file():
         values = _values(own)
-        check(values, defaults(notebook), own.name)  # here, so that a mistake names its own file
+        check(values, notebook, own.name)  # here, so that a mistake names its own file
         changes = values | changes
     return read(_file(profile, notebook), notebook, **changes)
-
-
-def stated(profile: str, notebook: str) -> dict[str, Any]:
-    """Parameters as a profile's file states them, without a look at the notebook.
-
-    Args:
-        profile: As for `load`.
-        notebook: As for `load`.
-
-    Raises:
-        ParameterError: The file is missing or no flat mapping.
-    """
-    return _values(_file(profile, notebook))
-
-
-def _file(profile: str, notebook: str) -> Path:
-    path = paths.params(profile) / f"{notebook}.yaml"
-    if not path.is_file():
-        raise ParameterError(
-            f"{path.name}: profile '{profile}' has no such file; "
-            f"profiles are {', '.join(PROFILES)}."
-        )
-    return path
 
 
 def read(path: Path, notebook: str, **changes: Any) -> dict[str, Any]:
     """Like `load`, for a parameter file anywhere."""
     values = _values(path) | changes
-    known = defaults(notebook)
-    check(values, known, path.name)
-    return known | values
+    check(values, notebook, path.name)
+    return defaults(notebook) | values
+
+
+def stated(profile: str, notebook: str) -> dict[str, Any]:
+    """Parameters as a profile's file states them."""
+    return _values(_file(profile, notebook))
+
+
+def of_cell(notebook: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a running notebook, checked; call it in the first cell that computes.
+
+    Args:
+        notebook: Name without its ending.
+        variables: The notebook's ``globals()``.
+
+    Raises:
+        ParameterError: A value breaks its declaration, or papermill passed an unknown name, of
+            which it only warns.
+    """
+    plain = (str, int, float, bool, list)
+    known = declared(notebook)
+    # IPython's own variables begin with a capital or an underscore.
+    given = {k: v for k, v in variables.items() if isinstance(v, plain) and k[0].islower()}
+    check({name: given[name] for name in given}, notebook, notebook)
+    return {name: given[name] for name in known}
+
+
+def check(values: Mapping[str, Any], notebook: str, source: str) -> None:
+    """Hold values against the declarations of a notebook.
+
+    Args:
+        values: Some parameters or all.
+        notebook: Name without its ending.
+        source: What to name in the message.
+
+    Raises:
+        ParameterError: With the nearest known name, or what the value must be.
+    """
+    from jsonschema import Draft202012Validator, validators
+
+    rules = declared(notebook)
+    strict = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: type(v) is int)
+    validator = validators.extend(Draft202012Validator, type_checker=strict)
+    for name, value in values.items():
+        if name not in rules:
+            near = difflib.get_close_matches(str(name), rules, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(rules)}."
+            raise ParameterError(f"{source}: unknown parameter '{name}'; {hint}")
+        for error in validator(rules[name]).iter_errors(value):
+            raise ParameterError(f"{source}: '{name}' is {value!r}, but {_demand(error)}.")
+
+
+def _demand(error: Any) -> str:
+    """What a value must be, from the rule of JSON Schema that it breaks."""
+    where = "each item " if error.path else ""
+    rule, wanted = error.validator, error.validator_value
+    if rule == "type":
+        hint = "; YAML reads 1e-3 as text: write 0.001" if wanted == "number" else ""
+        return f"{where}must be {TYPES[wanted]}{hint}"
+    if rule == "enum":
+        return f"{where}must be one of {', '.join(map(str, wanted))}"
+    words = {
+        "minimum": "must be at least",
+        "maximum": "must be at most",
+        "exclusiveMinimum": "must be above",
+        "exclusiveMaximum": "must be below",
+        "minItems": "must have as many items as",
+        "maxItems": "must have no more items than",
+        "minLength": "must have as many characters as",
+        "pattern": "must have the form",
+    }
+    return f"{where}{words[rule]} {wanted}"
+
+
+def _file(profile: str, notebook: str) -> Path:
+    path = paths.params(profile) / f"{notebook}.yaml"
+    if profile not in PROFILES or not path.is_file():
+        raise ParameterError(
+            f"{path.name}: profile '{profile}' has no such file; "
+            f"profiles are {', '.join(PROFILES)}."
+        )
+    return path
 
 
 def _values(path: Path) -> dict[str, Any]:
@@ -108,38 +185,3 @@ def _values(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ParameterError(f"{path.name}: must hold 'name: value' lines, nothing else.")
     return values
-
-
-def taken(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that a running notebook has, for its record.
-
-    Args:
-        notebook: Name without its ending.
-        values: Its variables, such as ``globals()``.
-    """
-    return {name: values[name] for name in defaults(notebook)}
-
-
-def check(values: dict[str, Any], taken: dict[str, Any], source: str) -> None:
-    """Refuse unknown names and values of another type than the notebook's default.
-
-    Args:
-        values: Parameters to be passed.
-        taken: The notebook's parameters with their defaults.
-        source: File to name in the message.
-
-    Raises:
-        ParameterError: With the nearest known name, or the type that is expected.
-    """
-    for name, value in values.items():
-        if name not in taken:
-            near = difflib.get_close_matches(str(name), taken, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(taken)}."
-            raise ParameterError(f"{source}: unknown parameter '{name}'; {hint}")
-        expected = type(taken[name])
-        fits = type(value) is expected or (expected is float and type(value) is int)
-        if not fits:
-            hint = " YAML reads 1e-3 as text: write 0.001." if expected is float else ""
-            raise ParameterError(
-                f"{source}: '{name}' is {value!r}, but must be of type {expected.__name__}.{hint}"
-            )

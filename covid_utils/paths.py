@@ -21,6 +21,11 @@ def params(profile: str) -> Path:
     return PROJECT / "params" / profile
 
 
+def declarations() -> Path:
+    """Declarations of all parameters."""
+    return PROJECT / "params" / "declarations.yaml"
+
+
 def notebooks() -> Path:
     """Folder of the notebooks."""
     return PROJECT / "notebooks"

@@ -97,17 +97,19 @@ NOTEBOOKS = {
 STREAM_NOTEBOOK = "04_task3_stream"
 
 
-def _stream_job(stream: str, model: str, start: str, label: str, **settings) -> Job:
+def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = "", **own) -> Job:
+    """Job of a stream; one without a start of its own starts from nodules, if it is DeepLab."""
+    is_first = stream == "nodule"
+    after_nodules = model == "deeplab" and not start and not is_first
     name = stream_run(stream, model, start)
-    needs = (DATA,) if start or model == "unet" or stream == "nodule" else (stream_run("nodule"),)
     return Job(
         name,
         STREAM_NOTEBOOK,
         label,
-        {"stream": stream} | settings,
-        needs,
-        (name,),
-        priority=20 if stream == "nodule" else 0,
+        settings={"stream": stream, "model": model} | own,
+        needs=(stream_run("nodule"),) if after_nodules else (DATA,),
+        runs=(name,),
+        priority=20 if is_first else 0,
         all_cores=start == "imagenet",
     )
 
@@ -119,20 +121,20 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
         imagenet: ``imagenet`` or a weight file: adds a run of the all-class stream that starts
             from these weights.
     """
-    # Streams start from one training, of training slices alone.
+    # Streams start from one nodule training, of training slices alone.
     nodule = {"init": "random", "members": 1, "refit": False}
     chain = [
         Job(DATA, "01_data", runs=(DATA,)),
-        _stream_job("nodule", "deeplab", "", "nodule", **nodule),
+        _stream_job("nodule", "nodule", **nodule),
         Job(TASK1, "02_task1_inception", needs=(DATA,), runs=(TASK1,), priority=10),
         Job(TASK2, "03_task2_multilabel", needs=(DATA,), runs=(TASK2,)),
-        *(_stream_job(name, "deeplab", "", name) for name in STREAMS if name != "nodule"),
-        _stream_job("all", "unet", "", "unet, random", model="unet", init="random"),
-        _stream_job("all", "deeplab", "random", "deeplab, random", init="random"),
+        *(_stream_job(name, name) for name in STREAMS if name != "nodule"),
+        _stream_job("unet, random", "all", "unet", init="random"),
+        _stream_job("deeplab, random", "all", start="random", init="random"),
     ]
     if imagenet:
-        start = {"init": "imagenet", "weights": imagenet}
-        chain.append(_stream_job("all", "deeplab", "imagenet", "deeplab, imagenet", **start))
+        weights = {"init": "imagenet", "weights": imagenet}
+        chain.append(_stream_job("deeplab, imagenet", "all", start="imagenet", **weights))
     streams = [job.name for job in chain if job.settings.get("stream", "nodule") != "nodule"]
     chain.append(
         Job(

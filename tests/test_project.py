@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from covid_utils import paths
+from covid_utils import environment, paths
 
 LIBRARY = sorted((paths.PROJECT / "covid_utils").rglob("*.py"))
 NOTEBOOKS = sorted(paths.notebooks().glob("*.ipynb"))
 LOCKS = ("requirements.lock", "requirements-gpu.lock")
 FLOORS = ("data", "models", "training", "evaluation", "report")
-GROUND = ("paths", "params", "errors", "runs", "writing")
-#: Variables that make processors with AVX-512 round as those without.
-ROUNDING = ("ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
+GROUND = ("registry", "params", "paths", "runs", "errors", "writing", "environment")
 #: What begins a path that exists on one machine only.
 MACHINE = re.compile(r"(?<![\w.])(/work/|/root/|/home/\w|/tmp/\w|/Users/\w|[A-Z]:\\\\)")
 
@@ -293,13 +291,26 @@ def test_files_that_messages_send_people_to_exist():
             assert (paths.PROJECT / link).is_file(), f"{name(path)}: {link}"
 
 
-@pytest.mark.parametrize("profile", ["quick", "sample"])
-def test_where_outputs_are_compared_all_processors_round_alike(profile):
-    command = ["make", "-pn", "help", f"PROFILE={profile}"]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", *ROUNDING))}
-    options = {"cwd": paths.PROJECT, "env": kept, "capture_output": True, "text": True}
-    said = subprocess.run(command, check=True, **options).stdout
-    processor = Path("/proc/cpuinfo")  # Linux alone has it, and the Makefile looks nowhere else
+@pytest.mark.parametrize("exact", ["", "1", "0"])
+def test_one_module_fixes_the_environment_of_what_computes(exact):
+    hostile = {"KERAS_BACKEND": "jax", "MATPLOTLIBRC": "mine", "OMP_NUM_THREADS": "7", "HOME": "h"}
+    chosen = {"COVID_EXACT": exact} if exact else {}
+    fixed = environment.variables(hostile | chosen | {"COVID_THREADS": "2"})
+    assert fixed["KERAS_BACKEND"] == "tensorflow"
+    assert "MATPLOTLIBRC" not in fixed
+    assert fixed["HOME"] == "h"
+    assert fixed["OMP_NUM_THREADS"] == fixed["TF_NUM_INTRAOP_THREADS"] == "2"
+    assert fixed["TF_ENABLE_ONEDNN_OPTS"] == ("1" if exact == "0" else "0")
+    processor = Path("/proc/cpuinfo")  # Linux alone has it
     is_wide = processor.is_file() and "avx512f" in processor.read_text(encoding="utf8").split()
-    for name in ROUNDING:
-        assert (f"\n{name} := " in said) == (profile == "quick" and is_wide), name
+    assert ("NPY_DISABLE_CPU_FEATURES" in fixed) == (is_wide and exact != "0")
+
+
+def test_the_installed_kernel_starts_in_that_environment():
+    spec = json.loads(Path(sys.prefix, "share/jupyter/kernels/python3/kernel.json").read_text())
+    assert spec["argv"][1:3] == ["-m", "covid_utils.environment"]
+    code = "import os; print(os.environ['TF_CPP_MIN_LOG_LEVEL'], os.environ['KERAS_BACKEND'])"
+    command = [*spec["argv"][:3], sys.executable, "-c", code]
+    hostile = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, env=hostile, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "tensorflow"]

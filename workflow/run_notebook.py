@@ -1,4 +1,4 @@
-"""Run one notebook through papermill, and say on the terminal how it goes.
+"""Run one job of the graph: its notebook, through papermill, with its progress on the terminal.
 
 The executed notebook is written to ``results/<profile>/notebooks/<job>.ipynb``. When a cell fails,
 that file holds everything up to it, the terminal gets the notebook, the cell and the exception, and
@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from covid_utils import params, paths
+from covid_utils import params, paths, registry
 from covid_utils.errors import CompanionError
 
 SOURCE_LINES = 6
@@ -28,30 +28,42 @@ SOURCE_LINES = 6
 def main() -> int:
     """Read the command line, run the notebook, report."""
     arguments = _arguments()
-    shown = f"{arguments.notebook}" + (f" ({arguments.label})" if arguments.label else "")
-    where = f"[{arguments.position}] {shown}"
+    job = registry.jobs(os.environ.get("COVID_IMAGENET", "")).get(arguments.job)
+    if job is None:
+        _print(f"{arguments.job}: no such job; there are {', '.join(registry.jobs('imagenet'))}.")
+        return 1
+    label = f"[{arguments.position}] {job.notebook}" + (f" ({job.label})" if job.label else "")
     started = float(os.environ.get("COVID_STARTED") or time.time())
-    _say(f"{_elapsed(started)}  {where} ...")
+    _print(f"{_elapsed(started)}  {label} ...")
     begin = time.perf_counter()
     try:
-        changes = dict(_setting(text) for text in arguments.set)
-        if os.environ.get("COVID_DATA_DIR"):
-            changes["data_dir"] = os.environ["COVID_DATA_DIR"]
-        values = params.load(arguments.profile, arguments.notebook, arguments.job, **changes)
-        target = paths.results(arguments.profile) / "notebooks" / f"{arguments.job}.ipynb"
+        values = parameters(job, arguments.profile, arguments.set)
+        target = paths.results(arguments.profile) / "notebooks" / f"{job.name}.ipynb"
         with quiet_kernel():
-            failure = execute(arguments.notebook, target, values)
+            failure = execute(job.notebook, target, values)
     except CompanionError as error:
         failure = f"  {error}"
     if failure:
-        _say(f"\n{_elapsed(started)}  {where} FAILED\n{failure}\n")
+        _print(f"\n{_elapsed(started)}  {label} FAILED\n{failure}\n")
         return 1
-    _say(f"{_elapsed(started)}  {where} done in {time.perf_counter() - begin:.0f} s")
+    _print(f"{_elapsed(started)}  {label} done in {time.perf_counter() - begin:.0f} s")
     return 0
 
 
+def parameters(job: registry.Job, profile: str, settings: list[str]) -> dict:
+    """Parameters of a job: its profile's files, then its own, then those of the command line."""
+    changes = job.settings | dict(_setting(text) for text in settings)
+    if os.environ.get("COVID_DATA_DIR"):
+        changes["data_dir"] = os.environ["COVID_DATA_DIR"]
+    return params.load(profile, job.notebook, job.name, **changes)
+
+
 def execute(notebook: str, target: Path, values: dict) -> str:
-    """Run a notebook; what failed, as text, or '' if nothing did."""
+    """Run a notebook.
+
+    Returns:
+        What failed, as text; '' if nothing did.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -67,7 +79,7 @@ def execute(notebook: str, target: Path, values: dict) -> str:
         what = f"{error.ename}: {error.evalue}"
         return _failure(target, error.cell_index, error.source, what)
     except DeadKernelError:
-        what = "DeadKernelError: the kernel stopped without a word; is memory short?"
+        what = "DeadKernelError: the kernel stopped without a message; is memory short?"
         return _failure(target, *_last_started(target), what)
     return ""
 
@@ -95,7 +107,7 @@ def _last_started(target: Path) -> tuple[int, str]:
 def quiet_kernel() -> Iterator[None]:
     """Send what kernels and libraries write to standard error to the null device.
 
-    What matters of it is in the executed notebook; the terminal is for `_say`, which keeps the
+    What matters of it is in the executed notebook; the terminal is for `_print`, which keeps the
     stream that it had.
     """
     sys.stderr.flush()
@@ -111,10 +123,8 @@ def quiet_kernel() -> Iterator[None]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("notebook", help="name without .ipynb")
-    parser.add_argument("--profile", default="quick")
-    parser.add_argument("--job", required=True, help="name of the executed notebook")
-    parser.add_argument("--label", default="", help="what tells this job from its siblings")
+    parser.add_argument("job", help="name of a job in covid_utils.registry")
+    parser.add_argument("--profile", default="quick", choices=registry.PROFILES)
     parser.add_argument("--position", default="1/1", help="which job of how many")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     return parser.parse_args()
@@ -130,7 +140,7 @@ def _elapsed(started: float) -> str:
     return f"{minutes:3d}:{seconds:02d}"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,0 +1,31 @@
+"""Install the kernel of the notebooks into this virtual environment.
+
+It starts through `covid_utils.environment`, so that JupyterLab, papermill and nbval compute in the
+same environment as `make`. It is called ``python3``, the name that the notebooks ask for.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ipykernel.kernelspec import install
+from jupyter_client.kernelspec import KernelSpec
+
+NAME = "Python 3 (ipykernel)"
+
+
+def main() -> None:
+    """Write the kernel's specification, and IPython's settings, below ``sys.prefix``."""
+    folder = Path(install(kernel_name="python3", display_name=NAME, prefix=sys.prefix))
+    spec = KernelSpec.from_resource_dir(str(folder))
+    spec.argv = [sys.executable, "-m", "covid_utils.environment", *spec.argv]
+    (folder / "kernel.json").write_text(spec.to_json() + "\n", encoding="utf8")
+    # The kernel's log of its own doings would stand in red below the cells.
+    settings = Path(sys.prefix, "etc", "ipython", "ipython_kernel_config.py")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("c.IPKernelApp.log_level = 40\n", encoding="utf8")
+
+
+if __name__ == "__main__":
+    main()
