@@ -49,10 +49,9 @@ def _download(arguments: argparse.Namespace) -> int:
         print(_listing())
         return 0
     folder = arguments.to.expanduser().absolute()
-    outcomes = download.fetch(
-        arguments.names, folder, report=lambda line: print(line, file=sys.stderr, flush=True)
+    missing = download.fetch(
+        arguments.names, folder, lambda line: print(line, file=sys.stderr, flush=True)
     )
-    missing = [outcome.name for outcome in outcomes if not outcome.is_complete]
     if missing:
         print(f"Not complete: {', '.join(missing)}; see above.", file=sys.stderr)
         return 1
@@ -97,9 +96,9 @@ def _listing() -> str:
     from covid_utils.data import download
 
     lines = []
-    for data_set in download.SETS.values():
+    for data_set in download.catalogue().values():
         size = f"{data_set.size / 1e9:.1f} GB" if data_set.size else "size not stated"
-        way = "by hand" if data_set.is_by_hand else f"fetched, {size}"
+        way = "by hand" if data_set.steps else f"fetched, {size}"
         lines.append(f"{data_set.name:<24} {data_set.title}")
         lines.append(f"{'':<24} {way}; licence: {data_set.licence}; {data_set.source}")
     lines.append("\nFetch with: python -m covid_utils download NAME ... [--to FOLDER]")

@@ -1,0 +1,184 @@
+"""Fetching the public data sets into the layout that the readers expect.
+
+How sure the content is differs: ``medseg`` is checked against MD5 sums, repositories against Git's
+own checksums of a pinned commit, archives without a checksum by the number of images in each
+folder. What is on its way lies in ``FOLDER/.partial``; nothing that is there is overwritten.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from covid_utils.data import transfer
+from covid_utils.data.unpacking import Archive
+from covid_utils.errors import CompanionError, DataError, ParameterError
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file with an address of its own."""
+
+    url: str
+    path: str
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set and the way to get it; ``catalogue.yaml`` explains the fields."""
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    size: int | None = None
+    files: tuple[RemoteFile, ...] = ()
+    repository: str | None = None
+    commit: str = ""
+    choose: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    archives: tuple[Archive, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@functools.cache
+def catalogue() -> dict[str, DataSet]:
+    """The known data sets by name, from ``catalogue.yaml``."""
+    import yaml
+
+    sets = yaml.safe_load(Path(__file__).with_name("catalogue.yaml").read_text(encoding="utf8"))
+    for fields in sets.values():
+        fields["files"] = tuple(RemoteFile(**file) for file in fields.get("files", ()))
+        fields["archives"] = tuple(Archive(**archive) for archive in fields.get("archives", ()))
+    return {name: DataSet(name, **fields) for name, fields in sets.items()}
+
+
+def fetch(
+    names: Iterable[str],
+    folder: Path,
+    report: Callable[[str], None],
+    sets: Mapping[str, DataSet] | None = None,
+) -> list[str]:
+    """Fetch data sets; a set that fails does not stop the next.
+
+    Args:
+        names: Names of sets, in any case of letters.
+        folder: Data folder; each set gets the folder of its name in it.
+        report: Called with each line worth showing, with the remedy if something fails.
+        sets: The sets that are known; None for those of the catalogue.
+
+    Returns:
+        Names of the sets that are not complete.
+
+    Raises:
+        ParameterError: A name is unknown; nothing was fetched.
+    """
+    sets = catalogue() if sets is None else sets
+    known = {name.casefold(): data_set for name, data_set in sets.items()}
+    chosen = list(dict.fromkeys(name.casefold() for name in names))
+    if unknown := [name for name in chosen if name not in known]:
+        raise ParameterError(f"{unknown[0]}: no such data set; known are {', '.join(sets)}.")
+    incomplete = []
+    for data_set in (known[name] for name in chosen):
+        report(f"{data_set.name}: {data_set.title}. Licence: {data_set.licence}.")
+        try:
+            message = _fetch_set(data_set, folder)
+        except CompanionError as error:
+            incomplete.append(data_set.name)
+            message = str(error)
+        except OSError as error:
+            incomplete.append(data_set.name)
+            message = (
+                f"{error.filename or folder}: {error.strerror or error}; free some space or choose "
+                "another folder with --to and run again, what was fetched is kept."
+            )
+        report(f"  {message}")
+    return incomplete
+
+
+def _fetch_set(data_set: DataSet, folder: Path) -> str:
+    """Fetch a set and say what was done."""
+    from filelock import FileLock, Timeout
+
+    staging = folder / ".partial" / data_set.name
+    staging.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{staging}.lock", timeout=0):
+            if message := _already(data_set, folder):
+                return message
+            message = _complete(data_set, folder, staging)
+            shutil.rmtree(staging, ignore_errors=True)
+            return message
+    except Timeout as error:
+        raise DataError("Another process fetches this set; run again when it is done.") from error
+
+
+def _already(data_set: DataSet, folder: Path) -> str:
+    """Why nothing needs to be fetched; empty if something does."""
+    from pooch.hashes import hash_matches
+
+    goal = folder / data_set.name
+    there = "Already there; nothing was fetched."
+    if data_set.archives:
+        unpacked = {archive.is_unpacked(folder) for archive in data_set.archives}
+        return there if unpacked == {True} else ""
+    if data_set.files:
+        paths = {folder / file.path: file.checksum for file in data_set.files}
+        for path, checksum in paths.items():
+            if path.exists() and not hash_matches(path, checksum):
+                raise DataError(f"{path}: its checksum is not {checksum}; move it away, run again.")
+        return there if all(path.exists() for path in paths) else ""
+    if (goal / ".git").is_dir():
+        if changes := transfer.changes(goal, data_set.commit):
+            raise DataError(
+                f"{goal}: differs from commit {data_set.commit} ({len(changes)} changes, first "
+                f"{changes[0].strip()!r}); restore it with 'git checkout --force' and that commit, "
+                "or move it away and run again."
+            )
+        return there
+    needs = [folder / need for need in data_set.needs]
+    if all(path.is_file() or (path.is_dir() and any(path.iterdir())) for path in needs):
+        return "Already there, put there by hand; nothing was fetched or checked."
+    if data_set.repository and goal.is_dir() and any(goal.iterdir()):
+        raise DataError(f"{goal}: not the whole set; move it away and run again.")
+    return ""
+
+
+def _complete(data_set: DataSet, folder: Path, staging: Path) -> str:
+    """Fetch what is missing, unpack it, and say so."""
+    archives = data_set.archives
+    given = [folder / Path(archive.path).name for archive in archives]
+    is_given = bool(given) and all(path.is_file() for path in given)
+    if data_set.steps and not is_given:
+        steps = (step.format(folder=folder) for step in data_set.steps)
+        lines = (f"\n    {number}. {step}" for number, step in enumerate(steps, 1))
+        raise DataError(f"To be fetched by hand:{''.join(lines)}")
+    if not is_given:
+        _fetch_into(staging, data_set, folder)
+    for archive, path in zip(archives, given, strict=True):
+        if not archive.is_unpacked(folder):
+            archive.unpack(path if is_given else staging / archive.path, folder)
+    if is_given:
+        return f"Complete: unpacked; {', '.join(path.name for path in given)} may be deleted now."
+    return "Complete: fetched and checked."
+
+
+def _fetch_into(staging: Path, data_set: DataSet, folder: Path) -> None:
+    """Fetch what is missing; what is no archive moves to its place when all is there."""
+    fetched = [file for file in data_set.files if not (folder / file.path).exists()]
+    for file in fetched:
+        transfer.fetch_file(file.url, staging / file.path, file.checksum)
+    names = [file.path for file in fetched]
+    if data_set.repository:
+        names = [data_set.name]
+        clone = staging / data_set.name
+        transfer.clone(data_set.repository, data_set.commit, data_set.choose, clone)
+    for name in names if not data_set.archives else ():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (folder / name).is_dir():
+            (folder / name).rmdir()  # empty: `_already` refuses any other
+        shutil.move(staging / name, folder / name)
