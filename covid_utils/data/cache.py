@@ -29,13 +29,15 @@ from covid_utils.writing import whole
 NOT_READING = (
     "data/augment.py",
     "data/collection.py",
-    "data/download",
+    "data/download.py",
     "data/groups.py",
     "data/lazy.py",
     "data/phantom",
     "data/similarity.py",
     "data/splits.py",
     "data/store.py",
+    "data/transfer.py",
+    "data/unpacking.py",
 )
 
 

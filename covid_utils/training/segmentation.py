@@ -329,7 +329,7 @@ def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> 
         settings: Settings of the stream.
         rows: Its slices.
     """
-    code = runs.code_hash("data", "models", "training", without=("data/download",))
+    code = runs.code_hash("data", "models", "training", without=("data/download.py",))
     text = json.dumps([asdict(settings), runs.data_hash(rows), code], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
