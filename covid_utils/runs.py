@@ -18,8 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-p
 
 
 class Run:
-    """A run in the making; `record` gives it out.
+    """A run that is being written; `record` yields it.
 
     Attributes:
         folder: Where to write; renamed to its final place when the run ends well.
@@ -88,7 +87,7 @@ def record(
 
 
 def _sweep(final: Path) -> None:
-    """Remove what processes that were killed left of a run; those still at work keep theirs."""
+    """Remove what killed processes left of a run; running processes keep theirs."""
     for leftover in final.parent.glob(f".{final.name}.*.partial"):
         owner = leftover.name.split(".")[-2]
         if not owner.isdigit() or not psutil.pid_exists(int(owner)):
@@ -97,16 +96,16 @@ def _sweep(final: Path) -> None:
 
 
 def forget_done(profile: str, name: str) -> None:
-    """Take back the graph's mark that a job is done.
+    """Remove the graph's mark that a job is done.
 
-    The graph sets it again after its own jobs. After a run by hand, perhaps with other parameters,
-    it is missing, so that ``make reproduce`` makes the profile's own numbers again.
+    The graph sets it after its own jobs. After a run by hand, perhaps with other parameters, it is
+    missing, so ``make reproduce`` computes the profile's own numbers again.
     """
     (paths.results(profile) / ".done" / name).unlink(missing_ok=True)
 
 
 def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, Any]:
-    """Where a number comes from: settings, code, packages, data, machine."""
+    """Where the numbers of a run come from: settings, code, packages, data, machine."""
     return {
         "parameters": {name: _without_folder(value) for name, value in parameters.items()},
         "device": _device(),
@@ -126,7 +125,7 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
 
 
 def _without_folder(value: Any) -> Any:
-    """A parameter as it may be published: of an absolute path, its last part."""
+    """A parameter as it may be published: an absolute path is cut to its last part."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
@@ -134,8 +133,8 @@ def _device() -> str:
     """GPUs that TensorFlow sees, if it is in use; else the processor does the work."""
     if "tensorflow" not in sys.modules:
         return "CPU"
-    found = sys.modules["tensorflow"].config.list_physical_devices("GPU")
-    return ", ".join(device.name for device in found) or "CPU"
+    gpus = sys.modules["tensorflow"].config.list_physical_devices("GPU")
+    return ", ".join(gpu.name for gpu in gpus) or "CPU"
 
 
 def code_hash(*parts: str, without: tuple[str, ...] = ()) -> str:
@@ -178,8 +177,7 @@ def revision() -> str:
 
 
 def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def processor() -> str:
@@ -199,17 +197,15 @@ def peak_memory() -> int:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    installed = {}
     for name in RECORDED_PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def replace_folder(new: Path, final: Path) -> None:
-    """Put a finished folder in its place; what was there before goes."""
+    """Put a finished folder in its place, instead of what was there."""
     old = final.with_name(f".{final.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
@@ -244,12 +240,12 @@ def read_metrics(profile: str, name: str) -> dict[str, Any]:
     Raises:
         ResultsError: The run has not been made.
     """
-    return _read_json(_find(profile, name, "metrics.json"))
+    return _read_json(_file(profile, name, "metrics.json"))
 
 
 def read_provenance(profile: str, name: str) -> dict[str, Any]:
     """Provenance of a finished run."""
-    return _read_json(_find(profile, name, "provenance.json"))
+    return _read_json(_file(profile, name, "provenance.json"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -262,25 +258,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def read_predictions(profile: str, name: str) -> pd.DataFrame:
-    """Predictions of a finished run, kept in memory for the next table that is made from them."""
-    path = _find(profile, name, "predictions.parquet")
-    found = path.stat()
-    # Columns are copied when written to, so that what is kept stays as it was read.
-    return _read_parquet(path, found.st_ino, found.st_mtime_ns, found.st_size).copy(deep=False)
+    """Predictions of a finished run."""
+    return pd.read_parquet(_file(profile, name, "predictions.parquet"))
 
 
-@lru_cache(maxsize=16)
-def _read_parquet(path: Path, *version: int) -> pd.DataFrame:
-    """A file's table; any change of the file changes its version."""
-    return pd.read_parquet(path)
-
-
-def read_table(profile: str, name: str, table: str) -> pd.DataFrame:
-    """A table that a run wrote."""
-    return pd.read_csv(_find(profile, name, f"{table}.csv"))
-
-
-def _find(profile: str, name: str, file: str) -> Path:
+def _file(profile: str, name: str, file: str) -> Path:
     path = paths.results(profile) / name / file
     if not path.is_file():
         raise ResultsError(

@@ -38,7 +38,7 @@ def everything_in(folder):
 def test_a_finished_run_can_be_read_back(rows):
     make(rows, value=7)
     assert runs.read_metrics("quick", "task") == {"value": 7}
-    assert runs.read_table("quick", "task", "history")["loss"].tolist() == [0.5, 0.25]
+    assert (paths.results("quick") / "task" / "history.csv").is_file()
     assert runs.read_predictions("quick", "task")["p"].tolist() == [0.1, 0.9]
     assert everything_in(paths.results("quick")) == ["task"]
 
@@ -149,7 +149,6 @@ def test_a_weights_file_elsewhere_is_recorded_without_its_folder(rows, tmp_path)
         (lambda: runs.read_metrics("sample", "task1"), "metrics.json"),
         (lambda: runs.read_provenance("sample", "task1"), "provenance.json"),
         (lambda: runs.read_predictions("sample", "task1"), "predictions.parquet"),
-        (lambda: runs.read_table("sample", "task1", "history"), "history.csv"),
     ],
 )
 def test_what_is_missing_is_named_with_the_remedy(read, file, home):
@@ -184,16 +183,3 @@ def test_what_the_cache_leaves_out_exists_and_no_reader_needs_it():
     for name in ("images", "volumes", "files", "sources", "manifest", "medseg", "lidc", "luna16"):
         text = (package / "data" / f"{name}.py").read_text()
         assert not any(f"import {module}" in text for module in idle), name
-
-
-def test_predictions_are_read_once_and_again_when_they_change(rows, monkeypatch):
-    first = pd.DataFrame({"image_id": ["a", "b"], "p": [0.25, 0.75]})
-    for table in (first, first.assign(p=0.5)):
-        with runs.record("quick", "read", {}, rows) as run:
-            run.write_predictions(table)
-        found = runs.read_predictions("quick", "read")
-        assert found.equals(table)
-        found["p"] = 0.0  # what a caller does to its table stays with it
-        with monkeypatch.context() as patch:
-            patch.setattr(pd, "read_parquet", None)
-            assert runs.read_predictions("quick", "read").equals(table)
