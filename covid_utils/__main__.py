@@ -1,4 +1,4 @@
-"""Command line of the companion: verdicts and where numbers come from, data sets, weights."""
+"""Command line of the companion: verdicts and where numbers come from, data sets."""
 
 from __future__ import annotations
 
@@ -56,17 +56,6 @@ def _download(arguments: argparse.Namespace) -> int:
         print(f"Not complete: {', '.join(missing)}; see above.", file=sys.stderr)
         return 1
     print(f"Next: make reproduce PROFILE=paper DATA={shlex.quote(str(folder))}")
-    return 0
-
-
-def _weights(arguments: argparse.Namespace) -> int:
-    from covid_utils.models import checkpoints
-
-    source, target = (path.expanduser() for path in (arguments.source, arguments.target))
-    lacking = checkpoints.import_2015(source, target)
-    print(f"{target.name}: written. Set the parameter 'weights' to this file.")
-    if lacking:
-        print(f"The source lacks {', '.join(lacking)}; blocks that need them will be refused.")
     return 0
 
 
@@ -138,14 +127,6 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="build the site of a profile's results")
     report.add_argument("--profile", default="sample", help="whose results (default: sample)")
     report.set_defaults(run=_report)
-    weights = commands.add_parser(
-        "weights",
-        help="turn the arrays of the 2015 Inception-v3 into a weights file for Keras",
-        description="Turn the arrays of the 2015 Inception-v3 into a weights file for Keras.",
-    )
-    weights.add_argument("source", type=Path, help=".npz with NAME/kernel and NAME/bias")
-    weights.add_argument("target", type=Path, help="file to write, ending in .weights.h5")
-    weights.set_defaults(run=_weights)
     return parser
 
 

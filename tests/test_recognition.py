@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from builders import join, manifest
 
-from covid_utils import __main__ as command
 from covid_utils.errors import ParameterError
-from covid_utils.models import checkpoints, inception
+from covid_utils.models import inception
 from covid_utils.training import recognition
 from covid_utils.training.head import HeadSettings
 
@@ -107,25 +106,3 @@ def test_blocks_are_named_in_their_order():
     for text in ("", "mixed7, mixed77", "conv2d"):
         with pytest.raises(ParameterError, match="is none of mixed0, mixed1"):
             inception.named_layers(text)
-
-
-def test_the_command_imports_weights(tmp_path, monkeypatch, capsys):
-    seen = []
-
-    def imported(source, target):
-        seen.append((source, target))
-        return ["mixed_9_tower_1_conv_1"]
-
-    monkeypatch.setattr(checkpoints, "import_2015", imported)
-    source, target = tmp_path / "a.npz", tmp_path / "b.weights.h5"
-    assert command.main(["weights", str(source), str(target)]) == 0
-    assert seen == [(source, target)]
-    said = capsys.readouterr().out
-    assert "b.weights.h5: written" in said
-    assert "lacks mixed_9_tower_1_conv_1" in said
-
-
-def test_the_command_names_a_weights_file_that_is_not_there(tmp_path, capsys):
-    wrong = tmp_path / "b.h5"
-    assert command.main(["weights", str(tmp_path / "a.npz"), str(wrong)]) == 1
-    assert ".weights.h5" in capsys.readouterr().err

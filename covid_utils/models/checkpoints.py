@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_utils.errors import DataError
-from covid_utils.writing import whole
 
 if TYPE_CHECKING:
     import keras
@@ -26,8 +25,8 @@ def load_inception(base: keras.Model, path: Path, last: str) -> None:
 
     Args:
         base: `keras.applications.InceptionV3` without its top; changed.
-        path: A ``.weights.h5`` of it, such as `import_2015` writes, or an ``.npz`` of the 2015
-            graph (see `assign_2015`).
+        path: A ``.weights.h5`` of it, such as ``workflow/import_weights_2015.py`` writes, or an
+            ``.npz`` of the 2015 graph (see `assign_2015`).
         last: Block up to which the weights must be complete.
 
     Raises:
@@ -64,42 +63,6 @@ def _assign(base: keras.Model, arrays: dict[str, np.ndarray], last: str, path: P
         assign_2015(base, arrays, last)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def import_2015(source: Path, target: Path) -> list[str]:
-    """Turn the arrays of the 2015 graph into a weights file that Keras loads.
-
-    Args:
-        source: ``.npz`` with ``NAME/kernel`` and ``NAME/bias``, see `assign_2015`.
-        target: File to write; must end in ``.weights.h5``.
-
-    Returns:
-        Names of the kernels that the source lacks. They are NaN in the file, and so are those of
-        ``mixed10`` (see `assign_2015`), so that nothing that needs them can pass for a feature.
-
-    Raises:
-        DataError: The source is missing, damaged or of another network, or the target's name is
-            no weights file's.
-    """
-    import keras
-
-    if not target.name.endswith(".weights.h5"):
-        raise DataError(f"{target}: Keras reads weights from files that end in .weights.h5.")
-    base = keras.applications.InceptionV3(include_top=False, weights=None)
-    for convolution in in_creation_order(base)[0]:
-        convolution.kernel.assign(np.full(convolution.kernel.shape, np.nan, np.float32))
-    load_inception(base, source, "mixed0")
-    convolutions = in_creation_order(base)[0]
-    lacking = [np.isnan(layer.kernel.numpy()).any() for layer in convolutions]
-    own = feeding(base, "mixed10") - feeding(base, "mixed9")
-    for convolution in convolutions:
-        if convolution.name in own:
-            convolution.kernel.assign(np.full(convolution.kernel.shape, np.nan, np.float32))
-    with whole(target) as partial:
-        base.save_weights(partial)
-    with np.load(source) as file:
-        names = [key.removesuffix("/bias") for key in file if key.endswith("/bias")]
-    return [name for name, is_lacking in zip(names, lacking, strict=True) if is_lacking]
 
 
 def assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], feature_layer: str) -> list[str]:
