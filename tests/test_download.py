@@ -1,5 +1,6 @@
 """Downloads: continued, checked, never half, never outside their folder; from a local server."""
 
+import functools
 import hashlib
 import io
 import subprocess
@@ -84,9 +85,7 @@ def files(root):
     return sorted(path.as_posix() for path in paths if path.parts[0] != ".partial")
 
 
-@pytest.mark.parametrize(
-    "deeds", [[], ["cut", "cut"], ["cut", "no range"], ["cut", "wrong offset"]]
-)
+@pytest.mark.parametrize("deeds", [["cut"] * 2, ["cut", "no range"], ["cut", "wrong offset"]])
 def test_a_file_is_whole_whatever_breaks_and_is_fetched_once(server, root, deeds):
     server.mischief = [503, *deeds]
     assert "Complete" in fetch(one(server), root)
@@ -248,17 +247,14 @@ def remote(tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
 
-    def git(*words):
-        user = ("-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "core.autocrlf=false")
-        return subprocess.check_output(["git", "-C", folder, *user, *words], text=True).strip()
-
-    git("init", "--quiet")
-    git("add", "--all")
-    git("commit", "--quiet", "--message=first")
-    commit = git("rev-parse", "HEAD")
-    git("commit", "--quiet", "--allow-empty", "--message=later")
-    for setting in ("allowFilter", "allowAnySHA1InWant"):
-        git("config", f"uploadpack.{setting}", "true")
+    user = ("-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "core.autocrlf=false")
+    git = functools.partial(subprocess.check_output, cwd=folder, text=True)
+    git(["git", "init", "--quiet"])
+    git(["git", *user, "add", "--all"])
+    git(["git", *user, "commit", "--quiet", "--message=first"])
+    commit = git(["git", "rev-parse", "HEAD"]).strip()
+    git(["git", *user, "commit", "--quiet", "--allow-empty", "--message=later"])
+    git(["git", "config", "uploadpack.allowFilter", "true"])
     return {"repository": folder.as_uri(), "commit": commit}
 
 
