@@ -42,7 +42,6 @@ def test_binary_metrics_equal_scikit_learn(rng, name, share):
         ("sensitivity", [0, 0], [0, 1], np.nan),
         ("specificity", [1, 1], [0, 1], np.nan),
         ("precision", [0, 1], [0, 0], np.nan),
-        ("f1", [0, 0], [0, 0], np.nan),
         ("f1", [0, 1], [0, 0], 0.0),
         ("dice", [0, 0], [0, 0], np.nan),
         ("dice", [0, 0], [1, 0], 0.0),
@@ -66,17 +65,11 @@ def test_counts_keep_the_axes_not_counted_over(rng):
     truth, predicted = rng.random((2, 7, 16, 16)) < 0.3
     counts = metrics.count_binary(truth, predicted, axis=(1, 2))
     assert counts.shape == (7,)
-    alone = metrics.count_binary(truth[4], predicted[4])
-    assert [part[4] for part in vars(counts).values()] == list(vars(alone).values())
-    pooled, whole = counts.sum(axis=0), metrics.count_binary(truth, predicted)
-    assert list(vars(pooled).values()) == list(vars(whole).values())
-    assert counts[2:4].tp.tolist() == counts.tp[2:4].tolist()
-
-
-def test_dice_and_iou_are_tied(rng):
-    counts = Counts(*rng.integers(1, 1000, (4, 50)))
-    dice = metrics.dice(counts)
-    np.testing.assert_allclose(metrics.iou(counts), dice / (2 - dice))
+    assert counts[4].parts == metrics.count_binary(truth[4], predicted[4]).parts
+    assert counts.sum(axis=0).parts == metrics.count_binary(truth, predicted).parts
+    both = metrics.stack([counts, counts[::-1]])
+    assert both.shape == (7, 2)
+    assert both[2, 1].parts == counts[4].parts
 
 
 def test_mcc_survives_the_pixel_counts_of_a_whole_set():
@@ -86,34 +79,18 @@ def test_mcc_survives_the_pixel_counts_of_a_whole_set():
     assert metrics.mcc(Counts(*pixels)) == pytest.approx(metrics.mcc(Counts(*share)))
 
 
-def test_scores_lists_the_papers_metrics():
-    scores = metrics.scores(Counts(*np.ones((4, 3))))
-    assert " ".join(scores) == "sensitivity specificity accuracy precision f1 dice iou mcc"
-    assert all(values.shape == (3,) for values in scores.values())
-
-
 def test_confusion_equals_scikit_learn(rng):
     truth, predicted = rng.integers(0, 4, (2, 300))
-    matrix = metrics.confusion(truth, predicted, 4)
+    matrix = metrics.confusion(truth, predicted, range(4))
     np.testing.assert_array_equal(matrix, reference.confusion_matrix(truth, predicted))
-    assert matrix.dtype == np.int64
     names = np.array(["normal", "covid", "viral", "bacterial"])
     by_name = metrics.confusion(names[truth], names[predicted], list(names))
     np.testing.assert_array_equal(by_name, matrix)
-    units = metrics.unit_confusion(truth, predicted, 4)
+    units = metrics.unit_confusion(truth, predicted, range(4))
     assert units.shape == (300, 4, 4)
     np.testing.assert_array_equal(units.sum(axis=0), matrix)
-
-
-def test_confusion_keeps_classes_that_do_not_occur():
-    matrix = metrics.confusion(np.array([0, 0, 2]), np.array([0, 2, 2]), 4)
-    assert matrix.tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-
-
-def test_confusion_takes_yes_and_no():
-    truth, predicted = np.array([True, False, True]), np.array([True, True, True])
-    assert metrics.confusion(truth, predicted, 2).tolist() == [[0, 1], [0, 2]]
-    assert metrics.confusion(truth, predicted, [True, False]).tolist() == [[2, 0], [1, 0]]
+    absent = metrics.confusion(np.array([0, 0, 2]), np.array([0, 2, 2]), range(4))
+    assert absent.tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +105,7 @@ def test_confusion_takes_yes_and_no():
 def test_one_vs_rest_equals_scikit_learn(rng, name, reference_metric):
     truth = rng.integers(0, 4, 300)
     predicted = np.where(rng.random(300) < 0.7, truth, rng.integers(0, 4, 300))
-    counts = metrics.one_vs_rest(metrics.confusion(truth, predicted, 4))
+    counts = metrics.one_vs_rest(metrics.confusion(truth, predicted, range(4)))
     each = metrics.METRICS[name](counts)
     np.testing.assert_allclose(each, reference_metric(truth, predicted, average=None))
     macro = reference_metric(truth, predicted, average="macro")
@@ -136,29 +113,15 @@ def test_one_vs_rest_equals_scikit_learn(rng, name, reference_metric):
     assert counts.tn[1] == np.count_nonzero((truth != 1) & (predicted != 1))
 
 
-def test_multiclass_metrics_equal_scikit_learn(rng):
-    truth = rng.integers(0, 4, (5, 200))
-    predicted = np.where(rng.random((5, 200)) < 0.6, truth, rng.integers(0, 4, (5, 200)))
+@pytest.mark.parametrize("classes", [2, 4])
+def test_multiclass_mcc_equals_scikit_learn(rng, classes):
+    truth = rng.integers(0, classes, (5, 200))
+    predicted = np.where(rng.random((5, 200)) < 0.6, truth, rng.integers(0, classes, (5, 200)))
     pairs = list(zip(truth, predicted, strict=True))
-    stack = np.stack([metrics.confusion(t, p, 4) for t, p in pairs])
-    mcc = [reference.matthews_corrcoef(t, p) for t, p in pairs]
-    accuracy = [reference.accuracy_score(t, p) for t, p in pairs]
-    np.testing.assert_allclose(metrics.multiclass_mcc(stack), mcc)
-    np.testing.assert_allclose(metrics.multiclass_accuracy(stack), accuracy)
-    per_class = metrics.accuracy(metrics.one_vs_rest(stack))
-    assert per_class.shape == (5, 4)
-    assert (per_class > metrics.multiclass_accuracy(stack)[:, None]).all()
-
-
-def test_multiclass_mcc_with_two_classes_is_mcc(rng):
-    matrix = rng.integers(1, 100, (2, 2))
-    counts = metrics.one_vs_rest(matrix)
-    assert metrics.multiclass_mcc(matrix) == pytest.approx(metrics.mcc(counts)[1])
-
-
-def test_multiclass_mcc_of_a_constant_is_undefined():
+    stack = np.stack([metrics.confusion(t, p, range(classes)) for t, p in pairs])
+    expected = [reference.matthews_corrcoef(t, p) for t, p in pairs]
+    np.testing.assert_allclose(metrics.multiclass_mcc(stack), expected)
     assert np.isnan(metrics.multiclass_mcc([[5, 0, 0], [3, 0, 0], [2, 0, 0]]))
-    assert np.isnan(metrics.multiclass_accuracy(np.zeros((4, 4))))
 
 
 def test_macro_leaves_undefined_values_out():
@@ -170,34 +133,14 @@ def test_macro_leaves_undefined_values_out():
     assert metrics.macro(values, axis=0) == pytest.approx([0.2, np.nan, 0.6], nan_ok=True)
 
 
-def test_rank_metrics(rng):
-    truth = rng.random(200) < 0.3
-    score = truth + rng.normal(size=200)
-    assert metrics.roc_auc(truth, score) == pytest.approx(reference.roc_auc_score(truth, score))
-    assert metrics.roc_auc(truth, -score) == pytest.approx(1 - metrics.roc_auc(truth, score))
-    expected = reference.average_precision_score(truth, score)
-    assert metrics.average_precision(truth, score) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("metric", [metrics.roc_auc, metrics.average_precision])
-@pytest.mark.parametrize("truth", [[0, 0, 0], [1, 1, 1]])
-def test_rank_metrics_of_one_class_are_undefined(metric, truth):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert np.isnan(metric(np.array(truth), np.array([0.1, 0.2, 0.3])))
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: metrics.count_binary(np.array([0, 255]), np.array([0, 1])), "0 and 1"),
         (lambda: metrics.count_binary(np.zeros(3, bool), np.zeros(4, bool)), "shape"),
-        (lambda: metrics.confusion(np.array([0, 255]), np.array([0, 1]), 4), "255"),
-        (lambda: metrics.confusion(np.array([0, 1]), np.array([0, -1]), 4), "-1"),
-        (lambda: metrics.confusion(np.array(["a"]), np.array(["a"]), ["a", "a"]), "repeats"),
-        (lambda: metrics.confusion(np.array([0]), np.array([0]), []), "none"),
+        (lambda: metrics.confusion(np.array([0, 255]), np.array([0, 1]), range(4)), "255"),
+        (lambda: metrics.confusion(np.array([0, 1]), np.array([0, -1]), range(4)), "-1"),
         (lambda: Counts(np.ones(2), np.ones(2), np.ones(2), np.ones(3)), "shapes"),
-        (lambda: metrics.roc_auc(np.array([0, 1]), np.array([0.5, np.nan])), "finite"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, words):

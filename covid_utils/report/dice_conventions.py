@@ -244,7 +244,7 @@ def _mark_paper(axis: Axes, name: str) -> str:
     criteria = {"where": "Table 7", "source": "D", "metric": "Dice", "class_": name}
     value = ledger.stated(ledger.load(), **criteria).value
     axis.axvline(value, color=COLOURS["paper"], linestyle="--", linewidth=1)
-    return f" (dashed: the paper implies {value:g})"
+    return f" (paper: {value:g})"
 
 
 def _alt(panels: dict[str, pd.DataFrame], runs: list[str]) -> str:

@@ -1,0 +1,241 @@
+"""One set of outlines under every convention of Dice, and which would state the paper's gains."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import manifest
+
+from covid_utils import paths
+from covid_utils.data import manifest as manifests
+from covid_utils.errors import DataError, ResultsError
+from covid_utils.evaluation import conventions, outlines, stream_scores
+from covid_utils.report import dice_conventions as report
+from covid_utils.report import look
+from covid_utils.training import segmentation
+
+
+def slices(count, quality="exact", first=0):
+    rows = manifest({f"s{first + i}": 1 for i in range(count)}, "medseg", "covid", "CT")
+    return rows.assign(subset="test", label_quality=quality)
+
+
+def masks(*lines):
+    """Label masks (n, 2, 5) from ten digits each."""
+    return np.array([[*map(int, line)] for line in lines], np.uint8).reshape(-1, 2, 5)
+
+
+#: Four slices of ten pixels with ground-glass only: partly right, empty, missed, false alarm.
+TRUTH = masks("1111000000", "0000000000", "0000000011", "0000000000")
+PREDICTED = masks("1110100000", "0000000000", "0000000000", "1000000000")
+
+
+def measured(truth=TRUTH, predicted=PREDICTED, rows=None, lesion=None):
+    rows = slices(len(truth)) if rows is None else rows
+    return outlines.pixel_table(rows, truth, predicted, segmentation.scored_classes("all"), lesion)
+
+
+@pytest.fixture(scope="module")
+def scored():
+    return conventions.score(measured())
+
+
+def value(table, target, average, background="without", empty="", metric="dice", **more):
+    """The value of one convention; where it has no empty cases, whatever says so."""
+    keys = {"class": target, "average": average, "background": background, "metric": metric} | more
+    keys |= {"empty": empty} if empty else {}
+    rows = table[np.logical_and.reduce([table[name] == wanted for name, wanted in keys.items()])]
+    assert len(rows) == 1, f"{keys}: {len(rows)} rows"
+    return rows["value"].iloc[0]
+
+
+@pytest.mark.parametrize("target", ["lesion", "ggo"])
+@pytest.mark.parametrize(
+    ("empty", "without", "with_background"),
+    [
+        # Dice of the lesion 3/4, none, 0, 0; of the rest 5/6, 1, 8/9, 18/19.
+        ("left out", 0.75 / 3, ((3 / 4 + 5 / 6) / 2 + 1 + 4 / 9 + 9 / 19) / 4),
+        ("as 1", 1.75 / 4, ((3 / 4 + 5 / 6) / 2 + 1 + 4 / 9 + 9 / 19) / 4),
+        ("as 0", 0.75 / 4, ((3 / 4 + 5 / 6) / 2 + 1 / 2 + 4 / 9 + 9 / 19) / 4),
+    ],
+)
+def test_means_over_slices_by_what_an_empty_case_counts(
+    scored, target, empty, without, with_background
+):
+    assert value(scored, target, "per_image", "without", empty) == pytest.approx(without)
+    assert value(scored, target, "per_image", "with", empty) == pytest.approx(with_background)
+
+
+@pytest.mark.parametrize("target", ["lesion", "ggo"])
+def test_pooled_pixels_have_no_empty_case(scored, target):
+    # Lesion: TP 3, FP 2, FN 3 of 40 pixels; the rest: TP 32.
+    assert value(scored, target, "pooled") == pytest.approx(6 / 11)
+    assert value(scored, target, "pooled", metric="iou") == pytest.approx(3 / 8)
+    assert value(scored, target, "pooled", "with") == pytest.approx((6 / 11 + 64 / 69) / 2)
+    # All pixels of both classes together: the share that is right.
+    assert value(scored, target, "pooled_classes", "with") == pytest.approx(35 / 40)
+    pooled = scored[scored["average"].isin(("pooled", "pooled_classes"))]
+    assert set(pooled["empty"]) == {conventions.SUMMED}
+
+
+def test_means_over_classes(scored):
+    """Consolidation and effusion occur nowhere: as 1 they lift the mean, left out do nothing."""
+    of = "mean of lesions"
+    for average in ("per_image", "per_class"):
+        assert value(scored, of, average, "without", "left out") == pytest.approx(0.75 / 3)
+    as_one = ((0.75 + 2) / 3 + 1 + 2 / 3 + 2 / 3) / 4
+    assert value(scored, of, "per_image", "without", "as 1") == pytest.approx(as_one)
+    assert value(scored, of, "per_image", "without", "as 0") == pytest.approx(0.75 / 3 / 4)
+    assert value(scored, of, "pooled") == pytest.approx(6 / 11)
+    assert value(scored, of, "pooled_classes") == pytest.approx(6 / 11)
+    background = (5 / 6 + 1 + 8 / 9 + 18 / 19) / 4
+    mean = value(scored, of, "per_class", "with", "left out")
+    assert mean == pytest.approx((0.25 + background) / 2)
+    assert not {"consolidation", "effusion"} & set(scored["class"])
+    # Two patients with a class are too few for limits.
+    assert scored[["low", "high"]].isna().all(axis=None)
+    assert set(scored["patients"]) == {4}
+
+
+def test_slices_first_or_classes_first():
+    """Two lesions, one of them in one slice only: the order of the means matters."""
+    truth, predicted = masks("1111000000", "1122000000"), masks("1111000000", "0022000000")
+    table = conventions.score(measured(truth, predicted))
+    of = "mean of lesions"
+    # Slice by slice: 1, and (0 + 1) / 2. Class by class: (1 + 0) / 2, and 1.
+    first = value(table, of, "per_image", "without", "left out")
+    assert first == pytest.approx((1 + 0.5) / 2)
+    assert value(table, of, "per_class") == pytest.approx((0.5 + 1) / 2)
+    assert value(table, of, "pooled") == pytest.approx((8 / 10 + 1) / 2)
+    assert value(table, of, "pooled_classes") == pytest.approx(12 / 14)
+    # The extent has no empty case: one row for all ways to count them.
+    rows = table[(table["class"] == "lesion") & (table["average"] == "per_image")]
+    assert set(rows["empty"]) == {conventions.NONE_EMPTY}
+    assert not table.duplicated(list(conventions.KEYS)).any()
+
+
+def test_mean_over_thresholds_counts_an_empty_truth_as_0_or_leaves_it_out():
+    pixels = measured(lesion=np.random.default_rng(0).random(TRUTH.shape))
+    dice = pixels.loc[pixels["class"] == "lesion", "dice_thresholds"]
+    assert dice.isna().tolist() == [False, True, False, True]
+    table = conventions.score(pixels)
+    table = table[table["threshold"] == conventions.MANY]
+    assert value(table, "lesion", "per_image", empty="left out") == pytest.approx(dice.mean())
+    assert value(table, "lesion", "per_image", empty="as 0") == pytest.approx(dice.sum() / 4)
+    assert len(table) == 2
+
+
+def test_rows_are_sorted_and_agree_with_the_scores_of_the_tables():
+    rng = np.random.default_rng(5)
+    truth = rng.choice(4, (12, 2, 5), p=(0.4, 0.3, 0.2, 0.1)).astype(np.uint8)
+    pixels = measured(truth, np.where(rng.random(truth.shape) < 0.6, truth, 0).astype(np.uint8))
+    table = conventions.score(pixels)
+    assert table["value"].is_monotonic_decreasing
+    assert list(table) == list(conventions.COLUMNS)
+    pooled = table[(table["average"] == "pooled") & (table["background"] == "without")]
+    both = pooled.merge(stream_scores.segmentation(pixels), on=["class", "metric", "average"])
+    assert len(both) == len(pooled)
+    for name in ("value", "low", "high"):
+        np.testing.assert_allclose(both[f"{name}_x"], both[f"{name}_y"])
+
+
+def test_weak_labels_are_kept_apart_and_the_extent_is_exact():
+    parts = pd.concat([slices(2), slices(2, "weak", first=2)], ignore_index=True)
+    rows = manifests.validate(parts.drop(columns=["subset"])).assign(subset="test")
+    table = conventions.score(measured(rows=rows))
+    assert set(table.loc[table["class"] == "lesion", "labels"]) == {"exact"}
+    assert value(table, "lesion", "pooled") == pytest.approx(6 / 11)
+    assert value(table, "ggo", "pooled", labels="all") == pytest.approx(6 / 11)
+    assert value(table, "ggo", "pooled", labels="exact") == pytest.approx(6 / 8)
+
+
+def test_what_cannot_be_scored_is_refused():
+    pixels = measured()
+    for wrong in (pixels.iloc[:0], pixels[pixels["class"] == "background"]):
+        with pytest.raises(DataError, match="no slices of any lesion"):
+            conventions.score(wrong)
+    with pytest.raises(DataError, match="not of the same slices"):
+        conventions.score(pixels.drop(index=pixels.index[-1]))
+
+
+# --- The paper's gains ---------------------------------------------------------------------------
+
+
+def row(target="ggo", value=0.5, half=0.02, run="r", **more):
+    base = {"run": run, "work": f"work {run}", "class": target, "metric": "dice"}
+    base |= {"average": "pooled", "background": "without", "empty": conventions.SUMMED}
+    base |= {"threshold": conventions.ONE, "labels": "exact", "n": 9, "patients": 9}
+    return base | {"value": value, "low": value - half, "high": value + half} | more
+
+
+def test_gains_are_over_what_the_paper_compares_with():
+    gains = report.gains(pd.DataFrame([row(value=0.5), row("lesion", value=0.75)]))
+    ggo = gains[gains["claim"] == "p23a"].iloc[0]
+    assert (ggo["base"], ggo["stated"]) == (0.646, 41)
+    assert ggo["gain_percent"] == pytest.approx(100 * (0.5 / 0.646 - 1))
+    assert ggo["low_percent"] == pytest.approx(100 * (0.48 / 0.646 - 1))
+    assert ggo["gain_points"] == pytest.approx(100 * (0.5 - 0.646))
+    # What the gain overall is over is not told: every work whose Dice the paper quotes.
+    overall = gains[gains["claim"] == "p25b"]
+    assert sorted(overall["base"]) == pytest.approx([0.691, 0.78, 0.783])
+    assert set(overall["class"]) == {"lesion"}
+
+
+@pytest.mark.parametrize(
+    ("case", "percent", "points"),
+    [
+        (row(value=0.911), {0.646}, set()),  # 0.646 x 1.41
+        (row(value=0.911, low=np.nan, high=np.nan), set(), set()),
+        (row(value=0.8), set(), set()),
+        (row("lesion", 0.731, 0.001), set(), {0.691}),  # 4 points, but 5.8 %
+        (row("lesion", 0.8112, 0.0005), {0.78}, set()),  # 4 %, but 3.1 points
+    ],
+)
+def test_a_gain_is_held_where_it_lies_within_the_limits(case, percent, points):
+    gains = report.gains(pd.DataFrame([case]))
+    assert set(gains.loc[gains["holds_percent"], "base"]) == percent
+    assert set(gains.loc[gains["holds_points"], "base"]) == points
+
+
+def test_one_convention_must_state_all_gains():
+    ggo = row(value=0.911, average="per_image", empty=conventions.NONE_EMPTY)
+    solid = row("consolidation", 0.928, average="per_image", empty="as 1")
+    # Ground-glass has no empty case, so its value is that of every way to count them.
+    assert report.verdict(report.gains(pd.DataFrame([ggo, solid])), "r") == (
+        "work r: one convention states all of p23a, p23b: mean over slices, empty: 1, "
+        "exactly labelled slices (p23a, p23b)."
+    )
+    apart = report.gains(pd.DataFrame([ggo, solid | {"average": "pooled"}]))
+    assert "no convention states all of p23a, p23b (2 scores tried)" in report.verdict(apart, "r")
+    none = report.gains(pd.DataFrame([row(value=0.5)]))
+    assert report.verdict(none, "r") == "work r: no convention states any of p23a."
+
+
+def test_table_and_figure_of_a_profile(built):
+    look.style()
+    table = report.write("sample")
+    runs = set(table["run"])
+    assert {"stream_all_deeplab", "stream_all_unet", "fusion_deeplab", "stream_ggo_deeplab"} <= runs
+    assert "stream_nodule_deeplab" not in runs
+    folder = paths.results("sample") / "tables"
+    kept = pd.read_csv(folder / "conventions.csv")
+    assert list(kept) == ["run", "work", *conventions.COLUMNS]
+    assert kept["value"].tolist() == pytest.approx(table["value"].tolist(), rel=1e-4, nan_ok=True)
+    gains = pd.read_csv(folder / "conventions_gains.csv")
+    assert set(gains["claim"]) == {"p23a", "p23b", "p24a", "p24b", "p25b"}
+    # Table 8 has the same number.
+    deeplab, table8 = table[table["run"] == "stream_all_deeplab"], built["table8"]
+    is_ours = table8["work"].eq("ours, DeepLab-v3+, stream all") & table8["metric"].eq("dice")
+    pooled = table8[is_ours & table8["average"].eq("pooled")].iloc[0]
+    assert value(deeplab, "lesion", "pooled") == pytest.approx(pooled["ours"])
+    drawn = report.figure(table)
+    dice = deeplab[(deeplab["metric"] == "dice") & (deeplab["class"] == "lesion")]["value"]
+    assert f"from {dice.min():.2f} (" in look.text_of(drawn)
+    assert f"to {dice.max():.2f} (" in look.text_of(drawn)
+    assert len([axis for axis in drawn.axes if axis.lines]) == len(report.SHOWN)
+
+
+def test_no_test_slices_are_a_sentence(built, monkeypatch):
+    nothing = pd.DataFrame(columns=["class"])
+    monkeypatch.setattr(report, "test_pixels", lambda *_: nothing)
+    with pytest.raises(ResultsError, match="no run holds test slices"):
+        report.write("sample")
