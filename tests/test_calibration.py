@@ -91,15 +91,6 @@ def test_whole_patients_are_drawn():
     assert nll.high - nll.low < 0.6 * (alone["nll"].high - alone["nll"].low)
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_calibrated_probabilities_have_a_small_error_and_sharpened_ones_a_large_one(classes):
-    probabilities, truth, logits = simulated(20_000, classes, seed=1, spread=1.0)
-    assert calibration.scores(probabilities, truth, FEW)["ece"].value < 0.015
-    assert calibration.scores(softmax(3 * logits), truth, FEW)["ece"].value > 0.1
-    table = calibration.reliability(probabilities, truth)
-    assert table["confidence"].between(table["accuracy_low"], table["accuracy_high"]).mean() >= 0.75
-
-
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 4.0])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_temperature_that_sharpened_the_logits_is_fitted(temperature, classes):
@@ -107,12 +98,8 @@ def test_the_temperature_that_sharpened_the_logits_is_fitted(temperature, classe
     sharpened = softmax(temperature * logits).astype(np.float32)
     fitted = calibration.fit_temperature(sharpened, truth)
     assert fitted == pytest.approx(temperature, rel=0.04)
-    before, after = (
-        calibration.scores(shares, truth, FEW)
-        for shares in (sharpened, calibration.apply_temperature(sharpened, fitted))
-    )
-    assert after["nll"].value <= before["nll"].value
-    assert after["ece"].value < 0.015
+    softened = calibration.apply_temperature(sharpened, fitted)
+    assert calibration.scores(softened, truth, FEW)["ece"].value < 0.015
 
 
 def test_no_temperature_does_better_and_it_stays_in_its_range():
@@ -145,12 +132,13 @@ def test_a_probability_of_0_is_no_obstacle():
     assert np.isfinite(scaled).all()
     assert scaled[1, 1] == scaled[1, 2]
     assert np.isfinite(calibration.fit_temperature(certain, np.array([1, 0])))
+    with pytest.raises(DataError, match="no validation case"):
+        calibration.fit_temperature(np.empty((0, 2)), np.empty(0, int))
 
 
 @pytest.mark.parametrize(
     ("probabilities", "truth", "message"),
     [
-        ([0.5, 0.5], [0, 1], "give one row of class probabilities for each case"),
         ([[0.5, 0.5]], [0, 1], "give one row of class probabilities for each case"),
         ([[0.5, 0.6]], [0], "do not sum to 1"),
         ([[np.nan, 1.0]], [0], "do not sum to 1"),
@@ -165,8 +153,3 @@ def test_what_is_no_probability_or_no_class_is_refused(probabilities, truth, mes
         calibration.reliability(*given)
     with pytest.raises(DataError, match=message):
         calibration.scores(*given, np.arange(len(truth)))
-
-
-def test_a_temperature_needs_cases():
-    with pytest.raises(DataError, match="no validation case"):
-        calibration.fit_temperature(np.empty((0, 2)), np.empty(0, int))

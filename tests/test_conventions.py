@@ -44,66 +44,44 @@ def value(table, target, average, background="without", empty="", metric="dice",
     keys = {"class": target, "average": average, "background": background, "metric": metric} | more
     keys |= {"empty": empty} if empty else {}
     rows = table[np.logical_and.reduce([table[name] == wanted for name, wanted in keys.items()])]
-    assert len(rows) == 1, f"{keys}: {len(rows)} rows"
-    return rows["value"].iloc[0]
+    return rows["value"].item()
 
 
-@pytest.mark.parametrize("target", ["lesion", "ggo"])
+#: Dice of the lesion in each slice: 3/4, none, 0, 0; of the rest.
+REST = np.array([5 / 6, 1, 8 / 9, 18 / 19])
+
+
 @pytest.mark.parametrize(
-    ("empty", "without", "with_background"),
+    ("target", "average", "background", "empty", "expected"),
     [
-        # Dice of the lesion 3/4, none, 0, 0; of the rest 5/6, 1, 8/9, 18/19.
-        ("left out", 0.75 / 3, ((3 / 4 + 5 / 6) / 2 + 1 + 4 / 9 + 9 / 19) / 4),
-        ("as 1", 1.75 / 4, ((3 / 4 + 5 / 6) / 2 + 1 + 4 / 9 + 9 / 19) / 4),
-        ("as 0", 0.75 / 4, ((3 / 4 + 5 / 6) / 2 + 1 / 2 + 4 / 9 + 9 / 19) / 4),
+        ("lesion", "per_image", "without", "left out", 0.75 / 3),
+        ("lesion", "per_image", "without", "as 1", 1.75 / 4),
+        ("ggo", "per_image", "without", "as 0", 0.75 / 4),
+        ("lesion", "per_image", "with", "left out", (1.75 + REST.sum()) / 8),
+        ("ggo", "per_image", "with", "as 0", (0.75 + REST.sum()) / 8),
+        # Pooled, the lesion has TP 3, FP 2 and FN 3 of 40 pixels; the rest TP 32.
+        ("lesion", "pooled", "without", conventions.SUMMED, 6 / 11),
+        ("ggo", "pooled", "with", conventions.SUMMED, (6 / 11 + 64 / 69) / 2),
+        ("ggo", "pooled_classes", "with", conventions.SUMMED, 35 / 40),
+        # Consolidation and effusion occur nowhere: as 1 they lift the mean, left out do nothing.
+        ("mean of lesions", "per_image", "without", "left out", 0.75 / 3),
+        ("mean of lesions", "per_image", "without", "as 1", (2.75 / 3 + 1 + 4 / 3) / 4),
+        ("mean of lesions", "per_image", "without", "as 0", 0.75 / 3 / 4),
+        ("mean of lesions", "per_class", "without", "left out", 0.75 / 3),
+        ("mean of lesions", "per_class", "with", "left out", (0.25 + REST.mean()) / 2),
+        ("mean of lesions", "pooled", "without", conventions.SUMMED, 6 / 11),
+        ("mean of lesions", "pooled_classes", "without", conventions.SUMMED, 6 / 11),
     ],
 )
-def test_means_over_slices_by_what_an_empty_case_counts(
-    scored, target, empty, without, with_background
-):
-    assert value(scored, target, "per_image", "without", empty) == pytest.approx(without)
-    assert value(scored, target, "per_image", "with", empty) == pytest.approx(with_background)
+def test_dice_of_the_same_outlines(scored, target, average, background, empty, expected):
+    assert value(scored, target, average, background, empty) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("target", ["lesion", "ggo"])
-def test_pooled_pixels_have_no_empty_case(scored, target):
-    # Lesion: TP 3, FP 2, FN 3 of 40 pixels; the rest: TP 32.
-    assert value(scored, target, "pooled") == pytest.approx(6 / 11)
-    assert value(scored, target, "pooled", metric="iou") == pytest.approx(3 / 8)
-    assert value(scored, target, "pooled", "with") == pytest.approx((6 / 11 + 64 / 69) / 2)
-    # All pixels of both classes together: the share that is right.
-    assert value(scored, target, "pooled_classes", "with") == pytest.approx(35 / 40)
-    pooled = scored[scored["average"].isin(("pooled", "pooled_classes"))]
-    assert set(pooled["empty"]) == {conventions.SUMMED}
-
-
-def test_means_over_classes(scored):
-    """Consolidation and effusion occur nowhere: as 1 they lift the mean, left out do nothing."""
-    of = "mean of lesions"
-    for average in ("per_image", "per_class"):
-        assert value(scored, of, average, "without", "left out") == pytest.approx(0.75 / 3)
-    as_one = ((0.75 + 2) / 3 + 1 + 2 / 3 + 2 / 3) / 4
-    assert value(scored, of, "per_image", "without", "as 1") == pytest.approx(as_one)
-    assert value(scored, of, "per_image", "without", "as 0") == pytest.approx(0.75 / 3 / 4)
-    assert value(scored, of, "pooled") == pytest.approx(6 / 11)
-    assert value(scored, of, "pooled_classes") == pytest.approx(6 / 11)
-    background = (5 / 6 + 1 + 8 / 9 + 18 / 19) / 4
-    mean = value(scored, of, "per_class", "with", "left out")
-    assert mean == pytest.approx((0.25 + background) / 2)
-    assert not {"consolidation", "effusion"} & set(scored["class"])
-    # Two patients with a class are too few for limits.
-    assert scored[["low", "high"]].isna().all(axis=None)
-    assert set(scored["patients"]) == {4}
-
-
-def test_slices_first_or_classes_first():
-    """Two lesions, one of them in one slice only: the order of the means matters."""
+def test_two_lesions_of_which_one_is_in_one_slice_only():
     truth, predicted = masks("1111000000", "1122000000"), masks("1111000000", "0022000000")
     table = conventions.score(measured(truth, predicted))
     of = "mean of lesions"
-    # Slice by slice: 1, and (0 + 1) / 2. Class by class: (1 + 0) / 2, and 1.
-    first = value(table, of, "per_image", "without", "left out")
-    assert first == pytest.approx((1 + 0.5) / 2)
+    assert value(table, of, "per_image", empty="left out") == pytest.approx((1 + 0.5) / 2)
     assert value(table, of, "per_class") == pytest.approx((0.5 + 1) / 2)
     assert value(table, of, "pooled") == pytest.approx((8 / 10 + 1) / 2)
     assert value(table, of, "pooled_classes") == pytest.approx(12 / 14)
@@ -148,7 +126,10 @@ def test_weak_labels_are_kept_apart_and_the_extent_is_exact():
     assert value(table, "ggo", "pooled", labels="exact") == pytest.approx(6 / 8)
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_what_has_no_row_no_limits_or_no_scores(scored):
+    assert not {"consolidation", "effusion"} & set(scored["class"])
+    # Two patients with a class are too few for limits.
+    assert scored[["low", "high"]].isna().all(axis=None)
     pixels = measured()
     for wrong in (pixels.iloc[:0], pixels[pixels["class"] == "background"]):
         with pytest.raises(DataError, match="no slices of any lesion"):

@@ -21,19 +21,13 @@ import pandas as pd
 
 from covid_utils.errors import DataError
 
-Axis = int | tuple[int, ...] | None
-
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Outcomes of a two-way decision about cases, or about the pixels of a mask.
+    """True and false positives and negatives, of cases or of the pixels of a mask.
 
-    Attributes:
-        tp: True positives.
-        fp: False positives.
-        fn: False negatives.
-        tn: True negatives. All four are float64 of one shape. Floats, because the products in `mcc`
-            exceed 64-bit integers for the pixels of a few slices.
+    All four are float64 of one shape. Floats, because the products in `mcc` exceed 64-bit integers
+    for the pixels of a few slices.
     """
 
     tp: np.ndarray
@@ -53,12 +47,7 @@ class Counts:
         """The four arrays in the order of the attributes."""
         return self.tp, self.fp, self.fn, self.tn
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape that the four arrays share."""
-        return self.tp.shape
-
-    def sum(self, axis: Axis = None) -> Counts:
+    def sum(self, axis: int | None = None) -> Counts:
         """Pool counts over an axis, such as images; over everything if None."""
         return Counts(*(part.sum(axis=axis) for part in self.parts))
 
@@ -68,22 +57,17 @@ class Counts:
 
 def stack(counts: Sequence[Counts]) -> Counts:
     """Several counts of shape (...), such as one per class, as one of shape (..., number)."""
-    return Counts(
-        *(np.stack(parts, axis=-1) for parts in zip(*(c.parts for c in counts), strict=True))
-    )
+    parts = zip(*(each.parts for each in counts), strict=True)
+    return Counts(*(np.stack(part, axis=-1) for part in parts))
 
 
-def count_binary(truth: np.ndarray, predicted: np.ndarray, axis: Axis = None) -> Counts:
-    """Count the outcomes of a two-way decision.
+def count_binary(
+    truth: np.ndarray, predicted: np.ndarray, axis: tuple[int, ...] | None = None
+) -> Counts:
+    """Count the outcomes of a two-way decision, boolean or 0 and 1.
 
-    Args:
-        truth: Boolean, or 0 and 1; any shape.
-        predicted: Likewise, of the same shape.
-        axis: Axes to count over; ``(1, 2)`` on masks (images, height, width) gives one count per
-            image.
-
-    Raises:
-        DataError: The shapes differ, or a value is neither 0 nor 1.
+    ``axis`` are the axes to count over: ``(1, 2)`` on masks (images, height, width) gives one count
+    per image.
     """
     truth, predicted = _boolean(truth, "truth"), _boolean(predicted, "prediction")
     _same_shape(truth, predicted)
@@ -122,10 +106,7 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np
 
 
 def unit_confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np.ndarray:
-    """One confusion matrix per case, int64 (N, K, K): what the bootstrap resamples.
-
-    Args and errors are those of `confusion`.
-    """
+    """One confusion matrix per case, int64 (N, K, K): what the bootstrap resamples."""
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     _same_shape(truth, predicted)
     rows, columns = (_codes(values, list(classes)) for values in (truth, predicted))
@@ -231,12 +212,8 @@ def macro(values: np.ndarray, axis: int = -1) -> np.ndarray:
 def multiclass_mcc(confusion: np.ndarray) -> np.ndarray:
     """Matthews correlation coefficient for any number of classes: Gorodkin's R_K (2004).
 
-    Args:
-        confusion: Confusion matrices (..., K, K), rows truth.
-
-    Returns:
-        Array (...), at most 1; with two classes it equals `mcc`. NaN if the truth or the
-        prediction has one class only.
+    From confusion matrices (..., K, K) with rows of truth; at most 1, and `mcc` with two classes.
+    NaN if the truth or the prediction has one class only.
     """
     confusion = np.asarray(confusion, dtype=np.float64)
     true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)

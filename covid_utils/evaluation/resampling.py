@@ -34,7 +34,8 @@ def resample(
         and the number of strata.
 
     Raises:
-        DataError: As `sum_by_patient`.
+        DataError: No images, lengths that differ, an image without patient, or a patient in two
+            strata.
     """
     per_patient, members = sum_by_patient(table, groups, strata)
     total = per_patient.sum(axis=0, keepdims=True)
@@ -49,12 +50,7 @@ def resample(
 def sum_by_patient(
     table: np.ndarray, groups: np.ndarray, strata: np.ndarray | None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Sums of each patient (patients, ...), and the row numbers of each stratum's patients.
-
-    Raises:
-        DataError: No images, lengths that differ, an image without patient, or a patient in two
-            strata.
-    """
+    """Sums of each patient (patients, ...), and the row numbers of each stratum's patients."""
     if len(table) == 0:
         raise DataError("bootstrap: no images; check which subset was evaluated.")
     # Sorted, so that limits do not depend on the order of the rows.
