@@ -24,8 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from covid_utils.errors import DataError
 from covid_utils.evaluation.metrics import Counts, stack
@@ -33,7 +32,7 @@ from covid_utils.evaluation.resampling import resample, sum_by_patient
 
 LEVEL = 0.95
 #: Standard normal quantile of the level.
-Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+Z = float(ndtri(0.5 + LEVEL / 2))
 #: Patients of a kind (with errors, of a class) from whom on their spread can be estimated.
 FEWEST = 10
 
@@ -64,11 +63,13 @@ def wilson(successes: int, n: int) -> Interval:
 
     It takes the cases as independent: use it where each is another patient, or say so.
     """
+    from scipy.stats import binomtest  # half a second, which most readers of a table do not need
+
     if n <= 0 or not 0 <= successes <= n:
         raise DataError(
             f"{successes} of {n}: no proportion; give at least one case and 0 to n successes."
         )
-    limits = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    limits = binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     return Interval(successes / n, float(limits.low), float(limits.high), n)
 
 
@@ -260,10 +261,12 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
     Only the cases count that one model got right and the other wrong. It takes cases as
     independent: give one per patient, or read it next to a paired bootstrap.
     """
+    from scipy.stats import binomtest
+
     only_a = int(np.count_nonzero(correct_a & ~correct_b))
     only_b = int(np.count_nonzero(correct_b & ~correct_a))
     differ = only_a + only_b
-    return McNemar(only_a, only_b, float(stats.binomtest(only_a, differ).pvalue) if differ else 1.0)
+    return McNemar(only_a, only_b, float(binomtest(only_a, differ).pvalue) if differ else 1.0)
 
 
 def _interval(
