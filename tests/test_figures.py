@@ -16,7 +16,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from covid_utils import paths, registry
 from covid_utils.errors import ParameterError
 from covid_utils.evaluation import calibration
-from covid_utils.report import alt_text, figures, look, palette, sheets
+from covid_utils.report import alt_text, figures, sheets, style
 
 PROFILE = "quick"
 #: Machado, Oliveira and Fernandes 2009: colour vision without one kind of cone, in linear RGB.
@@ -110,7 +110,7 @@ def test_patches_on_a_scan_differ_from_gray_and_from_each_other(group, gray, vis
     mask[0] = 0
     fills, edges = [], []
     for name in group:
-        shown = figures.overlay(image, mask, {1: name})
+        shown = sheets.overlay(image, mask, {1: name})
         edges.append(shown[1, 4])
         fills.append(shown[5, 4])
         assert shown[1, 4] == pytest.approx(to_rgb(registry.COLOURS[name]))
@@ -122,18 +122,18 @@ def test_patches_on_a_scan_differ_from_gray_and_from_each_other(group, gray, vis
 
 def test_the_rim_of_a_picture_is_no_edge_of_a_patch():
     image, mask = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8)
-    shown = figures.overlay(image, mask, alpha=0.5)
+    shown = sheets.overlay(image, mask, alpha=0.5)
     np.testing.assert_allclose(shown, np.full((4, 4, 3), to_rgb(registry.COLOURS["ggo"])) / 2)
 
 
 @pytest.mark.parametrize("channels", itertools.product((0, 0.3, 0.6, 1), repeat=3))
 def test_black_or_white_can_be_read_on_any_colour(channels):
-    assert palette.contrast(palette.readable_on(channels), channels) >= 4.5
+    assert style.contrast(style.readable_on(channels), channels) >= 4.5
 
 
 def test_contrast_is_that_of_the_guidelines():
-    assert palette.contrast("black", "white") == pytest.approx(21)
-    assert palette.contrast("#777777", "white") == pytest.approx(4.48, abs=0.01)
+    assert style.contrast("black", "white") == pytest.approx(21)
+    assert style.contrast("#777777", "white") == pytest.approx(4.48, abs=0.01)
 
 
 # Drawing
@@ -152,7 +152,7 @@ def labels():
     counts |= {"effusion": [[2, 6], [4, 36]]}
     classes = ("present", "absent")
     return figures.confusion_matrices(
-        {figures.NAMES[name]: (np.array(matrix), classes) for name, matrix in counts.items()}
+        {registry.NAMES[name]: (np.array(matrix), classes) for name, matrix in counts.items()}
     )
 
 
@@ -283,8 +283,8 @@ def is_drawn(text):
 
 
 def test_a_figure_fits_two_columns_and_its_letters_can_be_read(figure):
-    assert figure.get_figwidth() <= look.DOUBLE
-    assert min(text.get_fontsize() for text in texts(figure)) >= look.SMALL == 7
+    assert figure.get_figwidth() <= style.DOUBLE
+    assert min(text.get_fontsize() for text in texts(figure)) >= style.SMALL == 7
     assert figure.get_figheight() <= 9.2  # of a page
 
 
@@ -312,7 +312,7 @@ def test_numbers_in_maps_can_be_read(draw):
     for axis in figure.axes:
         cells = axis.collections[0].get_facecolors()
         for text, colour in zip(axis.texts, cells, strict=True):
-            assert palette.contrast(text.get_color(), colour[:3]) >= 4.5, text.get_text()
+            assert style.contrast(text.get_color(), colour[:3]) >= 4.5, text.get_text()
             count += 1
     assert count >= 12
 
@@ -365,12 +365,9 @@ def test_points_of_a_chart_differ_by_more_than_colour():
     assert [label.get_text() for label in axis.get_xticklabels()][-1] == "F1"
 
 
-def test_what_notebooks_draw_with_is_at_hand():
-    assert all(hasattr(figures, name) for name in figures.__all__)
-    assert figures.heat_sheet is sheets.heat_sheet
-    assert figures.COLOURS is registry.COLOURS
+def test_what_notebooks_draw_with_is_offered():
     used = set()
-    for path in [*paths.notebooks().glob("*.ipynb")]:
+    for path in paths.notebooks().glob("*.ipynb"):
         used |= set(re.findall(r"\bfigures\.([A-Za-z_]+)\(", path.read_text(encoding="utf8")))
     assert used <= set(figures.__all__)
 
@@ -378,97 +375,54 @@ def test_what_notebooks_draw_with_is_at_hand():
 # Words
 
 
-def test_words_on_confusion_matrices():
-    text = figures.text_of(confusion())
-    assert text.startswith(
-        "Confusion matrices: 2 classes, test patients; 4 classes, test patients."
-    )
-    assert "of 322 images 313 (97.2 %) are on the diagonal" in text
-    assert "COVID-19 88 of 89, normal 225 of 233" in text
-    assert "34 of 164 bacterial pneumonia taken for viral pneumonia" in text
-    text = figures.text_of(labels())
-    assert "Ground-glass: of 48 images 48 (100.0 %) are on the diagonal" in text
-    assert "absent 0 of none. No mistake." in text
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (confusion, "2 classes, test patients: 313 of 322 images (97.2 %) on the diagonal"),
+        (confusion, "COVID-19: 88 as COVID-19, 1 as normal"),
+        (labels, "present: 48 as present, 0 as absent; absent: 0 as present, 0 as absent"),
+        (maps, "2 classes: highest 96.4 % at rate 0.3 after 10000 steps; lowest 74.1 %"),
+        (maps, "the paper's setting 83.7 % at rate 0.01 after 2800 steps"),
+        (rivals, "ours, split by patient 97.2 (95.1 to 99.1)"),
+        (rivals, "baseline: name of the data set only 53.4; the paper 99.4."),
+        (scores, "COVID-19: sensitivity 0.70 (0.60 to 0.90); specificity without value"),
+        (images, "(phantom). COVID-19: 5 gray images. Normal: 5 gray images."),
+        (streams, "Reference, share of the pixels: ground-glass 6.2 %; consolidation 3.1 %"),
+        (outcomes, "U-Net: best: Dice 0.90; middle: Dice 0.69; worst: no Dice."),
+        (heats, "Surest, right: bacterial pneumonia (100%), most heat at the upper right"),
+        (heats, "bacterial pneumonia (100%) is viral pneumonia, most heat nowhere"),
+    ],
+)
+def test_numbers_of_a_figure_are_in_its_words(draw, words):
+    assert words in draw().get_label()
 
 
-def test_words_on_an_empty_matrix():
-    empty = np.zeros((2, 2), int)
-    figure = figures.confusion_matrices({"none": (empty, ("covid", "normal"))})
-    assert "of 0 images 0 are on the diagonal" in figures.text_of(figure)
+def test_words_on_what_is_empty():
+    empty = {"none": (np.zeros((2, 2), int), ("covid", "normal"))}
+    assert "0 of 0 images on the diagonal" in figures.confusion_matrices(empty).get_label()
+    assert "no validation images" in figures.setting_maps({}, (0.01, 2800)).get_label()
+    shares = alt_text.of_masks({"U-Net": np.zeros((2, 4, 4))}, {1: "ggo"})
+    assert shares == {"U-Net, share of the pixels": ["nothing"]}
 
 
 def test_words_on_curves_are_those_of_the_smoothed_values():
     table = pd.DataFrame({"step": [1, 2, 3], "subset": "train", "loss": [3.0, 2.0, 0.5]})
-    text = figures.text_of(figures.training_curves(table, {"loss": "loss"}))
-    assert "Loss, train: 3 at step 1, 0.5 at step 3" in text
-    assert "lowest 0.5 at step 3, highest 3 at step 1" in text
+    text = figures.training_curves(table, {"loss": "loss"}).get_label()
+    assert "Loss, train: 3 at step 1; 0.5 at step 3; lowest 0.5 at step 3; highest 3" in text
 
 
-def test_a_quantity_that_nobody_has_gets_no_panel():
+def test_a_quantity_without_values_gets_no_panel():
     table = pd.DataFrame({"step": [1, 2], "subset": "train", "loss": [3.0, 2.0], "dice": np.nan})
     figure = figures.training_curves(table, {"loss": "loss", "dice": "Dice"})
     assert [axis.get_ylabel() for axis in figure.axes] == ["loss"]
 
 
-def test_words_on_maps():
-    text = figures.text_of(maps())
-    assert "2 classes: highest 96.4 % at rate 0.3 after 10000 steps" in text
-    assert "lowest 74.1 % at rate 0.001 after 100 steps" in text
-    assert "framed, the paper's setting: 83.7 % at rate 0.01 after 2800 steps" in text
-    assert "no validation images" in figures.text_of(figures.setting_maps({}, (0.01, 2800)))
-
-
 def test_words_on_reliability():
     columns = ["low", "high", "n", "confidence", "accuracy", "accuracy_low", "accuracy_high"]
     rows = [[0.5, 0.6, 10, 0.56, 0.6, 0.3, 0.8], [0.9, 1.0, 30, 0.95, 0.85, 0.7, 0.95]]
-    text = figures.text_of(figures.reliability({"a": pd.DataFrame(rows, columns=columns)}))
-    assert "40 answers; confidence is too high in 1 of 2 bins, and 8.5 points off" in text
-    assert "holds 75 % of the answers: confidence 95 %, right 85 %." in text
-
-
-def test_words_on_scores():
-    text = figures.text_of(rivals())
-    assert "ours, split by patient 97.2 (95.1 to 99.1)" in text
-    assert "baseline: name of the data set only 53.4; the paper states 99.4." in text
-    text = figures.text_of(scores())
-    assert "COVID-19: sensitivity 0.70 (0.60 to 0.90), specificity without value" in text
-
-
-def test_words_on_sheets():
-    text = figures.text_of(images())
-    assert text.startswith("The four classes of the recognition task (phantom). A row of gray")
-    assert "viral pneumonia, 5 images" in text
-    text = figures.text_of(streams())
-    assert "mean of 4 images: reference: ground-glass 6.2 %, consolidation 3.1 %" in text
-    assert "stream: pleural effusion: ground-glass" in text
-    text = figures.text_of(outcomes())
-    assert text.endswith("U-Net, best: Dice 0.90, middle: Dice 0.69, worst: no Dice.")
-    text = figures.text_of(heats())
-    assert "Surest, right: bacterial pneumonia (100%), most heat at the upper right" in text
-    assert "bacterial pneumonia (100%), most heat at the lower right" not in text
-    assert "bacterial pneumonia (100%) is viral pneumonia, most heat nowhere" in text
-
-
-def test_nothing_found_is_said():
-    text = alt_text.of_masks({"U-Net": np.zeros((2, 4, 4))}, {1: "ggo"}, "A sheet")
-    assert text == "A sheet. Share of the pixels coloured, mean of 2 images: U-Net: nothing."
-
-
-def test_a_sheet_in_parts_is_read_out():
-    figure = plt.figure(layout="constrained")
-    figure.suptitle("Two chests")
-    for part, word in zip(figure.subfigures(1, 2), ("left", "right"), strict=True):
-        part.suptitle(f"the {word} one")
-        axis = part.subplots()
-        axis.plot([0, 1], label="edge")
-        axis.set_title("A  slice")
-        axis.text(0, 0, "R")
-        axis.text(0, 1, "heart")
-    part.legend()
-    plt.close(figure)
-    assert figures.text_of(figure) == (
-        "Two chests. the left one: A slice (heart). the right one: A slice (heart). Colours: edge."
-    )
+    text = figures.reliability({"a": pd.DataFrame(rows, columns=columns)}).get_label()
+    assert "40 predictions; confidence too high in 1 of 2 bins, 8.5 points off" in text
+    assert "highest bin: 75 % of the predictions, confidence 95 %, right 85 %." in text
 
 
 # Files
@@ -480,12 +434,12 @@ def folder():
 
 def test_a_figure_is_kept_with_its_words(figure):
     assert figures.save(figure, PROFILE, "fig") is figure
-    text = figures.text_of(figure)
+    text = figure.get_label()
     assert (folder() / "fig.txt").read_text(encoding="utf8") == text + "\n"
     with Image.open(folder() / "fig.png") as image:
         assert image.info["Description"] == text
         assert text.startswith(image.info["Title"])
-        assert image.info["dpi"] == pytest.approx((look.DPI,) * 2, abs=0.1)
+        assert image.info["dpi"] == pytest.approx((300,) * 2, abs=0.1)
     root = ET.parse(folder() / "fig.svg").getroot()
     space = {"svg": "http://www.w3.org/2000/svg"}
     (title,), (desc,) = root.findall("svg:title", space), root.findall("svg:desc", space)
@@ -510,7 +464,7 @@ def test_other_words_can_be_given():
 def test_a_figure_without_words_is_not_kept(words):
     figure = plt.figure()
     plt.close(figure)
-    with pytest.raises(ParameterError, match="'bare' says nothing"):
+    with pytest.raises(ParameterError, match="'bare' has no text"):
         figures.save(figure, PROFILE, "bare", alt=words)
     assert not folder().exists()
 

@@ -113,10 +113,10 @@ def test_the_stream_sheet_shows_the_truth_and_all_five():
         np.testing.assert_array_equal(picture(axes[0]), first.images[at])
         labels = [first.truth[at], *(each.predicted[at] for each in made.values())]
         for axis, mask in zip(axes[1:], labels, strict=True):
-            expected = figures.overlay(first.images[at], mask)
+            expected = sheets.overlay(first.images[at], mask)
             np.testing.assert_allclose(picture(axis), expected)
     assert legend(figure) == {
-        figures.NAMES[name]: to_rgb(figures.COLOURS[name])
+        registry.NAMES[name]: to_rgb(registry.COLOURS[name])
         for name in ("ggo", "consolidation", "effusion")
     }
     assert "real scans" in figure.get_suptitle()
@@ -171,7 +171,7 @@ def test_the_outcome_sheet_compares_both_networks_on_the_same_slices():
                 is_true, is_found = each.truth[at, y, x] > 0, each.predicted[at, y, x] > 0
                 cases = {(True, True): 1, (True, False): 2, (False, True): 3}
                 outcome[y, x] = cases.get((is_true, is_found), 0)
-            expected = figures.overlay(each.images[at], outcome, galleries.OUTCOMES)
+            expected = sheets.overlay(each.images[at], outcome, galleries.OUTCOMES)
             np.testing.assert_allclose(picture(axis), expected)
 
 

@@ -47,7 +47,7 @@ def sheet(extraction: Extraction, fitted: Fitted, title: str) -> Figure:
 
 
 def _caption(answer: pd.Series) -> str:
-    said, true = (figures.NAMES[answer[name]] for name in ("predicted", "truth"))
+    said, true = (registry.NAMES[answer[name]] for name in ("predicted", "truth"))
     sure = answer[f"p_{answer['predicted']}"]
     return f"{said} ({sure:.0%})" + ("" if said == true else f"\nis {true}")
 
@@ -79,6 +79,6 @@ def frame_table(extraction: Extraction, fitted: Fitted, images: int = 25) -> pd.
         if len(np.unique(patients)) >= scoring.FEWEST_WITH_CLASS:
             said += f" [{found.low:.0f}, {found.high:.0f}]"
         even = f"{100 * explain.even_share():.0f} %"
-        row = {"class": figures.NAMES[name], "images": int(here.sum())}
+        row = {"class": registry.NAMES[name], "images": int(here.sum())}
         rows.append(row | {"in the frame": said, "if even": even})
     return pd.DataFrame(rows)

@@ -1,7 +1,6 @@
-"""The paper's charts in one visual language; its sheets of pictures, colours and style are at hand.
+"""The paper's charts: confusion matrices, curves, maps of settings, reliability, intervals.
 
-Here is what notebooks draw with: the charts of this module, and the names that it offers from
-`palette`, `look` and `sheets`.
+Notebooks draw with this module; it also offers the pictures of `sheets`, and `save` and `style`.
 """
 
 from __future__ import annotations
@@ -19,28 +18,25 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from covid_utils.registry import COLOURS, DASHES, INK, LABEL_CLASSES, MARKS, NAMES, name_of
+from covid_utils.registry import COLOURS, DASHES, INK, MARKS, name_of
 from covid_utils.report import alt_text
-from covid_utils.report.look import DOUBLE, SINGLE, SMALL, finished, save, style, text_of
-from covid_utils.report.palette import readable_on
-from covid_utils.report.sheets import (
-    heat_sheet,
-    image_sheet,
-    overlay,
-    pair_sheet,
-    segmentation_sheet,
+from covid_utils.report.alt_text import describe, with_limits
+from covid_utils.report.sheets import heat_sheet, image_sheet, pair_sheet, segmentation_sheet
+from covid_utils.report.style import (
+    DOUBLE,
+    SINGLE,
+    SMALL,
+    finished,
+    readable_on,
+    save,
+    style,
 )
 
 __all__ = [
-    "COLOURS",
-    "LABEL_CLASSES",
-    "NAMES",
     "confusion_matrices",
-    "finished",
     "forest",
     "heat_sheet",
     "image_sheet",
-    "overlay",
     "pair_sheet",
     "reliability",
     "save",
@@ -48,14 +44,11 @@ __all__ = [
     "segmentation_sheet",
     "setting_maps",
     "style",
-    "text_of",
     "training_curves",
 ]
 
-#: Letters of a line of the names beside a forest.
-NAME_LETTERS = 25
-#: Letters of a line beside a panel as tall as most are.
-SIDE_LETTERS = 24
+#: Letters per line of the names beside a forest, and beside a panel of usual height.
+NAME_LETTERS, SIDE_LETTERS = 25, 24
 #: Side of a matrix's cell in inches.
 CELL = 0.55
 POINTS = {"markersize": 4, "capsize": 2, "elinewidth": 1.2, "markeredgewidth": 0.8}
@@ -87,11 +80,12 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         axis.set_yticklabels([f"{a}\nn = {b}" for a, b in zip(names, n.ravel(), strict=True)])
         axis.set(xlabel="predicted", ylabel="", title=title, anchor="N")
     axes[0].set_ylabel("true")
-    return finished(figure, alt_text.of_confusion(matrices))
+    words = {title: alt_text.of_matrix(*matrix) for title, matrix in matrices.items()}
+    return finished(figure, describe("Confusion matrices, true class by predicted class", words))
 
 
 def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "step") -> Figure:
-    """Curves of a training, one panel a quantity, one colour a subset (Figure 8).
+    """Training curves, one panel per quantity, one colour per subset (Figure 8).
 
     Args:
         history: Columns ``x``, ``subset`` and those named in ``panels``; a subset has no curve of
@@ -102,7 +96,7 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
     panels = {name: label for name, label in panels.items() if history[name].notna().any()}
     size = (SINGLE if len(panels) == 1 else DOUBLE, 2.4)
     figure, axes = _panels(len(panels), size)
-    drawn: dict[str, dict[str, pd.Series]] = {label: {} for label in panels.values()}
+    words: dict[str, list[str]] = {}
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
         for subset, part in history.dropna(subset=[column]).groupby("subset", sort=False):
             values = part.set_index(x)[column]
@@ -110,30 +104,30 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
             look = {"color": COLOURS[subset], "linestyle": DASHES[subset]}
             axis.plot(values.index, values, color=COLOURS[subset], alpha=0.25, linewidth=0.5)
             axis.plot(smooth.index, smooth, linewidth=1.5, label=subset, **look)
-            drawn[label][subset] = smooth
+            words[f"{label}, {subset}"] = alt_text.of_curve(smooth, x)
         axis.set(xlabel=x, ylabel=fill(label, SIDE_LETTERS))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _legend_below(figure, axes)
-    return finished(figure, alt_text.of_curves(drawn, x))
+    return finished(figure, describe("Training curves; numbers are of the smoothed ones", words))
 
 
 def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> Figure:
-    """Accuracy against learning rate and number of steps, a map a task.
+    """Accuracy against learning rate and number of steps, one map per task.
 
     Args:
         tables: Title -> accuracy in [0, 1]; rows are learning rates, columns numbers of steps.
         marked: Rate and steps that the paper has; their cell gets a frame.
     """
-    alt = alt_text.of_settings(tables, marked)
     if not tables:  # without validation images there is nothing to map
-        return finished(plt.figure(figsize=(1, 1)), alt)
+        return finished(plt.figure(figsize=(1, 1)), "An empty figure: no validation images.")
     # One scale for all: a point is a point in each task, however far apart tasks are.
     below = {title: 100 * (table - table.max(axis=None)) for title, table in tables.items()}
     lowest = min(-1.0, *(table.min(axis=None) for table in below.values()))
     rows = max(len(table) for table in tables.values())
     size = (min(DOUBLE, 0.6 + 2.2 * len(tables)), 1.0 + 0.24 * rows)
     figure, axes = _panels(len(tables), size)
+    words = {}
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
         text = np.vectorize("{:.1f}".format)(100 * table.to_numpy())
         _map(axis, below[title].to_numpy(), text, (lowest, -0.5 * lowest))
@@ -142,17 +136,19 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
         if marked[0] in table.index and marked[1] in table.columns:
             _frame(axis, (table.columns.get_loc(marked[1]), table.index.get_loc(marked[0])))
         axis.set(xlabel="steps", ylabel="", title=title)
+        words[title] = alt_text.of_settings(table.stack(), marked)
     axes[0].set_ylabel("learning rate")
     figure.suptitle(
         "accuracy of all validation images, %; the darker, the nearer to the task's best; "
         "framed: the paper's setting",
         fontsize=SMALL,
     )
-    return finished(figure, alt)
+    caption = "Maps of validation accuracy against learning rate and number of steps"
+    return finished(figure, describe(caption, words))
 
 
 def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Reliability diagrams: how often an answer is right, against how sure it was.
+    """Reliability diagrams: how often a prediction is right, against its confidence.
 
     Args:
         tables: Title -> table of `evaluation.calibration.reliability`.
@@ -167,26 +163,27 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
         ]
         points = table["confidence"], table["accuracy"], np.maximum(spread, 0)
         look = POINTS | {"fmt": "o-", "color": COLOURS["ours"]}
-        axis.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8, label="as often right as sure")
+        axis.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8, label="share right = confidence")
         axis.errorbar(*points, **look, label="share that is right, 95 % interval")
         middle, share = (table["low"] + table["high"]) / 2, table["n"] / table["n"].sum()
         look = {"width": table["high"] - table["low"], "color": "0.82", "zorder": 0}
-        axis.bar(middle, share, **look, label="share of all answers")
+        axis.bar(middle, share, **look, label="share of all predictions")
         axis.set(xlabel="confidence", title=title, xlim=(0, 1), ylim=(-0.02, 1.03), aspect="equal")
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes[0].set_ylabel("share")
     axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     _legend_below(figure, axes)
-    return finished(figure, alt_text.of_reliability(tables))
+    words = {title: alt_text.of_reliability(table) for title, table in tables.items()}
+    return finished(figure, describe("Reliability diagrams", words))
 
 
 def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float]) -> Figure:
-    """Scores with their intervals, one line each, a panel a question.
+    """Scores with their intervals, one line each, one panel per question.
 
     Args:
         panels: Title -> columns ``name``, ``ours``, ``low`` and ``high``, from top to bottom.
         label: Of the horizontal axis.
-        paper: Title -> what the paper states, drawn as a dashed line.
+        paper: Title -> the paper's value, drawn as a dashed line.
     """
     height = 0.75 + 0.3 * max(len(rows) for rows in panels.values())
     figure, axes = _panels(len(panels), (SINGLE if len(panels) == 1 else DOUBLE, height))
@@ -206,7 +203,15 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
         axis.set_yticklabels([fill(name, NAME_LETTERS) for name in rows["name"]])
         axis.grid(axis="x", color="0.9", linewidth=0.6)
         axis.set_axisbelow(True)
-    return finished(figure, alt_text.of_forest(panels, label, paper))
+    words = {
+        title: [
+            f"{row.name} {with_limits(row.ours, row.low, row.high, '.1f')}"
+            for row in rows.itertuples(name="Row", index=False)
+        ]
+        + ([f"the paper {paper[title]:g}"] if title in paper else [])
+        for title, rows in panels.items()
+    }
+    return finished(figure, describe(f"Scores with 95 % intervals, {label}", words))
 
 
 def score_bars(scores: pd.DataFrame, x: str, hue: str, label: str) -> Figure:
@@ -232,7 +237,14 @@ def score_bars(scores: pd.DataFrame, x: str, hue: str, label: str) -> Figure:
     axis.grid(axis="y", color="0.9", linewidth=0.6)
     axis.set_axisbelow(True)
     _legend_below(figure, [axis])
-    return finished(figure, alt_text.of_scores(scores, x, hue, label))
+    words = {
+        name_of(kind): [
+            f"{name_of(row[x])} {with_limits(row['value'], row['low'], row['high'], '.2f')}"
+            for _, row in part.iterrows()
+        ]
+        for kind, part in scores.groupby(hue, sort=False)
+    }
+    return finished(figure, describe(f"{label} with 95 % intervals", words))
 
 
 def _panels(count: int, size: tuple[float, float], **grid: object) -> tuple[Figure, list[Axes]]:
@@ -260,7 +272,7 @@ def _map(
 
 
 def _frame(axis: Axes, cell: tuple[int, int]) -> None:
-    """A frame around a cell of a map, with a white rim that parts it from any colour."""
+    """A frame around a cell of a map, with a white rim against any colour."""
     frame = Rectangle(cell, 1, 1, fill=False, edgecolor=COLOURS["paper"], linewidth=1.5)
     frame.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])
     axis.add_patch(frame)
@@ -274,10 +286,10 @@ def _spread(rows: pd.DataFrame, column: str) -> list[pd.Series]:
 
 def _legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend for all panels, below them, where it hides nothing."""
-    found: dict[str, object] = {}
+    handles: dict[str, object] = {}
     for axis in axes:
         for handle, word in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(word, handle)
-    if found:
-        look = {"loc": "outside lower center", "ncols": len(found), "frameon": False}
-        figure.legend(found.values(), found.keys(), fontsize=SMALL, **look)
+            handles.setdefault(word, handle)
+    if handles:
+        look = {"loc": "outside lower center", "ncols": len(handles), "frameon": False}
+        figure.legend(handles.values(), handles.keys(), fontsize=SMALL, **look)

@@ -16,7 +16,14 @@ from covid_utils import paths
 from covid_utils.data.collection import kind, saved_manifest
 from covid_utils.evaluation import metrics, outlines
 from covid_utils.evaluation.outlines import Outlines
-from covid_utils.registry import FUSION, MANIFESTATIONS, NETWORKS, stream_run
+from covid_utils.registry import (
+    FUSION,
+    LABEL_CLASSES,
+    MANIFESTATIONS,
+    NAMES,
+    NETWORKS,
+    stream_run,
+)
 from covid_utils.report import figures
 from covid_utils.training.segmentation import StreamData
 
@@ -69,7 +76,7 @@ def read_masks(profile: str, run: str) -> Masks | None:
 
 def most_varied(truth: np.ndarray, count: int) -> np.ndarray:
     """Positions of the slices that show most: first by manifestations, then by their area."""
-    kinds = np.stack([(truth == label).any(axis=(1, 2)) for label in figures.LABEL_CLASSES], axis=1)
+    kinds = np.stack([(truth == label).any(axis=(1, 2)) for label in LABEL_CLASSES], axis=1)
     area = (truth > 0).mean(axis=(1, 2))
     return np.lexsort((-area, -kinds.sum(axis=1)))[:count]
 
@@ -79,7 +86,7 @@ def stream_sheet(profile: str, count: int = 4) -> Figure | None:
 
     None if the masks are elsewhere, or no slice was held out.
     """
-    names = {f"stream: {figures.NAMES[name]}": stream_run(name) for name in STREAMS}
+    names = {f"stream: {NAMES[name]}": stream_run(name) for name in STREAMS}
     names["specialists together"] = FUSION
     found = {name: read_masks(profile, run) for name, run in names.items()}
     if any(masks is None or not len(masks.truth) for masks in found.values()):

@@ -31,7 +31,7 @@ from covid_utils.data.phantom.disease import (
     infect,
 )
 from covid_utils.errors import DataError
-from covid_utils.report.figures import COLOURS, NAMES
+from covid_utils.registry import COLOURS, NAMES
 
 #: Pixels of a CT slice and of an X-ray along each side.
 CT_SIZE, XRAY_SIZE = 256, 256

@@ -16,7 +16,8 @@ from skimage.transform import resize
 
 from covid_utils.registry import COLOURS, INK, LABEL_CLASSES, name_of
 from covid_utils.report import alt_text
-from covid_utils.report.look import DOUBLE, PLAIN, SMALL, finished
+from covid_utils.report.alt_text import describe
+from covid_utils.report.style import DOUBLE, PLAIN, SMALL, finished
 
 #: Width of a small letter as a share of its size; headings are broken so that they fit.
 LETTER = 0.6
@@ -26,7 +27,7 @@ GRAY = {"cmap": "gray", "vmin": 0, "vmax": 255}
 
 
 def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
-    """A sheet of gray images, a labelled row a class (Figure 2).
+    """Gray images, one labelled row per class (Figure 2).
 
     Args:
         rows: Row name -> uint8 images (height, width), as many in each row.
@@ -39,7 +40,8 @@ def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
             axis.imshow(image, **GRAY)
         _row_name(line[0], name)
     figure.suptitle(title)
-    return finished(figure, alt_text.of_images(rows, title))
+    words = {name_of(name): [f"{len(images)} gray images"] for name, images in rows.items()}
+    return finished(figure, describe(title, words))
 
 
 def pair_sheet(
@@ -69,7 +71,7 @@ def pair_sheet(
     _mask_legend(figure, classes.values())
     figure.suptitle(title)
     columns = {name: mask[None] for name, (_, mask) in zip(names, pairs, strict=True)}
-    return finished(figure, alt_text.of_masks(columns, classes, title))
+    return finished(figure, describe(title, alt_text.of_masks(columns, classes)))
 
 
 def segmentation_sheet(
@@ -105,14 +107,16 @@ def segmentation_sheet(
     _headings(figure, axes[0], headings)
     _mask_legend(figure, classes.values())
     figure.suptitle(title)
-    said = _said(row_names, scores)
-    return finished(figure, alt_text.of_masks(columns, classes, title, said))
+    words = alt_text.of_masks(columns, classes)
+    for name, lines in scores.items():
+        words[name] = [f"{row}: {line}" for row, line in zip(row_names, lines, strict=True)]
+    return finished(figure, describe(title, words))
 
 
 def heat_sheet(
     rows: dict[str, list[tuple[np.ndarray, np.ndarray, str]]], title: str, alpha: float = 0.6
 ) -> Figure:
-    """Images with the heat of a class activation laid over them.
+    """Images with a class activation map laid over them.
 
     Args:
         rows: Row name -> images (uint8, size x size), their heat (any size, 0 or above) and a
@@ -133,7 +137,13 @@ def heat_sheet(
     figure.suptitle(title)
     meaning = "violet, red, yellow: little to most heat of a picture; uncoloured: none"
     figure.supxlabel(meaning, fontsize=SMALL, color=INK)
-    return finished(figure, alt_text.of_heat(rows, title))
+    words = {
+        name_of(name): [
+            f"{caption}, most heat {alt_text.of_place(heat)}" for _, heat, caption in row
+        ]
+        for name, row in rows.items()
+    }
+    return finished(figure, describe(title, words))
 
 
 def overlay(
@@ -141,8 +151,8 @@ def overlay(
 ) -> np.ndarray:
     """Lay a mask's colours over a gray image.
 
-    The edge of each patch has its full colour: a blend with gray alone may be told from another,
-    or from gray, by few people.
+    The edge of each patch has its full colour, because few people can distinguish the blends with
+    gray inside it.
 
     Args:
         image: uint8 (size, size).
@@ -160,16 +170,6 @@ def overlay(
         weight = np.where(edge, 1.0, alpha)[where][:, None]
         picture[where] = (1 - weight) * picture[where] + weight * np.array(to_rgb(COLOURS[name]))
     return picture
-
-
-def _said(row_names: Sequence[str], scores: Mapping[str, Sequence[str]]) -> str:
-    """Scores below pictures, as a sentence."""
-    parts = [
-        f"{heading}, "
-        + ", ".join(f"{name}: {line}" for name, line in zip(row_names, lines, strict=True))
-        for heading, lines in scores.items()
-    ]
-    return "; ".join(parts) + "." if parts else ""
 
 
 def _heading(name: str) -> str:
