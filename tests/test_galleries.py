@@ -7,10 +7,10 @@ import pytest
 from builders import manifest
 from matplotlib.colors import to_rgb
 
-from covid_utils import paths
+from covid_utils import paths, registry
 from covid_utils.data import phantom
 from covid_utils.evaluation.outlines import Outlines
-from covid_utils.report import figures, galleries
+from covid_utils.report import galleries, sheets
 from covid_utils.training.segmentation import StreamData
 
 PROFILE = "quick"

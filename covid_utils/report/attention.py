@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from covid_utils import registry
 from covid_utils.evaluation import explain, intervals, scoring
 from covid_utils.report import figures
 from covid_utils.training.bottlenecks import Extraction
