@@ -10,7 +10,7 @@ from covid_utils.data import manifest as manifests
 from covid_utils.errors import DataError, ResultsError
 from covid_utils.evaluation import conventions, outlines, stream_scores
 from covid_utils.report import dice_conventions as report
-from covid_utils.report import look
+from covid_utils.report import style
 from covid_utils.training import segmentation
 
 
@@ -192,7 +192,7 @@ def test_one_convention_must_state_all_gains():
 
 
 def test_table_and_figure_of_a_profile(built):
-    look.style()
+    style.style()
     table = report.write("sample")
     runs = set(table["run"])
     assert {"stream_all_deeplab", "stream_all_unet", "fusion_deeplab", "stream_ggo_deeplab"} <= runs
@@ -210,8 +210,8 @@ def test_table_and_figure_of_a_profile(built):
     assert value(deeplab, "lesion", "pooled") == pytest.approx(pooled["ours"])
     drawn = report.figure(table)
     dice = deeplab[(deeplab["metric"] == "dice") & (deeplab["class"] == "lesion")]["value"]
-    assert f"from {dice.min():.2f} (" in look.text_of(drawn)
-    assert f"to {dice.max():.2f} (" in look.text_of(drawn)
+    assert f"from {dice.min():.2f} (" in drawn.get_label()
+    assert f"to {dice.max():.2f} (" in drawn.get_label()
     assert len([axis for axis in drawn.axes if axis.lines]) == len(report.SHOWN)
 
 

@@ -8,11 +8,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import ndimage
 
+from covid_utils import registry
 from covid_utils.data import phantom
 from covid_utils.data.phantom import anatomy, vessels
 from covid_utils.data.phantom.geometry import paint_tubes
 from covid_utils.errors import DataError
-from covid_utils.report import figures, phantom_sheet
+from covid_utils.report import phantom_sheet
 
 #: The sheet that the notebook shows.
 SEED = inspect.signature(phantom_sheet.anatomy).parameters["seed"].default
@@ -163,7 +164,7 @@ def test_every_colour_in_the_slices_is_named(ct, sheet):
     colours = {colour for panel in ct for colour in panel.outlines}
     (legend,) = sheet.subfigs[0].legends
     named = {text.get_text() for text in legend.get_texts()}
-    assert named == {figures.NAMES.get(colour, colour) for colour in colours}
+    assert named == {registry.NAMES.get(colour, colour) for colour in colours}
     assert not sheet.subfigs[1].legends
 
 
@@ -302,4 +303,4 @@ def test_spread_keeps_texts_apart_and_in_the_row(wanted, sizes):
 
 def test_colours_are_those_of_the_other_figures():
     for name in (*phantom_sheet.MASK_NAMES.values(), *phantom_sheet.PATTERN_LABELS):
-        assert name in figures.COLOURS
+        assert name in registry.COLOURS

@@ -22,7 +22,7 @@ from covid_utils.errors import ResultsError
 from covid_utils.evaluation import conventions
 from covid_utils.registry import COLOURS, MANIFESTATIONS, PUBLISHED, stream_run
 from covid_utils.report import claims as ledger
-from covid_utils.report import look, tables
+from covid_utils.report import style, tables
 from covid_utils.report.stream_tables import present, shown_name, test_pixels
 
 #: Words of the ledger for a metric -> that metric here.
@@ -209,7 +209,7 @@ def figure(scored: pd.DataFrame) -> Figure:
         axis.set_title(title, loc="left")
     axes[-1, 0].set(xlabel="Dice", xlim=(0, 1.02))
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    return look.finished(drawn, _alt(panels, runs))
+    return style.finished(drawn, _alt(panels, runs))
 
 
 def _lines(dice: pd.DataFrame, target: str, run: str) -> pd.DataFrame:
@@ -227,11 +227,11 @@ def _draw_panel(axis: Axes, part: pd.DataFrame, runs: list[str]) -> None:
         {"label": "ours", "fmt": "o", "color": COLOURS["ours"]},
         {"label": "published masks", "fmt": "D", "color": COLOURS["paper"], "mfc": "white"},
     )
-    for run, style, shift in zip(runs, styles, (0.15, -0.15), strict=False):
+    for run, look, shift in zip(runs, styles, (0.15, -0.15), strict=False):
         rows = part[part["run"] == run]
         limits = [(rows["value"] - rows["low"]).fillna(0), (rows["high"] - rows["value"]).fillna(0)]
         sizes = {"markersize": 3.2, "elinewidth": 0.9}
-        axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, **style, **sizes)
+        axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, **look, **sizes)
     named = part.drop_duplicates("line").sort_values("line")
     axis.set_yticks(named["line"], [words(way) for way in named.to_dict("records")])
     axis.set_ylim(-0.6, len(named) - 0.4)
