@@ -38,7 +38,9 @@ def done(name):
 def sources(job):
     """Files whose change means running a job again: notebook, parameters, code, paper."""
     rooms = registry.NOTEBOOKS[job.notebook]
-    code = [str(path) for room in rooms for path in sorted(Path("covid_utils", room).rglob("*.py"))]
+    folders = [Path("covid_utils", room) for room in rooms]
+    folders += [Path("chest_phantom")] if "data" in rooms else []
+    code = [str(path) for folder in folders for path in sorted(folder.rglob("*.py"))]
     parameters = [f"params/{PROFILE}/{job.notebook}.yaml", *glob(f"params/{PROFILE}/{job.name}.yaml")]
     paper = sorted(glob("paper/*.yaml")) if "report" in rooms else []
     return [f"notebooks/{job.notebook}.ipynb", *parameters, *code, *paper]

@@ -24,11 +24,12 @@ TURNS = 5
 
 def write_images(folder: Path, count: int) -> Path:
     """Write ``count`` uint8 images (count, SIDE, SIDE), from the phantom's X-rays."""
+    import chest_phantom
     from covid_utils import paths
-    from covid_utils.data import augment, cache, phantom, sources
+    from covid_utils.data import augment, cache, sources
     from covid_utils.data.images import Preprocessing
 
-    root = phantom.ensure(paths.phantom())
+    root = chest_phantom.write(paths.phantom())
     rows = sources.read_all(root).rows
     rows = rows[rows["modality"] == "X-ray"].assign(subset="train").reset_index(drop=True)
     images = cache.images(rows, root, Preprocessing(SIDE))

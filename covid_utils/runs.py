@@ -169,7 +169,7 @@ def revision() -> str:
     git = ["git", "-C", str(paths.PROJECT)]
     try:
         head = _output([*git, "rev-parse", "HEAD"])
-        folders = ("covid_utils", "notebooks", "params")
+        folders = ("covid_utils", "chest_phantom", "notebooks", "params")
         changed = _output([*git, "status", "--porcelain", "--", *folders])
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -185,7 +185,7 @@ def test_data_root_messages(tmp_path):
 
 
 def test_no_folder_named_means_the_phantom_under_home(monkeypatch):
-    monkeypatch.setattr(collection.phantom, "ensure", lambda folder: folder)
+    monkeypatch.setattr(collection.chest_phantom, "write", lambda folder: folder)
     assert collection.data_root("quick", "") == paths.phantom()
     assert paths.phantom().is_relative_to(paths.home())
 

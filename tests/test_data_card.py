@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+import chest_phantom
+from chest_phantom.cohort import plan
 from covid_utils import paths
-from covid_utils.data import collection, covid_chestxray, covid_ct, manifest, phantom, sources
+from covid_utils.data import collection, covid_chestxray, covid_ct, manifest, sources
 from covid_utils.data import medseg as medseg_reader
 from covid_utils.data.files import read_table
-from covid_utils.data.phantom.cohort import plan
 from covid_utils.data.similarity import SAME_BITS, same_pictures
 from covid_utils.data.splits import memory
 
@@ -369,12 +370,12 @@ def test_the_pair_that_escapes_the_hashes_is_as_told(sample):
 
 
 def test_the_phantoms_licence_is_the_one_in_its_manifest():
-    licence = phantom.LICENCE.removesuffix(" (phantom)")
+    licence = chest_phantom.LICENCE.removesuffix(" (phantom)")
     assert items("phantom")["Licence."].strip() == f"{licence}."
 
 
 def test_the_phantoms_patients():
-    # Where a patient's X-rays go hangs from the role, see `phantom.write`.
+    # Where a patient's X-rays go hangs from the role, see `chest_phantom.dataset`.
     roles = {
         "covid": "covid-chestxray-dataset",
         "other": "covid-chestxray-dataset",
@@ -382,7 +383,7 @@ def test_the_phantoms_patients():
         "rsna": "rsna",
         "nih": "nih-adult",
     }
-    people = [(roles[person.role], person.pattern) for person in plan(phantom.PhantomSettings())]
+    people = [(roles[person.role], person.pattern) for person in plan(chest_phantom.Settings())]
     for folder, *numbers in told("phantom", PLAN):
         found = [people.count((folder, pattern)) for pattern in PLAN[1:]]
         assert list(map(int, numbers)) == found, folder

@@ -7,8 +7,8 @@ import pytest
 from builders import manifest
 from matplotlib.colors import to_rgb
 
+import chest_phantom
 from covid_utils import paths, registry
-from covid_utils.data import phantom
 from covid_utils.evaluation.outlines import Outlines
 from covid_utils.report import galleries, sheets
 from covid_utils.training.segmentation import StreamData
@@ -220,7 +220,7 @@ def test_pictures_are_written_where_masks_are_and_say_whether_they_are_simulated
     endings = ("png", "svg", "txt")
     assert names == {f"{name}.{ending}" for name in ("fig10", "fig11") for ending in endings}
     path = paths.results(PROFILE) / "data" / "manifest.csv"
-    rows = manifest({"a": 1}, licence=phantom.LICENCE).assign(subset="test")
+    rows = manifest({"a": 1}, licence=chest_phantom.LICENCE).assign(subset="test")
     rows.to_csv(path, index=False)
     for sheet in (galleries.stream_sheet(PROFILE), galleries.outcome_sheet(PROFILE)):
         assert "phantom" in sheet.get_suptitle()

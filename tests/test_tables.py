@@ -10,8 +10,8 @@ import pytest
 from builders import class_predictions, manifest
 from small_runs import PROFILE, STREAMS, ct_rows, outlined, write_stream
 
+import chest_phantom
 from covid_utils import paths, runs
-from covid_utils.data import phantom
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation import calibration, intervals, stream_scores
 from covid_utils.registry import MANIFESTATIONS
@@ -761,7 +761,7 @@ def test_our_numbers_on_the_phantom_are_marked_and_only_those(built):
     path = paths.results(PROFILE) / "data" / "manifest.csv"
     scans = path.read_bytes()
     try:
-        pd.read_csv(path).assign(licence=phantom.LICENCE).to_csv(path, index=False)
+        pd.read_csv(path).assign(licence=chest_phantom.LICENCE).to_csv(path, index=False)
         marked = tables.build("table7", PROFILE)
     finally:
         path.write_bytes(scans)

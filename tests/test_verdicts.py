@@ -9,9 +9,9 @@ import pytest
 from builders import join, manifest
 from small_runs import PROFILE
 
+import chest_phantom
 from covid_utils import __main__ as command
 from covid_utils import params, paths, registry, runs
-from covid_utils.data import phantom
 from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import claims as ledger
 from covid_utils.report import tables, verdicts
@@ -25,7 +25,7 @@ from covid_utils.report.verdicts import (
 
 DATA = "covid-chestxray-dataset"
 SCANS = join(manifest({"a": 2}, DATA, "covid"), manifest({"b": 1}))
-PHANTOM = SCANS.assign(licence=phantom.LICENCE)
+PHANTOM = SCANS.assign(licence=chest_phantom.LICENCE)
 SAMPLE = Made("sample", SCANS)
 NUMBER = ledger.Claim(
     id="x1",

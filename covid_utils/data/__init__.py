@@ -1,1 +1,1 @@
-"""Data floor: readers, manifest, splits, preprocessing, augmentation, cache and the phantom."""
+"""Data floor: readers, manifest, splits, preprocessing, augmentation and cache."""

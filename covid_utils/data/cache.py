@@ -32,7 +32,6 @@ NOT_READING = (
     "data/download.py",
     "data/groups.py",
     "data/lazy.py",
-    "data/phantom",
     "data/similarity.py",
     "data/splits.py",
     "data/store.py",

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+import chest_phantom
 from covid_utils import params, paths, runs
-from covid_utils.data import groups, medseg, phantom, sources, splits
+from covid_utils.data import groups, medseg, sources, splits
 from covid_utils.data import manifest as manifests
 from covid_utils.errors import DataError
 from covid_utils.registry import REAL_PROFILES, RECOGNITION_CLASSES, SUBSETS, UNUSED
@@ -67,7 +68,10 @@ def data_root(profile: str, data_dir: str) -> Path:
             f"'make reproduce PROFILE={profile} DATA=folder' or the parameter data_dir."
         )
     if not data_dir:
-        return phantom.ensure(paths.phantom())
+        try:
+            return chest_phantom.write(paths.phantom())
+        except FileExistsError as error:
+            raise DataError(str(error)) from error
     folder = Path(data_dir).expanduser()
     folder = folder if folder.is_absolute() else paths.PROJECT / folder
     if not folder.is_dir():
@@ -108,9 +112,9 @@ def prepare(
         reading = sources.read_all(root)
         require_classes(reading)
         rows = reduce(reading.rows, limit, seed)
-        if phantom.is_phantom(root):
+        if chest_phantom.is_phantom(root):
             # The readers give the licences of the real sets whose layouts the phantom borrows.
-            rows = rows.assign(licence=phantom.LICENCE)
+            rows = rows.assign(licence=chest_phantom.LICENCE)
         rows = groups.stand_ins(rows, root)
         published = medseg.infnet_subset(root) if split == "infnet" else {}
         shares = (validation_percent, test_percent)
@@ -263,7 +267,7 @@ def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
 
 def kind(manifest: pd.DataFrame) -> str:
     """``phantom`` if all images of a manifest are simulated, else ``real scans``."""
-    return "phantom" if (manifest["licence"] == phantom.LICENCE).all() else "real scans"
+    return "phantom" if (manifest["licence"] == chest_phantom.LICENCE).all() else "real scans"
 
 
 def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,13 +7,17 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import cv2
+import nibabel
 import numpy as np
 import pandas as pd
+import pydicom
+import SimpleITK
 from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian
 
 #: Every date in the phantom.
 DATE = "20200101"
-#: What the characteristics of a nodule are called, with the phantom's values.
+#: LIDC's names for the characteristics of a nodule, with the phantom's values.
 CHARACTERISTICS = {
     "subtlety": 5,
     "internalStructure": 1,
@@ -28,7 +32,7 @@ CHARACTERISTICS = {
 
 
 def save_raster(path: Path, image: np.ndarray) -> None:
-    """Write a uint8 image (height, width) as JPEG or PNG, after the name's ending."""
+    """Write a uint8 image (height, width) as JPEG or PNG, by the name's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {} if path.suffix == ".png" else {"quality": 93}
     Image.fromarray(image).save(path, **options)
@@ -36,8 +40,6 @@ def save_raster(path: Path, image: np.ndarray) -> None:
 
 def save_nifti(path: Path, voxels: np.ndarray) -> None:
     """Write voxels as ``.nii.gz`` without position, as the segmentation set has them."""
-    import nibabel
-
     path.parent.mkdir(parents=True, exist_ok=True)
     volume = nibabel.Nifti1Image(voxels, np.eye(4))
     # gzip would write the time of day; 0 keeps the bytes the same.
@@ -53,18 +55,7 @@ def save_table(path: Path, table: pd.DataFrame) -> None:
 def save_dicom(
     path: Path, pixels: np.ndarray, sop_class: str, sop_uid: str, **tags: object
 ) -> None:
-    """Write one gray image as DICOM.
-
-    Args:
-        path: The file.
-        pixels: int16 or uint8 (height, width).
-        sop_class: UID of the kind of image.
-        sop_uid: UID of this image.
-        **tags: Further elements by DICOM keyword.
-    """
-    import pydicom
-    from pydicom.uid import ExplicitVRLittleEndian
-
+    """Write an int16 or uint8 image (height, width) as DICOM; ``tags`` are further elements."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = pydicom.Dataset()
     data.file_meta = pydicom.dataset.FileMetaDataset()
@@ -89,16 +80,7 @@ def save_dicom(
 def save_metaimage(
     path: Path, voxels: np.ndarray, spacing: tuple[float, ...], origin: tuple[float, ...]
 ) -> None:
-    """Write a scan as ``.mhd`` with ``.raw``.
-
-    Args:
-        path: The ``.mhd`` file.
-        voxels: int16 (z, y, x).
-        spacing: Voxel size (x, y, z) in mm.
-        origin: World position (x, y, z) of the first voxel in mm.
-    """
-    import SimpleITK
-
+    """Write int16 voxels (z, y, x) as ``.mhd`` and ``.raw``; spacing and origin (x, y, z) in mm."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels))
     image.SetSpacing([float(value) for value in spacing])
@@ -107,31 +89,21 @@ def save_metaimage(
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Outlines over the first pixels outside a mask, as LIDC's readers draw them.
-
-    Args:
-        mask: bool (height, width).
+    """Outlines over the first pixels outside a bool mask, as LIDC's readers draw them.
 
     Returns:
-        One array (n, 2) of columns and rows for each region.
+        One array (n, 2) of columns and rows per region.
     """
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     grown = cv2.dilate(mask.astype(np.uint8), cross)
-    found, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return [contour[:, 0, :] for contour in found]
+    contours, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [contour[:, 0, :] for contour in contours]
 
 
 def save_readings(
     path: Path, study: str, series: str, readers: list[list[tuple[float, str, np.ndarray]]]
 ) -> None:
-    """Write the outlines of several readers in LIDC's XML.
-
-    Args:
-        path: The file.
-        study: UID of the study.
-        series: UID of the series.
-        readers: For each reader (position in mm, UID of the slice, outline) in any order.
-    """
+    """Write LIDC's XML: per reader (position in mm, UID of the slice, outline) in any order."""
     root = ET.Element("LidcReadMessage", {"xmlns": "http://www.nih.gov", "uid": f"{series}.1"})
     header = ET.SubElement(root, "ResponseHeader")
     _texts(header, Version="1.8.1", TaskDescription="Second unblinded read")

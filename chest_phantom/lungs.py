@@ -1,4 +1,4 @@
-"""The lungs between chest wall, mediastinum and diaphragm: texture, lobes, and how HU add up."""
+"""The lungs between chest wall, mediastinum and diaphragm: texture and lobes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covid_utils.data.phantom.geometry import Grid, smooth_noise
+from chest_phantom.geometry import Grid, smooth_noise
 
 if TYPE_CHECKING:
-    from covid_utils.data.phantom.anatomy import Habitus
-    from covid_utils.data.phantom.vessels import Tree
+    from chest_phantom.habitus import Habitus
+    from chest_phantom.vessels import Tree
 
 #: How steeply the left and the right oblique fissure rise to the back.
 SLOPES = (np.float32(0.98), np.float32(0.92))
@@ -88,12 +88,12 @@ def assemble(
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """Smallest box around the true elements of an array of any dimension."""
-    found = []
+    box = []
     for axis in range(mask.ndim):
         others = tuple(n for n in range(mask.ndim) if n != axis)
         places = np.flatnonzero(mask.any(axis=others))
-        found.append(slice(int(places[0]), int(places[-1]) + 1))
-    return tuple(found)
+        box.append(slice(int(places[0]), int(places[-1]) + 1))
+    return tuple(box)
 
 
 def _lobes(body: Habitus, axes: tuple) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covid_utils.data.phantom.geometry import Grid, along, paint_tubes
+from chest_phantom.geometry import Grid, along, paint_tubes
 
 if TYPE_CHECKING:
-    from covid_utils.data.phantom.anatomy import Habitus
+    from chest_phantom.habitus import Habitus
 
 #: Ends of the arteries and of the veins in one lung.
 ENDS = {"artery": 560, "vein": 330}
@@ -25,13 +25,7 @@ BRONCHUS_FROM = 1.15
 
 @dataclass(frozen=True)
 class Tree:
-    """Coverage of the whole grid by the lungs' tubes, float32 (z, y, x) in 0-1.
-
-    Attributes:
-        vessel: Arteries and veins.
-        lumen: Air inside the bronchi.
-        wall: Bronchi with their walls.
-    """
+    """Coverage of the grid by vessels, and by bronchi without and with their walls, in 0-1."""
 
     vessel: np.ndarray
     lumen: np.ndarray
@@ -41,11 +35,7 @@ class Tree:
 def grow(rng: np.random.Generator, body: Habitus, grid: Grid, inside: np.ndarray) -> Tree:
     """Grow arteries with their bronchi, and veins, from each hilum into its lung.
 
-    Args:
-        rng: Source of randomness.
-        body: The patient's build.
-        grid: Voxel grid.
-        inside: Distance into the lung in mm (z, y, x).
+    ``inside`` is the distance into the lung in mm (z, y, x).
     """
     middle = grid.size // 2
     vessel, bronchus = [], []

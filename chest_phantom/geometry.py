@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 #: Height of the simulated chest and distance of the slices, in mm.
 HEIGHT_MM = 320.0
@@ -18,12 +19,7 @@ SLICE_MM = 4.0
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel grid of a chest.
-
-    Attributes:
-        size: Voxels along y and x.
-        field: Width of the field of view in mm.
-    """
+    """Voxel grid: ``size`` voxels along y and x over a field of view of ``field`` mm."""
 
     size: int
     field: float
@@ -55,14 +51,9 @@ class Grid:
 
 
 def coverage(distance: np.ndarray, edge: float) -> np.ndarray:
-    """Share of a voxel inside a shape (partial volume).
+    """Share of a voxel inside a shape (partial volume), float32 in 0-1, 0.5 on the surface.
 
-    Args:
-        distance: Signed distance to the surface in mm, positive inside.
-        edge: Width of the transition in mm, about a voxel.
-
-    Returns:
-        float32 array in 0-1, 0.5 on the surface.
+    ``distance`` to the surface is positive inside; ``edge`` is the transition's width, both in mm.
     """
     share = distance * np.float32(1 / edge)
     share += np.float32(0.5)
@@ -77,12 +68,7 @@ def near_zero(axis: np.ndarray, reach: float) -> slice:
 
 
 def mirrored(half: np.ndarray, size: int) -> np.ndarray:
-    """Whole chest from its left half.
-
-    Args:
-        half: Array whose last axis runs from the middle to the patient's left.
-        size: Length of the last axis of the whole; an odd one has its middle once.
-    """
+    """Whole chest of ``size`` columns from its left half; an odd size has its middle once."""
     return np.concatenate([half[..., size % 2 :][..., ::-1], half], axis=-1)
 
 
@@ -105,11 +91,7 @@ def ellipsoid(
 ) -> np.ndarray:
     """Approximate signed distance to an ellipsoid in mm, positive inside.
 
-    Args:
-        axes: Positions along z, y and x in mm.
-        centre: Centre (z, y, x) in mm.
-        radii: Half axes (z, y, x) in mm.
-        lean: How many mm the shape moves in x for each mm downwards.
+    It moves in x by ``lean`` mm per mm downwards.
     """
     down = centre[0] - axes[0]
     across = axes[2] - np.float32(centre[2]) - np.float32(lean) * down
@@ -124,16 +106,9 @@ def smooth_noise(
     spacing: tuple[float, float, float],
     scale: float,
 ) -> np.ndarray:
-    """Random field of about unit variance with details of about ``scale`` mm.
+    """Random float32 field of about unit variance.
 
-    Args:
-        rng: Source of randomness.
-        shape: Shape of the result.
-        spacing: Voxel size in mm.
-        scale: Distance of the independent values that the field interpolates, in mm.
-
-    Returns:
-        float32 array of the given shape.
+    It interpolates independent values that are ``scale`` mm apart.
     """
     nodes = [max(3, int(np.ceil(n * s / scale)) + 1) for n, s in zip(shape, spacing, strict=True)]
     coarse = rng.standard_normal(nodes, dtype=np.float32) * np.float32(1.7)
@@ -148,15 +123,10 @@ def smooth_noise(
 
 
 def paint_tubes(grid: Grid, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Coverage of a volume by balls along centre lines.
+    """Coverage of a volume by balls along centre lines, float32 in 0-1.
 
-    Args:
-        grid: Voxel grid.
-        points: Centres (n, 3) as (z, y, x) in mm, closer together than a voxel.
-        radii: Radius of each ball in mm (n,).
-
-    Returns:
-        float32 volume in 0-1. What is thinner than a voxel fills it only in part.
+    ``points`` (n, 3) are (z, y, x) in mm, closer together than a voxel, which a thinner tube fills
+    only in part.
     """
     spacing = np.array(grid.spacing, np.float32)
     reach = np.ceil((radii + 0.5 * spacing[1])[:, None] / spacing).astype(int)
@@ -219,18 +189,7 @@ def _filling(radii: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
 
 def along(path: np.ndarray, radii: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sample a smooth curve through waypoints.
-
-    Args:
-        path: Waypoints (n, 3) in mm.
-        radii: Radius at each waypoint in mm (n,).
-        step: Distance of the samples in mm.
-
-    Returns:
-        Points (m, 3) and radii (m,).
-    """
-    from scipy.interpolate import PchipInterpolator
-
+    """Points (m, 3) and radii (m,) every ``step`` mm of a smooth curve through waypoints, in mm."""
     length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
     places = np.arange(0, length[-1], step)
     curve = PchipInterpolator(length, np.column_stack([path, radii]))(places).astype(np.float32)
