@@ -12,8 +12,8 @@ from covid_utils.data import augment, collection, medseg, sources
 from covid_utils.data.medseg import PublishedMasks
 from covid_utils.errors import DataError
 from covid_utils.evaluation import outlines, scoring, stream_scores
+from covid_utils.registry import PREDICTION_KEYS as KEYS
 from covid_utils.training import inference, segmentation
-from covid_utils.training.predictions import KEYS
 from covid_utils.training.segmentation import StreamData, StreamSettings
 
 ALL = segmentation.scored_classes("all")
@@ -402,8 +402,8 @@ def test_batches_measure_what_all_slices_at_once_would():
 def test_augmented_copies_are_outlined_like_slices():
     whole = stream_data(8, 16)
     rows = augment.expand(whole.rows, {"train": 6, "test": 6}, seed=1)
-    images = augment.Copies(whole.images, rows, 1)
-    masks = augment.Copies(whole.masks, rows, 1, is_mask=True)
+    images = augment.copies(whole.images, rows, 1)
+    masks = augment.copies(whole.masks, rows, 1, is_mask=True)
     settings = StreamSettings(stream="all", model="unet", init="random", image_size=16)
     found = outlines.outline(
         inference.probabilities(Reader(4, 64), images, settings),

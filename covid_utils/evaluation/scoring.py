@@ -19,7 +19,6 @@ import pandas as pd
 
 from covid_utils.errors import DataError
 from covid_utils.evaluation import intervals, metrics
-from covid_utils.training import multilabel
 
 COLUMNS = ("class", "metric", "average", "labels", "value", "low", "high", "n", "patients")
 #: Metrics that the paper reports for a class (section 3.6).
@@ -376,6 +375,8 @@ def prevalence(
         DataError: As for `labels`, or there are no training images.
     """
     truth = training[[f"truth_{name}" for name in names]].to_numpy(bool)
-    shares = multilabel.prevalence(truth, len(predictions))
-    said = {f"p_{name}": shares[:, index] for index, name in enumerate(names)}
+    if not len(truth):
+        raise DataError("no slices to count labels in; check the subset column for 'train'.")
+    shares = truth.mean(axis=0).astype(np.float32)
+    said = {f"p_{name}": shares[index] for index, name in enumerate(names)}
     return labels(predictions.assign(**said), names, seed=seed)

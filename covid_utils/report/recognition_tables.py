@@ -11,11 +11,16 @@ import pandas as pd
 
 from covid_utils import runs
 from covid_utils.evaluation import calibration, intervals, scoring
-from covid_utils.registry import RECOGNITION_CLASSES, SUBSETS
+from covid_utils.registry import (
+    BOTH,
+    MULTIMODAL_CLASSES,
+    RECOGNITION_CLASSES,
+    SUBSETS,
+    XRAY_SHARE,
+)
 from covid_utils.registry import TASK1 as RUN
 from covid_utils.report import claims as ledger
 from covid_utils.report.cells import WILSON, cell, pick, quoted
-from covid_utils.training import multimodal
 
 CLASSES = {count: RECOGNITION_CLASSES[:count] for count in (2, 4)}
 #: Kinds of split -> how Table 2 says who is apart from whom. X-rays are split by patient in
@@ -177,8 +182,8 @@ def table3(profile: str) -> pd.DataFrame:
                 rows.append({"work": f"ours, {classes} classes", "class": named} | made)
     for classes in CLASSES:
         rows += _others(profile, classes)
-    drawn = predictions_of(profile, multimodal.BOTH, "test", run=0).query("drawn")
-    both = {k: v for k, v in _runs(drawn, multimodal.BOTH)[-1].items() if k not in RUN_KEYS}
+    drawn = predictions_of(profile, BOTH, "test", run=0).query("drawn")
+    both = {k: v for k, v in _runs(drawn, BOTH)[-1].items() if k not in RUN_KEYS}
     rows.append({"work": "ours, X-ray + CT", "class": "all"} | both)
     published = ledger.published()
     literature = published[(published["task"] == 1) & (published["source"] != "D")]
@@ -245,10 +250,10 @@ def _difference(found: pd.DataFrame, head: pd.DataFrame) -> dict:
 
 def table4(profile: str) -> pd.DataFrame:
     """Table 4: runs on X-rays and CT together, their mean, and what CT adds for X-rays."""
-    test = predictions_of(profile, multimodal.BOTH, "test", run=0)
+    test = predictions_of(profile, BOTH, "test", run=0)
     drawn = test[test["drawn"]]
     rows = []
-    for modality in (multimodal.BOTH, "X-ray", "CT"):
+    for modality in (BOTH, "X-ray", "CT"):
         part = drawn[drawn["modality"].isin(modality.split(" + "))]
         rows += _runs(part, modality)
     rows += _against_alone(profile, test)
@@ -257,7 +262,7 @@ def table4(profile: str) -> pd.DataFrame:
 
 def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
     """Accuracy of each run and their mean."""
-    stated = ledger.load()["p08"] if modality == multimodal.BOTH else None
+    stated = ledger.load()["p08"] if modality == BOTH else None
     unsure = _few_groups(part)
     found = {run: _without_limits(rows, unsure) for run, rows in part.groupby("run")}
     rows = [
@@ -283,7 +288,7 @@ def _runs(part: pd.DataFrame, modality: str) -> list[dict]:
 
 def _without_limits(found: pd.DataFrame, unsure: str) -> pd.Series | None:
     """Accuracy of the multi-modal task; without limits where `_few_groups` had something to say."""
-    score = _accuracy(found, multimodal.CLASSES)
+    score = _accuracy(found, MULTIMODAL_CLASSES)
     if score is not None and unsure:
         score[["low", "high"]] = np.nan
     return score
@@ -306,7 +311,7 @@ def _against_alone(profile: str, test: pd.DataFrame) -> list[dict]:
     both = _hits(test[test["modality"] == "X-ray"])
     rivals = {
         "mean, minus all X-rays alone": "2 classes",
-        "mean, minus as many X-rays alone": multimodal.XRAY_SHARE,
+        "mean, minus as many X-rays alone": XRAY_SHARE,
     }
     images = test.drop_duplicates("image_id").set_index("image_id")
     rows = []
@@ -343,14 +348,14 @@ def _rules(profile: str) -> list[dict]:
     }
     rows = []
     for model, note in notes.items():
-        found = predictions_of(profile, multimodal.BOTH, "test", model)
+        found = predictions_of(profile, BOTH, "test", model)
         found = found[found["drawn"]] if len(found) else found
         unsure = _few_groups(found)
         score = _without_limits(found, unsure)
         if score is None:
             continue
         text = "; ".join(filter(None, (f"baseline: {note}", unsure)))
-        keys = {"tested on": multimodal.BOTH, "run": model}
+        keys = {"tested on": BOTH, "run": model}
         rows.append(keys | _cell("accuracy", score, None, text))
     return rows
 
