@@ -140,7 +140,7 @@ def write_stream(run, slices, masks=None):
     truth, found = masks or outlined(run, slices)
     if run in STREAMS:
         own = dict(zip(("model", "stream", "init"), STREAMS[run], strict=True))
-        parameters = params.load(PROFILE, "04_task3_stream", **own)
+        parameters = params.load(PROFILE, "04_task3_stream") | own
         lesion = np.random.default_rng(4).random(truth.shape)
     else:
         parameters, lesion = {"source": "authors"}, None
