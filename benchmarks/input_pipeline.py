@@ -28,11 +28,11 @@ def write_images(home: Path, count: int) -> None:
     """Write uint8 images (SIDE, SIDE), from the phantom's X-rays, to a home's cache."""
     import chest_phantom
     from covid_utils import paths
-    from covid_utils.data import augment, cache, sources
+    from covid_utils.data import augment, cache, readers
     from covid_utils.data.images import Preprocessing
 
     root = chest_phantom.write(paths.phantom())
-    rows = sources.read_all(root).rows
+    rows = readers.read_all(root).rows
     rows = rows[rows["modality"] == "X-ray"].assign(subset="train").reset_index(drop=True)
     images = cache.images(rows, root, Preprocessing(SIDE))
     copies = augment.copies(images, augment.expand(rows, {"train": count}, seed=0), seed=0)

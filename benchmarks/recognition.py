@@ -73,13 +73,14 @@ def write_xrays(root: Path, images: Iterator[np.ndarray]) -> pd.DataFrame:
     Returns:
         Their manifest, all for training, in the order written.
     """
-    from covid_utils.data import nih_adult
+    from covid_utils.data import readers
+    from covid_utils.data.readers import nih_adult
 
     folder = root / nih_adult.FOLDER / "No_findings"
     folder.mkdir(parents=True)
     for number, image in enumerate(images):
         cv2.imwrite(str(folder / f"{number:05d}_000.png"), image)
-    return nih_adult.read(root).rows.assign(subset="train")
+    return readers.read("nih-adult", root).rows.assign(subset="train")
 
 
 def features(images: int = IMAGES, few: int = FEW, rounds: int = FEATURE_ROUNDS) -> dict:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from builders import adult_xrays, join, manifest
 
-from covid_utils.data import nih_adult, sources
+from covid_utils.data import readers
 from covid_utils.errors import DataError
 from covid_utils.training import baselines
 from covid_utils.training.features import FeatureTable
@@ -59,14 +59,14 @@ def test_the_histogram_has_sixteen_even_bins_over_all_values():
 
 def test_trivial_features_of_a_manifest_are_computed_once(tmp_path, monkeypatch):
     root = adult_xrays(tmp_path / "scans")
-    rows = nih_adult.read(root).rows
-    looked, load = [], sources.load_image
+    rows = readers.read("nih-adult", root).rows
+    looked, load = [], readers.load_image
 
     def counting(root, row):
         looked.append(row.image_id)
         return load(root, row)
 
-    monkeypatch.setattr(sources, "load_image", counting)
+    monkeypatch.setattr(readers, "load_image", counting)
     table = baselines.trivial_table(rows.iloc[:3], root)
     table = baselines.trivial_table(rows.iloc[::-1], root)
     assert sorted(looked) == rows["image_id"].tolist()

@@ -7,7 +7,7 @@ import pytest
 from builders import adult_xrays, ct_slices, save_png
 
 from covid_utils import paths
-from covid_utils.data import cache, medseg, nih_adult, sources
+from covid_utils.data import cache, readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 from covid_utils.errors import DataError
 
@@ -27,23 +27,23 @@ def root(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Paths that were decoded, in order."""
-    seen, load = [], sources.load_image
+    seen, load = [], readers.load_image
 
     def counting(root, row):
         seen.append(row.path)
         return load(root, row)
 
-    monkeypatch.setattr(sources, "load_image", counting)
+    monkeypatch.setattr(readers, "load_image", counting)
     return seen
 
 
 def rows_of(root):
-    return nih_adult.read(root).rows
+    return readers.read("nih-adult", root).rows
 
 
 def expected(root, rows, settings=SMALL):
     return np.stack(
-        [preprocess(sources.load_image(root, row), settings) for row in rows.itertuples()]
+        [preprocess(readers.load_image(root, row), settings) for row in rows.itertuples()]
     )
 
 
@@ -105,14 +105,14 @@ def test_changed_content_is_made_anew_and_equal_content_is_not(root, decoded):
 
 def test_masks_lie_on_their_images_and_a_mended_one_is_not_served_from_before(tmp_path):
     root = ct_slices(tmp_path / "scans", effusion=3)
-    rows = medseg.read(root).rows
+    rows = readers.read("medseg", root).rows
     masks = cache.masks(rows, root, SMALL)
     for mask, row in zip(masks, rows.itertuples(), strict=True):
-        assert np.array_equal(mask, preprocess_mask(sources.load_mask(root, row), SMALL))
+        assert np.array_equal(mask, preprocess_mask(readers.load_mask(root, row), SMALL))
     assert set(np.unique(masks)) == {0, 1, 2, 3}
     assert np.array_equal(cache.images(rows, root, SMALL), expected(root, rows))
     ct_slices(root, effusion=2)
-    assert set(np.unique(cache.masks(medseg.read(root).rows, root, SMALL))) == {0, 1, 2}
+    assert set(np.unique(cache.masks(readers.read("medseg", root).rows, root, SMALL))) == {0, 1, 2}
 
 
 def test_an_image_that_fails_is_named_and_made_when_it_is_mended(root):

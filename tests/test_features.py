@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from builders import adult_xrays, save_png
 
-from covid_utils.data import augment, cache, nih_adult, sources
+from covid_utils.data import augment, cache, readers
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
 from covid_utils.models import inception
@@ -58,7 +58,7 @@ def toys(monkeypatch, tmp_path):
 def xrays(tmp_path):
     """Six X-rays on disk, of which four train."""
     root = adult_xrays(tmp_path / "scans", patients=6)
-    rows = nih_adult.read(root).rows
+    rows = readers.read("nih-adult", root).rows
     return SimpleNamespace(root=root, rows=rows.assign(subset=["train"] * 4 + ["test"] * 2))
 
 
@@ -146,7 +146,7 @@ def test_only_what_is_new_is_computed(toys, xrays):
     folder = xrays.root / "nih-adult" / "No_findings"
     (folder / "9999_000.png").write_bytes((folder / "0002_000.png").read_bytes())
     save_png(folder / "0004_000.png", seed=77)
-    rows = nih_adult.read(xrays.root).rows.assign(subset="train")
+    rows = readers.read("nih-adult", xrays.root).rows.assign(subset="train")
     after = values(xrays, rows=rows)
     assert toys.rows == [4], "changed content is new, an equal picture is not"
     assert (every == after[:6]).all(axis=1).tolist() == [i != 4 for i in range(6)]
@@ -236,13 +236,13 @@ def test_what_was_extracted_before_a_failure_stays(toys, xrays, monkeypatch):
 
 
 def test_times_of_one_image_go_round_a_few(toys, xrays, monkeypatch):
-    decoded, load = set(), sources.load_image
+    decoded, load = set(), readers.load_image
 
     def counting(root, row):
         decoded.add(row.image_id)
         return load(root, row)
 
-    monkeypatch.setattr(sources, "load_image", counting)
+    monkeypatch.setattr(readers, "load_image", counting)
     monkeypatch.setattr(features, "TIMED", 3)
     times = extraction(xrays).time_one_image("mixed2")
     assert list(times) == ["decode and prepare", "features"]

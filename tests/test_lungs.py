@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_utils.data import medseg, sources
+from covid_utils.data import readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 from covid_utils.data.lungs import (
     DENSE,
@@ -163,10 +163,10 @@ def test_only_gray_slices_are_taken(gray):
 def test_real_lesions_lie_in_the_lung_field(real_data):
     """Every fifth slice; the figures for all 100 are 0.94 of the lesion pixels and 0.34 of area."""
     inside = lesion = area = 0
-    rows = medseg.read(real_data).rows.iloc[::5]
+    rows = readers.read("medseg", real_data).rows.iloc[::5]
     for row in rows.itertuples():
-        field = lung_field(sources.load_image(real_data, row))
-        labels = np.isin(sources.load_mask(real_data, row), (1, 2))
+        field = lung_field(readers.load_image(real_data, row))
+        labels = np.isin(readers.load_mask(real_data, row), (1, 2))
         inside, lesion = inside + (field & labels).sum(), lesion + labels.sum()
         area += field.mean() / len(rows)
     assert inside / lesion > 0.9

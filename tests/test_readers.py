@@ -12,17 +12,8 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from covid_utils.data import (
-    chest_xray,
-    covid_chestxray,
-    covid_ct,
-    lidc,
-    luna16,
-    medseg,
-    nih_adult,
-    rsna,
-    sources,
-)
+from covid_utils.data import readers
+from covid_utils.data.readers import covid_chestxray, covid_ct, lidc, luna16, medseg
 from covid_utils.errors import DataError
 
 RNG = np.random.default_rng(7)
@@ -103,7 +94,7 @@ def test_covid_chestxray(tmp_path):
     )
     for name in ("a.png", "b.png", "m.png", "stray.png"):
         save_image(folder / "images" / name)
-    reading = covid_chestxray.read(tmp_path)
+    reading = readers.read("covid-chestxray-dataset", tmp_path)
     rows = reading.rows.set_index(reading.rows["path"].str.split("/").str[-1])
     assert rows.index.tolist() == ["a.png", "b.png"]
     assert rows["view"].tolist() == ["unknown", "unknown"]
@@ -130,7 +121,7 @@ def test_patients_that_share_a_file_are_one(tmp_path):
     )
     for name in "abc":
         save_image(folder / "images" / f"{name}.png")
-    reading = covid_chestxray.read(tmp_path)
+    reading = readers.read("covid-chestxray-dataset", tmp_path)
     assert len(reading.rows) == 5
     short = reading.rows["image_id"].str.split("/").str[-1].tolist()
     assert short == ["a.png", "a.png@2", "b.png", "b.png@2", "c.png"]
@@ -148,9 +139,9 @@ def test_covid_chestxray_volume_gives_its_middle_slice_upright(tmp_path):
     voxels[:, 5, 2] = 200  # the front, where the second axis runs from back to front
     voxels[0, :, 2] = 100  # the patient's left, where the first axis runs from left to right
     nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(folder / "volumes" / "v.nii.gz")
-    (row,) = covid_chestxray.read(tmp_path).rows.itertuples()
+    (row,) = readers.read("covid-chestxray-dataset", tmp_path).rows.itertuples()
     assert (row.frame, row.view, row.width, row.height) == (2, "Axial", 4, 6)
-    image = sources.load_image(tmp_path, row)
+    image = readers.load_image(tmp_path, row)
     assert (image[0, :3] == 255).all()
     assert (image[1:, -1] > image[1:, 0]).all()
 
@@ -160,7 +151,7 @@ def test_metadata_without_a_column_names_file_and_column(tmp_path):
     table = pd.read_csv(folder / "metadata.csv").drop(columns=["view"])
     table.to_csv(folder / "metadata.csv", index=False)
     with pytest.raises(DataError, match=r"metadata\.csv: the columns \['view'\] are missing"):
-        covid_chestxray.read(tmp_path)
+        readers.read("covid-chestxray-dataset", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01", b'a,b\n1,2,3,4\n"'])
@@ -168,13 +159,13 @@ def test_metadata_that_is_no_csv_is_named(tmp_path, content):
     folder = save_metadata(tmp_path, {"filename": "a.png"})
     (folder / "metadata.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"metadata\.csv"):
-        covid_chestxray.read(tmp_path)
+        readers.read("covid-chestxray-dataset", tmp_path)
 
 
 def test_missing_metadata_is_named(tmp_path):
     (tmp_path / "covid-chestxray-dataset").mkdir()
     with pytest.raises(DataError, match=r"metadata\.csv: no such file"):
-        covid_chestxray.read(tmp_path)
+        readers.read("covid-chestxray-dataset", tmp_path)
 
 
 # chest_xray, nih-adult, covid-ct
@@ -191,7 +182,7 @@ def test_chest_xray(tmp_path):
     for name in names:
         save_image(tmp_path / "chest_xray" / name)
     (tmp_path / "chest_xray/train/NORMAL/._IM-0131-0001.jpeg").write_bytes(b"no image")
-    reading = chest_xray.read(tmp_path)
+    reading = readers.read("chest_xray", tmp_path)
     labels, patients = by_path(reading, "label"), by_path(reading, "patient_id")
     assert {k: (labels[f"chest_xray/{k}"], patients[f"chest_xray/{k}"]) for k in names} == {
         key: (label, f"chest_xray/{patient}") for key, (label, patient) in names.items()
@@ -205,7 +196,7 @@ def test_truncated_image_in_a_data_set_is_a_problem(tmp_path, suffix):
     for number in (1, 2):
         save_image(tmp_path / f"chest_xray/train/NORMAL/IM-000{number}-0001.{suffix}")
     cut(tmp_path / f"chest_xray/train/NORMAL/IM-0002-0001.{suffix}")
-    reading = chest_xray.read(tmp_path)
+    reading = readers.read("chest_xray", tmp_path)
     assert len(reading.rows) == 1
     assert kinds(reading) == [("unreadable", f"chest_xray/train/NORMAL/IM-0002-0001.{suffix}")]
 
@@ -213,7 +204,7 @@ def test_truncated_image_in_a_data_set_is_a_problem(tmp_path, suffix):
 def test_nih_adult(tmp_path):
     for name in ("No_findings/0001_000.jpg", "No_findings/0001_004.jpg", "Pneumonia/0002_001.jpg"):
         save_image(tmp_path / "nih-adult" / name)
-    rows = nih_adult.read(tmp_path).rows
+    rows = readers.read("nih-adult", tmp_path).rows
     assert rows["label"].tolist() == ["normal", "normal", "pneumonia"]
     assert rows["patient_id"].tolist() == ["nih-adult/0001", "nih-adult/0001", "nih-adult/0002"]
 
@@ -239,7 +230,7 @@ def test_covid_ct_with_spaces_and_percent_signs(tmp_path):
     names = ("CT_COVID/a paper-p2-21%1.png", "CT_NonCOVID/18%1.jpg", "CT_NonCOVID/18%2.jpg")
     for name in (*names, "CT_NonCOVID/18.png"):
         save_image(tmp_path / "COVID-CT" / name)
-    reading = covid_ct.read(tmp_path)
+    reading = readers.read("covid-ct", tmp_path)
     patients = by_path(reading, "patient_id")
     groups = [patients[f"COVID-CT/{name}"].split("/")[-1] for name in names]
     assert groups == ["a paper", "18", "18"]
@@ -247,7 +238,7 @@ def test_covid_ct_with_spaces_and_percent_signs(tmp_path):
     assert sorted(reading.rows["label"]) == ["covid", "non_covid", "non_covid", "non_covid"]
     assert set(reading.rows["modality"]) == {"CT"}
     row = next(reading.rows.itertuples())
-    assert sources.load_image(tmp_path, row).shape == (8, 10)
+    assert readers.load_image(tmp_path, row).shape == (8, 10)
 
 
 # DICOM: rsna, lidc-idri
@@ -289,7 +280,7 @@ def save_rsna(root):
 
 def test_rsna(tmp_path):
     save_rsna(tmp_path)
-    reading = rsna.read(tmp_path)
+    reading = readers.read("rsna", tmp_path)
     assert reading.rows["label"].tolist() == ["normal", "pneumonia", "other"]
     assert reading.rows["view"].tolist() == ["PA", "AP", "unknown"]
     assert reading.rows["patient_id"].tolist() == ["rsna/a", "rsna/b", "rsna/c"]
@@ -303,7 +294,7 @@ def test_rsna(tmp_path):
 def test_rsna_truncated_dicom_is_a_problem(tmp_path):
     folder = save_rsna(tmp_path)
     cut(folder / "stage_2_train_images" / "b.dcm", 0.95)
-    reading = rsna.read(tmp_path)
+    reading = readers.read("rsna", tmp_path)
     assert reading.rows["patient_id"].tolist() == ["rsna/a", "rsna/c"]
     assert ("unreadable", "rsna/stage_2_train_images/b.dcm") in kinds(reading)
 
@@ -323,7 +314,7 @@ def test_rsna_truncated_dicom_is_a_problem(tmp_path):
 def test_rsna_wrong_tables_are_named(tmp_path, name, content, message):
     (save_rsna(tmp_path) / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        rsna.read(tmp_path)
+        readers.read("rsna", tmp_path)
 
 
 def square(low, high):
@@ -373,11 +364,11 @@ def test_lidc_consensus_of_half_the_readers(tmp_path):
             roi("1.9.2", POINT),
         ],
     )
-    reading = lidc.read(tmp_path)
+    reading = readers.read("lidc-idri", tmp_path)
     assert reading.rows["label"].tolist() == ["nodule", "no_nodule"]
     assert reading.rows["patient_id"].unique().tolist() == ["lidc-idri/LIDC-IDRI-0001"]
     with_nodule, without = reading.rows.itertuples()
-    mask = sources.load_mask(tmp_path, with_nodule)
+    mask = readers.load_mask(tmp_path, with_nodule)
     assert mask.shape == (20, 24)
     expected = np.zeros((20, 24), np.uint8)
     # Four drew here, so two votes are needed. The second and third agree on columns and rows 5 to
@@ -387,31 +378,31 @@ def test_lidc_consensus_of_half_the_readers(tmp_path):
     expected[6:9, 6:9] = 0
     expected[6:8, 6:8] = 1
     assert np.array_equal(mask, expected)
-    assert not sources.load_mask(tmp_path, without).any()
+    assert not readers.load_mask(tmp_path, without).any()
 
 
 def test_lidc_outline_itself_is_no_nodule(tmp_path):
     save_lidc(tmp_path, [roi("1.9.1", square(2, 6))])
-    row = next(lidc.read(tmp_path).rows.itertuples())
-    rows, columns = np.nonzero(sources.load_mask(tmp_path, row))
+    row = next(readers.read("lidc-idri", tmp_path).rows.itertuples())
+    rows, columns = np.nonzero(readers.load_mask(tmp_path, row))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 5, 3, 5)
 
 
 def test_lidc_xml_of_another_series_gives_no_mask(tmp_path):
     save_lidc(tmp_path, [roi("1.9.1", square(2, 6))], series="5.5")
-    reading = lidc.read(tmp_path)
+    reading = readers.read("lidc-idri", tmp_path)
     assert reading.rows["label"].unique().tolist() == ["other"]
     assert reading.rows["mask_path"].eq("").all()
     assert [kind for kind, _ in kinds(reading)] == ["missing"]
     with pytest.raises(DataError, match=r"1-001\.dcm: has no mask"):
-        sources.load_mask(tmp_path, next(reading.rows.itertuples()))
+        readers.load_mask(tmp_path, next(reading.rows.itertuples()))
 
 
 def test_lidc_damaged_xml_and_slice_are_problems(tmp_path):
     folder = save_lidc(tmp_path, [roi("1.9.1", square(2, 6))])
     cut(folder / "069.xml")
     cut(folder / "1-002.dcm", 0.95)
-    reading = lidc.read(tmp_path)
+    reading = readers.read("lidc-idri", tmp_path)
     assert len(reading.rows) == 1
     assert [(kind, path.split("/")[-1]) for kind, path in kinds(reading)] == [
         ("missing", "series"),
@@ -423,7 +414,7 @@ def test_lidc_damaged_xml_and_slice_are_problems(tmp_path):
 def test_lidc_leaves_x_rays_out(tmp_path):
     folder = save_lidc(tmp_path, [roi("1.9.1", square(2, 6))])
     save_dicom(folder.parent / "x" / "1-001.dcm", np.zeros((4, 4)), uid="2.1", Modality="DX")
-    reading = lidc.read(tmp_path)
+    reading = readers.read("lidc-idri", tmp_path)
     assert len(reading.rows) == 2
     assert kinds(reading) == [("not CT", "lidc-idri/LIDC-IDRI-0001/x")]
 
@@ -450,7 +441,7 @@ def save_luna(root, direction=(1, 1, 1)):
 
 def test_luna_takes_touched_slices_and_as_many_others(tmp_path):
     save_luna(tmp_path)
-    reading = luna16.read(tmp_path)
+    reading = readers.read("luna16", tmp_path)
     frames = reading.rows.groupby("label")["frame"].agg(list).to_dict()
     assert frames == {"nodule": [5, 6, 7], "no_nodule": [0, 4, 11]}
     assert kinds(reading) == [("missing", "luna16/9.9.mhd")]
@@ -460,23 +451,25 @@ def test_luna_takes_touched_slices_and_as_many_others(tmp_path):
 @pytest.mark.parametrize("direction", [(1, 1, 1), (-1, -1, 1), (-1, 1, 1)])
 def test_luna_sphere_lies_on_the_nodule_however_stored(tmp_path, direction):
     save_luna(tmp_path, direction)
-    rows = luna16.read(tmp_path).rows.set_index("frame", drop=False)
-    image, mask = (load(tmp_path, rows.loc[6]) for load in (sources.load_image, sources.load_mask))
+    rows = readers.read("luna16", tmp_path).rows.set_index("frame", drop=False)
+    image, mask = (load(tmp_path, rows.loc[6]) for load in (readers.load_image, readers.load_mask))
     assert mask.shape == image.shape == (20, 30)
     centre = np.unravel_index(image.argmax(), image.shape)
     expected = (19 - 8 if direction[1] < 0 else 8, 29 - 11 if direction[0] < 0 else 11)
     assert centre == expected
     assert np.argwhere(mask).mean(axis=0).tolist() == list(centre)
     assert mask[centre[0]].sum() == 11  # 5 mm at 0.5 mm a pixel, the centre and 5 on each side
-    assert 0 < sources.load_mask(tmp_path, rows.loc[5]).sum() < mask.sum()
-    assert not sources.load_mask(tmp_path, rows.loc[0]).any()
+    assert 0 < readers.load_mask(tmp_path, rows.loc[5]).sum() < mask.sum()
+    assert not readers.load_mask(tmp_path, rows.loc[0]).any()
 
 
 def test_luna_scan_that_lidc_also_holds_has_that_patient(tmp_path):
     save_luna(tmp_path)
     path = tmp_path / "lidc-idri" / "p" / "1-001.dcm"
     save_dicom(path, np.zeros((4, 4)), PatientID="P-7", SeriesInstanceUID="1.2")
-    assert luna16.read(tmp_path).rows["patient_id"].unique().tolist() == ["lidc-idri/P-7"]
+    assert readers.read("luna16", tmp_path).rows["patient_id"].unique().tolist() == [
+        "lidc-idri/P-7"
+    ]
     assert luna16.LIDC == lidc.NAME == lidc.FOLDER
 
 
@@ -485,13 +478,13 @@ def test_luna_leaves_lung_masks_out(tmp_path):
     masks = tmp_path / "luna16" / "seg-lungs-LUNA16"
     masks.mkdir()
     (masks / "1.2.mhd").write_text("the lungs of the same series")
-    assert set(luna16.read(tmp_path).rows["path"]) == {f"luna16/{folder.name}/1.2.mhd"}
+    assert set(readers.read("luna16", tmp_path).rows["path"]) == {f"luna16/{folder.name}/1.2.mhd"}
 
 
 def test_luna_truncated_raw_is_a_problem(tmp_path):
     folder = save_luna(tmp_path)
     cut(folder / "1.2.raw", 0.5)
-    reading = luna16.read(tmp_path)
+    reading = readers.read("luna16", tmp_path)
     assert set(reading.rows["frame"]) == {0, 4, 5}
     assert [kind for kind, _ in kinds(reading)].count("unreadable") == 3
     assert reading.problems["remedy"].str.contains(r"1\.2\.mhd: slice 11 is not whole").any()
@@ -504,7 +497,7 @@ def test_luna_damaged_header_is_a_problem(tmp_path):
     table = pd.read_csv(tmp_path / "luna16/annotations.csv", dtype={"seriesuid": str})
     more = table[table["seriesuid"] == "1.2"].assign(seriesuid="3.4")
     pd.concat([table, more]).to_csv(tmp_path / "luna16/annotations.csv", index=False)
-    reading = luna16.read(tmp_path)
+    reading = readers.read("luna16", tmp_path)
     assert set(reading.rows["path"]) == {"luna16/subset0/3.4.mhd"}
     assert ("unreadable", "luna16/subset0/1.2.mhd") in kinds(reading)
 
@@ -514,7 +507,7 @@ def test_luna_positions_must_be_numbers(tmp_path):
     path = tmp_path / "luna16" / "annotations.csv"
     path.write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\n1.2,left,0,0,5\n")
     with pytest.raises(DataError, match=r"annotations\.csv: .*left"):
-        luna16.read(tmp_path)
+        readers.read("luna16", tmp_path)
 
 
 # medseg
@@ -545,21 +538,21 @@ def save_slices(root, extra="", values=("exact,train", "weak,test", "weak,")):
 
 def test_medseg_without_notes(tmp_path):
     images, masks = save_medseg(tmp_path)
-    rows = medseg.read(tmp_path).rows
+    rows = readers.read("medseg", tmp_path).rows
     assert rows["image_id"].tolist() == [f"medseg/tr_im.nii.gz#00{k}" for k in range(3)]
     assert set(rows["label_quality"]) == {"exact"}
     assert rows["patient_id"].nunique() == 3
     assert rows[["width", "height"]].drop_duplicates().to_numpy().tolist() == [[10, 8]]
     assert medseg.infnet_subset(tmp_path) == {}
     for row in rows.itertuples():
-        assert np.array_equal(sources.load_image(tmp_path, row), images[:, :, row.frame].T)
-        assert np.array_equal(sources.load_mask(tmp_path, row), masks[:, :, row.frame].T)
+        assert np.array_equal(readers.load_image(tmp_path, row), images[:, :, row.frame].T)
+        assert np.array_equal(readers.load_mask(tmp_path, row), masks[:, :, row.frame].T)
 
 
 def test_medseg_with_notes(tmp_path):
     save_medseg(tmp_path)
     save_slices(tmp_path, extra="P1")
-    rows = medseg.read(tmp_path).rows
+    rows = readers.read("medseg", tmp_path).rows
     assert rows["label_quality"].tolist() == ["exact", "weak", "weak"]
     assert rows["patient_id"].unique().tolist() == ["medseg/P1"]
     assert medseg.infnet_subset(tmp_path) == dict(
@@ -582,7 +575,7 @@ def save_cases(root, text):
 def test_medseg_cases_come_from_the_published_table(tmp_path, text):
     save_medseg(tmp_path)
     save_cases(tmp_path, text)
-    reading = medseg.read(tmp_path)
+    reading = readers.read("medseg", tmp_path)
     assert reading.rows["patient_id"].tolist() == [
         "medseg/case-12",
         "medseg/case-12",
@@ -604,7 +597,7 @@ def test_medseg_cases_come_from_the_published_table(tmp_path, text):
 def test_medseg_cases_that_do_not_fit_are_a_problem_and_not_used(tmp_path, text):
     save_medseg(tmp_path)
     save_cases(tmp_path, text)
-    reading = medseg.read(tmp_path)
+    reading = readers.read("medseg", tmp_path)
     assert set(reading.rows["patient_basis"]) == {"none"}
     assert reading.rows["patient_id"].is_unique
     assert reading.problems["problem"].tolist() == ["no cases"]
@@ -616,15 +609,15 @@ def test_medseg_hounsfield_goes_through_the_lung_window(tmp_path):
     voxels = np.full((10, 8, 3), -600, np.float32)
     voxels[0], voxels[1] = -1350, 400
     save_volume(tmp_path / "medseg" / "tr_im.nii.gz", voxels)
-    row = next(medseg.read(tmp_path).rows.itertuples())
-    assert sources.load_image(tmp_path, row)[0, :3].tolist() == [0, 255, 128]
+    row = next(readers.read("medseg", tmp_path).rows.itertuples())
+    assert readers.load_image(tmp_path, row)[0, :3].tolist() == [0, 255, 128]
 
 
 @pytest.mark.parametrize("shape", [(10, 8, 2), (10, 9, 3), (8, 10, 3)])
 def test_medseg_masks_of_another_size_are_named(tmp_path, shape):
     save_medseg(tmp_path, masks=np.zeros(shape, np.uint8))
     with pytest.raises(DataError, match=r"tr_mask\.nii\.gz: masks of .* do not fit the images"):
-        medseg.read(tmp_path)
+        readers.read("medseg", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tr_im.nii.gz", "tr_mask.nii.gz"])
@@ -633,21 +626,21 @@ def test_medseg_truncated_volume_is_named(tmp_path, name, share):
     save_medseg(tmp_path)
     cut(tmp_path / "medseg" / name, share)
     with pytest.raises(DataError, match=rf"{name}: not a .*NIfTI file.*download it again"):
-        medseg.read(tmp_path)
+        readers.read("medseg", tmp_path)
 
 
 def test_medseg_missing_mask_file_is_named(tmp_path):
     save_medseg(tmp_path)
     (tmp_path / "medseg" / "tr_mask.nii.gz").unlink()
     with pytest.raises(DataError, match=r"tr_mask\.nii\.gz: no such file"):
-        medseg.read(tmp_path)
+        readers.read("medseg", tmp_path)
 
 
 def test_medseg_file_with_four_axes_is_named(tmp_path):
     save_medseg(tmp_path)
     save_volume(tmp_path / "medseg" / "tr_im.nii.gz", np.zeros((4, 4, 2, 2), np.uint8))
     with pytest.raises(DataError, match=r"tr_im\.nii\.gz: .* three axes"):
-        medseg.read(tmp_path)
+        readers.read("medseg", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -662,7 +655,7 @@ def test_medseg_notes_that_do_not_fit_are_named(tmp_path, values, message):
     save_medseg(tmp_path)
     save_slices(tmp_path, values=values)
     with pytest.raises(DataError, match=rf"slices\.csv: .*{message}"):
-        medseg.read(tmp_path)
+        readers.read("medseg", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -672,19 +665,19 @@ def test_strange_labels_are_named(tmp_path, label, dtype):
     masks = np.zeros((10, 8, 3), dtype)
     masks[1, 1, 2] = label
     save_medseg(tmp_path, masks=masks)
-    rows = medseg.read(tmp_path).rows
-    assert not sources.load_mask(tmp_path, rows.iloc[0]).any()
+    rows = readers.read("medseg", tmp_path).rows
+    assert not readers.load_mask(tmp_path, rows.iloc[0]).any()
     with pytest.raises(DataError, match=rf"tr_mask\.nii\.gz: labels \[{label}.*only 0 to 3"):
-        sources.load_mask(tmp_path, rows.iloc[2])
+        readers.load_mask(tmp_path, rows.iloc[2])
 
 
 def test_a_replaced_volume_is_decoded_again(tmp_path):
     save_medseg(tmp_path)
-    row = medseg.read(tmp_path).rows.iloc[0]
-    before = sources.load_image(tmp_path, row)
+    row = readers.read("medseg", tmp_path).rows.iloc[0]
+    before = readers.load_image(tmp_path, row)
     images, _ = save_medseg(tmp_path)
     assert not np.array_equal(before, images[:, :, 0].T)
-    assert np.array_equal(sources.load_image(tmp_path, row), images[:, :, 0].T)
+    assert np.array_equal(readers.load_image(tmp_path, row), images[:, :, 0].T)
 
 
 @pytest.mark.parametrize("dataset", ["medseg", "luna16", "covid-chestxray-dataset"])
@@ -693,10 +686,10 @@ def test_slice_that_is_not_there_is_named(tmp_path, dataset):
     save_luna(tmp_path)
     folder = save_metadata(tmp_path, {"filename": "v.nii", "folder": "volumes", "modality": "CT"})
     save_volume(folder / "volumes" / "v.nii", np.zeros((4, 6, 5), np.int16))
-    row = sources.SOURCES[dataset].read(tmp_path).rows.iloc[0].copy()
+    row = readers.SOURCES[dataset].read(tmp_path).rows.iloc[0].copy()
     row["frame"] = 99
     with pytest.raises(DataError, match=r": has no slice 99, only \d+, .* run notebook 01_data"):
-        sources.load_image(tmp_path, row)
+        readers.load_image(tmp_path, row)
 
 
 # sources
@@ -704,47 +697,47 @@ def test_slice_that_is_not_there_is_named(tmp_path, dataset):
 
 def test_mask_of_another_size_is_named(tmp_path):
     save_medseg(tmp_path)
-    row = medseg.read(tmp_path).rows.iloc[0].copy()
+    row = readers.read("medseg", tmp_path).rows.iloc[0].copy()
     row["height"] = 99
     with pytest.raises(DataError, match=r"tr_mask\.nii\.gz: mask of \(8, 10\) for an image of"):
-        sources.load_mask(tmp_path, row)
+        readers.load_mask(tmp_path, row)
 
 
 def test_row_of_a_data_set_without_masks(tmp_path):
     save_image(tmp_path / "nih-adult" / "Pneumonia" / "1_0.jpg")
-    row = nih_adult.read(tmp_path).rows.iloc[0]
+    row = readers.read("nih-adult", tmp_path).rows.iloc[0]
     with pytest.raises(DataError, match=r"1_0\.jpg: has no mask"):
-        sources.load_mask(tmp_path, row)
+        readers.load_mask(tmp_path, row)
 
 
 def test_unknown_data_set_is_named(tmp_path):
     row = SimpleNamespace(dataset="toy", path="toy/a.png", frame=0, mask_path="m")
     with pytest.raises(DataError, match=r"unknown data set 'toy'; known are .*luna16"):
-        sources.load_image(tmp_path, row)
+        readers.load_image(tmp_path, row)
     with pytest.raises(DataError, match=r"unknown data set 'toy'; known are .*luna16"):
-        sources.load_mask(tmp_path, row)
+        readers.load_mask(tmp_path, row)
 
 
 def test_missing_data_folder(tmp_path):
     with pytest.raises(DataError, match=r"absent: no such folder; create it .*covid-chestxray"):
-        sources.find(tmp_path / "absent")
+        readers.find(tmp_path / "absent")
 
 
 def test_empty_data_folder(tmp_path):
     with pytest.raises(DataError, match=r"the folder is empty; put .*medseg"):
-        sources.find(tmp_path)
+        readers.find(tmp_path)
 
 
 def test_data_folder_without_known_layout(tmp_path):
     (tmp_path / "holidays").mkdir()
     with pytest.raises(DataError, match=r"no known data set in this folder; .*luna16"):
-        sources.find(tmp_path)
+        readers.find(tmp_path)
 
 
 def test_data_set_folder_without_images(tmp_path):
     (tmp_path / "chest_xray").mkdir()
     with pytest.raises(DataError, match="no readable image of the data set 'chest_xray'"):
-        sources.read_all(tmp_path)
+        readers.read_all(tmp_path)
 
 
 def test_read_all_joins_every_data_set(tmp_path):
@@ -757,12 +750,12 @@ def test_read_all_joins_every_data_set(tmp_path):
     save_lidc(tmp_path, [roi("1.9.1", square(2, 6))])
     save_luna(tmp_path)
     save_medseg(tmp_path)
-    assert [source.name for source in sources.find(tmp_path)] == list(sources.SOURCES)
-    reading = sources.read_all(tmp_path)
-    assert set(reading.rows["dataset"]) == set(sources.SOURCES)
+    assert [source.name for source in readers.find(tmp_path)] == list(readers.SOURCES)
+    reading = readers.read_all(tmp_path)
+    assert set(reading.rows["dataset"]) == set(readers.SOURCES)
     assert reading.rows["image_id"].is_unique
     assert set(reading.problems["dataset"]) == {"covid-chestxray-dataset", "luna16", "rsna"}
     for row in reading.rows.itertuples():
-        assert sources.load_image(tmp_path, row).shape == (row.height, row.width)
+        assert readers.load_image(tmp_path, row).shape == (row.height, row.width)
         if row.mask_path:
-            assert sources.load_mask(tmp_path, row).shape == (row.height, row.width)
+            assert readers.load_mask(tmp_path, row).shape == (row.height, row.width)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from builders import ct_slices, manifest
 
-from covid_utils.data import augment, collection, medseg, sources
-from covid_utils.data.medseg import PublishedMasks
+from covid_utils.data import augment, collection, readers
+from covid_utils.data.readers import medseg
+from covid_utils.data.readers.medseg import PublishedMasks
 from covid_utils.errors import DataError
 from covid_utils.evaluation import outlines, scoring, stream_scores
 from covid_utils.registry import PREDICTION_KEYS as KEYS
@@ -421,7 +422,7 @@ def test_augmented_copies_are_outlined_like_slices():
 
 def test_published_masks_are_measured_like_ours(tmp_path):
     root = ct_slices(tmp_path, slices=6)
-    rows = sources.read_all(root).rows.assign(subset="train")
+    rows = readers.read_all(root).rows.assign(subset="train")
     scans = collection.Collection(rows, root, pd.DataFrame())
     frame = np.arange(outlines.BATCH + 5) * 5 % 6  # a slice has several, in no order
     rng = np.random.default_rng(9)

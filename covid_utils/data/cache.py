@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths
-from covid_utils.data import sources
+from covid_utils.data import readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 
 #: Versions of the recipes of this module: what decodes and prepares images and masks.
@@ -182,8 +182,7 @@ def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 
     def make(position: int) -> np.ndarray:
         row = listed[position]
-        gray = sources.load_image(root, row) if settings.crop != "none" else None
-        return preprocess_mask(sources.load_mask(root, row), settings, gray)
+        return preprocess_mask(readers.load_mask(root, row), settings, row.lungs)
 
     # A mask can be mended while its image stays the same.
     return _recipe("masks", MASKS, settings).filled(contents(rows, "mask_sha256", "image_id"), make)
@@ -198,7 +197,7 @@ def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 
 def prepared_image(root: Path, row: tuple, settings: Preprocessing) -> np.ndarray:
     """One image of a manifest, decoded and preprocessed: uint8 (size, size)."""
-    return preprocess(sources.load_image(root, row), settings)
+    return preprocess(readers.load_image(root, row), settings, row.lungs)
 
 
 def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:

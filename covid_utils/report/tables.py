@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import quantile_test
 
 from covid_utils import paths, runs
-from covid_utils.data.collection import frontal_xrays, saved_manifest
+from covid_utils.data.manifest import frontal_xrays, saved_manifest
 from covid_utils.data.splits import without_near_copies
 from covid_utils.errors import ResultsError
 from covid_utils.registry import NODULE_SETS, SUBSETS, TASK1, TASK2, UNUSED, stream_run

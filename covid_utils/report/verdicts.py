@@ -23,7 +23,7 @@ from itertools import zip_longest
 import pandas as pd
 
 from covid_utils import params, paths, runs
-from covid_utils.data.collection import kind, saved_manifest
+from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import cells, documents
 from covid_utils.report import claims as ledger

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import cache, sources
+from covid_utils.data import cache, readers
 from covid_utils.training import predictions
 from covid_utils.training.features import FeatureTable
 from covid_utils.training.tasks import Task
@@ -55,7 +55,7 @@ def trivial_table(rows: pd.DataFrame, root: Path) -> FeatureTable:
     recipe = cache.Recipe("trivial", VERSION, {}, (len(TRIVIAL_FEATURES),), np.float32)
     listed = list(rows.itertuples())
     values = recipe.filled(
-        cache.contents(rows), lambda at: trivial_features(sources.load_image(root, listed[at]))
+        cache.contents(rows), lambda at: trivial_features(readers.load_image(root, listed[at]))
     )
     return FeatureTable(pd.Index(rows["image_id"]), values[:])
 
