@@ -11,6 +11,7 @@ from covid_utils.data.lungs import (
     MARGIN,
     box,
     denser_than_healthy,
+    find,
     healthy_level,
     lung_field,
 )
@@ -122,7 +123,10 @@ def test_an_image_and_its_mask_are_cropped_alike():
     top, left, side = box(lung_field(gray))
     assert side < min(gray.shape)
     seen = preprocess(gray, settings)
-    mask = preprocess_mask(lesion.astype(np.uint8), settings, gray)
+    field = str(find(gray))
+    assert field == f"{top} {left} {side} {lung_field(gray).sum()}"
+    assert np.array_equal(preprocess(gray, settings, field), seen)
+    mask = preprocess_mask(lesion.astype(np.uint8), settings, field)
     part = slice(top, top + side), slice(left, left + side)
     whole = Preprocessing(size=128, clahe_clip=0.0)
     assert np.array_equal(seen, preprocess(gray[part], whole))
