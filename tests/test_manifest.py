@@ -8,6 +8,7 @@ import pytest
 from builders import manifest as valid
 from PIL import Image
 
+import chest_phantom
 from covid_utils.data import guard, manifest
 from covid_utils.data.images import read_raster
 from covid_utils.data.readers.build import build
@@ -95,6 +96,6 @@ def test_csv_round_trip_keeps_everything(tmp_path):
 def test_what_is_simulated_is_called_phantom_and_side_views_are_not_frontal():
     rows = valid({"a": 3}).assign(view=["PA", "L", "unknown"])
     assert manifest.kind(rows) == "real scans"
-    assert manifest.kind(rows.assign(licence=manifest.PHANTOM_LICENCE)) == "phantom"
+    assert manifest.kind(rows.assign(licence=chest_phantom.LICENCE)) == "phantom"
     assert manifest.frontal_xrays(rows)["view"].tolist() == ["PA", "unknown"]
     assert isinstance(manifest.frontal_xrays(rows.assign(modality="CT")), pd.DataFrame)
