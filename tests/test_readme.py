@@ -17,27 +17,10 @@ def test_the_numbers_are_current():
     assert command.fill_readme(text) == text, "run: make readme"
 
 
-def test_what_is_said_of_the_segmentation_is_what_the_profile_has():
-    text = README.read_text(encoding="utf8")
-    usual = params.load("sample", "04_task3_stream")
-    own = params.load("sample", "04_task3_stream", "stream_all_deeplab_imagenet")
-    assert (usual["optimizer"], usual["crop"], usual["clahe_clip"]) == ("adam", "lungs", 0)
-    assert f" {usual['steps']} steps with Adam" in text
-    assert f"slices of {usual['image_size']} px, cropped to the lungs and without CLAHE" in text
-    assert usual["members"] == 3
-    assert usual["flip_test"]
-    assert "three trainings, and each slice's mirror image, are averaged" in text
-    assert usual["attenuation_margin"] > 0
-    assert "no denser than the slice's healthy lung is no lesion" in text
-    assert own["width"] == 1 > usual["width"]
-    assert own["steps"] < usual["steps"]
-    assert "The run from ImageNet has the full width and fewer, longer steps" in text
-    assert f"steps, on slices of {own['image_size']} px, a size" in text
-    assert own["refit"]
-    assert not usual["refit"]
-    assert "then the validation slices taught as well" in text
-    assert (len(own["test_scales"]), usual["test_scales"]) == (2, [1])
-    assert "it answers at two sizes" in text
+def test_what_is_said_of_the_segmentation_is_what_the_profiles_have():
+    sample, paper = (params.load(profile, "04_task3_stream") for profile in ("sample", "paper"))
+    said = f"were trained for {sample['steps']} steps instead of {paper['steps']:,}"
+    assert said in README.read_text(encoding="utf8")
 
 
 def test_the_margin_in_hounsfield_units_is_what_the_notebook_says():

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from covid_utils.errors import DataError
-from covid_utils.evaluation import intervals, metrics, scoring
+from covid_utils.evaluation import intervals, metrics, ranking, scoring
 
 CLASSES = ("covid", "normal", "viral", "bacterial")
 NAMES = ("ggo", "consolidation", "effusion")
@@ -208,7 +208,7 @@ def test_label_matrices_have_the_truth_in_rows(multi):
 
 
 def test_the_baseline_finds_everything(multi):
-    scores = scoring.always_positive(multi, NAMES)
+    scores = scoring.labels(scoring.always_positive(multi, NAMES), NAMES)
     for name in NAMES:
         share = multi[f"truth_{name}"].mean()
         assert value(scores, **of_class(name, "sensitivity")) == 1
@@ -254,7 +254,7 @@ def test_weighted_areas_equal_scikit_learn_with_sample_weights():
     truth, score = rng.random(40) < 0.4, np.sort(rng.integers(0, 8, 40))[::-1] / 8
     weights = rng.integers(0, 4, (25, 40)).astype(float)
     weights[0, score > 0.5] = 0
-    found = scoring._weighted_areas(truth, score, weights)
+    found = ranking.weighted_areas(truth, score, weights)
     for row, weight in enumerate(weights):
         for metric in CURVES:
             area = getattr(reference, f"{metric}_score")
@@ -266,7 +266,7 @@ def test_resamples_with_one_outcome_have_no_area():
     truth = np.array([True, True, False])
     weights = np.array([[1.0, 1, 0], [0, 0, 3], [np.nan] * 3, [1, 0, 2]])
     order = [0, 2, 1]
-    found = scoring._weighted_areas(truth[order], np.array([0.9, 0.5, 0.2]), weights[:, order])
+    found = ranking.weighted_areas(truth[order], np.array([0.9, 0.5, 0.2]), weights[:, order])
     for metric in CURVES:
         assert np.isnan(found[metric][:3]).all()
         assert found[metric][3] == 1
@@ -305,7 +305,7 @@ def test_images_of_one_patient_widen_the_interval(multi):
     assert widths[0] < widths[1]
 
 
-def ranking(truth, patients):
+def perfect(truth, patients):
     """One label, ranked without a mistake."""
     truth = np.array(truth, bool)
     score = np.linspace(0.1, 0.4, len(truth)) + 0.5 * truth
@@ -313,7 +313,7 @@ def ranking(truth, patients):
 
 
 def test_a_perfect_ranking_has_no_limits_because_no_resample_moves_it():
-    table = ranking([True, False] * 6, [f"p{i}" for i in range(12)])
+    table = perfect([True, False] * 6, [f"p{i}" for i in range(12)])
     curves = scoring.labels(table, ("x",)).query("metric in @CURVES")
     assert (curves["value"] == 1).all()
     assert curves[["low", "high"]].isna().all(axis=None)
@@ -332,7 +332,7 @@ def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, pat
 
 
 def test_a_single_patient_gives_areas_without_limits():
-    curves = scoring.labels(ranking([True, False] * 3, ["p"] * 6), ("x",)).query(
+    curves = scoring.labels(perfect([True, False] * 3, ["p"] * 6), ("x",)).query(
         "metric in @CURVES"
     )
     assert (curves["value"] == 1).all()
@@ -348,7 +348,7 @@ def test_a_probability_that_is_no_number_is_refused(multi):
 def test_prevalence_answers_with_the_share_in_training(multi):
     shares = dict(zip(NAMES, (0.75, 0.5, 0.25), strict=True))
     training = pd.DataFrame({f"truth_{name}": np.arange(4) < 4 * shares[name] for name in NAMES})
-    scores = scoring.prevalence(multi, training, NAMES)
+    scores = scoring.labels(scoring.prevalence(multi, training, NAMES), NAMES)
     for name in NAMES:
         is_found = shares[name] >= 0.5
         assert value(scores, **of_class(name, "sensitivity")) == is_found

@@ -1,6 +1,10 @@
-"""Scores of a segmentation, with intervals, from the measures of its slices.
+"""Scores of segmentations, with intervals, from the measures of their slices.
 
-Two averages, and each score says which it has: ``pooled`` takes all pixels as one heap, so large
+Whatever outlined the slices (a stream of either network, the specialists put together, or the
+authors, whose masks were published) is a run with the same file of pixel counts, so all of them are
+scored by the same code.
+
+Two averages, and each score says which it has: ``pooled`` takes all pixels together, so large
 lesions weigh more; ``per_image`` is the mean over slices. The rule for empty cases: a class that is
 neither in the truth nor in the prediction of a slice has no Dice and no IoU there, and the slice is
 left out of the mean; one that is in either alone has 0. A Hausdorff distance needs both.
@@ -8,20 +12,94 @@ left out of the mean; one that is in either alone has 0. A Hausdorff distance ne
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
+from covid_utils import paths, runs
 from covid_utils.evaluation import intervals, metrics
+from covid_utils.evaluation.metrics import Counts
 from covid_utils.evaluation.scoring import FEWEST_WITH_CLASS, row, table_of
 from covid_utils.evaluation.surfaces import volume_error
+from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
 
 #: Pixel metrics of a segmentation.
 PIXEL_METRICS = ("dice", "iou")
 #: Classes whose mask labels can be weak; the extent of disease is exact on every slice.
-WEAK_CLASSES = ("ggo", "consolidation", "effusion", "background")
+WEAK_CLASSES = (*MANIFESTATIONS, "background")
 #: Name of the row for the mean over classes -> whether background is one of them. The authors' code
 #: counts it (``mean_iou``), which lifts every score.
 MEANS = {"mean": True, "mean of lesions": False}
+UNITS = {"hd95": "% of side", "volume_error": "% of lung"}
+#: Pairs of runs that the paper's statements compare, and the class: specialised streams against the
+#: all-class one (alone, and put together), a start from nodules against a random one, DeepLab-v3+
+#: against U-Net, which starts from random weights: the last pair, in which both do, is fair.
+ALL, RANDOM, UNET = stream_run("all"), stream_run("all", init="random"), stream_run("all", "unet")
+PAIRS = (
+    *((stream_run(name), ALL, name) for name in MANIFESTATIONS),
+    *((FUSION, ALL, name) for name in (*MANIFESTATIONS, "lesion")),
+    (ALL, RANDOM, "lesion"),
+    (ALL, UNET, "lesion"),
+    (RANDOM, UNET, "lesion"),
+)
+#: What a difference of two runs does not tell.
+ONE_TRAINING = "limits over slices: another training of either could move it"
+NOT_HELD_OUT = "too few patients to hold one out for a test"
+
+
+def stream_runs(profile: str) -> list[str]:
+    """Runs that outlined slices: streams by name, then those put together and the authors'.
+
+    Raises:
+        ResultsError: The all-class stream, which all others are compared with, is not there.
+    """
+    names = {path.parent.name for path in paths.results(profile).glob("*/predictions.parquet")}
+    if ALL not in names:
+        runs.read_predictions(profile, ALL)  # says what is missing, and the remedy
+    known = sorted(name for name in names if name.startswith("stream_"))
+    return known + [name for name in (STARTS, FUSION, PUBLISHED) if name in names]
+
+
+def test_pixels(profile: str, run: str) -> pd.DataFrame:
+    """Measures of a run's test slices, by class and in the order of their names."""
+    pixels = runs.read_predictions(profile, run)
+    chosen = pixels[pixels["subset"].isin(("test", "published"))]
+    return chosen.sort_values(["class", "image_id"], kind="stable").reset_index(drop=True)
+
+
+def rows_of_runs(profile: str) -> Iterator[dict]:
+    """Rows of `scores.COLUMNS`: every score of every run, then the differences of `PAIRS`.
+
+    A run of which no slice is held out has one row without a value.
+    """
+    split = runs.read_provenance(profile, "data")["parameters"]["split"]
+    pixels = {run: test_pixels(profile, run) for run in stream_runs(profile)}
+    for run, part in pixels.items():
+        keys = identity(profile, run, split)
+        if part.empty:
+            nothing = dict.fromkeys(("value", "low", "high"), np.nan) | {"n": 0, "groups": 0}
+            own = {"class": keys["task"].split()[-1], "metric": "dice", "unit": "fraction"}
+            yield keys | own | nothing | {"note": NOT_HELD_OUT}
+        for score in segmentation(part).to_dict("records"):
+            unit = UNITS.get(score["metric"], "fraction")
+            yield keys | score | {"groups": score["patients"], "unit": unit}
+    for first, second, name in PAIRS:
+        if {first, second} <= set(pixels):
+            parts = [pixels[run][pixels[run]["class"] == name] for run in (first, second)]
+            keys = {"run": f"{first}, {second}", "split": split, "subset": "test"}
+            yield from (keys | line for line in _differences(*parts, name))
+
+
+def identity(profile: str, run: str, split: str = "") -> dict[str, str]:
+    """Columns of `scores.COLUMNS` that say what a run is, for `scores.work` too."""
+    if run == PUBLISHED:
+        keys = {"protocol": "as_published", "split": "after augmentation", "start": "nodule"}
+        keys |= {"task": "stream all", "subset": "270 published images"}
+        return {"run": run, "model": run} | keys
+    made = runs.read_provenance(profile, run)["parameters"]
+    keys = {"model": made["model"], "task": f"stream {made['stream']}", "start": made["init"]}
+    return {"run": run, "split": split, "subset": "test"} | keys
 
 
 def segmentation(pixels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -48,15 +126,13 @@ def segmentation(pixels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         if has_weak and name in WEAK_CLASSES:
             scopes = {"exact": exact[exact["class"] == name], "all": part}
         for scope, chosen in scopes.items():
-            rows += _class_scores(chosen, name, scope, seed)
+            rows += _class_scores(chosen, name, scope, seed) if len(chosen) else []
     for scope, chosen in {"exact": exact, "all": pixels if has_weak else exact[:0]}.items():
         rows += _mean_scores(chosen[chosen["class"] != "lesion"], scope, seed)
     return table_of(rows)
 
 
-def sure(
-    interval: intervals.Interval, counts: metrics.Counts, groups: np.ndarray
-) -> intervals.Interval:
+def sure(interval: intervals.Interval, counts: Counts, groups: np.ndarray) -> intervals.Interval:
     """An interval without its limits where too few patients show a class that it is about.
 
     Args:
@@ -69,45 +145,43 @@ def sure(
     return interval._replace(low=np.nan, high=np.nan) if fewest < FEWEST_WITH_CLASS else interval
 
 
-def slice_counts(part: pd.DataFrame) -> metrics.Counts:
+def slice_counts(part: pd.DataFrame) -> Counts:
     """Pixel counts of one class, shape (slices,)."""
-    return metrics.Counts(*(part[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
+    return Counts(*(part[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
 
 
 def _class_scores(part: pd.DataFrame, name: str, scope: str, seed: int) -> list[dict]:
-    if part.empty:
-        return []
     counts, groups = slice_counts(part), part["patient_id"].to_numpy()
-    patients = len(np.unique(groups))
     pooled = intervals.bootstrap(counts, groups, _pixel_scores, seed=seed)
     each = _pixel_scores(counts) | _measures(part, counts)
     means = intervals.bootstrap_mean(np.stack([*each.values()], axis=1), groups, seed=seed)
     means = dict(zip(each, map(intervals.Interval._make, zip(*means, strict=True)), strict=True))
-    found = []
+    scored = []
     for metric, mean in means.items():
         if metric in pooled:
-            found.append((metric, "pooled", pooled[metric]))
+            scored.append((metric, "pooled", pooled[metric]))
         if metric in pooled or mean.n:
-            found.append((metric, "per_image", mean))
+            scored.append((metric, "per_image", mean))
+    keys = {"patients": len(np.unique(groups)), "labels": scope}
     return [
-        row(name, metric, sure(of, counts, groups), patients, labels=scope, average=average)
-        for metric, average, of in found
+        row(name, metric, sure(of, counts, groups), average=average, **keys)
+        for metric, average, of in scored
     ]
 
 
-def _pixel_scores(counts: metrics.Counts) -> dict[str, np.ndarray]:
+def _pixel_scores(counts: Counts) -> dict[str, np.ndarray]:
     """Each of `PIXEL_METRICS`, of the counts' shape."""
     return {metric: metrics.METRICS[metric](counts) for metric in PIXEL_METRICS}
 
 
-def _measures(part: pd.DataFrame, counts: metrics.Counts) -> dict[str, np.ndarray]:
+def _measures(part: pd.DataFrame, counts: Counts) -> dict[str, np.ndarray]:
     """Values of each slice that are no function of the pooled counts; NaN where undefined."""
     if part["class"].iloc[0] == "background":
         return {}
-    found = {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
+    values = {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
     lung = part["lung_pixels"].to_numpy(float)
     truth, called = counts.tp + counts.fn, counts.tp + counts.fp
-    return found | {"volume_error": np.abs(volume_error(truth, called, lung))}
+    return values | {"volume_error": np.abs(volume_error(truth, called, lung))}
 
 
 def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
@@ -117,19 +191,43 @@ def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
         chosen = part if has_background else part[part["class"] != "background"]
         if chosen["class"].nunique() < 2:
             continue
-        by_class = [slice_counts(of_one) for _, of_one in chosen.groupby("class", sort=False)]
-        names = ("tp", "fp", "fn", "tn")
-        stacked = metrics.Counts(*(np.stack([getattr(c, n) for c in by_class], 1) for n in names))
-        groups = chosen[chosen["class"] == chosen["class"].iloc[0]]["patient_id"].to_numpy()
-        occurs = stacked.sum(axis=0)
-        occurs = np.flatnonzero(occurs.tp + occurs.fp + occurs.fn > 0)
+        by_class = dict(iter(chosen.groupby("class", sort=False)))
+        parts = [slice_counts(of_one) for of_one in by_class.values()]
+        stacked = Counts(
+            *(np.stack([getattr(c, n) for c in parts], 1) for n in ("tp", "fp", "fn", "tn"))
+        )
+        groups = next(iter(by_class.values()))["patient_id"].to_numpy()
+        whole = stacked.sum(axis=0)
+        occurs = np.flatnonzero(whole.tp + whole.fp + whole.fn > 0)
 
-        def means(counts: metrics.Counts, occurs: np.ndarray = occurs) -> dict[str, np.ndarray]:
+        def means(counts: Counts, occurs: np.ndarray = occurs) -> dict[str, np.ndarray]:
             # A resample without one of the classes would be another score: NaN, left out.
             each = _pixel_scores(counts)
             return {metric: values[..., occurs].mean(axis=-1) for metric, values in each.items()}
 
         for metric, mean in intervals.bootstrap(stacked, groups, means, seed=seed).items():
-            interval = sure(mean, stacked, groups)
-            rows.append(row(name, metric, interval, len(np.unique(groups)), labels=scope))
+            patients = len(np.unique(groups))
+            rows.append(row(name, metric, sure(mean, stacked, groups), patients, labels=scope))
     return rows
+
+
+def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterator[dict]:
+    """Difference in Dice of two runs on the same slices, first minus second.
+
+    Limits are given as for the scores themselves: where enough patients show the class, and
+    resamples differ.
+    """
+    if first.empty:
+        return
+    groups, counts = first["patient_id"].to_numpy(), [slice_counts(p) for p in (first, second)]
+    each = metrics.dice(counts[0]) - metrics.dice(counts[1])
+    both = {
+        "pooled": intervals.paired_bootstrap(*counts, groups, metrics.dice),
+        "per_image": intervals.bootstrap_mean(each, groups),
+    }
+    is_exact = name == "lesion" or (first["label_quality"] == "exact").all()
+    keys = {"labels": "exact" if is_exact else "all", "unit": "fraction", "note": ONE_TRAINING}
+    for average, interval in both.items():
+        patients, sured = len(np.unique(groups)), sure(interval, counts[0], groups)
+        line = row(name, "dice difference", sured, patients, average=average)
+        yield line | keys | {"groups": patients, "repeat": 0}

@@ -1,150 +1,81 @@
-"""What all tables share: our number beside the paper's, and how both are shown to people."""
+"""What all tables of scores share: our numbers beside the paper's."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from covid_utils.report import claims as ledger
 
 NOT_AVAILABLE = "not available"
 #: What every table of scores ends with.
-VALUES = (
-    "metric",
-    "unit",
-    "ours",
-    "low",
-    "high",
-    "n",
-    "paper",
-    "claim",
-    "verdict",
-    "source_run",
-    "note",
-)
-#: Wilson's limits, in tables of recognition, whose intervals are a bootstrap by patient.
+VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "verdict")
+VALUES += ("source_run", "note")
+#: Wilson's limits, which take images as independent, in tables of recognition: the paper's own
+#: interval can only be given so.
 WILSON = ("wilson_low", "wilson_high")
 
 
-def cell(
-    metric: str,
-    score: pd.Series | None,
-    claim: ledger.Claim | None,
-    unit: str = "%",
-    note: str = "",
-    run: str = "",
-) -> dict:
-    """The columns of `VALUES`: our score, in the unit wanted, beside the paper's.
+def beside(scored: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """A table of scores beside what the paper states; verdicts are still open.
 
     Args:
-        metric: What was measured.
-        score: ``value, low, high`` (shares of 1 if the unit is a percentage) and ``n``; None where
-            there is nothing of ours.
-        claim: What the paper says of it; None for nothing.
-        unit: Of the cell.
-        note: What a reader must know.
-        run: Folder of the run that it was computed from; two, with a comma, of a difference.
-
-    Returns:
-        The cell; its verdict is still open, see `verdicts.judged`.
-    """
-    factor = 100.0 if unit in ("%", "points") else 1.0
-    ours = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    if score is not None:
-        names = {"ours": "value", "low": "low", "high": "high"}
-        ours = {key: score[name] * factor for key, name in names.items()}
-        ours["n"] = int(score["n"])
-    said = NOT_AVAILABLE if claim is None else str(claim.value)
-    if claim is not None and claim.unit == "statement":
-        said = "stated without a number"
-    paper = {"paper": said, "claim": "" if claim is None else claim.id, "verdict": ""}
-    source = {"source_run": run if ours["n"] else "", "note": note}
-    return {"metric": metric, "unit": unit} | ours | paper | source
-
-
-def sources(runs: str) -> list[str]:
-    """Folders of the runs behind a cell, of its ``source_run``."""
-    return [name for name in runs.split(", ") if name]
-
-
-def quoted(row: pd.Series, note: str = "quoted, not run again") -> dict:
-    """The columns of `VALUES` for a published row: nothing of ours."""
-    text = f"{note}; tested on: {row['test_set']}"
-    claim = row["claim"] if isinstance(row["claim"], str) else ""
-    made = cell(row["metric"], None, None, row["unit"], text)
-    return made | {"paper": f"{row['value']:g}", "claim": claim}
-
-
-def pick(scores: pd.DataFrame, **criteria: str) -> pd.Series | None:
-    """The one score with these values, or None if there is none."""
-    for column, wanted in criteria.items():
-        scores = scores[scores[column] == wanted]
-    return scores.iloc[0] if len(scores) else None
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for people: value and interval in one cell, rounded to what the data can carry.
-
-    Args:
-        table: A table that ends with the columns of `VALUES`.
-
-    Returns:
-        The leading columns, then ``metric``, ``ours``, ``Wilson`` (where a table has it), ``n``,
-        ``paper``, and ``verdict`` and ``note`` (if there is any), as text.
-    """
-    keys = [name for name in table.columns if name not in (*VALUES, *WILSON)]
-    text = table[[*keys, "metric"]].copy()
-    text["ours"] = [with_interval(row) for row in table.itertuples()]
-    if set(WILSON) <= set(table.columns):
-        limits = zip(*(table[name] for name in WILSON), strict=True)
-        text["Wilson"] = ["" if pd.isna(a) else f"[{a:.1f}, {b:.1f}]" for a, b in limits]
-    text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
-    known = pd.to_numeric(table["paper"], errors="coerce").notna()
-    text["paper"] = [
-        f"{p}{_sign(u)}" if k else p
-        for p, u, k in zip(table["paper"], table["unit"], known, strict=True)
-    ]
-    for name in ("verdict", "note"):
-        if table[name].any():
-            text[name] = table[name]
-    return text
-
-
-def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFrame:
-    """A table for people with one column a kind of score, for rows that share their keys.
-
-    Args:
-        table: A table that ends with the columns of `VALUES`.
+        scored: Rows of `scores.COLUMNS` and the columns ``keys``. A column ``claim`` names the
+            entry of the ledger that a row answers ('' for none); ``paper`` replaces its value where
+            it is not ''.
         keys: Columns that name a row.
-        across: Columns that name a score, such as ``metric`` and ``average``.
 
     Returns:
-        Value and interval as text, '' where there is none; rows and columns in their order.
+        The keys and `VALUES`, in the units that people read.
     """
-    text = readable(table)
-    found = text.pivot(index=keys, columns=across, values="ours").fillna("")
-    rows = pd.MultiIndex.from_frame(text[keys].drop_duplicates())
-    columns = pd.MultiIndex.from_frame(text[across].drop_duplicates())
-    rows, columns = (
-        index.get_level_values(0) if index.nlevels == 1 else index for index in (rows, columns)
-    )
-    return found.reindex(index=rows, columns=columns)
+    claims, scored = ledger.load(), scored.reset_index(drop=True)
+    table = scored[keys].copy()
+    table["metric"], table["unit"] = scored["metric"], scored["unit"]
+    factor = np.where(scored["unit"].isin(("%", "points")), 100.0, 1.0)
+    for name, column in (("ours", "value"), ("low", "low"), ("high", "high")):
+        table[name] = scored[column].astype(float) * factor
+    table["n"] = scored["n"].astype(int)
+    table["claim"] = scored.get("claim", "")
+    table["paper"] = [stated(claims[name]) if name else NOT_AVAILABLE for name in table["claim"]]
+    if "paper" in scored:
+        table["paper"] = scored["paper"].where(scored["paper"] != "", table["paper"])
+    table["verdict"], table["note"] = "", scored["note"]
+    table["source_run"] = scored["run"].where(scored["n"] > 0, "")
+    return table[[*keys, *VALUES]]
 
 
-def with_interval(row) -> str:
-    """Value and interval of a row with the columns of `VALUES`, as text; '' if nothing is ours."""
-    if pd.isna(row.ours):
-        return "" if row.n == 0 else "undefined"
-    places = digits(row.unit)
-    value = f"{row.ours:.{places}f}{_sign(row.unit)}"
-    return value if pd.isna(row.low) else f"{value} [{row.low:.{places}f}, {row.high:.{places}f}]"
+def stated(claim: ledger.Claim) -> str:
+    """What the paper says of a claim, as a cell shows it."""
+    return "stated without a number" if claim.unit == "statement" else str(claim.value)
 
 
-def digits(unit: str) -> int:
-    """Decimal places that a number of a unit is shown with."""
-    return {"fraction": 3, "s": 3, "images": 0}.get(unit, 1)
+def with_wilson(scored: pd.DataFrame, without: str) -> pd.DataFrame:
+    """Scores with the columns `WILSON`, in per cent, beside accuracies of single trainings.
+
+    Args:
+        scored: Rows of `scores.COLUMNS`.
+        without: Words of a note beside which there is no such interval.
+    """
+    limits = []
+    for row in scored.itertuples():
+        is_share = row.metric == "accuracy" and row.repeat and row.n and without not in row.note
+        interval = (np.nan, np.nan)
+        if is_share:
+            test = binomtest(round(row.value * row.n), row.n)
+            interval = test.proportion_ci(method="wilson")
+        limits.append([100 * limit for limit in interval])
+    return scored.assign(**dict(zip(WILSON, np.transpose(limits), strict=True)))
 
 
-def _sign(unit: str) -> str:
-    """A unit as it stands behind a number."""
-    return "" if unit == "fraction" else f" {unit}"
+def sources(names: str) -> list[str]:
+    """Folders of the runs behind a cell, of its ``source_run``."""
+    return [name for name in names.split(", ") if name]
+
+
+def quoted(published: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Published rows with the columns ``keys`` and `VALUES`: nothing of ours."""
+    table = published.assign(value=np.nan, low=np.nan, high=np.nan, n=0, run="")
+    table["paper"] = [f"{value:g}" for value in published["value"]]
+    table["note"] = "quoted, not run again; tested on: " + published["test_set"]
+    return beside(table, keys)

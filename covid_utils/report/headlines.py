@@ -6,12 +6,17 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
-from covid_utils.report import documents
-from covid_utils.report.cells import VALUES, readable
+from covid_utils.evaluation.scores import select
+from covid_utils.report import render, tables
+from covid_utils.report.cells import VALUES
 from covid_utils.report.recognition_tables import OTHERS, PUBLISHED, SPLITS
 
 #: Rows of Table 2 that say most; of several, the split that the data were prepared with is first.
 HONEST = {"settings": PUBLISHED, "subset": "test"}
+OVERALL = {"manifestation": "overall", "metric": "accuracy"}
+EXTENT = {"average": "per_image", "metric": "dice"}
+EXACT = {"average": "per_image", "labels": "exact"}
+STREAM = "ours, DeepLab-v3+, stream"
 #: Question -> table and the values of its key columns that answer it.
 ROWS = {
     "COVID-19 or normal, X-ray": ("table2", HONEST | {"classes": 2}),
@@ -28,78 +33,42 @@ ROWS = {
         "table4",
         {"tested on": "X-ray + CT", "run": "mean"},
     ),
-    "manifestations of a slice": (
-        "table5",
-        {"work": "ours", "manifestation": "overall", "metric": "accuracy"},
-    ),
+    "manifestations of a slice": ("table5", OVERALL | {"work": "ours"}),
     "the same, always answering 'present'": (
         "table5",
-        {
-            "work": "baseline: always present",
-            "manifestation": "overall",
-            "metric": "accuracy",
-        },
+        OVERALL | {"work": "baseline: always present"},
     ),
-    "extent of disease, mean over slices": (
-        "table8",
-        {"work": "ours, DeepLab-v3+, stream all", "average": "per_image", "metric": "dice"},
-    ),
+    "extent of disease, mean over slices": ("table8", EXTENT | {"work": f"{STREAM} all"}),
     "the same, started from ImageNet": (
         "table8",
-        {
-            "work": "ours, DeepLab-v3+, stream all, from imagenet",
-            "average": "per_image",
-            "metric": "dice",
-        },
+        EXTENT | {"work": f"{STREAM} all, from imagenet"},
     ),
     "the same, networks of every start together": (
         "table8",
-        {
-            "work": "ours, DeepLab-v3+, stream all, all starts together",
-            "average": "per_image",
-            "metric": "dice",
-        },
+        EXTENT | {"work": f"{STREAM} all, all starts together"},
     ),
-    "the same by U-Net": (
-        "table8",
-        {"work": "ours, U-Net, stream all", "average": "per_image", "metric": "dice"},
-    ),
+    "the same by U-Net": ("table8", EXTENT | {"work": "ours, U-Net, stream all"}),
     "the same, three specialists together": (
         "table8",
-        {
-            "work": "ours, DeepLab-v3+, specialists together",
-            "average": "per_image",
-            "metric": "dice",
-        },
+        EXTENT | {"work": "ours, DeepLab-v3+, specialists together"},
     ),
     "ground-glass, its own stream, mean over exactly labelled slices": (
         "table7",
-        {
-            "work": "ours, DeepLab-v3+, stream ggo",
-            "average": "per_image",
-            "labels": "exact",
-        },
+        EXACT | {"work": f"{STREAM} ggo"},
     ),
-    "consolidation, the same": (
-        "table7",
-        {
-            "work": "ours, DeepLab-v3+, stream consolidation",
-            "average": "per_image",
-            "labels": "exact",
-        },
-    ),
-    "effusion, the same": (
-        "table7",
-        {
-            "work": "ours, DeepLab-v3+, stream effusion",
-            "average": "per_image",
-            "labels": "exact",
-        },
-    ),
+    "consolidation, the same": ("table7", EXACT | {"work": f"{STREAM} consolidation"}),
+    "effusion, the same": ("table7", EXACT | {"work": f"{STREAM} effusion"}),
 }
-
 #: Questions about a run that is made on demand only; left out where there is none.
 OPTIONAL = ("the same, started from ImageNet",)
+#: The few that the README shows.
+KEY = (
+    "COVID-19 or normal, X-ray",
+    "COVID-19 or normal, knowing only the data set's name",
+    "four classes, X-ray",
+    "extent of disease, mean over slices",
+    "ground-glass, its own stream, mean over exactly labelled slices",
+)
 
 
 def collect(profile: str) -> pd.DataFrame:
@@ -110,21 +79,13 @@ def collect(profile: str) -> pd.DataFrame:
     """
     rows = []
     for question, (name, criteria) in ROWS.items():
-        path = paths.results(profile) / "tables" / f"{name}.csv"
-        if not path.is_file():
-            raise ResultsError(f"{paths.shown(path)}: not there yet; run notebook 05_tables first.")
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-        for column, wanted in criteria.items():
-            table = table[table[column] == wanted]
-        if table.empty and question in OPTIONAL:
-            continue
-        if table.empty:
-            raise ResultsError(f"{paths.shown(path)}: no row for {criteria}; rebuild the tables.")
-        rows.append({"question": question} | table.iloc[0][list(VALUES)].to_dict())
-    found = pd.DataFrame(rows)
-    texts = ["claim", "verdict", "source_run", "note"]
-    found[texts] = found[texts].fillna("")
-    return found
+        row = select(tables.read(profile, name), **criteria).head(1)
+        if len(row):
+            rows.append(row.assign(question=question)[["question", *VALUES]])
+        elif question not in OPTIONAL:
+            path = paths.shown(paths.results(profile) / "tables" / f"{name}.csv")
+            raise ResultsError(f"{path}: no row for {criteria}; rebuild the tables.")
+    return pd.concat(rows, ignore_index=True)
 
 
 def write(profile: str) -> pd.DataFrame:
@@ -136,5 +97,6 @@ def write(profile: str) -> pd.DataFrame:
 
 
 def markdown(profile: str) -> str:
-    """The headline numbers as a Markdown table, for the README."""
-    return documents.markdown(readable(collect(profile)))
+    """The headline numbers of `KEY` as a Markdown table, for the README."""
+    table = collect(profile).set_index("question", drop=False)
+    return render.markdown(render.readable(table.loc[list(KEY)]))

@@ -1,41 +1,31 @@
 """Tables 1 to 9 of the paper, rebuilt: our numbers beside what the paper's prose states.
 
 The bodies of the paper's tables are not available, so the column ``paper`` holds what its prose
-says, with the id of the entry in ``paper/claims.yaml``, and "not available" elsewhere. Everything
-is computed from run folders; nothing here trains or loads a network.
+says, with the id of the entry in ``paper/claims.yaml``, and "not available" elsewhere. A table is
+selected from the scores of a profile; nothing here trains or loads a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import quantile_test
 
 from covid_utils import paths, runs
-from covid_utils.data.manifest import frontal_xrays, saved_manifest
-from covid_utils.data.splits import without_near_copies
 from covid_utils.errors import ResultsError
-from covid_utils.registry import NODULE_SETS, SUBSETS, TASK1, TASK2, UNUSED, stream_run
-from covid_utils.report import cells, documents, verdicts
+from covid_utils.evaluation import scores
+from covid_utils.registry import (
+    NODULE_SETS,
+    RECOGNITION_CLASSES,
+    SUBSETS,
+    TASK1,
+    TASK2,
+    UNUSED,
+    stream_run,
+)
+from covid_utils.report import cells, recognition_tables, render, stream_tables, verdicts
 from covid_utils.report import claims as ledger
-from covid_utils.report.label_tables import table5
-from covid_utils.report.recognition_tables import (
-    CLASSES,
-    predictions_of,
-    table2,
-    table3,
-    table4,
-)
-from covid_utils.report.stream_tables import (
-    PUBLISHED_WORK,
-    segmentation_scores,
-    table6,
-    table7,
-    table8,
-)
 from covid_utils.writing import whole
 
 #: Task of Table 1 -> run and, where a run has several, its task.
@@ -46,14 +36,6 @@ TASK_RUNS = {
     "3: segmentation": (stream_run("all"), ""),
     "3: nodules": (stream_run("nodule"), ""),
 }
-#: Stages of Table 9 and their runs; the first three in turn are the pipeline.
-STAGES = (
-    ("recognition", TASK1),
-    ("manifestations", TASK2),
-    ("segmentation, DeepLab-v3+", stream_run("all")),
-    ("segmentation, U-Net", stream_run("all", "unet")),
-)
-#: What each table shows.
 TITLES = {
     "table1": "Table 1. Data",
     "table2": "Table 2. Recognition: accuracy on training, validation and test images",
@@ -71,67 +53,59 @@ BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copi
 SLICE_TABLES = ("table5", "table6", "table7", "table8")
 
 
-def style() -> None:
-    """Let notebooks show tables whole: every row, and no note cut short. Call it once."""
-    pd.set_option("display.max_rows", None)
-    pd.set_option("display.max_colwidth", None)
-
-
-def table1(profile: str) -> pd.DataFrame:
+def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     """Table 1: data of each task, before and after augmentation, beside the paper's counts.
 
     Where patients are unknown, groups of near copies stand in, and ``grouped by`` says so. Images
     that are augmented anew each time they are shown count once for each showing.
     """
-    stated = ledger.load()
-    manifest = saved_manifest(profile)
+    from covid_utils.data.collection import frontal_xrays
+    from covid_utils.data.splits import without_near_copies
+
     xrays = frontal_xrays(manifest)
-    ct = manifest[manifest["dataset"] == "covid-ct"]
-    two = xrays[xrays["label"].isin(CLASSES[2])]
+    four, two = (xrays[xrays["label"].isin(RECOGNITION_CLASSES[:n])] for n in (4, 2))
     # As the tasks take them: near copies of test slices train nothing.
     slices = without_near_copies(manifest[manifest["dataset"] == "medseg"])
-    nodules = manifest[manifest["dataset"].isin(NODULE_SETS)]
     parts = {
-        "1: recognition, 4 classes": (xrays[xrays["label"].isin(CLASSES[4])], "p11"),
+        "1: recognition, 4 classes": (four, "p11"),
         "1: recognition, 2 classes": (two, "p12"),
-        "1: X-ray + CT, before undersampling": (pd.concat([two, ct]), ""),
+        "1: X-ray + CT, before undersampling": (
+            pd.concat([two, manifest[manifest["dataset"] == "covid-ct"]]),
+            "",
+        ),
         "2: manifestations of a slice": (slices, ""),
         "3: segmentation": (slices, "p10"),
-        "3: nodules": (nodules, ""),
+        "3: nodules": (manifest[manifest["dataset"].isin(NODULE_SETS)], ""),
     }
-    rows = []
+    stated, rows = ledger.load(), []
     for task, (part, claim) in parts.items():
         paper = stated[claim].value if claim else (cells.NOT_AVAILABLE, cells.NOT_AVAILABLE)
-        said = {"paper train": paper[0], "paper test": paper[1], "claim": claim}
-        rows.append({"task": task} | _composition(part) | _augmented(profile, task) | said)
+        beside = {"paper train": paper[0], "paper test": paper[1], "claim": claim}
+        rows.append({"task": task} | _composition(part) | _augmented(profile, task) | beside)
     return pd.DataFrame(rows)
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 1's counts that the paper states too, a row each, in the columns of `cells.VALUES`."""
-    rows = []
-    for line in table[table["claim"] != ""].to_dict("records"):
-        for subset in ("train", "test"):
-            score = pd.Series(
-                {"value": line[f"{subset} after"], "low": np.nan, "high": np.nan, "n": 1}
-            )
-            run, _ = TASK_RUNS[line["task"]]
-            made = cells.cell(f"images, {subset}", score, None, "images", run=run)
-            made |= {"paper": line[f"paper {subset}"], "claim": line["claim"]}
-            rows.append({"task": line["task"]} | made)
-    return pd.DataFrame(rows)
+    """Table 1's counts that the paper states too: ``task`` and `cells.VALUES`, one row each."""
+    parts = []
+    for subset in ("train", "test"):
+        part = table[table["claim"] != ""].assign(metric=f"images, {subset}", unit="images", n=1)
+        part = part.assign(value=part[f"{subset} after"], low=np.nan, high=np.nan, note="")
+        runs_of = [TASK_RUNS[task][0] for task in part["task"]]
+        parts.append(part.assign(paper=part[f"paper {subset}"], run=runs_of))
+    return cells.beside(pd.concat(parts).sort_index(kind="stable"), ["task"])
 
 
 def _composition(part: pd.DataFrame) -> dict:
     """What a task's images are, before augmentation."""
-    counts = part["subset"].value_counts()
+    of_subset = part["subset"].value_counts()
     bases = [text for basis, text in BASES.items() if basis in set(part["patient_basis"])]
     return {
         "modality": " + ".join(sorted(part["modality"].unique(), reverse=True)),
         "patients or groups": part["patient_id"].nunique(),
         "grouped by": " / ".join(bases),
         "images": len(part),
-        **{subset: counts.get(subset, 0) for subset in (*SUBSETS, UNUSED)},
+        **{subset: of_subset.get(subset, 0) for subset in (*SUBSETS, UNUSED)},
     }
 
 
@@ -141,116 +115,70 @@ def _augmented(profile: str, task: str) -> dict:
     if task not in TASK_RUNS:
         return dict.fromkeys(columns, "as above")
     run, part = TASK_RUNS[task]
-    predictions = predictions_of(profile, part) if part else runs.read_predictions(profile, run)
-    images = predictions.drop_duplicates("image_id")
-    counts = images["subset"].value_counts()
-    train, test = (int(counts.get(name, 0)) for name in ("train", "test"))
-    if images["image_id"].str.contains("~").any():
-        return dict(zip(columns, (train, test, "fixed copies"), strict=True))
+    images = runs.read_predictions(profile, run)
     if part:  # recognition trains on features of each image as it is
-        return dict(zip(columns, (train, test, "none"), strict=True))
-    # Of several trainings of one network each saw its share.
-    members = runs.read_provenance(profile, run)["parameters"].get("members", 1)
-    shown = runs.read_metrics(profile, run)["shown"] // members
-    return dict(zip(columns, (shown, test, "anew at each showing"), strict=True))
+        keys = {"task": part, "model": "head", "split": "prepared", "run": 1}
+        images = scores.select(images, **keys)
+    images = images.drop_duplicates("image_id")
+    of_subset = images["subset"].value_counts()
+    train, test = (int(of_subset.get(name, 0)) for name in ("train", "test"))
+    how = "none" if part else "anew at each showing"
+    if images["image_id"].str.contains("~").any():
+        how = "fixed copies"
+    elif not part:  # of several trainings of one network each saw its share
+        members = runs.read_provenance(profile, run)["parameters"].get("members", 1)
+        train = runs.read_metrics(profile, run)["shown"] // members
+    return dict(zip(columns, (train, test, how), strict=True))
 
 
-def table9(profile: str) -> pd.DataFrame:
-    """Table 9: measured time, stage by stage and for all stages, on the machine of the runs.
-
-    One image at a time, after a warm-up. The whole pipeline is the stages one after another: each
-    call's times are added up. A case of CT has as many slices as the test's groups have on average.
-    """
+def table9(scored: pd.DataFrame) -> pd.DataFrame:
+    """Table 9: measured time, stage by stage and for all stages, on the machine of the runs."""
+    part = scores.select(scored, metric="median time")
+    part = part.rename(columns={"model": "stage", "class": "step"})
+    p95 = scores.select(scored, metric="p95 time")["value"].to_numpy()
     stated = ledger.load()["p26"]
-    spent = {stage: _calls(profile, run) for stage, run in STAGES}
-    rows = []
-    for stage, run in STAGES:
-        for step, each in spent[stage].items():
-            rows.append({"stage": stage, "step": step} | _time(profile, each, run))
-    in_ct = [each for stage, _ in STAGES[:3] for each in spent[stage].values()]
-    in_xray = [*spent["recognition"].values()]
-    slices, stand_in = _slices_per_case(profile)
-    wholes = {
-        "whole pipeline, one X-ray": (in_xray, 1.0, ["task1"]),
-        "whole pipeline, one CT slice": (in_ct, 1.0, [run for _, run in STAGES[:3]]),
-        "whole pipeline, one case of CT": (in_ct, slices, [run for _, run in STAGES[:3]]),
-    }
-    for stage, (parts, times, names) in wholes.items():
-        step = "stages in turn" + (f", {times:.1f} slices a case{stand_in}" if times != 1 else "")
-        total = times * np.sum(parts, axis=0)
-        rows.append({"stage": stage, "step": step} | _time(profile, total, ", ".join(names)))
-    is_case = [row["stage"] == "whole pipeline, one CT slice" for row in rows]
-    paper = {"paper": f"{stated.value:g} % of readers' time", "claim": stated.id}
-    return pd.DataFrame([r | paper if case else r for r, case in zip(rows, is_case, strict=True)])
-
-
-def _calls(profile: str, run: str) -> dict[str, list[float]]:
-    """Seconds of each timed call of a run, by step."""
-    steps = runs.read_metrics(profile, run)["seconds_per_image"]
-    if not all("each" in times for times in steps.values()):
-        raise ResultsError(
-            f"results/{profile}/{run}: made by an older version, without the time of each call; "
-            f"'make reproduce PROFILE={profile}' makes it anew."
-        )
-    return {step: times["each"] for step, times in steps.items()}
-
-
-def _time(profile: str, each: list[float], run: str) -> dict:
-    """The columns of `cells.VALUES` for the median of some calls, and their 95th percentile."""
-    median, p95 = np.percentile(each, [50, 95])
-    # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
-    limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
-    score = pd.Series({"value": median, "low": limits.low, "high": limits.high, "n": len(each)})
-    machine = runs.read_provenance(profile, cells.sources(run)[0])["processor"]
-    made = cells.cell("median time", score, None, "s", machine, run)
-    return {"p95 [s]": p95} | made
-
-
-def _slices_per_case(profile: str) -> tuple[float, str]:
-    """Mean number of test slices of a patient, and what must be said of it."""
-    manifest = saved_manifest(profile)
-    slices = manifest[(manifest["dataset"] == "medseg") & (manifest["subset"] == "test")]
-    known = (slices["patient_basis"] == "given").all()
-    said = "" if known else ", a group of near copies standing for one"
-    return len(slices) / max(1, slices["patient_id"].nunique()), said
-
-
-BUILDERS: dict[str, Callable[[str], pd.DataFrame]] = {
-    f"table{number}": builder
-    for number, builder in enumerate(
-        (table1, table2, table3, table4, table5, table6, table7, table8, table9), start=1
+    is_case = part["stage"] == "whole pipeline, one CT slice"
+    table = part.assign(
+        **{"p95 [s]": p95},
+        claim=is_case.map({True: stated.id, False: ""}),
+        paper=is_case.map({True: f"{stated.value:g} % of readers' time", False: ""}),
     )
+    return cells.beside(table, ["stage", "step", "p95 [s]"])
+
+
+BUILDERS = {
+    "table2": recognition_tables.table2,
+    "table3": recognition_tables.table3,
+    "table4": recognition_tables.table4,
+    "table5": recognition_tables.table5,
+    "table6": stream_tables.table6,
+    "table7": stream_tables.table7,
+    "table8": stream_tables.table8,
+    "table9": table9,
 }
 
 
-def _marked(table: pd.DataFrame, name: str, made: verdicts.Made) -> pd.DataFrame:
+def _marked(table: pd.DataFrame, name: str, basis: verdicts.Basis) -> pd.DataFrame:
     """Say beside each of our numbers what its data cannot carry."""
-    if "note" not in table:
-        return table
-    on = ["on the phantom"] if made.is_phantom else []
-    slices = []
+    on, slices = ["on the phantom"] if basis.is_phantom else [], []
     if name in SLICE_TABLES:
-        slices = _unsure_of_patients(made.manifest[made.manifest["dataset"] == "medseg"])
-    works = table["work"] if "work" in table else [""] * len(table)
-    columns = (table["n"], table["note"], works, table["source_run"])
+        slices = unsure_of_patients(basis.manifest[basis.manifest["dataset"] == "medseg"])
     notes = []
-    for n, note, work, source in zip(*columns, strict=True):
-        is_refitted = not made.refitted.isdisjoint(cells.sources(source))
-        taught = "validation slices taught as well" if is_refitted else ""
-        said = (*_remarks(work, on, slices), taught, note)
-        notes.append("; ".join(part for part in said if part) if n else note)
+    for row in table.to_dict("records"):
+        remarks = on + slices
+        if "stream nodule" in row.get("work", ""):  # whose patients are known
+            remarks = on
+        if row["source_run"] == "published_masks":
+            remarks = [
+                "flips of all 100 slices, not of the test slices alone; their training saw them"
+            ]
+        if not basis.refitted.isdisjoint(cells.sources(row["source_run"])):
+            remarks = [*remarks, "validation slices taught as well"]
+        notes.append(recognition_tables.joined(*(remarks if row["n"] else []), row["note"]))
     return table.assign(note=notes)
 
 
-def _remarks(work: str, on: list[str], slices: list[str]) -> list[str]:
-    """What holds for a row, of what is said of the scans and of the CT slices with masks."""
-    if work == PUBLISHED_WORK:
-        return ["flips of all 100 slices, not of the test slices alone; their training saw them"]
-    # The patients of nodule slices are known.
-    return on if "stream nodule" in work else on + slices
-
-
-def _unsure_of_patients(slices: pd.DataFrame) -> list[str]:
+def unsure_of_patients(slices: pd.DataFrame) -> list[str]:
     """What must be said of scores on slices whose patients nobody names."""
     if (slices["patient_basis"] == "given").all():
         return []
@@ -260,42 +188,67 @@ def _unsure_of_patients(slices: pd.DataFrame) -> list[str]:
     return ["patients unknown, near copies kept together"]
 
 
-def build(name: str, profile: str) -> pd.DataFrame:
-    """One table by name, ``table1`` to ``table9``, from the runs of a profile."""
-    return _built(name, verdicts.of_profile(profile))
+def build(name: str, profile: str, scored: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One table by name, ``table1`` to ``table9``, with its remarks and verdicts.
+
+    Args:
+        name: One of `TITLES`.
+        profile: Profile of the runs.
+        scored: From `scores.compute`; read from ``scores.csv`` if None.
+    """
+    scored = scores.load(profile) if scored is None else scored
+    return _built(name, verdicts.of_profile(profile), scored).drop(
+        columns="reason", errors="ignore"
+    )
 
 
-def _built(name: str, made: verdicts.Made) -> pd.DataFrame:
-    """One table, its remarks and its verdicts."""
-    table = BUILDERS[name](made.profile)
-    return verdicts.judged(_marked(table, name, made), made)
+def _built(name: str, basis: verdicts.Basis, scored: pd.DataFrame) -> pd.DataFrame:
+    if name == "table1":
+        return table1(basis.profile, basis.manifest)
+    return verdicts.judged(_marked(BUILDERS[name](scored), name, basis), basis)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
-    """Build all nine tables and the verdicts, and write them.
+    """Compute all scores, select the nine tables and the verdicts from them, and write everything.
 
-    Each goes to ``results/<profile>/tables/`` as ``table<n>.csv``, with all digits, and for people
-    as ``.md`` and ``.html``. All scores of all segmentations go to
-    ``results/<profile>/segmentation_scores.csv``, the verdicts to ``verdicts.csv`` beside it.
+    ``results/<profile>/`` gets ``scores.csv``, its selections ``segmentation_scores.csv`` and
+    ``verdicts.csv``, and the folder ``tables``: ``table<n>.csv``, with all digits, for people
+    ``.md`` and ``.html``, and ``calibration.csv``.
 
     Returns:
-        The tables by name, and ``verdicts``.
+        The tables by name, and ``verdicts`` and ``scores``.
     """
-    folder = paths.results(profile) / "tables"
-    made = verdicts.of_profile(profile)
-    tables = {name: _built(name, made) for name in BUILDERS}
+    folder, basis = paths.results(profile), verdicts.of_profile(profile)
+    scored = scores.write(profile)
+    judged = {name: _built(name, basis, scored) for name in TITLES}
+    answers = judged | {"table1": verdicts.judged(counts(judged["table1"]), basis)}
+    tables = {name: table.drop(columns="reason", errors="ignore") for name, table in judged.items()}
     for name, table in tables.items():
-        write(table, folder / f"{name}.csv")
-        documents.write(table, folder / name, TITLES[name], profile)
-    write(segmentation_scores(profile), paths.results(profile) / "segmentation_scores.csv")
-    answers = tables | {"table1": counts(tables["table1"])}
-    found = verdicts.collect(profile, answers)
-    write(found, paths.results(profile) / "verdicts.csv")
-    return tables | {"verdicts": found}
+        write(table, folder / "tables" / f"{name}.csv")
+        render.write(table, folder / "tables" / name, TITLES[name], profile)
+    calibration = recognition_tables.calibration(scored)
+    write(calibration, folder / "tables" / "calibration.csv")
+    write(stream_tables.segmentation_scores(scored), folder / "segmentation_scores.csv")
+    tables["verdicts"] = verdicts.collect(answers, basis)
+    write(tables["verdicts"], folder / "verdicts.csv")
+    return tables | {"scores": scored}
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
         table.to_csv(partial, index=False, float_format="%.8g")
+
+
+def read(profile: str, name: str) -> pd.DataFrame:
+    """A table as `write_all` left it; what is empty in a column of texts is ''.
+
+    Raises:
+        ResultsError: It has not been written.
+    """
+    path = paths.results(profile) / "tables" / f"{name}.csv"
+    if not path.is_file():
+        raise ResultsError(f"{paths.shown(path)}: not there yet; run notebook 05_tables first.")
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"paper": str})
+    texts = [name for name in ("claim", "verdict", "source_run", "note") if name in table]
+    return table.fillna(dict.fromkeys(texts, ""))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from covid_utils.report import cells
+from covid_utils.report import render
 from covid_utils.report import verdicts as words
 from covid_utils.report.site import markup, views
 from covid_utils.report.site.contents import Results
@@ -66,7 +66,7 @@ def _verdict_row(row: Any, ours: Cell) -> list[Cell]:
 def headline_table(results: Results) -> str:
     """The numbers that a reader looks for first."""
     table = results.headlines
-    text = cells.readable(table)
+    text = render.readable(table)
     numbers = views.number_cells(results, table)
     body = [
         [Cell(row.question), Cell(views.word(row.metric)), ours]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from covid_utils.registry import NAMES
-from covid_utils.report import cells
+from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
 from covid_utils.report.site import markup
 from covid_utils.report.site.contents import ORIGIN, Results
@@ -186,7 +186,7 @@ def wide(results: Results, rows: pd.DataFrame, view: View, caption: str) -> str:
 
 def long(results: Results, rows: pd.DataFrame, without: Sequence[str], caption: str) -> str:
     """A table with a row a score."""
-    text = cells.readable(rows).drop(columns=["verdict", "note", *without], errors="ignore")
+    text = render.readable(rows).drop(columns=["verdict", "note", *without], errors="ignore")
     columns = {name: [Cell(word(value)) for value in text[name]] for name in text}
     hrefs = [origin(results, runs) for runs in rows["source_run"]]
     for name in text.select_dtypes("float"):  # a number of ours that has no unit of its own
@@ -240,7 +240,7 @@ def number_cells(results: Results, rows: pd.DataFrame) -> list[Cell]:
     """Our numbers with their intervals, each a link to the run that it comes from."""
     return [
         Cell(
-            cells.with_interval(row),
+            render.with_interval(row),
             None if pd.isna(row.ours) else float(row.ours),
             origin(results, row.source_run),
         )

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from covid_utils import paths, runs
 from covid_utils.errors import ParameterError, ResultsError
-from covid_utils.report import cells
+from covid_utils.report import cells, render
 
 #: Rows that a trace shows at most: more words name fewer.
 MOST = 12
@@ -155,7 +155,7 @@ def _cell_line(name: str, row: dict) -> str:
     keys = ", ".join(str(value) for key, value in row.items() if key not in left_out)
     if not {"metric", "ours"} <= set(row):
         return f"{name}: {keys}"
-    value = cells.with_interval(pd.Series(row))
+    value = render.with_interval(pd.Series(row))
     parts = [f"{name}: {keys}: {row['metric']} {value or 'nothing of ours'}"]
     if value:
         parts.append(f"n = {row['n']:g}")

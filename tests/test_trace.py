@@ -12,12 +12,12 @@ from small_runs import PROFILE
 from covid_utils import __main__ as command
 from covid_utils import params, paths, runs
 from covid_utils.errors import ParameterError, ResultsError
-from covid_utils.report import provenance
+from covid_utils.report import trace
 
 
 def lines_of(built, *arguments):
     """Lines of a trace in the home of the small runs."""
-    return provenance.trace(PROFILE, *arguments).split("\n")
+    return trace.trace(PROFILE, *arguments).split("\n")
 
 
 def chain_of(lines, run):
@@ -38,16 +38,16 @@ def sha256(path):
 
 
 def test_rows_have_every_word_whatever_its_case(built):
-    found = provenance.find(PROFILE, "table7", ["GGO", "dice", "U-Net"])
+    found = trace.find(PROFILE, "table7", ["GGO", "dice", "U-Net"])
     assert len(found) > 0
     assert set(found["class"]) == {"ggo"}
     assert set(found["work"]) == {"ours, U-Net, stream all"}
-    fewer = provenance.find(PROFILE, "table7", ["ggo", "dice", "u-net", "pooled", "exact"])
+    fewer = trace.find(PROFILE, "table7", ["ggo", "dice", "u-net", "pooled", "exact"])
     assert fewer["metric"].tolist() == ["dice"]
 
 
 def test_rows_whose_metric_was_asked_for_come_first(built):
-    found = provenance.find(PROFILE, "table7", ["ggo", "dice", "stream"])
+    found = trace.find(PROFILE, "table7", ["ggo", "dice", "stream"])
     is_gain = found["metric"] == "dice gain over Inf-Net"
     assert 0 < is_gain.sum() < len(found)
     assert is_gain.tolist() == sorted(is_gain)
@@ -65,19 +65,19 @@ def test_rows_whose_metric_was_asked_for_come_first(built):
     ],
 )
 def test_a_word_may_be_of_any_key_and_of_the_claim(built, name, words, key):
-    found = provenance.find(PROFILE, name, words)
+    found = trace.find(PROFILE, name, words)
     assert set(found[key[0]]) == {key[1]}
 
 
 def test_numbers_of_ours_are_no_words(built):
     with pytest.raises(ParameterError, match="table2: no row has all of 7; try fewer words"):
-        provenance.find(PROFILE, "table2", ["7"])
+        trace.find(PROFILE, "table2", ["7"])
     assert (built["table2"]["n"] == 7).any()
 
 
 def test_words_that_no_row_has_are_told(built):
     with pytest.raises(ParameterError, match="table6: no row has all of ggo, accuracy; try fewer"):
-        provenance.find(PROFILE, "table6", ["ggo", "accuracy"])
+        trace.find(PROFILE, "table6", ["ggo", "accuracy"])
 
 
 @pytest.mark.parametrize("name", ["table10", "figures"])
@@ -86,7 +86,7 @@ def test_a_table_that_there_is_not_is_told(built, name):
         ResultsError,
         match=rf"results/{PROFILE}/tables/{name}.csv: no such table; there are table1 to table9",
     ):
-        provenance.trace(PROFILE, name, ["ggo"])
+        trace.trace(PROFILE, name, ["ggo"])
 
 
 # The chain
@@ -183,14 +183,14 @@ def test_a_verdict_can_be_traced_too(built):
 
 
 def test_many_rows_are_cut_and_said_to_be(built):
-    rows = provenance.find(PROFILE, "table6", ["dice"])
-    assert len(rows) > provenance.MOST
+    rows = trace.find(PROFILE, "table6", ["dice"])
+    assert len(rows) > trace.MOST
     lines = lines_of(built, "table6", ["dice"])
-    assert len([line for line in lines if line.startswith("table6: ")]) == provenance.MOST
-    more = len(rows) - provenance.MOST
+    assert len([line for line in lines if line.startswith("table6: ")]) == trace.MOST
+    more = len(rows) - trace.MOST
     assert f"... and {more} more; give more words to see fewer." in lines
-    all_of_them = provenance.find(PROFILE, "table6", ["dice", "pooled", "c03"])
-    assert len(all_of_them) <= provenance.MOST
+    all_of_them = trace.find(PROFILE, "table6", ["dice", "pooled", "c03"])
+    assert len(all_of_them) <= trace.MOST
     assert not any("more words" in line for line in lines_of(built, "table6", ["c03", "pooled"]))
 
 
@@ -200,7 +200,7 @@ def test_many_rows_are_cut_and_said_to_be(built):
 def test_the_run_that_prepares_the_data_ends_at_the_manifest(built, monkeypatch):
     facts = runs.provenance({"split": "infnet"}, pd.DataFrame({"image_id": ["a"]}))
     monkeypatch.setattr(runs, "read_provenance", lambda profile, run: facts)
-    made = provenance.origin(PROFILE, "data")
+    made = trace.origin(PROFILE, "data")
     file = file_of("data", "manifest.csv")
     assert made.predictions == f"results/{PROFILE}/data/manifest.csv"
     assert (made.predictions_sha256, made.rows) == (sha256(file), len(pd.read_csv(file)))
@@ -217,25 +217,25 @@ def copied(built, tmp_path, monkeypatch):
 
 
 def test_a_run_without_its_predictions_is_told(copied):
-    assert provenance.trace(PROFILE, "table9", ["u-net"])
+    assert trace.trace(PROFILE, "table9", ["u-net"])
     (copied / "stream_all_unet" / "predictions.parquet").unlink()
     with pytest.raises(
         ResultsError, match=r"stream_all_unet/predictions.parquet: missing; run 'make reproduce'"
     ):
-        provenance.trace(PROFILE, "table9", ["u-net"])
+        trace.trace(PROFILE, "table9", ["u-net"])
 
 
 def test_a_run_that_is_gone_is_told(copied):
     shutil.rmtree(copied / "stream_all_unet")
     with pytest.raises(ResultsError, match=r"stream_all_unet/provenance.json: not there yet"):
-        provenance.trace(PROFILE, "table9", ["u-net"])
+        trace.trace(PROFILE, "table9", ["u-net"])
 
 
 def test_predictions_that_were_changed_have_another_hash(copied):
-    before = provenance.origin(PROFILE, "stream_all_unet")
+    before = trace.origin(PROFILE, "stream_all_unet")
     table = runs.read_predictions(PROFILE, "stream_all_unet")
     table.iloc[1:].to_parquet(copied / "stream_all_unet" / "predictions.parquet", index=False)
-    after = provenance.origin(PROFILE, "stream_all_unet")
+    after = trace.origin(PROFILE, "stream_all_unet")
     assert after.rows == before.rows - 1
     assert after.predictions_sha256 != before.predictions_sha256
     assert after.data_sha256 == before.data_sha256
@@ -246,7 +246,7 @@ def test_predictions_that_were_changed_have_another_hash(copied):
 
 def test_the_command_prints_the_chain(built, capsys):
     assert command.main(["trace", "table6", "c04", "pooled", "--profile", PROFILE]) == 0
-    assert capsys.readouterr().out == provenance.trace(PROFILE, "table6", ["c04", "pooled"]) + "\n"
+    assert capsys.readouterr().out == trace.trace(PROFILE, "table6", ["c04", "pooled"]) + "\n"
 
 
 @pytest.mark.parametrize(

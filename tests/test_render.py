@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_utils.report import cells, documents
+from covid_utils.report import cells, render
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 LONG = "a note that says more than a frame of pandas would show, to its very last word"
@@ -57,11 +57,11 @@ def table():
 
 @pytest.fixture
 def page(table):
-    return Page(documents.html(documents.shown(table), "Table 9 <&> more", "sample"))
+    return Page(render.html(render.text_of(table), "Table 9 <&> more", "sample"))
 
 
 def test_numbers_are_rounded_and_what_is_missing_is_empty(table):
-    text = documents.shown(table)
+    text = render.text_of(table)
     assert text["share"].tolist() == ["0.1235", ""]
     assert text["n"].tolist() == ["12", "0"]
     assert text["note"].tolist() == table["note"].tolist()
@@ -70,7 +70,7 @@ def test_numbers_are_rounded_and_what_is_missing_is_empty(table):
 def test_a_table_of_scores_is_shown_as_people_read_it():
     row = dict.fromkeys(cells.VALUES, "") | {"unit": "%", "ours": 98.44, "low": 97.0, "high": 99.9}
     row |= {"n": 5, "paper": "99.4", "verdict": "reproduced", "source_run": "task1"}
-    text = documents.shown(pd.DataFrame([{"class": "all", "classes": 2} | row]))
+    text = render.text_of(pd.DataFrame([{"class": "all", "classes": 2} | row]))
     assert text.iloc[0].to_dict() == {
         "class": "all",
         "classes": "2",
@@ -83,14 +83,14 @@ def test_a_table_of_scores_is_shown_as_people_read_it():
 
 
 def test_markdown_has_a_line_a_row_and_no_text_ends_its_cell(table):
-    lines = documents.markdown(documents.shown(table)).split("\n")
+    lines = render.markdown(render.text_of(table)).split("\n")
     assert lines == [
         "| work | share | n | note |",
         "| --- | --- | --- | --- |",
         f"| a \\| b | 0.1235 | 12 | {LONG} |",
         "| Zhou <i>2020</i> & others |  | 0 | short |",
     ]
-    two_lines = documents.markdown(pd.DataFrame({"note": ["one\ntwo"]}))
+    two_lines = render.markdown(pd.DataFrame({"note": ["one\ntwo"]}))
     assert two_lines.split("\n")[2:] == ["| one two |"]
 
 
@@ -122,43 +122,87 @@ def test_a_page_shows_all_of_every_text_and_takes_none_for_a_tag(page):
 
 def test_a_text_that_looks_like_a_header_stays_a_text():
     table = pd.DataFrame({"<th>": ["<thead>", "</table>"]})
-    page = Page(documents.html(table, "<th>", "sample"))
+    page = Page(render.html(table, "<th>", "sample"))
     assert page.of("th") == ["<th>"]
     assert page.of("td") == ["<thead>", "</table>"]
     assert page.open == []
 
 
 def test_a_page_needs_nothing_from_elsewhere(table):
-    text = documents.html(documents.shown(table), "Table 1", "sample")
+    text = render.html(render.text_of(table), "Table 1", "sample")
     for word in ("http", "src=", "href=", "@import", "url("):
         assert word not in text
 
 
 def test_a_long_table_is_whole(tmp_path):
     table = pd.DataFrame({"number": range(150)} | {f"c{i}": "x" for i in range(30)})
-    documents.write(table, tmp_path / "long", "Long", "quick")
+    render.write(table, tmp_path / "long", "Long", "quick")
     page = Page((tmp_path / "long.html").read_text("utf8"))
     assert len(page.of("th")) == 31
     assert page.of("td")[::31] == [str(number) for number in range(150)]
 
 
 def test_both_documents_are_written_with_heading_profile_and_legend(table, tmp_path):
-    documents.write(table, tmp_path / "new" / "table3", "Table 3", "quick")
+    render.write(table, tmp_path / "new" / "table3", "Table 3", "quick")
     folder = tmp_path / "new"
     assert sorted(path.name for path in folder.iterdir()) == ["table3.html", "table3.md"]
     lines = (folder / "table3.md").read_text("utf8").split("\n")
     assert lines[:2] == ["# Table 3", ""]
-    assert "\n".join(lines[2:-3]) == documents.markdown(documents.shown(table))
-    assert lines[-3:] == ["", f"Profile `quick`. {documents.LEGEND}", ""]
+    assert "\n".join(lines[2:-3]) == render.markdown(render.text_of(table))
+    assert lines[-3:] == ["", f"Profile `quick`. {render.LEGEND}", ""]
     page = (folder / "table3.html").read_text("utf8")
-    assert page == documents.html(documents.shown(table), "Table 3", "quick")
-    assert f"<p>Profile <code>quick</code>. {documents.LEGEND}</p>" in page
+    assert page == render.html(render.text_of(table), "Table 3", "quick")
+    assert f"<p>Profile <code>quick</code>. {render.LEGEND}</p>" in page
 
 
 def test_a_document_that_fails_leaves_the_old_one(table, tmp_path):
-    documents.write(table, tmp_path / "a", "Old", "quick")
+    render.write(table, tmp_path / "a", "Old", "quick")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     # A lone half of a character cannot be written.
     with pytest.raises(UnicodeEncodeError):
-        documents.write(table, tmp_path / "a", "New \ud800", "quick")
+        render.write(table, tmp_path / "a", "New \ud800", "quick")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "ours", "n", "paper"),
+    [
+        ({}, "98.4 % [97.0, 99.9]", "536", "99.4 %"),
+        ({"low": np.nan, "high": np.nan}, "98.4 %", "536", "99.4 %"),
+        ({"unit": "fraction", "ours": 0.91149, "low": 0.9, "high": 0.92, "paper": "0.911"},
+         "0.911 [0.900, 0.920]", "536", "0.911"),
+        ({"ours": np.nan}, "undefined", "536", "99.4 %"),
+        ({"ours": np.nan, "n": 0}, "", "", "99.4 %"),
+        ({"paper": "not available"}, "98.4 % [97.0, 99.9]", "536", "not available"),
+        ({"paper": "3", "unit": "images"}, "98 images [97, 100]", "536", "3 images"),
+        ({"ours": 3.14, "low": 2, "high": 4.06, "unit": "% of side", "paper": "not available"},
+         "3.1 % of side [2.0, 4.1]", "536", "not available"),
+    ],
+)  # fmt: skip
+def test_readable_formats(changes, ours, n, paper):
+    row = {"class": "all", "metric": "accuracy", "unit": "%", "ours": 98.442, "low": 97.0}
+    row |= {"high": 99.9, "n": 536, "paper": "99.4", "claim": "p01", "verdict": "differs"}
+    row |= {"source_run": "task1", "note": "so"}
+    text = render.readable(pd.DataFrame([row | changes])).iloc[0].to_dict()
+    assert (text["ours"], text["n"], text["paper"]) == (ours, n, paper)
+    assert list(text) == ["class", "metric", "ours", "n", "paper", "verdict", "note"]
+
+
+@pytest.mark.parametrize("empty", ["verdict", "note"])
+def test_readable_leaves_out_verdicts_and_notes_where_no_row_has_one(empty):
+    row = dict.fromkeys(cells.VALUES, "") | {"ours": 1.0, "low": np.nan, "n": 1, "unit": "%"}
+    table = pd.DataFrame([row | {"verdict": "differs", "note": "so", empty: ""}])
+    assert {"verdict", "note"} - set(render.readable(table)) == {empty}
+
+
+def test_a_wide_table_has_a_column_a_score_in_the_order_of_the_rows():
+    keys = {"unit": "fraction", "low": np.nan, "high": np.nan}
+    keys |= dict.fromkeys(("paper", "claim", "verdict", "source_run", "note"), "")
+    rows = [
+        {"work": work, "metric": metric, "average": "pooled", "ours": value, "n": 3} | keys
+        for work, metric, value in (("b", "iou", 0.5), ("b", "dice", 0.25), ("a", "dice", 1.0))
+    ]
+    wide = render.wide(pd.DataFrame(rows), ["work"], ["metric", "average"])
+    assert wide.index.tolist() == ["b", "a"]
+    assert wide.columns.tolist() == [("iou", "pooled"), ("dice", "pooled")]
+    assert wide.to_numpy().tolist() == [["0.500", "0.250"], ["", "1.000"]]

@@ -1,0 +1,137 @@
+"""Areas under curves with intervals: how well probabilities rank images that show a label.
+
+Areas are no function of counts summed over patients, so what the bootstrap sums here is how often
+each patient was drawn: the weight of its images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.errors import DataError
+from covid_utils.evaluation import intervals, metrics
+
+#: Scores of a ranking, which need no threshold.
+METRICS = ("roc_auc", "average_precision")
+#: Patients (or slices, where patients are unknown) that must show a class before its segmentation
+#: gets an interval, and that must show a label, and lack it, before its ranking gets one.
+FEWEST_WITH_CLASS = 3
+#: Weights of resamples held in memory at a time.
+BLOCK = 2**20
+
+
+def areas(
+    truth: np.ndarray, score: np.ndarray, groups: np.ndarray, names: tuple[str, ...], seed: int = 0
+) -> dict[tuple[str, str], intervals.Interval]:
+    """Areas of each label, of all decisions pooled (``overall``), and their mean (``macro``).
+
+    Args:
+        truth: bool (images, labels).
+        score: float64 (images, labels), higher means more likely.
+        groups: Patient of each image (images,).
+        names: Labels.
+        seed: Of the bootstrap.
+
+    Returns:
+        (label, metric) -> interval; limits are NaN where fewer than `FEWEST_WITH_CLASS` patients
+        show a label, or lack it.
+
+    Raises:
+        DataError: A score is not finite.
+    """
+    if not np.isfinite(score).all():
+        raise DataError("score: a value is not a finite number; check the predictions file.")
+    parts = {name: [index] for index, name in enumerate(names)}
+    parts["overall"] = list(range(len(names)))
+    found = _intervals(truth, score, groups, parts, seed)
+    unsure = {part: _few_patients(truth[:, columns], groups) for part, columns in parts.items()}
+    # The mean is as unsure as any label that it is taken over; one without a curve is left out.
+    curves = [name for name in names if not np.isnan(found[name, METRICS[0]].value)]
+    unsure["macro"] = any(unsure[name] for name in curves)
+    limits = {True: {"low": np.nan, "high": np.nan}, False: {}}
+    return {
+        (part, metric): found[part, metric]._replace(n=len(truth), **limits[unsure[part]])
+        for metric in METRICS
+        for part in (*parts, "macro")
+    }
+
+
+def macro(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """Mean over the labels that have the metric on all images (..., labels), NaN without any.
+
+    A resample that lacks one of them has no mean (NaN): over the others it would be another score.
+    """
+    chosen = values[..., defined]
+    return np.where(np.isnan(chosen).any(axis=-1), np.nan, metrics.macro(chosen))
+
+
+def _few_patients(truth: np.ndarray, groups: np.ndarray) -> bool:
+    """Whether too few patients show, or lack, any of the labels (images, labels) to resample."""
+    shown, lacking = truth.any(axis=1), ~truth.all(axis=1)
+    return min(len(np.unique(groups[which])) for which in (shown, lacking)) < FEWEST_WITH_CLASS
+
+
+def _intervals(
+    truth: np.ndarray, score: np.ndarray, groups: np.ndarray, parts: dict[str, list[int]], seed: int
+) -> dict[tuple[str, str], intervals.Interval]:
+    codes, patients = pd.factorize(groups, sort=True)
+    defined = truth.any(axis=0) & ~truth.all(axis=0)
+    ranked = {}
+    for part, columns in parts.items():
+        order = np.argsort(-score[:, columns], axis=None, kind="stable")
+        decisions = (truth[:, columns], score[:, columns], np.tile(codes, (len(columns), 1)).T)
+        ranked[part] = tuple(values.ravel()[order] for values in decisions)
+
+    def of_block(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        block = {}
+        for part, (hit, said, patient) in ranked.items():
+            both = weighted_areas(hit, said, times_drawn[:, patient])
+            block |= {(part, metric): area for metric, area in both.items()}
+        for metric in METRICS:
+            single = [block[part, metric] for part in parts if part != "overall"]
+            block["macro", metric] = macro(np.stack(single, axis=1), defined)
+        return block
+
+    def statistic(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        rows = max(1, BLOCK // truth.size)
+        blocks = [of_block(times_drawn[at : at + rows]) for at in range(0, len(times_drawn), rows)]
+        return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
+
+    drawn = np.eye(len(patients))
+    return intervals.bootstrap(drawn, np.arange(len(patients)), statistic, seed=seed)
+
+
+def weighted_areas(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Both areas of many weightings of the same decisions at once.
+
+    They are scikit-learn's `roc_auc_score` and `average_precision_score` with sample weights, for
+    all resamples from one sorting.
+
+    Args:
+        truth: bool (decisions,).
+        score: float64 (decisions,), finite, from the highest down; equal ones are one step.
+        weights: float64 (resamples, decisions), 0 or more.
+
+    Returns:
+        Metric -> (resamples,) in [0, 1]; NaN where one outcome has no weight.
+    """
+    starts = np.flatnonzero(np.diff(score, prepend=np.inf))
+    all_called = np.add.reduceat(weights, starts, axis=1)
+    hits = np.add.reduceat(weights * truth, starts, axis=1)
+    above, called = hits.cumsum(axis=1), all_called.cumsum(axis=1)
+    positives = above[:, -1]
+    negatives = called[:, -1] - positives
+    # A pair of equal scores counts half.
+    ranked = ((all_called - hits) * (above - hits / 2)).sum(axis=1)
+    # A step without hits adds nothing, and the first ones may have no weight at all.
+    precision = np.divide(above, called, out=np.zeros_like(above), where=called > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        areas = {
+            "roc_auc": ranked / (positives * negatives),
+            "average_precision": (hits * precision).sum(axis=1) / positives,
+        }
+    both = positives * negatives > 0
+    return {metric: np.where(both, area, np.nan) for metric, area in areas.items()}

@@ -1,0 +1,329 @@
+"""Rows of `scores.csv` for the recognition tasks, the multi-label task, and the measured times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from covid_utils import runs
+from covid_utils.data.collection import saved_manifest
+from covid_utils.errors import ResultsError
+from covid_utils.evaluation import calibration, intervals, scoring
+from covid_utils.evaluation.scores import select
+from covid_utils.registry import (
+    BOTH,
+    MANIFESTATIONS,
+    RECOGNITION_TASKS,
+    SUBSETS,
+    TASK1,
+    TASK2,
+    XRAY_SHARE,
+    stream_run,
+)
+
+#: Split of the predictions file that the data were prepared with.
+PREPARED = "prepared"
+#: Models of the predictions file: the head, the one whose settings validation chose, and others.
+HEAD, TUNED = "head", "head, chosen"
+OTHERS = ("fine-tuned", "linear SVM", "trivial features", "dataset only")
+#: Models that chose something on validation, and so must be compared with a head that did too.
+CHOOSING = OTHERS[:2]
+#: Rules that see no picture, on the X-ray and CT images.
+RULES = ("modality only", "dataset only")
+#: Scores that are no percentages.
+FRACTIONS = ("mcc", "roc_auc", "average_precision")
+#: Copies of an image are no images of their own, so with them there is no Wilson interval.
+COPIES = "augmented copies among the images"
+#: Stages of the pipeline and their runs; the first three in turn are the pipeline.
+STAGES = {
+    "recognition": TASK1,
+    "manifestations": TASK2,
+    "segmentation, DeepLab-v3+": stream_run("all"),
+    "segmentation, U-Net": stream_run("all", "unet"),
+}
+
+
+def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.DataFrame:
+    """Predictions of one task, of the head's first training on the prepared split.
+
+    Args:
+        table: Predictions of the recognition run.
+        task: One of `RECOGNITION_TASKS`.
+        **criteria: ``subset``, and other values of ``model``, ``split`` and ``run`` (0 for all).
+    """
+    keys = {"model": HEAD, "split": PREPARED, "run": 1} | criteria
+    if not keys["run"]:
+        del keys["run"]
+    return select(table, task=task, **keys)
+
+
+def _line(interval: object, **keys: object) -> dict:
+    """One row from an interval, or from a row of `scoring`."""
+    score = interval._asdict() if isinstance(interval, intervals.Interval) else dict(interval)
+    unit = "fraction" if score.get("metric") in FRACTIONS else "%"
+    return {"unit": unit, "groups": score.get("patients", 0)} | score | keys
+
+
+def recognition(profile: str) -> Iterator[dict]:
+    """Every score of the recognition run: accuracies, classes, differences, CT, calibration."""
+    table = runs.read_predictions(profile, TASK1)
+    kind = runs.read_provenance(profile, "data")["parameters"]["split"]
+    chosen = runs.read_metrics(profile, TASK1).get("chosen", {})
+    base = {"run": TASK1, "split": kind}
+    for count in ("2 classes", "4 classes"):
+        whole = table[table["task"] == count]
+        for (model, split, run, subset), part in whole.groupby(["model", "split", "run", "subset"]):
+            keys = base | {"task": count, "model": model, "repeat": run, "subset": subset}
+            keys |= {} if split == PREPARED else {"split": split}
+            if model == TUNED:
+                setting = chosen[count]
+                keys["note"] = f"rate {setting['rate']:g}, {setting['steps']} steps"
+            if split != kind:  # that would be the prepared one again
+                yield from _of_part(part, keys, split)
+        yield from _differences(table, base | {"task": count})
+        yield from _calibrated(table, base | {"task": count, "model": HEAD, "subset": "test"})
+    if (table["task"] == BOTH).any():
+        yield from _with_ct(table, base | {"task": BOTH})
+
+
+def _of_part(part: pd.DataFrame, keys: dict, split: str) -> Iterator[dict]:
+    """Scores of one model on one subset: on training images only what Table 2 shows of the head."""
+    classes = RECOGNITION_TASKS[keys["task"]]
+    is_test, is_first = keys["subset"] == "test", keys["repeat"] == 1
+    notes = (keys.get("note", ""), COPIES if _is_copy(part).any() else "")
+    keys |= {"note": "; ".join(filter(None, notes))}
+    if is_test and is_first and split == PREPARED and keys["model"] != TUNED:
+        for score in scoring.recognition(part, classes).to_dict("records"):
+            yield _line(score, **keys)
+    elif is_test or (is_first and keys["model"] == HEAD):
+        yield _line(scoring.accuracy(part, classes), **keys)
+
+
+def _is_copy(part: pd.DataFrame) -> pd.Series:
+    """Whether each image is an augmented copy, see `augment.expand`."""
+    return part["image_id"].str.contains("~", regex=False)
+
+
+def _differences(table: pd.DataFrame, base: dict) -> Iterator[dict]:
+    """Differences in accuracy of each other model and the heads, on the same images."""
+    for model in OTHERS:
+        other = predictions_of(table, base["task"], subset="test", model=model)
+        for rival in (HEAD, TUNED) if model in CHOOSING else (HEAD,):
+            head = predictions_of(table, base["task"], subset="test", model=rival)
+            if len(other) and len(head):
+                keys = base | {"model": f"{model} minus {rival}", "subset": "test"}
+                yield keys | paired_difference(other, head)
+
+
+def paired_difference(first: pd.DataFrame, second: pd.DataFrame) -> dict:
+    """Difference in accuracy of two models on the same images, first minus second."""
+    first, second = (part[~_is_copy(part)].set_index("image_id") for part in (first, second))
+    first = first.loc[first.index.intersection(second.index)]
+    second = second.loc[first.index]
+    right = [(part["truth"] == part["predicted"]).to_numpy() for part in (first, second)]
+    groups = first["patient_id"].to_numpy()
+    strata = intervals.class_strata(pd.factorize(first["truth"], sort=True)[0], groups)
+    score = intervals.bootstrap_mean(right[0].astype(float) - right[1], groups, strata=strata)
+    test = intervals.mcnemar(*right)
+    note = (
+        f"only the first right: {test.only_a}, only the second: {test.only_b} images "
+        f"(McNemar over images, as if independent: p = {test.p_value:.2g})"
+    )
+    return _difference(score, groups, note)
+
+
+def _difference(score: intervals.Interval, groups: np.ndarray, note: str) -> dict:
+    keys = {"class": "all", "metric": "accuracy difference", "unit": "points", "repeat": 0}
+    return _line(score, **keys, groups=len(np.unique(groups)), note=note)
+
+
+def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
+    """Trainings on X-rays and CT, their mean, what CT adds, and rules without a picture."""
+    test = predictions_of(table, BOTH, subset="test", run=0)
+    drawn = test[test["drawn"]]
+    for modality in (BOTH, "X-ray", "CT"):
+        part = drawn[drawn["modality"].isin(modality.split(" + "))]
+        subset = "test" if modality == BOTH else f"test, {modality}"
+        keys = base | {"model": HEAD, "subset": subset}
+        yield from _repeats(part, keys, drawn_anew=modality != "CT")
+    yield from _against_alone(table, test, base | {"subset": "test, X-ray"})
+    for model in RULES:
+        rule = predictions_of(table, BOTH, subset="test", model=model)
+        if len(rule):
+            rule = rule[rule["drawn"]]
+            note = few_groups(rule)
+            yield _line(_sure(rule, note), **base, model=model, subset="test", note=note)
+
+
+def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]:
+    """Accuracy of each repeated training, and their mean."""
+    note, values, score = few_groups(part), [], {}
+    for run, rows in part.groupby("run"):
+        score = _sure(rows, note)
+        values.append(score["value"])
+        yield _line(score, **keys, repeat=run, note=note)
+    if not values:
+        return
+    # How far runs lie apart is no interval of their mean: it does not tell about patients.
+    spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    notes = (
+        f"runs from {100 * min(values):.1f} to {100 * max(values):.1f} %",
+        spread,
+        "each run on the X-rays that it drew" if drawn_anew else "",
+        note or "no interval: a mean of runs",
+    )
+    mean = dict(score) | {"value": np.mean(values), "low": np.nan, "high": np.nan}
+    yield _line(mean, **keys, repeat=0, note="; ".join(filter(None, notes)))
+
+
+def _sure(part: pd.DataFrame, note: str) -> pd.Series:
+    """Accuracy, without limits where `few_groups` has something to say."""
+    score = scoring.accuracy(part, RECOGNITION_TASKS[BOTH])
+    if note:
+        score[["low", "high"]] = np.nan
+    return score
+
+
+def few_groups(part: pd.DataFrame) -> str:
+    """What must be said where a class has too few patients, or groups, to resample; else ''."""
+    for (modality, name), rows in part.groupby(["modality", "truth"]):
+        groups = rows["patient_id"].nunique()
+        if groups < scoring.FEWEST_WITH_CLASS:
+            images = rows["image_id"].nunique()
+            together = f"near copies join the {images} {modality} images of {name} into {groups}"
+            return f"no interval by patient: {together}"
+    return ""
+
+
+def _against_alone(table: pd.DataFrame, test: pd.DataFrame, base: dict) -> Iterator[dict]:
+    """What learning from CT too does for X-rays: paired differences on all test X-rays."""
+    both = _hits(test[test["modality"] == "X-ray"])
+    images = test.drop_duplicates("image_id").set_index("image_id")
+    for task in ("2 classes", XRAY_SHARE):
+        alone = _hits(predictions_of(table, task, subset="test", run=0))
+        shared = both.index.intersection(alone.index)
+        if shared.empty:
+            continue
+        numbers = both.columns.intersection(alone.columns)
+        values = (both - alone).loc[shared, numbers].to_numpy()
+        groups = images.loc[shared, "patient_id"].to_numpy()
+        classes = pd.factorize(images.loc[shared, "truth"], sort=True)[0]
+        strata = intervals.class_strata(classes, groups)
+        score = intervals.bootstrap_runs(values, groups, strata=strata)
+        each = 100 * values.mean(axis=0)
+        note = f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
+        yield base | {"model": f"{HEAD} minus {task}"} | _difference(score, groups, note)
+
+
+def _hits(part: pd.DataFrame) -> pd.DataFrame:
+    """Whether each run (column) is right on each image (row), 1 or 0."""
+    right = (part["truth"] == part["predicted"]).astype(float)
+    table = part.assign(right=right)[~_is_copy(part)]
+    return table.pivot_table(index="image_id", columns="run", values="right")
+
+
+def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, classes) and true classes (n,) of a predictions table."""
+    truth = pd.Index(names).get_indexer(predictions["truth"])
+    return predictions[[f"p_{name}" for name in names]].to_numpy(np.float64), truth
+
+
+def temperature(table: pd.DataFrame, task: str) -> float:
+    """Temperature fitted on the validation images; 1, which changes nothing, without any."""
+    part = predictions_of(table, task, subset="validation")
+    return calibration.fit_temperature(*shares(part, RECOGNITION_TASKS[task])) if len(part) else 1.0
+
+
+def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    """Calibration on the test images, before and after temperature scaling."""
+    test = predictions_of(table, keys["task"], subset="test")
+    if test.empty:
+        return
+    probabilities, truth = shares(test, RECOGNITION_TASKS[keys["task"]])
+    groups = test["patient_id"].to_numpy()
+    for degree in (1.0, temperature(table, keys["task"])):
+        scaled = calibration.apply_temperature(probabilities, degree)
+        for metric, score in calibration.scores(scaled, truth, groups).items():
+            own = {"metric": metric, "class": "all", "average": f"temperature {round(degree, 3):g}"}
+            own |= {"unit": "fraction", "groups": len(np.unique(groups))}
+            note = "leans upwards, no interval" if metric == "ece" else ""
+            yield _line(score, **keys, **own, note=note)
+
+
+def labels(profile: str) -> Iterator[dict]:
+    """Scores of the multi-label network and of two rules that look at no slice.
+
+    Where some test slices have weak labels, the exactly labelled ones are scored apart as well.
+    """
+    predictions = runs.read_predictions(profile, TASK2)
+    split = runs.read_provenance(profile, "data")["parameters"]["split"]
+    training, test = (predictions[predictions["subset"] == name] for name in SUBSETS[::2])
+    exact = test[test["label_quality"] == "exact"]
+    scopes = {"exact": exact} if len(exact) == len(test) else {"all": test, "exact": exact}
+    for scope, part in scopes.items():
+        models = {
+            "network": part,
+            "always present": scoring.always_positive(part, MANIFESTATIONS),
+            "share in training": scoring.prevalence(part, training, MANIFESTATIONS),
+        }
+        for model, answers in models.items() if len(part) else ():
+            keys = {"run": TASK2, "split": split, "task": "manifestations", "model": model}
+            for score in scoring.labels(answers, MANIFESTATIONS).to_dict("records"):
+                yield _line(score, **keys | {"subset": "test", "labels": scope})
+
+
+def times(profile: str) -> Iterator[dict]:
+    """Median and 95th percentile of the timed calls, stage by stage and for all stages in turn.
+
+    One image at a time, after a warm-up. The whole pipeline is the stages one after another: each
+    call's times are added up. A case of CT has as many slices as the test's groups have on average.
+    """
+    spent = {stage: _calls(profile, run) for stage, run in STAGES.items()}
+    for stage, run in STAGES.items():
+        for step, each in spent[stage].items():
+            yield from _time(profile, each, run, stage, step)
+    stages = list(STAGES)[:3]
+    in_ct, run = [call for stage in stages for call in spent[stage].values()], ", ".join
+    every = run(STAGES[stage] for stage in stages)
+    slices, stand_in = _slices_per_case(profile)
+    turn = "stages in turn"
+    case = turn + (f", {slices:.1f} slices a case{stand_in}" if slices != 1 else "")
+    xray = np.sum([*spent["recognition"].values()], axis=0)
+    ct = np.sum(in_ct, axis=0)
+    yield from _time(profile, xray, TASK1, "whole pipeline, one X-ray", turn)
+    yield from _time(profile, ct, every, "whole pipeline, one CT slice", turn)
+    yield from _time(profile, slices * ct, every, "whole pipeline, one case of CT", case)
+
+
+def _calls(profile: str, run: str) -> dict[str, list[float]]:
+    """Seconds of each timed call of a run, by step."""
+    steps = runs.read_metrics(profile, run)["seconds_per_image"]
+    if not all("each" in measured for measured in steps.values()):
+        raise ResultsError(
+            f"results/{profile}/{run}: made by an older version, without the time of each call; "
+            f"'make reproduce PROFILE={profile}' makes it anew."
+        )
+    return {step: measured["each"] for step, measured in steps.items()}
+
+
+def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> Iterator[dict]:
+    from scipy.stats import quantile_test
+
+    median, p95 = np.percentile(each, [50, 95])
+    # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
+    limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
+    keys = {"run": run, "task": "time", "model": stage, "class": step, "n": len(each), "unit": "s"}
+    keys["note"] = runs.read_provenance(profile, run.split(", ", maxsplit=1)[0])["processor"]
+    yield keys | {"metric": "median time", "value": median, "low": limits.low, "high": limits.high}
+    yield keys | {"metric": "p95 time", "value": p95}
+
+
+def _slices_per_case(profile: str) -> tuple[float, str]:
+    """Mean number of test slices per patient, and what must be said of it."""
+    manifest = saved_manifest(profile)
+    slices = manifest[(manifest["dataset"] == "medseg") & (manifest["subset"] == "test")]
+    known = (slices["patient_basis"] == "given").all()
+    note = "" if known else ", a group of near copies standing for one"
+    return len(slices) / max(1, slices["patient_id"].nunique()), note

@@ -1,0 +1,147 @@
+"""Tables for people: numbers rounded to what the data can carry, as text, Markdown and HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from covid_utils.report.cells import VALUES, WILSON
+from covid_utils.writing import whole
+
+LEGEND = (
+    "ours: value and 95 % interval, where there are cases enough for one; n: test cases; paper: "
+    "what the paper's prose states, the bodies of its tables are not available; verdict: whether "
+    "the paper's value lies in our interval, or, of a difference, whether it is above 0."
+)
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; }}
+body {{ padding: 0 1rem; }}
+div {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+caption {{ font-weight: 600; text-align: left; padding-bottom: .5rem; }}
+th, td {{ padding: .3rem .7rem; text-align: left; vertical-align: top; }}
+thead th {{ border-bottom: 2px solid; }}
+tbody td {{ border-bottom: 1px solid #8886; }}
+</style>
+</head>
+<body>
+<div role="region" aria-label="{title}" tabindex="0">
+{table}
+</div>
+<p>Profile <code>{profile}</code>. {legend}</p>
+</body>
+</html>
+"""
+#: Unit -> decimal places that a number of it is shown with; others have one.
+DIGITS = {"fraction": 3, "s": 3, "images": 0}
+
+
+def style() -> None:
+    """Let notebooks show tables whole: every row, and no note cut short. Call it once."""
+    pd.set_option("display.max_rows", None)
+    pd.set_option("display.max_colwidth", None)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for people: value and interval in one cell, rounded to what the data can carry.
+
+    Args:
+        table: A table that ends with the columns of `VALUES`.
+
+    Returns:
+        The leading columns, then ``metric``, ``ours``, ``Wilson`` (where a table has it), ``n``,
+        ``paper``, and ``verdict`` and ``note`` (if there is any), as text.
+    """
+    keys = [name for name in table.columns if name not in (*VALUES, *WILSON)]
+    text = table[[*keys, "metric"]].copy()
+    text["ours"] = [with_interval(row) for row in table.itertuples()]
+    if set(WILSON) <= set(table.columns):
+        limits = zip(*(table[name] for name in WILSON), strict=True)
+        text["Wilson"] = ["" if pd.isna(a) else f"[{a:.1f}, {b:.1f}]" for a, b in limits]
+    text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
+    is_number = pd.to_numeric(table["paper"], errors="coerce").notna()
+    with_unit = table["paper"].astype(str) + table["unit"].map(_sign)
+    text["paper"] = table["paper"].where(~is_number, with_unit)
+    for name in ("verdict", "note"):
+        if table[name].any():
+            text[name] = table[name]
+    return text
+
+
+def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFrame:
+    """A table for people with one column per kind of score, for rows that share their keys.
+
+    Args:
+        table: A table that ends with the columns of `VALUES`.
+        keys: Columns that name a row.
+        across: Columns that name a score, such as ``metric`` and ``average``.
+
+    Returns:
+        Value and interval as text, '' where there is none; rows and columns in their order.
+    """
+    text = readable(table)
+    rows, columns = (pd.MultiIndex.from_frame(text[of].drop_duplicates()) for of in (keys, across))
+    rows, columns = (i.get_level_values(0) if i.nlevels == 1 else i for i in (rows, columns))
+    pivoted = text.pivot(index=keys, columns=across, values="ours").fillna("")
+    return pivoted.reindex(index=rows, columns=columns)
+
+
+def with_interval(row) -> str:
+    """Value and interval of a row with the columns of `VALUES`, as text; '' if nothing is ours."""
+    if pd.isna(row.ours):
+        return "" if row.n == 0 else "undefined"
+    places = digits(row.unit)
+    value = f"{row.ours:.{places}f}{_sign(row.unit)}"
+    return value if pd.isna(row.low) else f"{value} [{row.low:.{places}f}, {row.high:.{places}f}]"
+
+
+def digits(unit: str) -> int:
+    """Decimal places that a number of a unit is shown with."""
+    return DIGITS.get(unit, 1)
+
+
+def _sign(unit: str) -> str:
+    """A unit as it stands behind a number."""
+    return "" if unit == "fraction" else f" {unit}"
+
+
+def text_of(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with text in every cell; one of scores is made `readable` first."""
+    table = readable(table) if set(VALUES) <= set(table.columns) else table
+    return table.map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)).replace("nan", "")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of texts in Markdown, without a line end at the end."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+    safe = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in safe)
+
+
+def html(table: pd.DataFrame, title: str, profile: str) -> str:
+    """A table of texts as a whole page that needs nothing else."""
+    body = table.to_html(index=False, border=0, escape=True)
+    body = body.replace("<th>", '<th scope="col">')
+    body = body.replace("<thead>", f"<caption>{escape(title)}</caption>\n<thead>", 1)
+    return PAGE.format(title=escape(title), table=body, profile=escape(profile), legend=LEGEND)
+
+
+def write(table: pd.DataFrame, path: Path, title: str, profile: str) -> None:
+    """Write a table as ``<path>.md`` and ``<path>.html``, each whole or not at all."""
+    text = text_of(table)
+    documents = {
+        ".md": f"# {title}\n\n{markdown(text)}\n\nProfile `{profile}`. {LEGEND}\n",
+        ".html": html(text, title, profile),
+    }
+    for ending, content in documents.items():
+        with whole(path.with_name(path.name + ending)) as partial:
+            partial.write_text(content, encoding="utf8")
