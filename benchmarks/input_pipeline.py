@@ -1,18 +1,20 @@
 """Memory and speed of the training input for growing sets of phantom images.
 
 Each size runs in a process of its own, because a process never gives its peak memory back. The
-images are X-rays of the phantom and augmented copies of them, written once to a file like those of
-the cache; what is measured is reading, augmenting and batching them through ``tf.data``.
+images are X-rays of the phantom and augmented copies of them, written once to a cache; what is
+measured is reading, augmenting and batching them through ``tf.data``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -22,38 +24,43 @@ SIDE, BATCH, BATCHES, ROUNDS = 256, 32, 100, 2
 TURNS = 5
 
 
-def write_images(folder: Path, count: int) -> Path:
-    """Write ``count`` uint8 images (count, SIDE, SIDE), from the phantom's X-rays."""
+def write_images(home: Path, count: int) -> None:
+    """Write uint8 images (SIDE, SIDE), from the phantom's X-rays, to a home's cache."""
     import chest_phantom
     from covid_utils import paths
-    from covid_utils.data import augment, cache, sources
+    from covid_utils.data import augment, cache, readers
     from covid_utils.data.images import Preprocessing
 
     root = chest_phantom.write(paths.phantom())
-    rows = sources.read_all(root).rows
+    rows = readers.read_all(root).rows
     rows = rows[rows["modality"] == "X-ray"].assign(subset="train").reset_index(drop=True)
     images = cache.images(rows, root, Preprocessing(SIDE))
-    copies = augment.Copies(images, augment.expand(rows, {"train": count}, seed=0), seed=0)
-    path = folder / f"{count}.npy"
-    out = np.lib.format.open_memmap(path, "w+", np.uint8, copies.shape)
-    for number in range(count):
-        out[number] = copies[number]
-    out.flush()
-    return path
+    copies = augment.copies(images, augment.expand(rows, {"train": count}, seed=0), seed=0)
+    with patch.dict(os.environ, {"COVID_HOME": str(home)}):
+        _recipe(count).filled(_contents(count), copies.__getitem__)
 
 
-def measure(path: Path) -> dict[str, float]:
-    """Go through images of a file in random order, as a training does.
+def _recipe(count: int):
+    from covid_utils.data import cache
+
+    return cache.Recipe("copies", 1, {"images": count}, (SIDE, SIDE), np.uint8)
+
+
+def _contents(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
+
+
+def measure(count: int) -> dict[str, float]:
+    """Go through the images of `write_images` in random order, as a training does.
 
     Returns:
         ``images``, ``images_per_second`` (median of the rounds), ``cores_busy`` and
         ``peak_memory_mib`` of this process.
     """
-    from covid_utils.data import augment, cache
+    from covid_utils.data import augment
     from covid_utils.training import batches
 
-    array = np.load(path, mmap_mode="r")
-    rows = cache.rows_of(array, np.arange(len(array)))
+    rows = _recipe(count).rows(_contents(count))
     stream = iter(batches.of_pairs(rows, rows, BATCH, 0, augment.Ranges()))
     rates, busy = [], []
     for _ in range(ROUNDS + 1):
@@ -64,7 +71,7 @@ def measure(path: Path) -> dict[str, float]:
         rates.append(BATCHES * BATCH / wall)
         busy.append(cpu / wall)
     return {
-        "images": len(array),
+        "images": len(rows),
         "images_per_second": float(np.median(rates[1:])),
         "cores_busy": float(np.median(busy[1:])),
         "peak_memory_mib": peak_memory(),
@@ -87,8 +94,9 @@ def run() -> list[dict[str, float]]:
         As `measure`, the median of the turns.
     """
     with tempfile.TemporaryDirectory() as folder:
-        paths = [write_images(Path(folder), count) for count in SIZES]
-        found = [[_in_a_process(path) for path in paths] for _ in range(TURNS)]
+        for count in SIZES:
+            write_images(Path(folder), count)
+        found = [[_in_a_process(folder, count) for count in SIZES] for _ in range(TURNS)]
     return [
         {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
         | {"images": count}
@@ -96,11 +104,11 @@ def run() -> list[dict[str, float]]:
     ]
 
 
-def _in_a_process(path: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+def _in_a_process(home: str, count: int) -> dict[str, float]:
+    command, own = [sys.executable, __file__, str(count)], os.environ | {"COVID_HOME": home}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=own)
     return json.loads(done.stdout)
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]))))
+    print(json.dumps(measure(int(sys.argv[1]))))

@@ -35,7 +35,7 @@ SEVENTH = 1.0
 STEPS, BATCH = 2800, 100
 TRAIN, VALIDATION = 2000, 100
 HEAD_ROUNDS = 3
-#: Steps of the lessons that are compared by their number of rates.
+#: Steps of the sweeps that are compared by their number of rates.
 SHORT_STEPS = 500
 
 #: Images of the set that grows, before and in addition, and their side.
@@ -73,13 +73,14 @@ def write_xrays(root: Path, images: Iterator[np.ndarray]) -> pd.DataFrame:
     Returns:
         Their manifest, all for training, in the order written.
     """
-    from covid_utils.data import nih_adult
+    from covid_utils.data import readers
+    from covid_utils.data.readers import nih_adult
 
     folder = root / nih_adult.FOLDER / "No_findings"
     folder.mkdir(parents=True)
     for number, image in enumerate(images):
         cv2.imwrite(str(folder / f"{number:05d}_000.png"), image)
-    return nih_adult.read(root).rows.assign(subset="train")
+    return readers.read("nih-adult", root).rows.assign(subset="train")
 
 
 def features(images: int = IMAGES, few: int = FEW, rounds: int = FEATURE_ROUNDS) -> dict:
@@ -97,7 +98,7 @@ def features(images: int = IMAGES, few: int = FEW, rounds: int = FEATURE_ROUNDS)
     """
     from covid_utils.data.images import Preprocessing
     from covid_utils.models import inception
-    from covid_utils.training.bottlenecks import Extraction
+    from covid_utils.training.features import Extraction
 
     with temporary_home() as root:
         rows = write_xrays(root, (speed.chest(seed, SIDE)[0] for seed in range(images)))
@@ -126,12 +127,12 @@ def _passes(model, images, count: int) -> Iterator[None]:
 
     When a pass ends, as many batches are ready for the next one as it found ready itself.
     """
-    from covid_utils.training import bottlenecks
+    from covid_utils.training import features
 
     positions = np.tile(np.arange(len(images)), count)
-    with closing(bottlenecks.extract(model, images, positions)) as stream:
+    with closing(features.extract(model, images, positions)) as stream:
         for batch, _ in enumerate(stream, start=1):
-            if batch % (len(images) // bottlenecks.BATCH) == 0:
+            if batch % (len(images) // features.BATCH) == 0:
                 yield
 
 
@@ -139,8 +140,8 @@ def _keras(model, images, few: int) -> dict[str, Callable[[], object]]:
     """The rivals; all of them decode and prepare with our own functions."""
     import tensorflow as tf
 
-    from covid_utils.training.bottlenecks import BATCH as TOGETHER
-    from covid_utils.training.bottlenecks import to_input
+    from covid_utils.training.features import BATCH as TOGETHER
+    from covid_utils.training.features import to_input
 
     traced = tf.function(lambda image: model(image, training=False))
 
@@ -185,14 +186,14 @@ def multiply_adds(model) -> int:
 
 
 def heads(steps: int = STEPS, short: int = SHORT_STEPS, rounds: int = HEAD_ROUNDS) -> dict:
-    """Train all heads against one by Keras, and one lesson with one, six and seven rates.
+    """Train all heads against one by Keras, and one sweep with one, six and seven rates.
 
-    The features are read from a store as in a real run. NumPy has one thread, as everywhere in
-    the graph; Keras has all.
+    The features are read from the cache and gathered as in a real run. NumPy has one thread, as
+    everywhere in the graph; Keras has all.
 
     Args:
         steps: Of each head.
-        short: Of the lessons that differ in their number of rates.
+        short: Of the sweeps that differ in their number of rates.
         rounds: How often the long ones are timed.
 
     Returns:
@@ -210,7 +211,7 @@ def heads(steps: int = STEPS, short: int = SHORT_STEPS, rounds: int = HEAD_ROUND
         long = {"ours": lambda: sweep_all(stored, target, steps), FIT: lambda: fit(steps)}
         candidates = speed.compare(long, rounds, is_warm=True)
         some = (RATES[:1], RATES, (*RATES, SEVENTH))
-        each = {str(len(rates)): _lesson_of(stored, target, rates, short) for rates in some}
+        each = {str(len(rates)): _sweep_of(stored, target, rates, short) for rates in some}
         by_rates = speed.compare(each)
     return {
         "heads": len(CLASSES) * SEEDS * len(RATES),
@@ -233,33 +234,31 @@ def cached(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def _stored(values: np.ndarray):
     """The same features, as a run finds them in its cache."""
-    from covid_utils.data.store import Store
+    from covid_utils.data.cache import Recipe
 
-    store, keys = Store("features", {}, (CHANNELS,)), [str(at) for at in range(len(values))]
-    with store.lock:
-        store.add([(keys, values)])
-    return store.read(keys)
+    recipe = Recipe("features", 1, {}, (CHANNELS,), np.float32)
+    return recipe.filled([str(at) for at in range(len(values))], values.__getitem__)[:]
 
 
 def sweep_all(values, target: np.ndarray, steps: int) -> list:
     """A sweep over the learning rates for every task and seed."""
     return [
-        _lesson_of(values, target % classes, RATES, steps, seed, classes)()
+        _sweep_of(values, target % classes, RATES, steps, seed, classes)()
         for classes in CLASSES
         for seed in range(SEEDS)
     ]
 
 
-def _lesson_of(
+def _sweep_of(
     values, target: np.ndarray, rates: tuple, steps: int, seed: int = 0, classes: int = 4
 ) -> Callable[[], object]:
     """A sweep over some rates, with the settings of a real run: standardised, curves kept."""
     from covid_utils.training import head
 
     train, validation = np.split(np.arange(len(target)), [TRAIN])
-    lesson = head.Lesson(values, train, validation, target, classes)
+    data = head.Examples(values, train, validation, target, classes)
     settings = head.HeadSettings(steps, BATCH, standardise=True, seed=seed)
-    return lambda: head.sweep(lesson, settings, rates, (steps,))
+    return lambda: head.sweep(data, settings, rates, (steps,))
 
 
 def keras_head(values: np.ndarray, target: np.ndarray) -> Callable[[int], object]:
@@ -295,7 +294,7 @@ def growing(stored: int = STORED, added: int = ADDED) -> dict[str, int]:
     from covid_utils.data import cache
     from covid_utils.data.images import Preprocessing
     from covid_utils.models import inception
-    from covid_utils.training.bottlenecks import Extraction
+    from covid_utils.training.features import Extraction
 
     network, passed = stand_in()
     rng = np.random.default_rng(0)

@@ -177,7 +177,7 @@ def _pipeline(rows: list[dict]) -> list[str]:
         "",
         "## Training input from 1,000 to 16,000 images",
         "",
-        f"Phantom X-rays and copies of them, {input_pipeline.SIDE} px, in one file as in the "
+        f"Phantom X-rays and copies of them, {input_pipeline.SIDE} px, in a file each as in the "
         f"cache; read, augmented with a mask, and batched by {input_pipeline.BATCH} through "
         "`tf.data`. Sizes take turns, each in a process of its own; medians of "
         f"{input_pipeline.TURNS} turns.",

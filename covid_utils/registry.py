@@ -21,7 +21,7 @@ UNUSED = "unused"
 RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
 #: Classes of the task on X-rays and CT together. On CT, anything but COVID-19 is ``non_covid``.
 MULTIMODAL_CLASSES = ("covid", "non_covid")
-#: The task on both modalities, and the same without its CT images.
+#: Tasks on X-rays and CT together, and on the same X-rays without the CT images.
 BOTH, XRAY_SHARE = "X-ray + CT", "X-ray, as many"
 #: Recognition task -> its classes.
 RECOGNITION_TASKS = {
@@ -52,6 +52,8 @@ LESION_SETS = ("medseg",)
 NETWORKS = {"deeplab": "DeepLab-v3+", "unet": "U-Net"}
 
 DATA, TASK1, TASK2 = "data", "task1", "task2"
+#: Columns that identify a row in every predictions file.
+PREDICTION_KEYS = ("image_id", "patient_id", "dataset", "modality", "subset", "label_quality")
 #: Runs that outline slices and are not one stream: three specialists fused, all starts averaged,
 #: and the masks that the paper's authors published.
 FUSION, STARTS, PUBLISHED = "fusion_deeplab", "starts_deeplab", "published_masks"

@@ -31,6 +31,7 @@ def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", *
             "patient_basis": "given",
             "width": 8,
             "height": 8,
+            "lungs": "",
         }
         | columns
         for patient, images in patients.items()

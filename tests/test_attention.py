@@ -1,76 +1,58 @@
 """Sheets and numbers of Grad-CAM, and the figures of the recognition notebook."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 from builders import manifest
 
-from covid_utils.evaluation import calibration, explain
+from covid_utils.evaluation import calibration, gradcam
 from covid_utils.report import attention, figures
-from covid_utils.training import head, predictions
-from covid_utils.training.recognition import Fitted, Task
+from covid_utils.training import predictions
 
 NAMES = ("covid", "normal", "viral")
 
 
 @pytest.fixture
-def looking():
-    """A network whose first map lights up in the middle, its second in a corner of the frame."""
-    rows = manifest({f"p{i}": 1 for i in range(24)})
-    rows = rows.assign(target=np.arange(24) % 3, subset=["train"] * 6 + ["test"] * 18)
-    maps = np.zeros((24, 8, 8, 3), np.float32)
-    maps[:, 3:5, 3:5, 0] = 1
-    maps[:, 0, 0, 1] = 1
-    # Class 0 rests on the middle, class 1 on the corner, class 2 on nothing.
-    kernel = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
-    task = Task("three", rows, NAMES)
-    sure = np.eye(3)[rows["target"]] * 0.8 + 0.2 / 3
-    sure[-1] = [0.7, 0.2, 0.1]  # one answer is wrong
-    found = task.mark(predictions.class_table(rows, sure, NAMES), "head")
-    fitted = Fitted(task, head.Head(kernel, np.zeros(3, np.float32)), found)
-    images = np.full((24, 16, 16), 90, np.uint8)
-    return SimpleNamespace(last_maps=lambda at: maps[at], images=images), fitted
+def answers():
+    """18 answers, the last one wrong, and heat in the middle, in a corner and nowhere."""
+    truth = np.arange(18) % 3
+    shares = np.eye(3)[truth] * 0.8 + 0.2 / 3
+    shares[-1] = [0.7, 0.2, 0.1]
+    rows = manifest({f"p{i}": 1 for i in range(18)}).assign(target=truth, subset="test")
+    table = predictions.class_table(rows, shares, NAMES)
+    heat = np.zeros((18, 8, 8), np.float32)
+    heat[table["predicted"] == "covid", 3:5, 3:5] = 1
+    heat[table["predicted"] == "normal", 0, 0] = 1
+    return table, heat
 
 
-def test_heat_in_the_frame_is_told_by_class(looking):
-    table = attention.frame_table(*looking).set_index("class")
+def test_heat_in_the_frame_is_reported_by_class(answers):
+    table = attention.frame_table(*answers).set_index("class")
     assert table["images"].to_dict() == {"COVID-19": 6, "normal": 6, "viral pneumonia": 6}
     assert table.loc["COVID-19", "in the frame"] == "0 % [0, 0]"
     assert table.loc["normal", "in the frame"] == "100 % [100, 100]"
-    # No map speaks for this class; only the wrong answer, for COVID-19, has any heat.
+    # Nothing speaks for this class; only the wrong answer, for COVID-19, has any heat.
     assert table.loc["viral pneumonia", "in the frame"].startswith("0 % [")
-    assert set(table["if even"]) == {f"{100 * explain.even_share():.0f} %"}
-    assert attention.frame_table(*looking, images=2)["images"].tolist()[:2] == [2, 2]
+    assert set(table["if even"]) == {f"{100 * gradcam.even_share():.0f} %"}
+    answer, heat = answers
+    one_each = answer.assign(patient_id=answer["truth"])
+    assert attention.frame_table(one_each, heat)["in the frame"].tolist() == ["0 %", "100 %", "0 %"]
 
 
-def test_two_patients_give_no_interval(looking):
-    extraction, fitted = looking
-    few = fitted.predictions.assign(
-        patient_id=fitted.predictions["truth"].map({"covid": "a", "normal": "b"}).fillna("c")
-    )
-    table = attention.frame_table(extraction, Fitted(fitted.task, fitted.head, few))
-    assert table["in the frame"].tolist() == ["0 %", "100 %", "0 %"]
-
-
-def test_the_sheet_shows_right_and_wrong_answers(looking):
-    figure = attention.sheet(*looking, "What spoke for the answer (phantom)")
-    titles = [axis.get_title() for axis in figure.axes]
-    assert [title for title in titles if title] == [
+def test_the_sheet_shows_right_and_wrong_answers(answers):
+    table, heat = answers
+    at = [0, 1, 2, 17]
+    images = np.full((4, 16, 16), 90, np.uint8)
+    figure = attention.sheet(table.iloc[at], images, heat[at], "What spoke for the answer")
+    assert [axis.get_title() for axis in figure.axes if axis.get_title()] == [
         "COVID-19 (87%)",
         "normal (87%)",
         "viral pneumonia (87%)",
         "COVID-19 (70%)\nis viral pneumonia",
     ]
-    assert figure.get_suptitle() == "What spoke for the answer (phantom)"
-
-
-def test_without_wrong_answers_there_is_one_row(looking):
-    extraction, fitted = looking
-    right = fitted.predictions.assign(predicted=fitted.predictions["truth"])
-    figure = attention.sheet(extraction, Fitted(fitted.task, fitted.head, right), "all right")
-    assert len(figure.axes) == 3
+    assert figure.get_suptitle() == "What spoke for the answer"
+    right = attention.sheet(table.iloc[at[:3]], images[:3], heat[at[:3]], "all right")
+    assert len(right.axes) == 3
 
 
 def test_the_setting_map_frames_the_papers_setting():

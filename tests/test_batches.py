@@ -1,9 +1,9 @@
 """Training batches: every item once a round, image and mask alike, the same on any machine."""
 
 import numpy as np
-import pytest
 
-from covid_utils.data import augment, cache
+from covid_utils.data import augment
+from covid_utils.data.cache import Rows
 from covid_utils.training import batches
 
 
@@ -58,41 +58,12 @@ def test_labels_stay_with_their_image():
         assert np.array_equal(gray, label.argmax(axis=1))
 
 
-@pytest.fixture
-def kept(tmp_path):
-    """An array, and the same mapped from its file."""
-    array = np.random.default_rng(0).integers(0, 256, (20, 6, 6), dtype=np.uint8)
-    np.save(tmp_path / "a.npy", array)
-    return array, np.load(tmp_path / "a.npy", mmap_mode="r")
-
-
-def test_rows_are_read_from_the_file(kept):
-    array, mapped = kept
-    chosen = np.array([3, 0, 17])
-    rows = cache.rows_of(mapped, chosen)
-    assert isinstance(rows, cache.Rows)
-    assert rows.shape == (3, 6, 6)
-    assert len(rows) == 3
-    assert np.array_equal(rows[2], array[17])
-    assert np.array_equal(rows[1:], array[[0, 17]])
-    assert np.array_equal(rows[np.array([2, 2])], array[[17, 17]])
-    assert np.array_equal(np.asarray(rows), array[chosen])
-
-
-def test_what_is_no_whole_file_is_copied(kept):
-    array, mapped = kept
-    for source in (array, mapped[5:]):
-        rows = cache.rows_of(source, np.array([1, 2]))
-        assert isinstance(rows, np.ndarray)
-        assert np.array_equal(rows, source[[1, 2]])
-
-
-def test_rows_train_like_an_array(kept):
-    array, mapped = kept
-    rows = cache.rows_of(mapped, np.arange(20))
-    streams = [batches.of_pairs(part, part, 4, 0, augment.Ranges()) for part in (array, rows)]
+def test_lazy_rows_train_like_an_array():
+    images, masks = squares(9)
+    lazy = Rows(images.shape, np.uint8, images.__getitem__)
+    streams = [batches.of_pairs(part, masks, 4, 0, augment.Ranges()) for part in (images, lazy)]
     first, second = (next(iter(stream.as_numpy_iterator())) for stream in streams)
-    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first, second)
 
 
 def test_a_later_start_goes_on_where_the_earlier_batches_ended():

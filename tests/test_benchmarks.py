@@ -92,16 +92,16 @@ def test_multiply_adds_are_counted_from_the_layers(benchmarks):
 
 def test_the_rivals_make_the_same_features(benchmarks):
     from covid_utils.models import inception
-    from covid_utils.training import bottlenecks
+    from covid_utils.training import features
 
     _, _, recognition = benchmarks
     network, passed = recognition.stand_in()
     model = inception.outputs(network, (recognition.LAYER,))
-    grey = np.arange(bottlenecks.BATCH, dtype=np.uint8) * 8
+    grey = np.arange(features.BATCH, dtype=np.uint8) * 8
     images = np.broadcast_to(grey[:, None, None], (len(grey), 24, 24))
     assert len(list(recognition._passes(model, images, 2))) == 2
     assert int(passed) == 2 * len(images)
-    [(_, [ours])] = bottlenecks.extract(model, images)
+    [(_, [ours])] = features.extract(model, images, np.arange(len(images)))
     assert ours.std(axis=0).max() > 0.01
     for name, rival in recognition._keras(model, images, 3).items():
         found = rival()

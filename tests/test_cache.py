@@ -1,14 +1,13 @@
-"""The cache: made once, never stale, never half."""
+"""The cache: made once per content and recipe, never stale, never half, and flat in memory."""
 
-import subprocess
-import sys
+import hashlib
 
 import numpy as np
 import pytest
 from builders import adult_xrays, ct_slices, save_png
 
 from covid_utils import paths
-from covid_utils.data import cache, medseg, nih_adult, sources
+from covid_utils.data import cache, readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 from covid_utils.errors import DataError
 
@@ -28,104 +27,95 @@ def root(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Paths that were decoded, in order."""
-    seen, load = [], sources.load_image
+    seen, load = [], readers.load_image
 
     def counting(root, row):
         seen.append(row.path)
         return load(root, row)
 
-    monkeypatch.setattr(sources, "load_image", counting)
+    monkeypatch.setattr(readers, "load_image", counting)
     return seen
 
 
 def rows_of(root):
-    return nih_adult.read(root).rows
+    return readers.read("nih-adult", root).rows
 
 
 def expected(root, rows, settings=SMALL):
     return np.stack(
-        [preprocess(sources.load_image(root, row), settings) for row in rows.itertuples()]
+        [preprocess(readers.load_image(root, row), settings) for row in rows.itertuples()]
     )
 
 
-def arrays(kind="images"):
-    return sorted((paths.cache() / kind).glob("*.npy"))
+def files(kind="images"):
+    return sorted(file for file in (paths.cache() / kind).rglob("*") if file.is_file())
 
 
-def test_images_are_prepared_in_the_order_of_the_rows(root):
-    rows = rows_of(root).iloc[::-1]
-    assert np.array_equal(cache.images(rows, root, SMALL), expected(root, rows))
+# Images and masks
 
 
-def test_made_once(root, decoded):
+def test_images_are_made_once_whatever_the_order_and_choice_of_rows(root, decoded):
     rows = rows_of(root)
-    first = np.array(cache.images(rows, root, SMALL))
-    assert sorted(decoded) == rows["path"].tolist()
+    some = cache.images(rows.iloc[[3, 1]], root, SMALL)
+    assert some.shape == (2, 24, 24)
+    assert sorted(decoded) == sorted(rows["path"].iloc[[3, 1]])
     decoded.clear()
-    assert np.array_equal(cache.images(rows, root, SMALL), first)
+    every = cache.images(rows.iloc[::-1], root, SMALL)
+    assert sorted(decoded) == sorted(rows["path"].drop([1, 3]))
+    decoded.clear()
+    assert np.array_equal(cache.images(rows, root, SMALL)[:], every[::-1])
     assert decoded == []
-    assert len(arrays()) == 1
+    assert np.array_equal(every, expected(root, rows.iloc[::-1]))
+    assert len(files()) == len(rows)
 
 
 @pytest.mark.parametrize(
     "settings", [Preprocessing(16), Preprocessing(24, 0.0), Preprocessing(24, 2.0, 4)]
 )
-def test_other_settings_make_another_array(root, settings):
+def test_other_settings_and_versions_make_other_files(root, settings, monkeypatch, decoded):
     rows = rows_of(root)
     cache.images(rows, root, SMALL)
     assert np.array_equal(cache.images(rows, root, settings), expected(root, rows, settings))
-    assert len(arrays()) == 2
+    assert len(files()) == 2 * len(rows)
+    decoded.clear()
+    monkeypatch.setattr(cache, "IMAGES", cache.IMAGES + 1)
+    cache.images(rows, root, settings)
+    assert len(decoded) == len(rows)
 
 
-def test_another_order_or_choice_makes_another_array(root):
-    rows = rows_of(root)
-    cache.images(rows, root, SMALL)
-    for other in (rows.iloc[::-1], rows.iloc[1:]):
-        assert np.array_equal(cache.images(other, root, SMALL), expected(root, other))
-    assert len(arrays()) == 3
+def test_the_version_belongs_to_what_preparing_an_image_gives():
+    gray = np.random.default_rng(0).integers(0, 256, (60, 50), dtype=np.uint8)
+    content = hashlib.sha256(preprocess(gray, Preprocessing(32)).tobytes()).hexdigest()[:12]
+    assert (cache.IMAGES, content) == (1, "cc8dea3c9220"), "raise cache.IMAGES with the new hash"
 
 
-def test_another_content_under_the_same_name_makes_another_array(root):
-    before = np.array(cache.images(rows_of(root), root, SMALL))
+def test_changed_content_is_made_anew_and_equal_content_is_not(root, decoded):
+    before = cache.images(rows_of(root), root, SMALL)[:]
     save_png(root / rows_of(root).loc[2, "path"], seed=99)
+    (root / "nih-adult" / "No_findings" / "9999_000.png").write_bytes(
+        (root / rows_of(root).loc[0, "path"]).read_bytes()
+    )
     rows = rows_of(root)
+    decoded.clear()
     after = cache.images(rows, root, SMALL)
+    assert decoded == [rows.loc[2, "path"]]
     assert np.array_equal(after, expected(root, rows))
-    assert [np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [
-        True,
-        True,
-        False,
-        True,
-        True,
-    ]
+    assert (before == after[:5]).all(axis=(1, 2)).tolist() == [True, True, False, True, True]
 
 
-def test_masks_lie_on_their_images(tmp_path):
-    root = ct_slices(tmp_path / "scans")
-    rows = medseg.read(root).rows
+def test_masks_lie_on_their_images_and_a_mended_one_is_not_served_from_before(tmp_path):
+    root = ct_slices(tmp_path / "scans", effusion=3)
+    rows = readers.read("medseg", root).rows
     masks = cache.masks(rows, root, SMALL)
     for mask, row in zip(masks, rows.itertuples(), strict=True):
-        assert np.array_equal(mask, preprocess_mask(sources.load_mask(root, row), SMALL))
+        assert np.array_equal(mask, preprocess_mask(readers.load_mask(root, row), SMALL))
     assert set(np.unique(masks)) == {0, 1, 2, 3}
     assert np.array_equal(cache.images(rows, root, SMALL), expected(root, rows))
-
-
-def test_a_mended_mask_is_not_served_from_before(tmp_path):
-    root = ct_slices(tmp_path / "scans", effusion=3)
-    before = cache.masks(medseg.read(root).rows, root, SMALL)
-    assert set(np.unique(before)) == {0, 1, 2, 3}
     ct_slices(root, effusion=2)
-    after = cache.masks(medseg.read(root).rows, root, SMALL)
-    assert set(np.unique(after)) == {0, 1, 2}
+    assert set(np.unique(cache.masks(readers.read("medseg", root).rows, root, SMALL))) == {0, 1, 2}
 
 
-def test_read_only(root):
-    array = cache.images(rows_of(root), root, SMALL)
-    with pytest.raises(ValueError, match="read-only"):
-        array[0, 0, 0] = 1
-
-
-def test_an_image_that_fails_leaves_no_array_behind(root):
+def test_an_image_that_fails_is_named_and_made_when_it_is_mended(root):
     rows = rows_of(root)
     broken = root / rows.loc[3, "path"]
     whole = broken.read_bytes()
@@ -136,52 +126,147 @@ def test_an_image_that_fails_leaves_no_array_behind(root):
     assert np.array_equal(cache.images(rows, root, SMALL), expected(root, rows))
 
 
-def test_what_a_killed_process_left_is_not_served(root):
-    rows = rows_of(root)
-    right = np.array(cache.images(rows, root, SMALL))
-    (whole,) = arrays()
-    half = whole.read_bytes()[:-200] + bytes(200)
-    whole.unlink()
-    whole.with_name(f".partial-{whole.name}").write_bytes(half)
-    assert np.array_equal(cache.images(rows, root, SMALL), right)
-    assert arrays() == [whole]
-
-
 @pytest.mark.parametrize("left", [0, 60, 500])
-def test_a_damaged_array_is_made_anew_or_named(root, left):
+def test_a_cut_file_is_made_anew(root, left, decoded):
     rows = rows_of(root)
-    right = np.array(cache.images(rows, root, SMALL))
-    (path,) = arrays()
-    path.write_bytes(path.read_bytes()[:left])
-    try:
-        found = cache.images(rows, root, SMALL)
-    except DataError as error:
-        assert path.name in str(error)
-    else:
-        assert np.array_equal(found, right)
+    right = cache.images(rows, root, SMALL)[:]
+    damaged = files()[2]
+    damaged.write_bytes(damaged.read_bytes()[:left])
+    decoded.clear()
+    assert np.array_equal(cache.images(rows, root, SMALL), right)
+    assert len(decoded) == 1
 
 
-SECOND = """
-import sys, time
-import numpy as np
-from covid_utils.data import cache
-
-def write(target):
-    with open(sys.argv[1], "a") as log:
-        log.write("made\\n")
-    time.sleep(1.0)
-    np.save(target, np.arange(7))
-
-print(cache.stored("features", ["a"], {}, write).sum())
-"""
+def test_prepared_images_are_those_of_the_cache_and_none_is_kept(root, decoded):
+    rows = rows_of(root).iloc[::-1]
+    prepared = cache.prepared(rows, root, SMALL)
+    assert (prepared.shape, prepared.dtype, decoded) == ((5, 24, 24), np.uint8, [])
+    some = [prepared[3], prepared[3]]
+    assert decoded == [rows["path"].iloc[3]] * 2
+    assert not paths.cache().exists()
+    assert np.array_equal(prepared, cache.images(rows, root, SMALL))
+    assert np.array_equal(some[1], prepared[3])
 
 
-def test_two_processes_make_it_once(tmp_path):
-    log = tmp_path / "log.txt"
-    command = [sys.executable, "-c", SECOND, str(log)]
-    both = [
-        subprocess.Popen(command, cwd=paths.PROJECT, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    assert [process.communicate()[0].strip() for process in both] == ["21", "21"]
-    assert log.read_text() == "made\n"
+# Recipes
+
+
+def recipe(version=1, settings=(), shape=(2, 3), dtype=np.float32, kind="features"):
+    return cache.Recipe(kind, version, dict(settings), shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
+@pytest.mark.parametrize("shape", [(), (5,), (35, 35, 288)])
+def test_a_file_is_an_npy_array_with_the_header_that_is_skipped(shape, dtype):
+    one = recipe(shape=shape, dtype=dtype)
+    array = np.random.default_rng(0).integers(0, 99, shape).astype(dtype)
+    one.write("a", array.astype(np.float64))
+    kept = np.load(one.path("a"))
+    assert kept.dtype == dtype
+    assert np.array_equal(kept, array)
+    assert one.path("a").stat().st_size == cache.HEADER + array.nbytes
+    assert np.array_equal(one.rows(["a"])[0], array)
+
+
+def test_missing_are_the_first_of_equal_contents_that_are_not_kept():
+    one = recipe()
+    one.write("a", np.zeros((2, 3)))
+    assert one.missing(["x", "a", "x", "y"]) == [0, 3]
+    made = []
+    rows = one.filled(["y", "a", "x", "y"], lambda at: made.append(at) or np.full((2, 3), at))
+    assert sorted(made) == [0, 2]
+    assert [int(row[0, 0]) for row in rows] == [0, 0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"version": 2},
+        {"settings": {"layer": "mixed8"}},
+        {"shape": (6,)},
+        {"dtype": np.float16},
+        {"kind": "maps"},
+    ],
+)
+def test_another_recipe_finds_nothing(other):
+    recipe().write("a", np.zeros((2, 3)))
+    assert recipe(**other).missing(["a"]) == [0]
+    assert recipe().missing(["a"]) == []
+
+
+def test_a_killed_writer_leaves_nothing_that_is_read(monkeypatch):
+    def killed(file, array):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recipe().write("a", np.zeros((2, 3)))
+    assert recipe().missing(["a"]) == [0]
+    assert files("features") == []
+
+
+# Lazy rows
+
+
+def several():
+    """Lazy rows of each kind, with the array that they stand for."""
+    array = np.stack([np.arange(7), np.arange(7) ** 2], axis=1).astype(np.float32)
+    names = [f"row {number}" for number in range(7)]
+    kept = recipe(shape=(2,)).filled(names, array.__getitem__)
+    made = cache.Rows((9, 2), np.float32, lambda at: np.array([at, at**2], np.float32))
+    twice = made.of(np.arange(9)[::-1]).of(np.arange(8, 1, -1))
+    return {"kept": kept, "twice": twice}, array
+
+
+INDICES = {
+    "first": 0,
+    "last": -1,
+    "numpy's": np.int64(3),
+    "slice": slice(2, 5),
+    "backwards": slice(None, None, -2),
+    "beyond": slice(5, 99),
+    "nothing": slice(3, 3),
+    "some": np.array([5, 0, 5, -2]),
+    "list": [6, 1],
+    "no position": np.array([], int),
+    "where": np.array([True, False, False, True, True, False, False]),
+}
+
+
+@pytest.mark.parametrize("kind", ["kept", "twice"])
+def test_rows_are_indexed_like_an_array(kind):
+    lazy, array = several()
+    rows = lazy[kind]
+    for name, index in INDICES.items():
+        assert np.array_equal(rows[index], array[index]), name
+        assert rows[index].shape == array[index].shape
+        assert rows[index].dtype == array.dtype
+    for outside in (7, -8, np.array([0, 7]), np.array([-8]), np.ones(6, bool)):
+        with pytest.raises(IndexError):
+            rows[outside]
+    assert (len(rows), rows.shape) == (7, (7, 2))
+    assert np.array_equal(np.asarray(rows, np.float64), array)
+    assert np.array_equal(np.stack(list(rows)), array)
+
+
+def test_rows_of_an_array_are_copied_and_those_of_rows_stay_lazy():
+    lazy, array = several()
+    assert np.array_equal(cache.rows_of(array, np.array([4, 2])), array[[4, 2]])
+    some = cache.rows_of(lazy["kept"], np.array([4, 2]))
+    assert isinstance(some, cache.Rows)
+    assert np.array_equal(some, array[[4, 2]])
+
+
+def test_memory_stays_flat_while_all_rows_are_read():
+    import tracemalloc
+
+    one = recipe(shape=(256, 256), dtype=np.uint8)
+    rows = one.filled([str(at) for at in range(60)], lambda at: np.full((256, 256), at))
+    tracemalloc.start()
+    total = sum(int(row[0, 0]) for row in rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == sum(range(60))
+    assert peak < 4 * 256 * 256

@@ -10,15 +10,16 @@ import pytest
 import chest_phantom
 from chest_phantom.cohort import plan
 from covid_utils import paths
-from covid_utils.data import collection, covid_chestxray, covid_ct, manifest, sources
-from covid_utils.data import medseg as medseg_reader
-from covid_utils.data.files import read_table
+from covid_utils.data import collection, manifest, readers
+from covid_utils.data.guard import table as read_table
+from covid_utils.data.readers import covid_chestxray, covid_ct
+from covid_utils.data.readers import medseg as medseg_reader
 from covid_utils.data.similarity import SAME_BITS, same_pictures
 from covid_utils.data.splits import memory
 
 CARD = paths.PROJECT / "docs" / "data_card.md"
 SAMPLE = paths.PROJECT / "results" / "sample"
-FOLDERS = {source.name: source.folder for source in sources.SOURCES.values()}
+FOLDERS = {source.name: source.folder for source in readers.SOURCES.values()}
 SETS = [*FOLDERS.values(), "phantom"]
 SAID = (
     "What it is.",

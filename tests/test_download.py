@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from covid_utils import __main__ as command
-from covid_utils.data import download, sources, transfer
+from covid_utils.data import download, readers, transfer
 from covid_utils.data.unpacking import Archive
 from covid_utils.errors import DataError, ParameterError
 
@@ -295,7 +295,7 @@ def test_archives_of_a_repository_become_folders(remote, root):
 
 
 def test_every_set_lands_where_a_reader_looks():
-    assert set(download.catalogue()) == {source.folder for source in sources.SOURCES.values()}
+    assert set(download.catalogue()) == {source.folder for source in readers.SOURCES.values()}
 
 
 def test_an_unknown_name_lists_the_known_ones(root):

@@ -1,64 +1,66 @@
-"""The manifest: what is checked, what is filled in, what survives a round trip."""
+"""The manifest: what is measured, what is checked, what survives a round trip."""
 
 import hashlib
 
 import numpy as np
+import pandas as pd
 import pytest
+from builders import manifest as valid
 from PIL import Image
 
-from covid_utils.data import manifest
+import chest_phantom
+from covid_utils.data import guard, manifest
 from covid_utils.data.images import read_raster
+from covid_utils.data.readers.build import build
 from covid_utils.errors import DataError
 
 
 @pytest.fixture
 def root(tmp_path):
-    for number in (2, 1):
+    for number in (1, 2):
         Image.fromarray(np.full((4, 6), number, np.uint8)).save(tmp_path / f"{number}.png")
     return tmp_path
 
 
-def candidate(number, **more):
-    return {
-        "path": f"{number}.png",
-        "patient_id": f"p{number}",
-        "modality": "CT",
-        "label": "covid",
-    } | more
+def rows_of(root, *numbers, **more):
+    problems = guard.Problems("toy", root)
+    about = {"patient_id": "p", "modality": "X-ray", "label": "covid"} | more
+    candidates = [about | {"path": root / f"{number}.png"} for number in numbers]
+    return build(candidates, read_raster, problems), problems.rows
 
 
-def build(root, *candidates):
-    return manifest.build(root, "toy", candidates, read_raster)
-
-
-def test_build_measures_hashes_and_sorts(root):
-    rows = build(root, candidate(2), candidate(1)).rows
+def test_images_are_measured_and_hashed(root):
+    rows, _ = rows_of(root, 2, 1)
+    rows = manifest.validate(rows)
     assert rows.columns.tolist() == list(manifest.COLUMNS)
     assert rows["image_id"].tolist() == ["1.png", "2.png"]
     assert rows[["width", "height"]].drop_duplicates().to_numpy().tolist() == [[6, 4]]
     assert rows["sha256"][0] == hashlib.sha256((root / "1.png").read_bytes()).hexdigest()
-    assert rows["view"].eq("unknown").all()
-    assert rows["label_quality"].eq("none").all()
+    assert rows[["view", "label_quality", "lungs"]].to_numpy()[0].tolist() == [
+        "unknown",
+        "none",
+        "",
+    ]
 
 
-def test_slices_have_their_own_name_and_hash(root):
-    rows = build(root, *(candidate(1, frame=f, is_slice=True) for f in (0, 1))).rows
-    assert rows["image_id"].tolist() == ["1.png#000", "1.png#001"]
+def test_slices_of_a_volume_have_their_own_name_hash_and_lungs(root):
+    rows, _ = rows_of(root, 1, frame=3, is_slice=True, modality="CT")
     pixels = np.full((4, 6), 1, np.uint8).tobytes()
-    assert rows["sha256"].eq(hashlib.sha256(pixels).hexdigest()).all()
+    expected = ["1.png#003", hashlib.sha256(pixels).hexdigest(), "0 0 4 0"]
+    assert rows[["image_id", "sha256", "lungs"]].iloc[0].tolist() == expected
 
 
 def test_unreadable_image_is_a_problem_and_the_rest_remains(root):
     (root / "2.png").write_bytes((root / "2.png").read_bytes()[:30])
-    reading = build(root, candidate(1), candidate(2))
-    assert reading.rows["path"].tolist() == ["1.png"]
-    assert reading.problems[["path", "problem"]].to_numpy().tolist() == [["2.png", "unreadable"]]
-    assert "2.png" in reading.problems["remedy"][0]
+    rows, problems = rows_of(root, 1, 2)
+    assert rows["path"].tolist() == ["1.png"]
+    assert [(row["path"], row["problem"]) for row in problems] == [("2.png", "unreadable")]
 
 
-def test_nothing_readable_is_an_error(root):
-    with pytest.raises(DataError, match="no readable image of the data set 'toy'"):
-        build(root, candidate(3))
+def test_nothing_readable_is_an_error_with_the_first_cause(root):
+    message = "no readable image of the data set 'toy' .first: .*3.png: no such file"
+    with pytest.raises(DataError, match=message):
+        rows_of(root, 3)
 
 
 @pytest.mark.parametrize(
@@ -69,26 +71,31 @@ def test_nothing_readable_is_an_error(root):
         ({"modality": "MR"}, r"modality \['MR'\]"),
         ({"label_quality": "good"}, r"label_quality \['good'\]"),
         ({"patient_id": ""}, "no patient_id"),
-        ({"image_id": "2.png"}, "'2.png' repeats"),
+        ({"image_id": "same"}, "'same' repeats"),
     ],
 )
-def test_values_outside_the_contract_are_refused(root, change, message):
+def test_values_outside_the_contract_are_refused(change, message):
+    rows = valid({"a": 2}).assign(**change)
     with pytest.raises(DataError, match=message):
-        build(root, candidate(1, **change), candidate(2))
+        manifest.validate(rows)
 
 
-def test_missing_column_is_named(root):
-    rows = build(root, candidate(1)).rows
+def test_missing_column_is_named():
     with pytest.raises(DataError, match=r"\['licence'\] are missing"):
-        manifest.validate(rows.drop(columns="licence"))
+        manifest.validate(valid({"a": 1}).drop(columns="licence"))
 
 
-def test_csv_round_trip_keeps_everything(root, tmp_path):
-    rows = build(root, candidate(1, patient_id="007"), candidate(2)).rows.assign(subset="train")
+def test_csv_round_trip_keeps_everything(tmp_path):
+    rows = valid({"007": 1, "b": 2}, modality="CT", lungs="1 2 3 4").assign(subset="train")
     rows.to_csv(tmp_path / "m.csv", index=False)
     assert manifest.load(tmp_path / "m.csv").equals(rows)
+    with pytest.raises(DataError, match=r"n\.csv: no manifest here; run notebook 01_data"):
+        manifest.load(tmp_path / "n.csv")
 
 
-def test_missing_manifest_names_the_notebook(tmp_path):
-    with pytest.raises(DataError, match=r"m\.csv: no manifest here; run notebook 01_data"):
-        manifest.load(tmp_path / "m.csv")
+def test_what_is_simulated_is_called_phantom_and_side_views_are_not_frontal():
+    rows = valid({"a": 3}).assign(view=["PA", "L", "unknown"])
+    assert manifest.kind(rows) == "real scans"
+    assert manifest.kind(rows.assign(licence=chest_phantom.LICENCE)) == "phantom"
+    assert manifest.frontal_xrays(rows)["view"].tolist() == ["PA", "unknown"]
+    assert isinstance(manifest.frontal_xrays(rows.assign(modality="CT")), pd.DataFrame)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from covid_utils import registry, runs
+from covid_utils.data.cache import Rows
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.evaluation import scores
 from covid_utils.report import cells, recognition_tables
@@ -24,19 +25,9 @@ def test_balanced_weights_are_absent_over_present():
     assert present.tolist() == pytest.approx((~LABELS[:, :2]).sum(axis=0).tolist())
 
 
-def test_prevalence_is_the_share_of_the_training_slices_in_every_row():
-    said = multilabel.prevalence(LABELS, 3)
-    assert said.dtype == np.float32
-    assert said.tolist() == [[0.25, 0.75, 1, 0]] * 3
-    assert multilabel.prevalence(LABELS, 0).shape == (0, 4)
-
-
-@pytest.mark.parametrize(
-    "of", [multilabel.balanced_weights, lambda labels: multilabel.prevalence(labels, 2)]
-)
-def test_no_training_slices_are_refused(of):
+def test_no_training_slices_are_refused():
     with pytest.raises(DataError, match="no slices to count labels in"):
-        of(np.zeros((0, 3), bool))
+        multilabel.balanced_weights(np.zeros((0, 3), bool))
 
 
 @pytest.mark.parametrize("weights", [1.0, np.array([3, 0.5, 1], np.float32)])
@@ -44,33 +35,57 @@ def test_the_weighted_loss_equals_a_hand_calculation(weights):
     truth = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
     said = np.array([[0.9, 0.2, 0.5], [0.1, 0.3, 0.6]], np.float32)
     expected = -(weights * truth * np.log(said) + (1 - truth) * np.log(1 - said)).sum(axis=1)
-    found = multilabel.summed_cross_entropy(truth, said, weights)
-    assert np.asarray(found).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
-
-
-def test_settings_decide_the_loss_and_only_training_labels_weigh():
-    truth, said = np.ones((1, 4), np.float32), np.full((1, 4), 0.5, np.float32)
-    plain = multilabel._loss(LABELS, "none")(truth, said)
-    balanced = multilabel._loss(LABELS, "balanced")(truth, said)
-    assert float(plain[0]) == pytest.approx(4 * np.log(2))
-    assert float(balanced[0]) == pytest.approx((3 + 1 / 3 + 1 + 1) * np.log(2))
+    loss = multilabel.summed_cross_entropy(truth, said, weights)
+    assert np.asarray(loss).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_an_unknown_weight_is_refused_with_the_choices():
     with pytest.raises(ParameterError, match="positive_weight 'auto' is none of none, balanced"):
         multilabel.MultilabelSettings(positive_weight="auto")
-    assert multilabel.MultilabelSettings().positive_weight == "none"
 
 
-def test_training_takes_the_weights(monkeypatch):
+def test_present_needs_the_minimum_area():
+    masks = np.zeros((3, 10, 10), np.uint8)
+    masks[0, 0, 0] = 1
+    masks[1, :2, :1] = 1
+    masks[2, 5:, :] = 3
+    every = [[True, False, False], [True, False, False], [False, False, True]]
+    for given in (masks, Rows(masks.shape, np.uint8, masks.__getitem__)):
+        assert multilabel.present(given).tolist() == every
+    assert multilabel.present(masks, 0.02)[:, 0].tolist() == [False, True, False]
+    assert multilabel.present(masks, 0.6).sum() == 0
+    assert multilabel.present(masks * 0, 0.0).sum() == 0
+    assert multilabel.present(masks[:0]).shape == (0, 3)
+
+
+def test_the_seed_decides():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 16, 16), dtype=np.uint8)
+    labels = rng.random((6, 3)) < 0.5
+    settings = multilabel.MultilabelSettings(epochs=2, batch_size=4, seed=5)
+    watched = (images[:2], labels[:2])
+    (first, history), (second, _) = (
+        multilabel.train(images, labels, watched, settings) for _ in range(2)
+    )
+    epochs = history.groupby("subset")["epoch"].apply(list).to_dict()
+    assert epochs == {"train": [1, 2], "validation": [1, 2]}
+    probability = multilabel.predict(first, images)
+    assert probability.shape == (6, 3)
+    assert np.array_equal(multilabel.predict(second, images), probability)
+    times = multilabel.time_one_slice(first, images)
+    assert times["calls"] == len(times["each"])
+
+
+@pytest.mark.parametrize("kind", ["none", "balanced"])
+def test_training_takes_the_weights(monkeypatch, kind):
     tiny = keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Flatten()])
     tiny.add(keras.layers.Dense(4, activation="sigmoid", kernel_initializer="zeros"))
     monkeypatch.setattr(multilabel, "ml_cnn", lambda labels, size: tiny)
     images = np.zeros((4, 8, 8), np.uint8)
-    settings = multilabel.MultilabelSettings(1, 4, 1e-9, 5, positive_weight="balanced")
+    settings = multilabel.MultilabelSettings(1, 4, 1e-9, 5, positive_weight=kind)
     _, history = multilabel.train(images, LABELS, (images, LABELS), settings)
     # Every answer is 0.5: each term is log 2 times its weight; means over the four slices.
-    weights = multilabel.balanced_weights(LABELS)
+    weights = multilabel.balanced_weights(LABELS) if kind == "balanced" else 1
     terms = np.where(LABELS, weights, 1).sum(axis=1).mean()
     assert history["loss"].tolist() == pytest.approx([terms * np.log(2)] * 2, rel=1e-4)
 

@@ -19,8 +19,8 @@ from chest_phantom.habitus import sample_habitus
 from chest_phantom.projection import Exposure, line_integrals, project, sample_exposure
 from chest_phantom.settings import CONSOLIDATION, EFFUSION, GROUND_GLASS, HOSPITALS, NODULE
 from chest_phantom.xray import take_xray
-from covid_utils.data import sources
-from covid_utils.data.lidc import Outline, consensus_mask
+from covid_utils.data import readers
+from covid_utils.data.readers.lidc import Outline, consensus_mask
 
 SMALL = chest_phantom.Settings(seed=7, patients=chest_phantom.FEWEST, ct_size=72, xray_size=96)
 OTHER = dataclasses.replace(SMALL, seed=8)
@@ -292,10 +292,10 @@ def test_stored_masks_are_the_simulations_to_the_voxel(written):
     chest = build(np.random.default_rng(person.seed), SMALL.ct_size)
     truth = infect(chest, person.pattern, person.severity, person.seed).labels
     table = pd.read_csv(written / "medseg" / "slices.csv").set_index("slice")
-    rows = sources.SOURCES["medseg"].read(written).rows
+    rows = readers.read("medseg", written).rows
     assert len(rows) == len(table)
     for row in rows.itertuples():
-        mask = sources.load_mask(written, row)
+        mask = readers.load_mask(written, row)
         expected = table.loc[row.frame, ["ggo_px", "consolidation_px", "effusion_px"]].tolist()
         assert np.bincount(mask.ravel(), minlength=4)[1:].tolist() == expected
         if table.loc[row.frame, "patient"] == f"P{person.number:02d}":
@@ -305,10 +305,10 @@ def test_stored_masks_are_the_simulations_to_the_voxel(written):
 
 
 def test_the_readers_read_every_layout_without_a_problem(written):
-    reading = sources.read_all(written)
+    reading = readers.read_all(written)
     assert reading.problems.empty
     rows = reading.rows
-    assert set(rows["dataset"]) == set(sources.SOURCES)
+    assert set(rows["dataset"]) == set(readers.SOURCES)
     assert {"covid", "normal", "viral", "bacterial", "nodule", "no_nodule"} <= set(rows["label"])
     views = set(rows.loc[rows["dataset"] == "covid-chestxray-dataset", "view"])
     assert {"L", "Axial"} < views

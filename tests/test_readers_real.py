@@ -4,34 +4,26 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_utils.data import (
-    chest_xray,
-    covid_chestxray,
-    covid_ct,
-    files,
-    lidc,
-    medseg,
-    nih_adult,
-    sources,
-)
+from covid_utils.data import guard, readers
 from covid_utils.data.manifest import FRONTAL
+from covid_utils.data.readers import medseg
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
 def collection(real_data):
-    return covid_chestxray.read(real_data)
+    return readers.read("covid-chestxray-dataset", real_data)
 
 
 @pytest.fixture(scope="module")
 def slices(real_data):
-    return medseg.read(real_data).rows
+    return readers.read("medseg", real_data).rows
 
 
 @pytest.fixture(scope="module")
 def nodule_slices(real_data):
-    return lidc.read(real_data).rows
+    return readers.read("lidc-idri", real_data).rows
 
 
 def test_covid_chestxray_counts(collection):
@@ -54,7 +46,7 @@ def test_covid_chestxray_files_do_not_cross_patients(collection):
 
 
 def test_chest_xray_counts(real_data):
-    rows = chest_xray.read(real_data).rows
+    rows = readers.read("chest_xray", real_data).rows
     subset = rows["path"].str.split("/").str[1]
     counts = rows.groupby([subset, "label"]).size().to_dict()
     assert counts == {
@@ -68,13 +60,13 @@ def test_chest_xray_counts(real_data):
 
 
 def test_nih_adult_counts(real_data):
-    rows = nih_adult.read(real_data).rows
+    rows = readers.read("nih-adult", real_data).rows
     assert rows["label"].value_counts().to_dict() == {"normal": 400, "pneumonia": 200}
     assert rows["patient_id"].nunique() < len(rows)
 
 
 def test_covid_ct_counts(real_data):
-    rows = covid_ct.read(real_data).rows
+    rows = readers.read("covid-ct", real_data).rows
     assert rows["label"].value_counts().to_dict() == {"covid": 349, "non_covid": 397}
     groups = rows.loc[rows["label"] == "covid", "patient_id"]
     assert not groups.str.contains(r"%|-p\d+-").any()
@@ -91,9 +83,9 @@ def test_medseg_counts(real_data, slices):
 
 def test_medseg_masks_hold_the_counted_pixels(real_data, slices):
     columns = ["ggo_px", "consolidation_px", "effusion_px"]
-    table = files.read_table(real_data / "medseg" / "slices.csv", columns)
+    table = guard.table(real_data / "medseg" / "slices.csv", columns)
     counted = [
-        np.bincount(sources.load_mask(real_data, row).ravel(), minlength=4)[1:].tolist()
+        np.bincount(readers.load_mask(real_data, row).ravel(), minlength=4)[1:].tolist()
         for row in slices.itertuples()
     ]
     assert counted == table[columns].astype(int).to_numpy().tolist()
@@ -102,7 +94,7 @@ def test_medseg_masks_hold_the_counted_pixels(real_data, slices):
 def test_medseg_masks_are_turned_like_their_images(real_data, slices):
     """Ground-glass is of one gray; a mask turned or mirrored would mix in air, lung and bone."""
     pairs = [
-        (sources.load_image(real_data, row), sources.load_mask(real_data, row))
+        (readers.load_image(real_data, row), readers.load_mask(real_data, row))
         for row in slices.itertuples()
     ]
     spread = {}
@@ -121,7 +113,7 @@ def test_medseg_published_segmentations_reach_the_dice_that_is_told(real_data, s
     assert published.labels.shape == (270, 512, 512)
     assert set(published.image_id) == set(slices["image_id"])
     rows = slices.set_index("image_id", drop=False)
-    truth = {row.image_id: sources.load_mask(real_data, row) for row in rows.itertuples()}
+    truth = {row.image_id: readers.load_mask(real_data, row) for row in rows.itertuples()}
     dice, inside, total = [], 0, 0
     agreement = np.zeros((4, 4), int)
     for image_id, labels in zip(published.image_id, published.labels, strict=True):
@@ -144,20 +136,20 @@ def test_lidc_counts(nodule_slices):
 
 def test_lidc_masks_agree_with_labels_and_lie_on_the_nodule(real_data, nodule_slices):
     for row in nodule_slices.itertuples():
-        mask = sources.load_mask(real_data, row)
+        mask = readers.load_mask(real_data, row)
         assert mask.any() == (row.label == "nodule")
     largest = max(
         (row for row in nodule_slices.itertuples() if row.label == "nodule"),
-        key=lambda row: sources.load_mask(real_data, row).sum(),
+        key=lambda row: readers.load_mask(real_data, row).sum(),
     )
-    image, mask = (load(real_data, largest) for load in (sources.load_image, sources.load_mask))
+    image, mask = (load(real_data, largest) for load in (readers.load_image, readers.load_mask))
     around = cv2.dilate(mask, np.ones((9, 9), np.uint8)) - mask
     assert np.median(image[mask == 1]) > 200
     assert np.median(image[around == 1]) < 150
 
 
 def test_every_image_can_be_loaded_through_the_one_door(real_data):
-    reading = sources.read_all(real_data)
+    reading = readers.read_all(real_data)
     assert len(reading.rows) == 716 + 2124 + 600 + 746 + 100 + 35
     for row in reading.rows.groupby("dataset").head(2).itertuples():
-        assert sources.load_image(real_data, row).shape == (row.height, row.width)
+        assert readers.load_image(real_data, row).shape == (row.height, row.width)

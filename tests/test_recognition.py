@@ -1,5 +1,6 @@
-"""The two tasks of a collection, what is chosen on validation, and which predictions are kept."""
+"""The recognition tasks, what is chosen on validation, and which predictions are kept."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,13 +8,27 @@ import pandas as pd
 import pytest
 from builders import join, manifest
 
-from covid_utils.errors import ParameterError
+from covid_utils import registry
+from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import inception
-from covid_utils.training import recognition
+from covid_utils.training import predictions, recognition, tasks
+from covid_utils.training.features import FeatureTable
 from covid_utils.training.head import HeadSettings
+from covid_utils.training.tasks import Task
 
-LABELS = ("covid", "normal", "viral", "bacterial")
+LABELS = registry.RECOGNITION_CLASSES
 SUBSETS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+SHORT = HeadSettings(20, 8, 0.01, standardise=True, seed=5)
+
+
+def collection(rows):
+    """What tasks are made from: a manifest with subsets."""
+
+    def select(**wanted):
+        chosen = [rows[name].isin(np.atleast_1d(value)) for name, value in wanted.items()]
+        return rows[np.logical_and.reduce(chosen)].reset_index(drop=True)
+
+    return SimpleNamespace(select=select)
 
 
 @pytest.fixture
@@ -22,82 +37,106 @@ def scans():
     parts = [manifest({f"{label}{i}": 1 for i in range(10)}, label=label) for label in LABELS]
     rows = join(*parts).assign(subset=SUBSETS * 4)
     side = manifest({"side": 1}, "side", "covid", view="L").assign(subset="train")
-    rows = pd.concat([rows, side], ignore_index=True)
-
-    def select(label):
-        return rows[rows["label"].isin(label)].reset_index(drop=True)
-
-    return SimpleNamespace(select=select)
+    return collection(pd.concat([rows, side], ignore_index=True))
 
 
 @pytest.fixture
-def table(scans):
-    """Features in which the class shows, with noise."""
-    rows = recognition.tasks_of(scans)[1].rows
+def fitting(scans):
+    """The four-class task, and features in which the class shows, with noise."""
+    task = tasks.of_xrays(scans)[1]
     rng = np.random.default_rng(3)
-    values = np.eye(4)[rows["target"]] * 3 + rng.normal(size=(len(rows), 4))
-    return recognition.FeatureTable(pd.Index(rows["image_id"]), values.astype(np.float32))
+    values = np.eye(4)[task.rows["target"]] * 3 + rng.normal(size=(len(task.rows), 4))
+    return FeatureTable(pd.Index(task.rows["image_id"]), values.astype(np.float32)), task
+
+
+def without(task, subset):
+    return replace(task, rows=task.rows[task.rows["subset"] != subset].reset_index(drop=True))
+
+
+# Tasks
 
 
 def test_two_tasks_share_their_frontal_images(scans):
-    two, four = recognition.tasks_of(scans)
+    two, four = tasks.of_xrays(scans)
     assert (two.name, four.name) == ("2 classes", "4 classes")
     assert (two.names, four.names) == (LABELS[:2], LABELS)
-    assert set(two.rows["label"]) == {"covid", "normal"}
     assert (len(two.rows), len(four.rows)) == (20, 40)
     assert not four.rows["dataset"].eq("side").any()
     assert (four.rows["target"] == four.rows["label"].map(LABELS.index)).all()
+    few = replace(two, rows=two.rows.iloc[[3, 10]])
+    rows = tasks.all_rows([few, four])
+    assert rows["image_id"].tolist()[:2] == few.rows["image_id"].tolist()
+    assert sorted(rows["image_id"]) == sorted(four.rows["image_id"])
+    assert rows.index.tolist() == list(range(40))
+    assert "target" not in rows, "an image may have another class in each task"
 
 
 def test_copies_are_made_of_the_subsets_that_ask_for_them(scans):
     totals = {4: {"train": 50, "test": 0}}
-    two, four = recognition.tasks_of(scans, "image", totals, seed=1)
+    two, four = tasks.of_xrays(scans, "image", totals, seed=1)
     assert {two.split, four.split} == {"image"}
     assert four.rows["subset"].value_counts().to_dict() == {"train": 50, "validation": 8, "test": 8}
     assert len(two.rows) == 20
 
 
-def test_the_choice_is_made_on_validation_and_told_once(scans, table):
-    two, four = recognition.tasks_of(scans)
-    settings = HeadSettings(steps=20, batch_size=8, evaluate_every=5)
-    studies = recognition.study(table, [*two.runs(2), *four.runs(2)], settings, (1.0,), 100)
-    assert [one.sweep.steps for one in studies] == [(20, 100)] * 4
-    chosen = recognition.choose(studies, settings)
-    accuracy = recognition.validation_accuracy(studies)
-    for name, setting in chosen.items():
-        mean = accuracy[accuracy["task"] == name].groupby(["rate", "steps"])["accuracy"].mean()
-        assert mean[setting["rate"], setting["steps"]] == pytest.approx(mean.max())
-    best = recognition.at_chosen(studies, chosen)
-    assert list(best) == ["2 classes", "4 classes"]
-    for name, fit in best.items():
-        assert fit.task.run == 1
-        assert set(fit.predictions["model"]) == {"head, chosen"}
-        found = fit.part("validation")
-        hits = (found["truth"] == found["predicted"]).mean()
-        key = (chosen[name]["rate"], chosen[name]["steps"])
-        first = next(s for s in studies if s.task.name == name and s.task.run == 1)
-        assert hits == pytest.approx(first.sweep.accuracy[key])
+@pytest.fixture
+def both():
+    """More X-rays than CT images in training; fewer normal ones in the test."""
+    parts = []
+    sizes = {"train": (20, 6, 12, 4), "test": (5, 3, 2, 3)}
+    for subset, counts in sizes.items():
+        kinds = (
+            ("covid", "covid-chestxray-dataset", "X-ray"),
+            ("covid", "covid-ct", "CT"),
+            ("normal", "chest_xray", "X-ray"),
+            ("non_covid", "covid-ct", "CT"),
+        )
+        for (label, dataset, modality), count in zip(kinds, counts, strict=True):
+            patients = {f"{subset}{i}": 1 for i in range(count)}
+            parts.append(manifest(patients, dataset, label, modality).assign(subset=subset))
+    return join(*parts, manifest({"s": 5}, "medseg", "covid", "CT").assign(subset="train"))
 
 
-def test_without_validation_images_the_papers_setting_stays(scans, table):
-    two, _ = recognition.tasks_of(scans)
-    kept = two.rows[two.rows["subset"] != "validation"].reset_index(drop=True)
-    task = recognition.Task("2 classes", kept, two.names)
-    settings = HeadSettings(steps=10, batch_size=4)
-    studies = recognition.study(table, [task], settings, (1.0,))
-    assert recognition.choose(studies, settings) == {"2 classes": {"rate": 0.01, "steps": 10}}
+def test_xrays_are_drawn_to_balance_the_ct_images(both):
+    together, twins = tasks.of_both_modalities(collection(both), repeats=3, seed=11)
+    drawn = set()
+    for run, (joint, alone) in enumerate(zip(together, twins, strict=True), 1):
+        assert (joint.name, alone.name) == (registry.BOTH, registry.XRAY_SHARE)
+        assert joint.run == alone.run == run
+        assert joint.names == alone.names == ("covid", "non_covid")
+        assert "medseg" not in set(joint.rows["dataset"])
+        chosen = joint.rows[joint.rows["drawn"]]
+        counts = chosen.groupby(["subset", "target", "modality"]).size()
+        for subset, target, images in (("train", 0, 6), ("train", 1, 4), ("test", 0, 3)):
+            assert counts[subset, target, "CT"] == counts[subset, target, "X-ray"] == images
+        # There are fewer X-rays than CT images here: all of them are taken.
+        assert counts["test", 1].to_dict() == {"CT": 3, "X-ray": 2}
+        xrays = joint.rows[joint.rows["modality"] == "X-ray"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone.rows, xrays)
+        drawn.add(tuple(chosen.loc[chosen["subset"] == "train", "image_id"]))
+    assert len(drawn) == 3
+    again, _ = tasks.of_both_modalities(collection(both), repeats=1, seed=11)
+    pd.testing.assert_frame_equal(again[0].rows, together[0].rows)
 
 
-def test_training_images_are_kept_of_first_runs_only(scans, table):
-    two, _ = recognition.tasks_of(scans)
-    settings = HeadSettings(steps=10, batch_size=4)
-    found = recognition.collect(recognition.study(table, two.runs(3), settings), settings)
-    kept = found.groupby(["run", "subset"]).size().unstack(fill_value=0)
-    assert kept.loc[1].to_dict() == {"train": 12, "validation": 4, "test": 4}
-    for run in (2, 3):
-        assert kept.loc[run].to_dict() == {"train": 0, "validation": 4, "test": 4}
-    assert set(found["model"]) == {"head"}
-    assert found["drawn"].all()
+def test_all_runs_are_tested_on_the_same_images_and_say_which_were_drawn(both):
+    (task,), _ = tasks.of_both_modalities(collection(both), repeats=1, seed=4)
+    tests = task.rows[task.rows["subset"] == "test"]
+    is_test = (both["subset"] == "test") & (both["dataset"] != "medseg")
+    assert sorted(tests["image_id"]) == sorted(both.loc[is_test, "image_id"])
+    # Of five X-rays with COVID-19 three are drawn, as there are three CT images of it.
+    assert (~tests["drawn"]).sum() == 2
+    assert task.rows.loc[task.rows["subset"] != "test", "drawn"].all()
+    values = np.random.default_rng(0).normal(0, 1, (len(task.rows), 2)).astype(np.float32)
+    (one,) = recognition.study(FeatureTable(pd.Index(task.rows["image_id"]), values), [task], SHORT)
+    assert one.fitted(0.01, 20).predictions["drawn"].tolist() == task.rows["drawn"].tolist()
+
+
+def test_both_modalities_need_both_classes_on_ct(both):
+    alone = collection(both[both["label"] != "non_covid"])
+    with pytest.raises(DataError, match="add the data set COVID-CT, or set multimodal_runs to 0"):
+        tasks.of_both_modalities(alone, 1, 0)
+    assert tasks.of_both_modalities(alone, 0, 0) == ([], [])
 
 
 def test_blocks_are_named_in_their_order():
@@ -106,3 +145,206 @@ def test_blocks_are_named_in_their_order():
     for text in ("", "mixed7, mixed77", "conv2d"):
         with pytest.raises(ParameterError, match="is none of mixed0, mixed1"):
             inception.named_layers(text)
+
+
+# Heads of tasks
+
+
+def test_every_row_is_predicted_and_some_train(fitting):
+    table, task = fitting
+    shuffled = task.rows.sample(frac=1, random_state=0)
+    (one,) = recognition.study(
+        table, [Task("x", shuffled, LABELS, run=3, split="path_hash")], replace(SHORT, steps=200)
+    )
+    answers = one.fitted(0.01, 200).predictions
+    assert answers["image_id"].tolist() == shuffled["image_id"].tolist()
+    assert (answers["truth"] == shuffled["label"]).all()
+    assert (answers["predicted"] == answers["truth"]).mean() > 0.8
+    marks = answers[["task", "model", "split", "run", "drawn"]].drop_duplicates()
+    assert marks.to_numpy().tolist() == [["x", "head", "path_hash", 3, True]]
+    assert set(one.fitted(0.01, 200).part("test")["subset"]) == {"test"}
+
+
+@pytest.mark.parametrize("subset", ["test", "validation"])
+def test_only_training_images_teach(fitting, subset):
+    table, task = fitting
+    hidden = (task.rows["subset"] == subset).to_numpy()
+    spoiled = table.values.copy()
+    spoiled[hidden] = np.nan if subset == "test" else 1e3
+    lied = task.rows.assign(target=np.where(hidden, 0, task.rows["target"]))
+    (clean,) = recognition.study(table, [task], SHORT, (0.2,), 300)
+    other = FeatureTable(table.image_id, spoiled)
+    (blind,) = recognition.study(other, [replace(task, rows=lied)], SHORT, (0.2,), 300)
+    assert len(clean.sweep.heads) == 6
+    for key, one in clean.sweep.heads.items():
+        assert np.array_equal(blind.sweep.heads[key].kernel, one.kernel)
+        assert np.array_equal(blind.sweep.heads[key].bias, one.bias)
+    if subset == "test":
+        assert blind.sweep.accuracy == clean.sweep.accuracy
+        assert blind.sweep.history.equals(clean.sweep.history)
+
+
+def test_what_cannot_be_learned_is_refused_in_words(fitting):
+    table, task = fitting
+    rows = task.rows.assign(
+        subset=task.rows["subset"].where(task.rows["label"] != "normal", "test")
+    )
+    with pytest.raises(DataError, match="task '4 classes': no training image of normal"):
+        recognition.study(table, [replace(task, rows=rows)], SHORT)
+    stranger = task.rows.assign(image_id="never/seen.png")
+    with pytest.raises(DataError, match=r"never/seen\.png: no features of this image"):
+        recognition.study(table, [replace(task, rows=stranger)], SHORT)
+
+
+def test_each_run_has_a_seed_of_its_own(fitting):
+    table, task = fitting
+    studies = recognition.study(table, task.runs(3), SHORT)
+    assert [one.task.run for one in studies] == [1, 2, 3]
+    kernels = [one.sweep.heads[0.01, 20].kernel for one in studies]
+    (alone,) = recognition.study(table, [task], replace(SHORT, seed=SHORT.seed + 2))
+    assert np.array_equal(kernels[2], alone.sweep.heads[0.01, 20].kernel)
+    assert not np.array_equal(kernels[0], kernels[1])
+
+
+def test_a_study_keeps_the_papers_setting_and_the_checkpoints(fitting):
+    table, task = fitting
+    some = replace(task, rows=task.rows.iloc[::-1])  # another order than the table's
+    studies = recognition.study(table, some.runs(2), replace(SHORT, steps=250), (0.1,), 400)
+    assert studies[0].sweep.steps == (100, 250, 300, 400)
+    assert studies[0].sweep.rates == (0.01, 0.1)
+    accuracy = recognition.validation_accuracy(studies)
+    assert list(accuracy) == ["task", "run", "rate", "steps", "accuracy"]
+    assert len(accuracy) == 2 * 2 * 4
+    watched = task.rows[task.rows["subset"] == "validation"]
+    for line in accuracy.itertuples():
+        one = studies[line.run - 1].sweep.heads[line.rate, line.steps]
+        predicted = one.probabilities(table.of(watched)).argmax(axis=1)
+        assert line.accuracy == (predicted == watched["target"]).mean()
+    curve = studies[1].history(0.1)
+    assert set(zip(curve["task"], curve["run"], curve["rate"], strict=True)) == {
+        ("4 classes", 2, 0.1)
+    }
+    assert curve["step"].max() == 400
+
+
+def test_training_images_are_kept_of_first_runs_only(fitting):
+    table, task = fitting
+    kept = recognition.collect(recognition.study(table, task.runs(3), SHORT), SHORT)
+    counts = kept.groupby(["run", "subset"]).size().unstack(fill_value=0)
+    assert counts.loc[1].to_dict() == {"train": 24, "validation": 8, "test": 8}
+    for run in (2, 3):
+        assert counts.loc[run].to_dict() == {"train": 0, "validation": 8, "test": 8}
+    assert set(kept["model"]) == {"head"}
+
+
+# Choices on validation
+
+
+def sweeps(*lines):
+    """Studies with these accuracies: run, rate, steps, accuracy."""
+    studies = {}
+    for run, rate, steps, accuracy in lines:
+        task, sweep = SimpleNamespace(name="x", run=run), SimpleNamespace(accuracy={})
+        one = studies.setdefault(run, SimpleNamespace(task=task, sweep=sweep))
+        one.sweep.accuracy[rate, steps] = accuracy
+    return list(studies.values())
+
+
+def test_the_best_setting_is_best_on_average_over_runs():
+    studies = sweeps(
+        (1, 0.1, 100, 1.0), (2, 0.1, 100, 0.5), (1, 0.01, 300, 0.8), (2, 0.01, 300, 0.8)
+    )
+    assert recognition.choose(studies, SHORT) == {"x": {"rate": 0.01, "steps": 300}}
+
+
+def test_of_equally_good_settings_the_fewest_steps_and_then_the_smallest_rate():
+    # The sums differ in the last digit only, by the order in which they are taken.
+    lines = [
+        (1, 0.1, 300, 0.3),
+        (2, 0.1, 300, 0.6),
+        (1, 0.2, 100, 0.1 + 0.2),
+        (2, 0.2, 100, 0.6),
+        (1, 0.01, 300, 0.1 + 0.2),
+        (2, 0.01, 300, 0.6),
+        (1, 0.05, 100, 0.6),
+        (2, 0.05, 100, 0.3),
+    ]
+    for seed in range(4):
+        shuffled = [lines[at] for at in np.random.default_rng(seed).permutation(8)]
+        assert recognition.choose(sweeps(*shuffled), SHORT)["x"] == {"rate": 0.05, "steps": 100}
+
+
+def test_the_choice_is_made_on_validation_and_reported_once(fitting):
+    table, task = fitting
+    studies = recognition.study(table, task.runs(2), SHORT, (1.0,), 100)
+    chosen = recognition.choose(studies, SHORT)
+    (name, fit), *others = recognition.at_chosen(studies, chosen).items()
+    assert not others
+    assert (name, fit.task.run, set(fit.predictions["model"])) == (
+        "4 classes",
+        1,
+        {"head, chosen"},
+    )
+    part = fit.part("validation")
+    key = chosen[name]["rate"], chosen[name]["steps"]
+    hits = (part["truth"] == part["predicted"]).mean()
+    assert hits == pytest.approx(studies[0].sweep.accuracy[key])
+    unwatched = recognition.study(table, [without(task, "validation")], SHORT, (1.0,))
+    assert recognition.choose(unwatched, SHORT) == {"4 classes": {"rate": 0.01, "steps": 20}}
+
+
+def test_the_best_layer_is_chosen_on_validation_alone(fitting):
+    table, task = fitting
+    noise = np.random.default_rng(0).normal(0, 1, table.values.shape)
+    # This block tells the test images apart and nothing else.
+    is_test = (task.rows[["subset"]] == "test").to_numpy()
+    leaking = np.where(is_test, table.values * 9, noise).astype(np.float32)
+    layers = {"mixed0": leaking, "mixed4": table.values, "mixed8": table.values}
+    tables = {name: FeatureTable(table.image_id, values) for name, values in layers.items()}
+    pair = [task, replace(task, name="y", rows=task.rows.iloc[::-1])]
+    best, compared = recognition.best_layer(tables, pair, replace(SHORT, learning_rate=0.1))
+    assert best == "mixed4"
+    assert compared.index.tolist() == list(layers)
+    assert compared.columns.tolist() == ["4 classes", "y"]
+    assert (compared.loc["mixed4"] > compared.loc["mixed0"]).all()
+    best, compared = recognition.best_layer(tables, [without(task, "validation")], SHORT)
+    assert best == "mixed8"
+    assert compared.empty
+
+
+# Tables of predictions
+
+
+@pytest.mark.parametrize("has_probabilities", [True, False])
+def test_class_table_names_the_most_probable(has_probabilities):
+    rows = manifest({"a": 3}).assign(subset="test", target=[1, 0, 2])
+    rows.index = [7, 3, 5]
+    shares = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0, 0, 1]])
+    names = ("x", "y", "z")
+    if has_probabilities:
+        table = predictions.class_table(rows, shares, names)
+        assert table["p_z"].tolist() == pytest.approx([0.1, 0.8, 1])
+    else:
+        table = predictions.answer_table(rows, shares.argmax(axis=1), names)
+        assert list(table) == [*registry.PREDICTION_KEYS, "truth", "predicted"]
+    assert table["truth"].tolist() == ["y", "x", "z"]
+    assert table["predicted"].tolist() == ["y", "z", "z"]
+    assert table.index.tolist() == [7, 3, 5]
+
+
+def test_label_table_keeps_every_label_apart():
+    rows = manifest({"a": 2}).assign(subset="test")
+    truth = np.array([[1, 0], [1, 1]], bool)
+    table = predictions.label_table(rows, truth, np.array([[0.9, 0.4], [0.2, 0.6]]), ("ggo", "x"))
+    assert table[["truth_ggo", "truth_x"]].to_numpy().tolist() == truth.tolist()
+    assert table["p_x"].tolist() == pytest.approx([0.4, 0.6])
+    assert table["image_id"].tolist() == rows["image_id"].tolist()
+
+
+def test_time_per_item_warms_up_and_goes_round(monkeypatch):
+    monkeypatch.setattr(predictions, "CALLS", 7)
+    seen = []
+    times = predictions.time_per_item(seen.append, items=3)
+    assert seen == [0, 0, 1, 2, 0, 1, 2, 0]
+    assert 0 <= times["median"] <= times["p95"]
+    assert times["calls"] == len(times["each"]) == 7

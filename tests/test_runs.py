@@ -172,14 +172,3 @@ def test_a_code_hash_can_leave_parts_out():
     assert runs.code_hash("data", without=("training",)) == everything
     with_file = runs.code_hash("data/splits.py", "data/images.py", without=("data/splits.py",))
     assert with_file == runs.code_hash("data/images.py")
-
-
-def test_what_the_cache_leaves_out_exists_and_no_reader_needs_it():
-    from covid_utils.data import cache
-
-    package = paths.PROJECT / "covid_utils"
-    assert all((package / part).exists() for part in cache.NOT_READING)
-    idle = {part.split("/")[1].removesuffix(".py") for part in cache.NOT_READING} - {"similarity"}
-    for name in ("images", "volumes", "files", "sources", "manifest", "medseg", "lidc", "luna16"):
-        text = (package / "data" / f"{name}.py").read_text()
-        assert not any(f"import {module}" in text for module in idle), name

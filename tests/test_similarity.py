@@ -88,7 +88,7 @@ def test_a_flat_image_has_a_hash_and_a_descriptor():
 
 def test_copies_in_the_real_sets_are_found(real_data):
     """Pictures that stand in two collections under two names; seen by eye as well."""
-    from covid_utils.data import covid_chestxray, medseg
+    from covid_utils.data.readers import covid_chestxray, medseg
 
     collection, slices = (reader.read(real_data).rows for reader in (covid_chestxray, medseg))
     hashes = [*collection["phash"], *slices["phash"]]

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from builders import ct_slices, manifest
 
-from covid_utils.data import augment, collection, medseg, sources
-from covid_utils.data.medseg import PublishedMasks
+from covid_utils.data import augment, collection, readers
+from covid_utils.data.readers import medseg
+from covid_utils.data.readers.medseg import PublishedMasks
 from covid_utils.errors import DataError
 from covid_utils.evaluation import outlines, scoring, stream_scores
+from covid_utils.registry import PREDICTION_KEYS as KEYS
 from covid_utils.training import inference, segmentation
-from covid_utils.training.predictions import KEYS
 from covid_utils.training.segmentation import StreamData, StreamSettings
 
 ALL = segmentation.scored_classes("all")
@@ -402,8 +403,8 @@ def test_batches_measure_what_all_slices_at_once_would():
 def test_augmented_copies_are_outlined_like_slices():
     whole = stream_data(8, 16)
     rows = augment.expand(whole.rows, {"train": 6, "test": 6}, seed=1)
-    images = augment.Copies(whole.images, rows, 1)
-    masks = augment.Copies(whole.masks, rows, 1, is_mask=True)
+    images = augment.copies(whole.images, rows, 1)
+    masks = augment.copies(whole.masks, rows, 1, is_mask=True)
     settings = StreamSettings(stream="all", model="unet", init="random", image_size=16)
     found = outlines.outline(
         inference.probabilities(Reader(4, 64), images, settings),
@@ -421,7 +422,7 @@ def test_augmented_copies_are_outlined_like_slices():
 
 def test_published_masks_are_measured_like_ours(tmp_path):
     root = ct_slices(tmp_path, slices=6)
-    rows = sources.read_all(root).rows.assign(subset="train")
+    rows = readers.read_all(root).rows.assign(subset="train")
     scans = collection.Collection(rows, root, pd.DataFrame())
     frame = np.arange(outlines.BATCH + 5) * 5 % 6  # a slice has several, in no order
     rng = np.random.default_rng(9)

@@ -435,7 +435,7 @@ def test_a_fixed_set_of_copies_is_not_moved_again(kind):
     plain = toy()
     rows = augment.expand(plain.rows, {"train": 12}, seed=1)
     images, masks = (
-        augment.Copies(part, rows, 1, is_mask=is_mask)
+        augment.copies(part, rows, 1, is_mask=is_mask)
         for part, is_mask in ((plain.images, False), (plain.masks, True))
     )
     data = StreamData(rows, images, masks)

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from covid_utils.data.lazy import LazyRows
+from covid_utils.data.cache import Rows
 from covid_utils.errors import DataError, ParameterError
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """How far an image may be moved; each value is drawn evenly from minus to plus.
+    """Largest changes of an image; each value is drawn uniformly from minus to plus.
 
     Attributes:
         rotation: Degrees.
@@ -28,7 +28,7 @@ class Ranges:
         shear: Degrees.
         flip: Whether to mirror left and right with probability one half.
         contrast: Share of the contrast about mean gray, 0.2 means 0.8 to 1.2.
-        brightness: Share of the gray scale, 0.1 means 25 gray values up or down.
+        brightness: Share of the gray scale, 0.1 means up to 25 gray values up or down.
         gamma: Of the gray values, as a power of two: 0.5 means exponents from 0.7 to 1.4.
     """
 
@@ -46,19 +46,16 @@ class Ranges:
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 #: Gray that the network sees as 0.
 MEAN_GRAY = 127
-#: For few slices: moved further, and seen through other windows, as other scanners would show them.
+#: For few slices: larger movements, and other gray scales, as other scanners would show them.
 WIDE = Ranges(15.0, 0.1, 0.25, 8.0, contrast=0.25, brightness=0.1, gamma=0.5)
-#: Moves nothing.
+#: Label of what lies beyond a slice; it counts in no loss.
+IGNORE = 255
+#: Changes nothing.
 STILL = Ranges(0.0, 0.0, 0.0, 0.0, flip=False)
 
 
 def draw_matrix(rng: np.random.Generator, side: int, ranges: Ranges) -> np.ndarray:
-    """Draw one affine map about the image's centre.
-
-    Args:
-        rng: Source of randomness.
-        side: Width and height of the image in pixels.
-        ranges: Limits of the draw.
+    """Draw one affine map about the centre of an image of ``side`` pixels.
 
     Returns:
         float64 (2, 3) matrix from source to target coordinates, as `cv2.warpAffine` takes it.
@@ -74,15 +71,9 @@ def draw_matrix(rng: np.random.Generator, side: int, ranges: Ranges) -> np.ndarr
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, is_mask: bool = False) -> np.ndarray:
-    """Apply an affine map; what comes in from outside is 0.
+    """Apply a map of `draw_matrix` to a uint8 image or labels (side, side).
 
-    Args:
-        image: uint8 image or labels (side, side).
-        matrix: From `draw_matrix`.
-        is_mask: Nearest neighbour instead of linear interpolation.
-
-    Returns:
-        uint8 array of the same shape.
+    Labels take the nearest neighbour, images are interpolated; what comes in from outside is 0.
     """
     how = cv2.INTER_NEAREST if is_mask else cv2.INTER_LINEAR
     return cv2.warpAffine(image, matrix, image.shape[::-1], flags=how)
@@ -91,40 +82,21 @@ def warp(image: np.ndarray, matrix: np.ndarray, is_mask: bool = False) -> np.nda
 def pair(
     rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, ranges: Ranges
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augment an image and its mask alike.
-
-    Args:
-        rng: Source of randomness.
-        image: uint8 image (side, side).
-        mask: uint8 labels (side, side).
-        ranges: Limits.
-
-    Returns:
-        The image and the mask, moved by the same map.
-    """
+    """Augment a uint8 image (side, side) and its labels by the same map."""
     matrix = draw_matrix(rng, image.shape[0], ranges)
     image = change_gray(image, rng, ranges)
     return warp(image, matrix), warp(mask, matrix, is_mask=True)
 
 
 def change_gray(image: np.ndarray, rng: np.random.Generator, ranges: Ranges) -> np.ndarray:
-    """Draw another gray scale: gamma, then contrast and brightness.
+    """Draw another gray scale for a uint8 image: gamma, then contrast and brightness.
 
-    Args:
-        image: uint8 of any shape.
-        rng: Source of randomness.
-        ranges: Limits of the draw; nothing is drawn where all three are 0.
-
-    Returns:
-        uint8 of the same shape.
+    Nothing is drawn where the ranges of all three are 0.
     """
     if not (ranges.contrast or ranges.brightness or ranges.gamma):
         return image
-    gamma, contrast, brightness = rng.uniform(-1, 1, 3) * (
-        ranges.gamma,
-        ranges.contrast,
-        ranges.brightness,
-    )
+    limits = (ranges.gamma, ranges.contrast, ranges.brightness)
+    gamma, contrast, brightness = rng.uniform(-1, 1, 3) * limits
     gray = (np.arange(256) / 255) ** 2.0**gamma
     middle = MEAN_GRAY / 255
     gray = (gray - middle) * (1 + contrast) + middle + brightness
@@ -132,18 +104,11 @@ def change_gray(image: np.ndarray, rng: np.random.Generator, ranges: Ranges) -> 
 
 
 def published_pair(
-    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, ignore: int = 255
+    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augment as the authors' code does: a scale from 0.5 to 2 by 0.25, a crop, a flip.
 
-    Args:
-        rng: Source of randomness.
-        image: uint8 image (side, side).
-        mask: uint8 labels (side, side).
-        ignore: Label of what lies beyond a slice that was made smaller; its image is mean gray.
-
-    Returns:
-        Image and mask of the same sides.
+    Beyond a slice that was made smaller the image is mean gray and the label `IGNORE`.
     """
     side = image.shape[0]
     scaled = round(side * SCALES[rng.integers(len(SCALES))])
@@ -158,20 +123,20 @@ def published_pair(
     size, linear = image.shape[::-1], cv2.INTER_LINEAR
     moved = cv2.warpAffine(image, matrix, size, flags=linear, borderValue=MEAN_GRAY, **fill)
     nearest = cv2.INTER_NEAREST
-    return moved, cv2.warpAffine(mask, matrix, size, flags=nearest, borderValue=ignore, **fill)
+    return moved, cv2.warpAffine(mask, matrix, size, flags=nearest, borderValue=IGNORE, **fill)
 
 
 def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFrame:
     """Rows with augmented copies, so that each subset has as many images as wanted.
 
-    The images themselves are made when they are read, see `Copies`. Splitting comes first: copies
+    The images themselves are made when they are read, see `copies`. Splitting comes first: copies
     stay in the subset of their original.
 
     Args:
         rows: Manifest with ``subset``.
         totals: Subset -> images wanted; 0 leaves it as it is (paper, section 3.1: 5000 + 403,
             9618 + 955 and 5219 + 536 for training and test).
-        seed: Of the choice of the images that get one copy more than the others.
+        seed: Decides which images get one copy more than the others.
 
     Returns:
         The rows, then the copies, index from 0, with the further columns ``copy`` (0 is the
@@ -205,54 +170,35 @@ def originals(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["copy"].fillna(0) == 0] if "copy" in rows else rows
 
 
-class Copies(LazyRows):
+def copies(images: np.ndarray | Rows, rows: pd.DataFrame, seed: int, is_mask: bool = False) -> Rows:
     """Images of expanded rows, each made when it is asked for, and always the same.
 
     Image and mask of a row move alike, because the map is drawn from the seed and the row's name.
+
+    Args:
+        images: uint8 (images, side, side) of `originals`, in their order.
+        rows: From `expand`.
+        seed: Of the maps.
+        is_mask: Whether these are labels.
+
+    Returns:
+        uint8 (rows, side, side).
+
+    Raises:
+        DataError: A copy without its original among the rows.
     """
+    names, is_copy = rows["image_id"].to_numpy(), rows["copy"].fillna(0).to_numpy() > 0
+    wanted = rows["original"].fillna(rows["image_id"])
+    source = pd.Index(originals(rows)["image_id"]).get_indexer(wanted)
+    if (source < 0).any():
+        lost = names[source < 0][0]
+        raise DataError(f"{lost}: its original is not among the rows; keep copies with it.")
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        rows: pd.DataFrame,
-        seed: int,
-        ranges: Ranges | None = None,
-        is_mask: bool = False,
-    ):
-        """Lay expanded rows over their originals.
-
-        Args:
-            images: uint8 (images, side, side) of `originals`, in their order.
-            rows: From `expand`.
-            seed: Of the maps.
-            ranges: Limits of the maps; the defaults if None.
-            is_mask: Whether these are labels.
-
-        Raises:
-            DataError: A copy without its original among the rows.
-        """
-        self._images = images
-        at = pd.Index(originals(rows)["image_id"])
-        self._source = at.get_indexer(rows["original"].fillna(rows["image_id"]))
-        if (self._source < 0).any():
-            lost = rows["image_id"].to_numpy()[self._source < 0][0]
-            raise DataError(f"{lost}: its original is not among the rows; keep copies with it.")
-        self._names = rows["image_id"].to_numpy()
-        self._moved = rows["copy"].fillna(0).to_numpy() > 0
-        self._seed, self._ranges, self._is_mask = seed, ranges or Ranges(), is_mask
-        self.shape, self.dtype = (len(rows), *images.shape[1:]), np.dtype(np.uint8)
-
-    def of(self, chosen: np.ndarray) -> Copies:
-        """Some of the images, given by position; still made only when asked for."""
-        part = object.__new__(Copies)
-        part.__dict__.update(self.__dict__)
-        part._source, part._names = self._source[chosen], self._names[chosen]
-        part._moved, part.shape = self._moved[chosen], (len(chosen), *self.shape[1:])
-        return part
-
-    def _row(self, number: int) -> np.ndarray:
-        image = self._images[self._source[number]]
-        if not self._moved[number]:
+    def row(number: int) -> np.ndarray:
+        image = images[source[number]]
+        if not is_copy[number]:
             return image
-        rng = np.random.default_rng([self._seed, zlib.crc32(self._names[number].encode())])
-        return warp(image, draw_matrix(rng, image.shape[0], self._ranges), self._is_mask)
+        rng = np.random.default_rng([seed, zlib.crc32(names[number].encode())])
+        return warp(image, draw_matrix(rng, image.shape[0], Ranges()), is_mask)
+
+    return Rows((len(rows), *images.shape[1:]), np.uint8, row)

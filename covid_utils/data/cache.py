@@ -1,185 +1,204 @@
-"""Preprocessed images and masks as memory-mapped arrays, made once for each content and setting.
+"""What is made from a scan, made once: one ``.npy`` file per content and recipe.
 
-The name of a cache file is a hash of the images' content, their order and the settings, so a
-changed setting, changed code, or content that the manifest says has changed, is never served an
-old array.
+The name of a file is a hash of its content's own hash, and that of its folder a hash of the recipe
+with its version, so neither another order of the rows nor a set that grows makes anything anew. A
+file is written under a temporary name and renamed, so it is there whole or not at all. Raise a
+version when the code of its recipe gives other numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
-from covid_utils import paths, runs
-from covid_utils.data import sources
+from covid_utils import paths
+from covid_utils.data import readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-from covid_utils.data.lazy import LazyRows
-from covid_utils.writing import whole
 
-#: Modules of this floor that no prepared image depends on.
-NOT_READING = (
-    "data/augment.py",
-    "data/collection.py",
-    "data/download.py",
-    "data/groups.py",
-    "data/lazy.py",
-    "data/similarity.py",
-    "data/splits.py",
-    "data/store.py",
-    "data/transfer.py",
-    "data/unpacking.py",
-)
+#: Versions of the recipes of this module: what decodes and prepares images and masks.
+IMAGES, MASKS = 1, 1
+#: Bytes that NumPy writes before an array of few dimensions.
+HEADER = 128
 
 
-def images(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.ndarray:
-    """Preprocessed images of a manifest.
+class Rows:
+    """Looks like an array; a row is read or made when it is asked for, and not kept.
+
+    Memory stays flat however many rows there are.
+
+    Attributes:
+        shape: As of an array: rows first.
+        dtype: Type of the numbers.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: type, row: Callable[[int], np.ndarray]):
+        """Lay rows out; ``row`` gives the one at a position from 0 on."""
+        self.shape, self.dtype, self._row = tuple(shape), np.dtype(dtype), row
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | Sequence | np.ndarray) -> np.ndarray:
+        """One row, or an array of several."""
+        if np.ndim(index) == 0 and not isinstance(index, slice):
+            return self._row(range(len(self))[int(index)])
+        positions = np.arange(len(self))[index]
+        rows = np.empty((len(positions), *self.shape[1:]), self.dtype)
+        for place, position in enumerate(positions):
+            rows[place] = self._row(int(position))
+        return rows
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """All rows at once, in memory."""
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def of(self, positions: np.ndarray) -> Rows:
+        """Some of the rows, still made only when asked for."""
+        shape = (len(positions), *self.shape[1:])
+        return Rows(shape, self.dtype, lambda at: self._row(int(positions[at])))
+
+
+def rows_of(array: np.ndarray | Rows, positions: np.ndarray) -> np.ndarray | Rows:
+    """Rows of an array by position: `Rows` stay lazy, an array is copied."""
+    return array.of(positions) if isinstance(array, Rows) else array[positions]
+
+
+class Recipe:
+    """Where the arrays of one recipe are kept.
+
+    Attributes:
+        shape: Of each array.
+        dtype: Of each array.
+    """
+
+    def __init__(
+        self, kind: str, version: int, settings: dict, shape: tuple[int, ...], dtype: type
+    ):
+        """Name a recipe; nothing is written yet.
+
+        Args:
+            kind: Folder of the cache.
+            version: To be raised when the code of the recipe gives other numbers.
+            settings: How the arrays are made: other settings, another folder.
+            shape: Of each array.
+            dtype: Of each array.
+        """
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        text = json.dumps([version, settings, self.shape, self.dtype.str], sort_keys=True)
+        self._folder = paths.cache() / kind / _hash(text)
+        self._bytes = HEADER + self.dtype.itemsize * int(np.prod(shape))
+
+    def path(self, content: str) -> Path:
+        """File of one content."""
+        return self._folder / f"{_hash(content)}.npy"
+
+    def missing(self, contents: Sequence[str]) -> list[int]:
+        """Positions of the contents that are not kept, or not whole; of equal ones the first."""
+        first = {content: at for at, content in reversed(list(enumerate(contents)))}
+        return sorted(at for content, at in first.items() if not self._is_kept(content))
+
+    def _is_kept(self, content: str) -> bool:
+        try:
+            return self.path(content).stat().st_size == self._bytes
+        except FileNotFoundError:
+            return False
+
+    def write(self, content: str, array: np.ndarray) -> None:
+        """Keep the array of one content; of two processes that do so at once, the later one's."""
+        path = self.path(content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        try:
+            with partial.open("wb") as file:
+                np.save(file, np.asarray(array, self.dtype).reshape(self.shape))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def rows(self, contents: Sequence[str]) -> Rows:
+        """Arrays of contents that are kept, in order; each is read when asked for."""
+        files = [str(self.path(content)) for content in contents]
+
+        def read(position: int) -> np.ndarray:
+            # A plain read: pages of a mapped file would count as memory once they are touched.
+            return np.fromfile(files[position], self.dtype, offset=HEADER).reshape(self.shape)
+
+        return Rows((len(files), *self.shape), self.dtype, read)
+
+    def filled(self, contents: Sequence[str], make: Callable[[int], np.ndarray]) -> Rows:
+        """Arrays of contents; ``make`` makes those that are missing first, on all cores."""
+
+        def keep(position: int) -> None:
+            self.write(contents[position], make(position))
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            list(pool.map(keep, self.missing(contents)))
+        return self.rows(contents)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def contents(rows: pd.DataFrame, *further: str) -> list[str]:
+    """What tells the images of manifest rows apart, for `Recipe`.
 
     Args:
-        manifest: Rows to read.
+        rows: Manifest rows.
+        further: Columns that count besides the image and the place of its lungs.
+    """
+    columns = ("dataset", "sha256", "frame", "lungs", *further)
+    parts = [rows[name].astype(str) for name in columns if name in rows]
+    return ["/".join(part) for part in zip(*parts, strict=True)]
+
+
+def images(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
+    """Prepared images of manifest rows, from the cache or made now.
+
+    Args:
+        rows: Manifest rows.
         root: Data folder that their paths are relative to.
         settings: Preprocessing.
 
     Returns:
-        uint8 array (images, size, size), memory-mapped and read-only, in the order of the rows.
+        uint8 (images, size, size).
     """
-    return _rows("images", manifest, settings, lambda row: prepared_image(root, row, settings))
+    recipe = _recipe("images", IMAGES, settings)
+    return recipe.filled(contents(rows), prepared(rows, root, settings).__getitem__)
 
 
-def prepared_image(root: Path, row: pd.Series, settings: Preprocessing) -> np.ndarray:
+def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
+    """Label masks of manifest rows, in the geometry of `images`: uint8 (images, size, size)."""
+    listed = list(rows.itertuples())
+
+    def make(position: int) -> np.ndarray:
+        row = listed[position]
+        return preprocess_mask(readers.load_mask(root, row), settings, row.lungs)
+
+    # A mask can be mended while its image stays the same.
+    return _recipe("masks", MASKS, settings).filled(contents(rows, "mask_sha256", "image_id"), make)
+
+
+def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
+    """As `images`, but made at each reading and never kept: for what needs each image once."""
+    listed = list(rows.itertuples())
+    shape = (len(listed), settings.size, settings.size)
+    return Rows(shape, np.uint8, lambda at: prepared_image(root, listed[at], settings))
+
+
+def prepared_image(root: Path, row: tuple, settings: Preprocessing) -> np.ndarray:
     """One image of a manifest, decoded and preprocessed: uint8 (size, size)."""
-    return preprocess(sources.load_image(root, row), settings)
+    return preprocess(readers.load_image(root, row), settings, row.lungs)
 
 
-def masks(manifest: pd.DataFrame, root: Path, settings: Preprocessing) -> np.ndarray:
-    """Label masks of a manifest, in the geometry of `images`.
-
-    Returns:
-        uint8 labels (images, size, size), memory-mapped and read-only.
-    """
-
-    def one(row: pd.Series) -> np.ndarray:
-        gray = sources.load_image(root, row) if settings.crop != "none" else None
-        return preprocess_mask(sources.load_mask(root, row), settings, gray)
-
-    return _rows("masks", manifest, settings, one)
-
-
-def _rows(
-    kind: str,
-    manifest: pd.DataFrame,
-    settings: Preprocessing,
-    one: Callable[[pd.Series], np.ndarray],
-) -> np.ndarray:
-    """Array of one prepared image a row, from the cache or made now."""
-
-    def write(target: Path) -> None:
-        shape = (len(manifest), settings.size, settings.size)
-        array = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
-        rows = [row for _, row in manifest.iterrows()]
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            for index, image in enumerate(pool.map(one, rows)):
-                array[index] = image
-        array.flush()
-
-    # A mask can be mended while its image stays the same, so its content counts as well.
-    stamp = manifest["image_id"] + manifest["sha256"] + manifest["mask_sha256"]
-    made = settings.as_dict() | {"code": runs.code_hash("data", without=NOT_READING)}
-    return stored(kind, [*stamp], made, write)
-
-
-class Rows(LazyRows):
-    """Some rows of a stored array, read from its file each time they are asked for.
-
-    Pages of a memory-mapped array count as memory once they are touched, so a training that goes
-    through all of them would hold them all. Reading keeps memory flat however many rows there are.
-    """
-
-    def __init__(self, array: np.memmap, chosen: np.ndarray):
-        """Choose rows.
-
-        Args:
-            array: From `stored`, C-ordered.
-            chosen: Positions of the rows.
-        """
-        self._path, self._start, self._chosen = Path(array.filename), array.offset, chosen
-        self.dtype, self.shape = array.dtype, (len(chosen), *array.shape[1:])
-        self._numbers = int(np.prod(array.shape[1:]))
-
-    def _row(self, position: int) -> np.ndarray:
-        return self._some(np.array([position]))[0]
-
-    def _some(self, positions: np.ndarray) -> np.ndarray:
-        rows = np.empty((len(positions), *self.shape[1:]), self.dtype)
-        with self._path.open("rb", buffering=0) as file:
-            for place, row in enumerate(self._chosen[positions]):
-                file.seek(self._start + int(row) * self._numbers * self.dtype.itemsize)
-                values = np.fromfile(file, self.dtype, self._numbers)
-                rows[place] = values.reshape(self.shape[1:])
-        return rows
-
-
-class Prepared(LazyRows):
-    """Images of a manifest, decoded and preprocessed each time they are asked for; none is kept.
-
-    For what looks at each image once: uint8 (images, size, size).
-    """
-
-    def __init__(self, manifest: pd.DataFrame, root: Path, settings: Preprocessing):
-        """Lay a manifest's images out.
-
-        Args:
-            manifest: Rows to read.
-            root: Data folder that their paths are relative to.
-            settings: Preprocessing.
-        """
-        self._manifest, self._root, self._settings = manifest, root, settings
-        self.shape, self.dtype = (len(manifest), settings.size, settings.size), np.dtype(np.uint8)
-
-    def _row(self, position: int) -> np.ndarray:
-        return prepared_image(self._root, self._manifest.iloc[position], self._settings)
-
-
-def rows_of(array: np.ndarray, chosen: np.ndarray) -> np.ndarray | Rows:
-    """Rows of an array: from its file if it is a stored one, else a copy in memory."""
-    # A slice of a mapped array still names the file, but no longer starts where it says.
-    is_whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
-    return Rows(array, chosen) if is_whole else array[chosen]
-
-
-def stored(
-    kind: str, contents: list[str], settings: dict, write: Callable[[Path], None]
-) -> np.ndarray:
-    """An array from the cache; if it is not there, ``write`` makes it, once.
-
-    Args:
-        kind: Subfolder of the cache.
-        contents: What the array is made from, as texts, in order.
-        settings: How it is made.
-        write: Called with the file to write an ``.npy`` array to.
-
-    Returns:
-        The array, memory-mapped and read-only.
-    """
-    text = json.dumps([contents, settings], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:24]
-    path = paths.cache() / kind / f"{key}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two notebooks may want the same array at once: the second waits and then finds it.
-    with FileLock(f"{path}.lock"):
-        if path.is_file():
-            try:
-                return np.load(path, mmap_mode="r")
-            except (EOFError, ValueError, OSError):
-                path.unlink()  # cut short by a full disk or a copy; it is only a cache
-        with whole(path) as partial:
-            write(partial)
-        return np.load(path, mmap_mode="r")
+def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:
+    return Recipe(kind, version, settings.as_dict(), (settings.size, settings.size), np.uint8)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,16 +20,15 @@ from filelock import FileLock
 
 import chest_phantom
 from covid_utils import params, paths, runs
-from covid_utils.data import groups, medseg, sources, splits
-from covid_utils.data import manifest as manifests
+from covid_utils.data import guard, readers, similarity, splits
+from covid_utils.data.manifest import frontal_xrays, kind, saved_manifest
+from covid_utils.data.readers import medseg
 from covid_utils.errors import DataError
 from covid_utils.registry import REAL_PROFILES, RECOGNITION_CLASSES, SUBSETS, UNUSED
 from covid_utils.writing import whole
 
-#: Classes of the four-class task (paper, section 4), in the order of every matrix and figure.
 #: Per cent for validation and for the test in the authors' code.
 RETRAIN_SHARES = (10.0, 10.0)
-#: Profiles that make no sense on the phantom.
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ def prepare(
     """
     with _lock(profile):
         root = data_root(profile, data_dir)
-        reading = sources.read_all(root)
+        reading = readers.read_all(root)
         require_classes(reading)
         rows = reduce(reading.rows, limit, seed)
         if chest_phantom.is_phantom(root):
             # The readers give the licences of the real sets whose layouts the phantom borrows.
             rows = rows.assign(licence=chest_phantom.LICENCE)
-        rows = groups.stand_ins(rows, root)
+        rows = stand_ins(rows, root)
         published = medseg.infnet_subset(root) if split == "infnet" else {}
         shares = (validation_percent, test_percent)
         table = splits.assign(rows, split, seed, *shares, held_out, published)
@@ -124,6 +125,34 @@ def prepare(
         settings |= {"validation_percent": validation_percent, "test_percent": test_percent}
         settings |= {"data_dir": data_dir}
         return _keep(profile, Collection(table, root, reading.problems), settings)
+
+
+def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Put near copies among CT images without a named patient into one group.
+
+    Slices cut out of papers, or stacked into one file, come without patients. Copies, turned or
+    mirrored copies and neighbouring slices are then kept together: the best that can be done
+    without knowing, and less than a patient.
+
+    Args:
+        rows: Manifest.
+        root: Data folder that its paths are relative to.
+
+    Returns:
+        A copy in which such images have the group's smallest ``patient_id``; all others keep
+        theirs.
+    """
+    unknown = np.flatnonzero((rows["patient_basis"] != "given") & (rows["modality"] == "CT"))
+    if not len(unknown):
+        return rows
+    chosen = rows.iloc[unknown]
+    with ThreadPoolExecutor() as pool:
+        images = pool.map(lambda row: readers.load_image(root, row), chosen.itertuples())
+        descriptors = np.stack([similarity.descriptor(image) for image in images])
+    patients = rows["patient_id"].copy()
+    pairs = similarity.near_copies(descriptors)
+    patients.iloc[unknown] = similarity.join(chosen, ["patient_id"], pairs).to_numpy()
+    return rows.assign(patient_id=patients)
 
 
 def resplit(made: Collection, profile: str, kind: str) -> Collection:
@@ -173,12 +202,14 @@ def _keep(profile: str, made: Collection, settings: dict) -> Collection:
 
 
 def _fingerprint(root: Path) -> str:
-    """What tells data folders, and a changed one from itself, without telling where they are."""
-    lines = [str(root)]
-    for path in sorted(root.rglob("*")):
-        about = path.stat()
-        lines.append(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    """Hash of names, sizes and times of a data folder's files, those behind links among them."""
+    digest = hashlib.sha256(os.fsencode(root))
+    for place, names in guard.walk(root):
+        for name in names:
+            path = place / name
+            about = path.stat() if path.exists() else path.lstat()
+            digest.update(os.fsencode(path) + f" {about.st_size} {about.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _lock(profile: str) -> FileLock:
@@ -203,17 +234,7 @@ def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
         is_there = (folder / "manifest.csv").is_file() and source.is_file()
         if not is_there or json.loads(source.read_text())["folder"] != _fingerprint(root):
             return prepare(**preparation(params.load(profile, "01_data", data_dir=data_dir)))
-    rows = saved_manifest(profile)
-    return Collection(rows, root, pd.read_csv(folder / "skipped.csv"))
-
-
-def saved_manifest(profile: str) -> pd.DataFrame:
-    """Manifest of a profile's last preparation.
-
-    Raises:
-        DataError: Nothing has been prepared yet.
-    """
-    return manifests.load(paths.results(profile) / "data" / "manifest.csv")
+    return Collection(saved_manifest(profile), root, pd.read_csv(folder / "skipped.csv"))
 
 
 def preparation(values: dict) -> dict:
@@ -222,19 +243,20 @@ def preparation(values: dict) -> dict:
     return {name: value for name, value in values.items() if name in names}
 
 
-def require_classes(reading: manifests.Reading) -> None:
+def require_classes(reading: readers.Reading) -> None:
     """Stop if damaged or missing files cost a class of the recognition task all its images.
 
     Raises:
-        DataError: Naming the class and how many files could not be used.
+        DataError: Naming the class, how many files could not be used, and why the first could not.
     """
     xrays = frontal_xrays(reading.rows)
     lost = [label for label in RECOGNITION_CLASSES if label not in set(xrays["label"])]
     if lost:
-        unusable = int((reading.problems["problem"] == manifests.UNREADABLE).sum())
+        unusable = reading.problems[reading.problems["problem"] == guard.UNREADABLE]
+        first = f", the first: {unusable['remedy'].iloc[0]}" if len(unusable) else ""
         raise DataError(
             f"no frontal X-ray labelled {' or '.join(lost)} can be read "
-            f"({unusable} files are unreadable); "
+            f"({len(unusable)} files are unreadable{first}); "
             "add the data set that holds them, see docs/data.md."
         )
 
@@ -263,20 +285,6 @@ def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
     rows = frontal_xrays(collection.select(label=names)).reset_index(drop=True)
     target = rows["label"].map(names.index)
     return rows.assign(target=target.astype("int64"))
-
-
-def kind(manifest: pd.DataFrame) -> str:
-    """``phantom`` if all images of a manifest are simulated, else ``real scans``."""
-    return "phantom" if (manifest["licence"] == chest_phantom.LICENCE).all() else "real scans"
-
-
-def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:
-    """X-rays that show the front of the chest.
-
-    Sources that give no view hold frontal images only; lateral ones are named as such.
-    """
-    views = (*manifests.FRONTAL, "unknown")
-    return rows[(rows["modality"] == "X-ray") & rows["view"].isin(views)]
 
 
 def describe(collection: Collection) -> pd.DataFrame:

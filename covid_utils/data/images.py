@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from covid_utils.data import lungs
+from covid_utils.data import guard, lungs
 from covid_utils.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ class Preprocessing:
         clahe_tiles: CLAHE tiles along each side.
         crop: ``none``, as in the paper, or ``lungs``: the square around the lungs of an axial CT
             slice, see `lungs.box`.
-
-    Raises:
-        ParameterError: There is no such crop.
     """
 
     size: int = 512
@@ -60,15 +57,12 @@ class Preprocessing:
 
 
 def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """Scale any gray image to 0-255.
+    """Scale any gray image to 0-255; a flat one becomes 0.
 
     Args:
-        image: Gray image (height, width), any number type.
+        image: Of any shape and number type.
         low: Value that becomes 0; the image's minimum if None.
         high: Value that becomes 255; the image's maximum if None.
-
-    Returns:
-        uint8 image of the same shape; a flat image becomes 0.
     """
     image = np.asarray(image, dtype=np.float32)
     low = float(image.min()) if low is None else low
@@ -80,7 +74,7 @@ def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = N
 
 
 def read_raster(path: Path, frame: int = 0) -> np.ndarray:
-    """Read a PNG, JPEG, TIFF or BMP file as 8-bit gray.
+    """Read a PNG, JPEG, TIFF or BMP file as 8-bit gray (height, width).
 
     Colour becomes luminance, an alpha channel is laid over black, a palette is looked up, 1-bit
     becomes 0 and 255, and deeper images are stretched from their minimum to their maximum.
@@ -88,63 +82,43 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
     Args:
         path: The file.
         frame: Ignored; raster files hold one image.
-
-    Returns:
-        uint8 image (height, width).
-
-    Raises:
-        DataError: The file is missing, truncated or no image.
     """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return _gray(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the data folder.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).split("\n")[0].replace(str(path), "it")
-        raise DataError(
-            f"{path}: not a whole image ({reason}); download this file again or delete it."
-        ) from error
+    return guard.read(path, "image", _decode_raster)
 
 
-def _gray(file: Image.Image) -> np.ndarray:
-    if file.mode.startswith("I") or file.mode == "F":
-        return to_uint8(np.asarray(file))
-    if file.mode in ("P", "PA", "LA", "RGBA") or "transparency" in file.info:
-        file = file.convert("RGBA")
-        black = Image.new("RGBA", file.size, (0, 0, 0, 255))
-        file = Image.alpha_composite(black, file)
-    return np.asarray(file.convert("L"))
+def _decode_raster(path: Path) -> np.ndarray:
+    with Image.open(path) as file:
+        guard.bounded(path, file.size)
+        file.load()
+        if file.mode.startswith("I") or file.mode == "F":
+            return to_uint8(np.asarray(file))
+        if file.mode in ("P", "PA", "LA", "RGBA") or "transparency" in file.info:
+            colours = file.convert("RGBA")
+            black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
+            return np.asarray(Image.alpha_composite(black, colours).convert("L"))
+        return np.asarray(file.convert("L"))
 
 
 def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
     """Read a DICOM image as 8-bit gray: CT in the lung window, X-rays from minimum to maximum.
 
-    Rescale slope and intercept are applied; ``MONOCHROME1`` (white is low) is inverted.
+    Rescale slope and intercept are applied; ``MONOCHROME1`` (white is low) is inverted. Files of
+    several frames or in colour are refused.
 
     Args:
         path: The file.
-        frame: Ignored; the layouts read here keep one image a file.
-
-    Returns:
-        uint8 image (height, width).
-
-    Raises:
-        DataError: The file is missing, truncated, has no pixels, or holds several frames or colour.
+        frame: Ignored; the layouts read here keep one image per file.
     """
+    return guard.read(path, "DICOM image", _decode_dicom)
+
+
+def _decode_dicom(path: Path) -> np.ndarray:
     import pydicom
 
-    try:
-        header = pydicom.dcmread(path)
-        pixels = header.pixel_array.astype(np.float32)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the data folder.") from None
-    except Exception as error:  # pydicom raises many kinds for a damaged file
-        reason = str(error).split("\n")[0].replace(str(path), "it")
-        raise DataError(
-            f"{path}: not a whole DICOM image ({reason}); download this file again or delete it."
-        ) from error
+    header = pydicom.dcmread(path)
+    shape = [header.get(tag) or 1 for tag in ("NumberOfFrames", "Rows", "Columns")]
+    guard.bounded(path, shape)
+    pixels = header.pixel_array.astype(np.float32)
     if pixels.ndim != 2:
         raise DataError(
             f"{path}: pixels of {pixels.shape} are not one gray image (height, width); "
@@ -154,39 +128,32 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
     pixels = pixels * slope + float(header.get("RescaleIntercept", 0) or 0)
     low, high = LUNG_WINDOW if header.get("Modality") == "CT" else (None, None)
     gray = to_uint8(pixels, low, high)
-    inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
-    return 255 - gray if inverted else gray
+    return 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray
 
 
 def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
-    """Read some tags of a DICOM file, without its pixels.
-
-    Args:
-        path: The file.
-        tags: Keywords of the tags wanted.
-
-    Returns:
-        The tags that are there; none for a missing or damaged file, which decoding reports later.
-    """
+    """Read some tags of a DICOM file, by keyword, without its pixels."""
     import pydicom
 
-    try:
+    def decode(path: Path) -> pydicom.Dataset:
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
-    except Exception:  # pydicom raises many kinds for a damaged file
-        return pydicom.Dataset()
+
+    return guard.read(path, "DICOM file", decode)
 
 
-def preprocess(gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
+def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
     """Resize and equalise one image (paper, section 3.2: CLAHE, 512 x 512).
 
     Args:
         gray: uint8 image (height, width).
         settings: What to do.
+        field: The manifest's ``lungs``, by which a slice is cropped; found now if it is ''.
 
     Returns:
         uint8 image (size, size). The networks repeat it to three equal channels.
     """
-    gray = _cropped(gray, gray, settings)
+    if settings.crop == "lungs":
+        gray = _cropped(gray, field or str(lungs.find(gray)))
     shrinking = max(gray.shape) > settings.size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
@@ -196,27 +163,23 @@ def preprocess(gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
     return cv2.createCLAHE(clipLimit=settings.clahe_clip, tileGridSize=tiles).apply(resized)
 
 
-def _cropped(array: np.ndarray, gray: np.ndarray, settings: Preprocessing) -> np.ndarray:
-    """The part of an image, or of its mask, that the settings leave."""
-    if settings.crop == "none":
-        return array
-    top, left, side = lungs.box(lungs.lung_field(gray))
+def _cropped(array: np.ndarray, field: str) -> np.ndarray:
+    top, left, side, _ = lungs.parse(field)
     return array[top : top + side, left : left + side]
 
 
-def preprocess_mask(
-    mask: np.ndarray, settings: Preprocessing, gray: np.ndarray | None = None
-) -> np.ndarray:
+def preprocess_mask(mask: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
     """Resize a label mask with nearest neighbour, so that no new label appears.
 
     Args:
         mask: uint8 labels (height, width).
         settings: The settings of the image that the mask belongs to.
-        gray: That image, uint8 (height, width), by which a mask is cropped; not needed without.
+        field: The manifest's ``lungs`` of that image; needed for a crop only.
 
     Returns:
         uint8 labels (size, size).
     """
-    part = np.ascontiguousarray(_cropped(mask, gray, settings))
+    if settings.crop == "lungs":
+        mask = np.ascontiguousarray(_cropped(mask, field))
     size = (settings.size, settings.size)
-    return cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)

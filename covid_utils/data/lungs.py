@@ -8,6 +8,8 @@ lung around it and is cut off by the hull, and the hull takes in a part of the h
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -32,6 +34,46 @@ REACH, EDGE = 0.08, 0.008
 HEALTHY = 0.1
 
 
+class Lungs(NamedTuple):
+    """Where the lungs of a slice are; as text, the cell of the manifest.
+
+    Attributes:
+        top: First row of the square of `box`.
+        left: First column of it.
+        side: Its side in pixels.
+        area: Pixels of the lung field; 0 if no aerated lung is found.
+    """
+
+    top: int
+    left: int
+    side: int
+    area: int
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self))
+
+
+def find(gray: np.ndarray) -> Lungs:
+    """Find the lungs of an axial CT slice, see `lung_field`."""
+    field = lung_field(gray)
+    return Lungs(*box(field), int(np.count_nonzero(field)))
+
+
+def parse(text: str) -> Lungs:
+    """`Lungs` from the manifest's column ``lungs``.
+
+    Raises:
+        DataError: The cell is not of a CT slice.
+    """
+    try:
+        return Lungs(*map(int, text.split()))
+    except (TypeError, ValueError):
+        raise DataError(
+            f"lungs {text!r}: not top, left, side and area of the lungs of a CT slice; only CT "
+            "slices can be cropped to the lungs."
+        ) from None
+
+
 def lung_field(gray: np.ndarray) -> np.ndarray:
     """Lung field of an axial CT slice.
 
@@ -43,9 +85,6 @@ def lung_field(gray: np.ndarray) -> np.ndarray:
 
     Returns:
         Boolean (height, width); all False if no aerated lung is found.
-
-    Raises:
-        DataError: The slice is not uint8 (height, width).
     """
     if gray.ndim != 2 or gray.dtype != np.uint8:
         raise DataError(

@@ -1,22 +1,16 @@
-"""The one table that every reader returns: a row per image, a column per fact.
+"""The one table that every reader's images come into: a row per image, a column per fact.
 
-Whatever a data set calls things, from here on they have these names. ``patient_id`` is never
-dropped, because it is what makes an honest split possible.
+``patient_id`` is never dropped, because it is what makes an honest split possible.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from covid_utils.data.similarity import perceptual_hash
+import chest_phantom
+from covid_utils import paths
 from covid_utils.errors import DataError
 
 #: Column name -> what it holds.
@@ -24,7 +18,7 @@ COLUMNS = {
     "image_id": "unique name: data set, path inside it and, for a volume, the slice",
     "path": "file, relative to the data folder, with forward slashes",
     "frame": "slice of a volume, counted from 0; 0 for a file with one image",
-    "dataset": "name of the source, as in `covid_utils.data.sources`",
+    "dataset": "name of the source, as in `covid_utils.data.readers`",
     "patient_id": "patient, or the finest group known; unique across data sets",
     "patient_basis": "what patient_id rests on: one of BASES",
     "modality": "X-ray or CT",
@@ -38,6 +32,7 @@ COLUMNS = {
     "phash": "perceptual hash, see `covid_utils.data.similarity`",
     "width": "pixels",
     "height": "pixels",
+    "lungs": "of CT: top, left and side of the square around the lungs, and their area, in pixels",
 }
 
 #: Image labels. ``pneumonia`` is pneumonia of a cause that the source does not tell.
@@ -55,135 +50,16 @@ LABELS = (
 VIEWS = ("PA", "AP", "AP Supine", "L", "Axial", "Coronal", "unknown")
 #: Views in which a chest X-ray shows the front of the chest.
 FRONTAL = ("PA", "AP", "AP Supine")
-MODALITIES = ("X-ray", "CT")
-QUALITIES = ("exact", "weak", "none")
-#: What a ``patient_id`` rests on: the source names patients, or the figure or paper that an image
-#: was cut from stands in, or nothing is known.
-BASES = ("given", "figure", "none")
-
-PROBLEM_COLUMNS = ("dataset", "path", "problem", "remedy")
-
-#: Problems that leave an image out of the manifest.
-UNREADABLE = "unreadable"
-MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a reader found.
-
-    Attributes:
-        rows: The manifest, validated: the columns of `COLUMNS`, one row an image.
-        problems: What did not fit, with the columns of `PROBLEM_COLUMNS`; one row a problem.
-    """
-
-    rows: pd.DataFrame
-    problems: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing in a data set that is not as it should be, and what can be done about it."""
-
-    dataset: str
-    path: str
-    problem: str
-    remedy: str
-
-
-ImageLoader = Callable[[Path, int], np.ndarray]
-
-
-def build(
-    root: Path,
-    dataset: str,
-    candidates: Iterable[dict],
-    load_image: ImageLoader,
-    problems: Iterable[Problem] = (),
-) -> Reading:
-    """Turn a reader's candidates into a manifest: decode, measure and hash every image once.
-
-    Args:
-        root: The data folder that paths are relative to.
-        dataset: Name of the data set.
-        candidates: Dictionaries with ``path`` and any other manifest column known; ``frame``,
-            ``view``, ``mask_path``, ``label_quality``, ``patient_basis`` and ``licence`` have
-            defaults.
-        load_image: ``load_image(path, frame)`` returns a gray uint8 image (height, width) or raises
-            `DataError`.
-        problems: Problems that the reader has already seen.
-
-    Returns:
-        The validated reading; images that cannot be decoded are problems, not rows.
-
-    Raises:
-        DataError: No candidate can be read.
-    """
-    candidates = list(candidates)
-    found = list(problems)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        probes = list(pool.map(lambda row: _probe(root, row, load_image), candidates))
-    masks = _mask_hashes(root, candidates)
-    rows = []
-    for row, probe in zip(candidates, probes, strict=True):
-        if isinstance(probe, DataError):
-            remedy = f"{probe} The run goes on without it."
-            found.append(Problem(dataset, row["path"], UNREADABLE, remedy))
-        else:
-            rows.append(_complete(row, dataset, masks) | probe)
-    if not rows:
-        raise DataError(
-            f"{root}: no readable image of the data set '{dataset}'; "
-            "check that the archive was unpacked whole."
-        )
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Reading(validate(table), problem_table(found))
-
-
-def _probe(root: Path, row: dict, load_image: ImageLoader) -> dict | DataError:
-    path = root / row["path"]
-    frame = row.get("frame", 0)
-    try:
-        image = load_image(path, frame)
-    except DataError as error:
-        return error
-    height, width = image.shape
-    data = image.tobytes() if row.get("is_slice") else path.read_bytes()
-    seen = {"sha256": hashlib.sha256(data).hexdigest(), "phash": perceptual_hash(image)}
-    return seen | {"width": width, "height": height}
-
-
-def _mask_hashes(root: Path, candidates: list[dict]) -> dict[str, str]:
-    """Hash of every mask file named; '' for one that is not there, which reading it will report."""
-    hashes = {}
-    for name in {row.get("mask_path", "") for row in candidates} - {""}:
-        path = root / name
-        is_there = path.is_file()
-        hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest() if is_there else ""
-    return hashes
-
-
-def _complete(row: dict, dataset: str, masks: dict[str, str]) -> dict:
-    """Fill in the columns that a reader may leave out."""
-    frame = row.get("frame", 0)
-    defaults = {
-        "image_id": row["path"] + (f"#{frame:03d}" if row.get("is_slice") else ""),
-        "frame": frame,
-        "dataset": dataset,
-        "view": "unknown",
-        "mask_path": "",
-        "mask_sha256": masks.get(row.get("mask_path", ""), ""),
-        "label_quality": "none",
-        "patient_basis": "given",
-        "licence": "unknown",
-    }
-    return defaults | {key: value for key, value in row.items() if key in COLUMNS}
-
-
-def problem_table(problems: Iterable[Problem]) -> pd.DataFrame:
-    """Problems as a table with the columns of `PROBLEM_COLUMNS`."""
-    rows = [vars(problem) for problem in problems]
-    return pd.DataFrame(rows, columns=list(PROBLEM_COLUMNS))
+#: Values of the columns that have a vocabulary. A ``patient_id`` rests on the source's patients
+#: (``given``), on the figure or paper that an image was cut from, or on nothing.
+VOCABULARIES = {
+    "label": LABELS,
+    "view": VIEWS,
+    "modality": ("X-ray", "CT"),
+    "label_quality": ("exact", "weak", "none"),
+    "patient_basis": ("given", "figure", "none"),
+}
+_NUMBERS = ("frame", "width", "height")
 
 
 def validate(table: pd.DataFrame) -> pd.DataFrame:
@@ -201,14 +77,7 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise DataError(f"manifest: the columns {missing} are missing; run notebook 01_data again.")
-    vocabularies = {
-        "label": LABELS,
-        "view": VIEWS,
-        "modality": MODALITIES,
-        "label_quality": QUALITIES,
-        "patient_basis": BASES,
-    }
-    for column, allowed in vocabularies.items():
+    for column, allowed in VOCABULARIES.items():
         strange = sorted(set(table[column]) - set(allowed))
         if strange:
             raise DataError(f"manifest: {column} {strange} not among {list(allowed)}.")
@@ -217,9 +86,8 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"manifest: image_id {repeated.iloc[0]!r} repeats; ids must be unique.")
     if (table["patient_id"].astype(str).str.len() == 0).any():
         raise DataError("manifest: a row has no patient_id; give each unknown patient its own.")
-    numbers = {"frame": "int64", "width": "int64", "height": "int64"}
     rest = [name for name in table.columns if name not in COLUMNS]
-    table = table[[*COLUMNS, *rest]].astype(numbers)
+    table = table[[*COLUMNS, *rest]].astype(dict.fromkeys(_NUMBERS, "int64"))
     return table.sort_values("image_id", kind="stable").reset_index(drop=True)
 
 
@@ -231,5 +99,27 @@ def load(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise DataError(f"{path}: no manifest here; run notebook 01_data of this profile first.")
-    texts = {name: str for name in COLUMNS if name not in ("frame", "width", "height")}
+    texts = {name: str for name in COLUMNS if name not in _NUMBERS}
     return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))
+
+
+def saved_manifest(profile: str) -> pd.DataFrame:
+    """Manifest of a profile's last preparation.
+
+    Raises:
+        DataError: Nothing has been prepared yet.
+    """
+    return load(paths.results(profile) / "data" / "manifest.csv")
+
+
+def kind(manifest: pd.DataFrame) -> str:
+    """``phantom`` if all images of a manifest are simulated, else ``real scans``."""
+    return "phantom" if (manifest["licence"] == chest_phantom.LICENCE).all() else "real scans"
+
+
+def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:
+    """X-rays that show the front of the chest.
+
+    Sources that give no view hold frontal images only; lateral ones are named as such.
+    """
+    return rows[(rows["modality"] == "X-ray") & rows["view"].isin((*FRONTAL, "unknown"))]

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
 
 #: Side of the block of low frequencies that the hash is made of: 16 x 16 = 256 bits.
@@ -74,24 +77,17 @@ def same_pictures(hashes: Sequence[str], bits: int = SAME_BITS) -> np.ndarray:
     if len(hashes) < 2:
         return np.empty((0, 2), np.int64)
     words = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(len(hashes), -1)
-    found = []
+    pairs = []
     for first in range(0, len(words), _BLOCK):
         block = words[first : first + _BLOCK]
         differ = np.bitwise_count(block[:, None] ^ words[None, first:]).sum(-1, dtype=np.uint16)
         # The columns start at ``first`` too, so right of the diagonal is each pair once.
-        found.append(np.argwhere(np.triu(differ <= bits, 1)) + first)
-    return np.concatenate(found)
+        pairs.append(np.argwhere(np.triu(differ <= bits, 1)) + first)
+    return np.concatenate(pairs)
 
 
 def known_copies(image_id: Sequence[str]) -> np.ndarray:
-    """Pairs of `KNOWN_COPIES` among some images.
-
-    Args:
-        image_id: Names of the images.
-
-    Returns:
-        int64 (pairs, 2): positions, the smaller first.
-    """
+    """Pairs of `KNOWN_COPIES` among some images: int64 (pairs, 2), positions, smaller first."""
     at = {name: position for position, name in enumerate(image_id)}
     pairs = [sorted((at[a], at[b])) for a, b in KNOWN_COPIES if a in at and b in at]
     return np.array(pairs, np.int64).reshape(-1, 2)
@@ -144,16 +140,40 @@ def near_copies(descriptors: np.ndarray, least: float = NEAR) -> np.ndarray:
 def _correlations(descriptors: np.ndarray) -> np.ndarray:
     """Correlation of each pair after the best rotation, float32, in the order of the triangle."""
     spectra = np.fft.rfft(descriptors, axis=1)
-    found = []
+    correlations = []
     for first in range(len(spectra) - 1):
         rest = spectra[first + 1 :]
         # The correlation of all rotations at once; without the conjugate, of the mirror image.
         turned = np.einsum("nfr,fr->nf", rest, np.conj(spectra[first]))
         mirrored = np.einsum("nfr,fr->nf", rest, spectra[first])
         best = np.maximum(*(_peak(product) for product in (turned, mirrored)))
-        found.append(best.astype(np.float32))
-    return np.concatenate(found)
+        correlations.append(best.astype(np.float32))
+    return np.concatenate(correlations)
 
 
 def _peak(product: np.ndarray) -> np.ndarray:
     return np.fft.irfft(product, _ANGLES, axis=1).max(axis=1)
+
+
+def join(rows: pd.DataFrame, by: list[str], pairs: np.ndarray) -> pd.Series:
+    """Join rows that share a value, or that a pair connects, into connected components.
+
+    Args:
+        rows: Manifest.
+        by: Columns whose equal values connect rows.
+        pairs: int (pairs, 2): positions of rows that belong together.
+
+    Returns:
+        The smallest ``patient_id`` of all that are joined, a text for each row.
+    """
+    count = len(rows)
+    links, nodes = [np.asarray(pairs, np.int64).reshape(-1, 2)], count
+    for column in by:
+        value, names = pd.factorize(rows[column])
+        links.append(np.column_stack([np.arange(count), nodes + value]))
+        nodes += len(names)
+    start, end = np.concatenate(links).T
+    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(nodes, nodes))
+    _, component = connected_components(graph, directed=False)
+    joined = rows["patient_id"].groupby(component[:count]).transform("min")
+    return joined.set_axis(rows.index)

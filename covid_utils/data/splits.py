@@ -12,8 +12,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from covid_utils.data.groups import join
-from covid_utils.data.similarity import known_copies, same_pictures
+from covid_utils.data.similarity import join, known_copies, same_pictures
 from covid_utils.errors import DataError, ParameterError
 
 #: Kinds of split: who is kept apart from whom.

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from covid_utils.data.files import image_files
+from covid_utils.data import guard
+from covid_utils.data.images import RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
 # RuntimeError: encrypted, or an unknown compression; ValueError: names that no file can have.
@@ -100,7 +101,7 @@ class Archive:
     def _check(self, content: Path, problem: str, remedy: str) -> None:
         lacking = [f"{name} is missing" for name in self.top if not (content / name).exists()]
         for name, expected in self.counts.items():
-            number = len(image_files(content / name))
+            number = len(guard.files(content / name, RASTER_SUFFIXES))
             if number != expected:
                 lacking.append(f"{number} images where there should be {expected}: {name}")
         if lacking:

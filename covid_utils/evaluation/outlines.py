@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data.collection import Collection
-from covid_utils.data.medseg import PublishedMasks, load_mask
+from covid_utils.data.readers.medseg import PublishedMasks, load_mask
 from covid_utils.errors import DataError
 from covid_utils.evaluation import surfaces
+from covid_utils.registry import PREDICTION_KEYS as KEYS
 from covid_utils.training import segmentation
-from covid_utils.training.predictions import KEYS
 from covid_utils.training.segmentation import StreamData, StreamSettings
 
 #: Subsets whose outlines are kept and measured with distances.

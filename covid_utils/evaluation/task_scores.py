@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
-from covid_utils.data.collection import saved_manifest
+from covid_utils.data.manifest import saved_manifest
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation import calibration, intervals, scoring
 from covid_utils.evaluation.scores import select

@@ -43,7 +43,7 @@ SHOWN = {
     "ggo": ("Ground-glass", "all"),
 }
 #: Columns that identify a convention, whatever its target.
-WAY = ["average", "background", "empty", "threshold"]
+FIELDS = ["average", "background", "empty", "threshold"]
 
 
 def write(profile: str) -> pd.DataFrame:
@@ -145,11 +145,14 @@ def verdict(gained: pd.DataFrame, run: str) -> str:
     if not states:
         return f"{work}: no convention states any of {', '.join(claims)}."
     most = max(map(len, states.values()))
-    best = {", ".join(ids): way for way, ids in reversed(states.items()) if len(ids) == most}
+    best: dict[str, tuple[str, ...]] = {}
+    for convention, ids in states.items():
+        if len(ids) == most:
+            best.setdefault(", ".join(ids), convention)
     listed = "; ".join(
-        f"{words(dict(zip(WAY, way, strict=True)))}, "
+        f"{words(dict(zip(FIELDS, convention, strict=True)))}, "
         f"{'all' if labels == 'all' else 'exactly labelled'} slices ({ids})"
-        for ids, (*way, labels) in reversed(best.items())
+        for ids, (*convention, labels) in best.items()
     )
     if most == len(claims):
         return f"{work}: one convention states all of {', '.join(claims)}: {listed}."
@@ -169,18 +172,22 @@ def _stated_claims(held: pd.DataFrame) -> dict[tuple[str, ...], list[str]]:
         none_empty = row["empty"] == conventions.NONE_EMPTY
         for empty in conventions.EMPTY if none_empty else [row["empty"]]:
             for labels in ("exact", "all") if row["class"] == "lesion" else [row["labels"]]:
-                way = row["average"], row["background"], empty, row["threshold"], labels
-                states.setdefault(way, set()).add(row["claim"])
-    return {way: sorted(ids) for way, ids in states.items()}
+                convention = row["average"], row["background"], empty, row["threshold"], labels
+                states.setdefault(convention, set()).add(row["claim"])
+    return {convention: sorted(ids) for convention, ids in states.items()}
 
 
-def words(way: Mapping[str, str]) -> str:
-    """A convention in words, from its entries `WAY`."""
-    parts = [AVERAGES[way["average"]]] + ["with background"] * (way["background"] == "with")
-    if (way["average"], way["background"]) == ("pooled_classes", "with"):
-        parts = ["pixel accuracy, with background"]
-    parts += ["256 thresholds"] * (way["threshold"] == conventions.MANY)
-    parts += [f"empty: {way['empty'].removeprefix('as ')}"] * (way["empty"] in conventions.EMPTY)
+def words(convention: Mapping[str, str]) -> str:
+    """A convention in words, from its entries `FIELDS`."""
+    has_background = convention["background"] == "with"
+    is_accuracy = has_background and convention["average"] == "pooled_classes"
+    parts = ["pixel accuracy" if is_accuracy else AVERAGES[convention["average"]]]
+    if has_background:
+        parts.append("with background")
+    if convention["threshold"] == conventions.MANY:
+        parts.append("256 thresholds")
+    if convention["empty"] in conventions.EMPTY:
+        parts.append(f"empty: {convention['empty'].removeprefix('as ')}")
     return ", ".join(parts)
 
 
@@ -216,9 +223,9 @@ def _lines(dice: pd.DataFrame, target: str, run: str) -> pd.DataFrame:
     part = dice[dice["class"] == target]
     labels = SHOWN[target][1] if SHOWN[target][1] in set(part["labels"]) else "exact"
     part = part[part["labels"] == labels]
-    order = part[part["run"] == run].sort_values("value", kind="stable")[WAY]
+    order = part[part["run"] == run].sort_values("value", kind="stable")[FIELDS]
     # A convention of the other outlines only, such as one of empty cases, has no line.
-    return part.merge(order.assign(line=range(len(order))), on=WAY)
+    return part.merge(order.assign(line=range(len(order))), on=FIELDS)
 
 
 def _draw_panel(axis: Axes, part: pd.DataFrame, runs: list[str]) -> None:
@@ -226,13 +233,13 @@ def _draw_panel(axis: Axes, part: pd.DataFrame, runs: list[str]) -> None:
         {"label": "ours", "fmt": "o", "color": COLOURS["ours"]},
         {"label": "published masks", "fmt": "D", "color": COLOURS["paper"], "mfc": "white"},
     )
-    for run, look, shift in zip(runs, styles, (0.15, -0.15), strict=False):
+    for run, marker, shift in zip(runs, styles, (0.15, -0.15), strict=False):
         rows = part[part["run"] == run]
         limits = [(rows["value"] - rows["low"]).fillna(0), (rows["high"] - rows["value"]).fillna(0)]
         sizes = {"markersize": 3.2, "elinewidth": 0.9}
-        axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, **look, **sizes)
+        axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, **marker, **sizes)
     named = part.drop_duplicates("line").sort_values("line")
-    axis.set_yticks(named["line"], [words(way) for way in named.to_dict("records")])
+    axis.set_yticks(named["line"], [words(convention) for convention in named.to_dict("records")])
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
     axis.set_axisbelow(True)
@@ -252,6 +259,7 @@ def _alt(panels: dict[str, pd.DataFrame], runs: list[str]) -> str:
     for target, part in panels.items():
         for run, name in zip(runs, ("ours", "the authors' published masks"), strict=False):
             rows = part[part["run"] == run].sort_values("value").to_dict("records")
-            ends = [f"{row['value']:.2f} ({words(row)})" for row in (*rows[:1], *rows[-1:])]
-            sentences.append(f"{SHOWN[target][0]}, {name}: from {' to '.join(ends)}." * bool(ends))
+            if rows:
+                low, high = (f"{row['value']:.2f} ({words(row)})" for row in (rows[0], rows[-1]))
+                sentences.append(f"{SHOWN[target][0]}, {name}: from {low} to {high}.")
     return " ".join(sentences)

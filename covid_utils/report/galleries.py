@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from covid_utils import paths
-from covid_utils.data.collection import kind, saved_manifest
+from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.evaluation import metrics, outlines
 from covid_utils.evaluation.outlines import Outlines
 from covid_utils.registry import (

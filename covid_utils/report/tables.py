@@ -59,7 +59,7 @@ def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     Where patients are unknown, groups of near copies stand in, and ``grouped by`` says so. Images
     that are augmented anew each time they are shown count once for each showing.
     """
-    from covid_utils.data.collection import frontal_xrays
+    from covid_utils.data.manifest import frontal_xrays
     from covid_utils.data.splits import without_near_copies
 
     xrays = frontal_xrays(manifest)

@@ -53,7 +53,7 @@ class Basis:
     @cached_property
     def is_phantom(self) -> bool:
         """Whether the scans are simulated."""
-        from covid_utils.data.collection import kind
+        from covid_utils.data.manifest import kind
 
         return kind(self.manifest) == "phantom"
 
@@ -87,7 +87,7 @@ def _short(value: object) -> str:
 
 def of_profile(profile: str) -> Basis:
     """What a profile's numbers rest on."""
-    from covid_utils.data.collection import saved_manifest
+    from covid_utils.data.manifest import saved_manifest
 
     return Basis(profile, saved_manifest(profile))
 

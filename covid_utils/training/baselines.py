@@ -1,23 +1,23 @@
 """What a trained network must beat: another last layer, and rules that need no network at all.
 
-A rule that looks only at the size of an image, or at the data set that it comes from, knows nothing
-of lungs. Where it does as well as a network, the score does not show that the network does.
+A rule that uses only the size of an image, or the data set that it comes from, knows nothing of
+lungs. Where it does as well as a network, the score does not show that the network does.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from covid_utils import runs
-from covid_utils.data import cache, sources
-from covid_utils.data.store import Store
+from covid_utils.data import cache, readers
 from covid_utils.training import predictions
-from covid_utils.training.recognition import FeatureTable, Task
+from covid_utils.training.features import FeatureTable
+from covid_utils.training.tasks import Task
 
+#: Version of `trivial_features` in the cache.
+VERSION = 1
 #: Strengths of the linear SVM that validation chooses from.
 SVM_C = (1e-5, 1e-4, 1e-3, 1e-2)
 HISTOGRAM_BINS = 16
@@ -33,7 +33,7 @@ TRIVIAL_FEATURES = (
 
 
 def trivial_features(gray: np.ndarray) -> np.ndarray:
-    """What can be said of an image without looking at what it shows.
+    """What can be measured of an image without knowing what it shows.
 
     Args:
         gray: uint8 image (height, width), as it was decoded.
@@ -44,37 +44,20 @@ def trivial_features(gray: np.ndarray) -> np.ndarray:
     """
     height, width = gray.shape
     down, right = max(1, int(CORNER * height)), max(1, int(CORNER * width))
-    corners = [gray[rows, columns].mean() / 255 for rows, columns in _corners(down, right)]
+    halves = gray[:down], gray[-down:]
+    corners = [part.mean() / 255 for half in halves for part in (half[:, :right], half[:, -right:])]
     bins = np.histogram(gray, HISTOGRAM_BINS, (0, 256))[0] / gray.size
     return np.array([width, height, width / height, *corners, *bins], np.float32)
 
 
-def _corners(down: int, right: int) -> list[tuple[slice, slice]]:
-    top, bottom = slice(0, down), slice(-down, None)
-    left, far = slice(0, right), slice(-right, None)
-    return [(top, left), (top, far), (bottom, left), (bottom, far)]
-
-
 def trivial_table(rows: pd.DataFrame, root: Path) -> FeatureTable:
-    """`trivial_features` of manifest rows, from the cache or computed now.
-
-    Args:
-        rows: Manifest rows without copies.
-        root: Data folder.
-    """
-    code = runs.code_hash("data", "training/baselines.py", without=cache.NOT_READING)
-    store = Store("trivial", {}, (len(TRIVIAL_FEATURES),), code=code)
-    listed = [row for _, row in rows.iterrows()]
-
-    def one(position: int) -> np.ndarray:
-        return trivial_features(sources.load_image(root, listed[position]))
-
-    def make(absent: np.ndarray):
-        with ThreadPoolExecutor() as pool:
-            yield absent, np.stack(list(pool.map(one, absent)))
-
-    values = store.fill(rows["dataset"] + "/" + rows["sha256"], make)
-    return FeatureTable(pd.Index(rows["image_id"]), values)
+    """`trivial_features` of manifest rows without copies, from the cache or computed now."""
+    recipe = cache.Recipe("trivial", VERSION, {}, (len(TRIVIAL_FEATURES),), np.float32)
+    listed = list(rows.itertuples())
+    values = recipe.filled(
+        cache.contents(rows), lambda at: trivial_features(readers.load_image(root, listed[at]))
+    )
+    return FeatureTable(pd.Index(rows["image_id"]), values[:])
 
 
 def svm(table: FeatureTable, task: Task) -> pd.DataFrame:
@@ -93,15 +76,7 @@ def svm(table: FeatureTable, task: Task) -> pd.DataFrame:
 
 
 def trivial(table: FeatureTable, task: Task) -> pd.DataFrame:
-    """Logistic regression on `trivial_features`.
-
-    Args:
-        table: From `trivial_table`.
-        task: What to learn.
-
-    Returns:
-        Predictions of all its rows, without probabilities.
-    """
+    """As `svm`, but logistic regression on a table of `trivial_features`."""
     from sklearn.linear_model import LogisticRegression
 
     return _best_of(table, task, [LogisticRegression(max_iter=5000)], "trivial features")
@@ -112,15 +87,15 @@ def _best_of(table: FeatureTable, task: Task, candidates: list, model: str) -> p
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    values, target = np.asarray(table.of(task.rows)), task.rows["target"].to_numpy()
+    values, target = table.of(task.rows), task.rows["target"].to_numpy()
     train, validation = task.parts()
     fits = [make_pipeline(StandardScaler(), one) for one in candidates]
     fits = [fit.fit(values[train], target[train]) for fit in fits]
     best = 0
     if len(validation):
         best = int(np.argmax([fit.score(values[validation], target[validation]) for fit in fits]))
-    said = fits[best].predict(values)
-    return task.mark(predictions.answer_table(task.rows, said, task.names), model)
+    predicted = fits[best].predict(values)
+    return task.mark(predictions.answer_table(task.rows, predicted, task.names), model)
 
 
 def majority(task: Task, column: str) -> pd.DataFrame:
@@ -137,5 +112,5 @@ def majority(task: Task, column: str) -> pd.DataFrame:
     known = task.rows.iloc[train]
     usual = known.groupby(column)["target"].agg(lambda target: target.mode().iloc[0])
     overall = known["target"].mode().iloc[0]
-    said = task.rows[column].map(usual).fillna(overall).astype("int64").to_numpy()
-    return task.mark(predictions.answer_table(task.rows, said, task.names), f"{column} only")
+    predicted = task.rows[column].map(usual).fillna(overall).astype("int64").to_numpy()
+    return task.mark(predictions.answer_table(task.rows, predicted, task.names), f"{column} only")

@@ -1,4 +1,4 @@
-"""Augmented training batches, made on all cores while the network works on the one before.
+"""Augmented training batches, made on all cores while the network trains on the one before.
 
 Each image is read when its turn comes and forgotten after it, so memory does not grow with the
 number of images; and each draw has a seed of its own, so the number of threads changes nothing.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_utils.data import augment
+from covid_utils.data.cache import Rows
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
 def shuffled(count: int, seed: int) -> Callable[[int], int]:
     """Endless order of items: every item once in each round, in a new order.
-
-    Args:
-        count: Number of items, at least 1.
-        seed: Of the orders.
 
     Returns:
         Function from a draw, counted from 0, to the position of its item.
@@ -38,8 +35,8 @@ def shuffled(count: int, seed: int) -> Callable[[int], int]:
 
 
 def of_pairs(
-    images: np.ndarray,
-    masks: np.ndarray,
+    images: np.ndarray | Rows,
+    masks: np.ndarray | Rows,
     batch_size: int,
     seed: int,
     ranges: augment.Ranges | None,
@@ -48,9 +45,9 @@ def of_pairs(
     """Endless batches of images and masks, augmented alike.
 
     Args:
-        images: uint8 (n, size, size): an array, `cache.Rows` or `augment.Copies`.
+        images: uint8 (n, size, size): an array or `cache.Rows`.
         masks: uint8 (n, size, size), likewise.
-        batch_size: Pairs a batch.
+        batch_size: Pairs per batch.
         seed: Of order and augmentation.
         ranges: Of the augmentation; None augments as the authors' code does.
         first: Batch to begin with: a training that goes on sees what it would have seen.
@@ -71,16 +68,13 @@ def of_pairs(
 
 
 def of_labels(
-    images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, ranges: augment.Ranges
+    images: np.ndarray | Rows,
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    ranges: augment.Ranges,
 ) -> tf.data.Dataset:
-    """Endless batches of augmented images with their labels.
-
-    Args:
-        images: uint8 (n, size, size): an array, `cache.Rows` or `augment.Copies`.
-        labels: (n, labels), 0 or 1.
-        batch_size: Images a batch.
-        seed: Of order and augmentation.
-        ranges: Of the augmentation.
+    """Endless batches of augmented images, as for `of_pairs`, with their labels (n, labels).
 
     Returns:
         Data set of float32 images (batch, size, size, 1) in [0, 1] and float32 labels.
@@ -101,7 +95,7 @@ def of_labels(
 def _batches(
     one: Callable, batch_size: int, *specs: tuple[tuple, type], first: int = 0
 ) -> tf.data.Dataset:
-    """Batches of what ``one`` makes of draw 0, 1, 2 and so on, from a batch on."""
+    """Batches of what ``one`` makes of the draws 0, 1, 2 and so on."""
     import tensorflow as tf
 
     kinds = [dtype for _, dtype in specs]

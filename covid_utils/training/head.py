@@ -1,10 +1,10 @@
 """The retrained last layer: softmax regression on cached features (paper, section 3.3).
 
-Plain gradient descent on batches drawn as in ``retrain.py``, which the authors' code is: for each
-place in a batch first a class, all alike, then an image of it. Classes are thus balanced in
-training and in the curve, whatever their numbers of images. Heads that differ only in their
-learning rate see the same batches, so they are trained side by side: reading a batch costs more
-than multiplying it with one more head.
+Plain gradient descent on batches drawn as in ``retrain.py``, the authors' code: for each place in a
+batch first a class, all with the same probability, then an image of it. Classes are thus balanced
+in training and in the curve, whatever their numbers of images. Heads that differ only in their
+learning rate are trained side by side on the same batches: reading a batch costs more than
+multiplying it with one more head.
 """
 
 from __future__ import annotations
@@ -17,28 +17,21 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 from threadpoolctl import threadpool_limits
 
-from covid_utils.data.lazy import LazyRows
 from covid_utils.errors import ParameterError
 
-#: Images that an evaluation during training looks at, as in ``retrain.py``.
+#: Validation images per point of the curve, as in ``retrain.py``.
 EVALUATION_BATCH = 100
-#: Images read at a time where all of a set are looked at.
+#: Images processed at a time where all images of a set are needed.
 BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Settings of `train`; the defaults are the paper's (section 3.3).
+    """Settings of a training; the defaults are the paper's (section 3.3).
 
-    Attributes:
-        steps: Gradient steps.
-        batch_size: Images a step, drawn with replacement, each class with the same probability.
-        learning_rate: Of plain gradient descent.
-        evaluate_every: Steps between two points of the curve.
-        standardise: Train on features with mean 0 and variance 1. The paper does not, and needs
-            not: its ImageNet features at ``mixed10`` are large enough. Those of earlier blocks or
-            random weights are so small that 2800 steps at rate 0.01 end far from convergence.
-        seed: Of the initial weights and the batches.
+    ``standardise`` trains on features with mean 0 and variance 1. The paper need not: its ImageNet
+    features at ``mixed10`` are large enough. Those of earlier blocks or random weights are so small
+    that 2800 steps at rate 0.01 end far from convergence.
     """
 
     steps: int = 2800
@@ -50,18 +43,18 @@ class HeadSettings:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a head learns from.
+class Examples:
+    """What a head is trained on.
 
     Attributes:
-        features: float32 (n, channels); an array, or rows read when they are used.
+        features: float32 (n, channels).
         train: Positions of the training images in ``features``.
         validation: Positions of the validation images; they never change the weights.
         target: int (n,), class of each image of ``features``.
         classes: Number of classes.
     """
 
-    features: np.ndarray | LazyRows
+    features: np.ndarray
     train: np.ndarray
     validation: np.ndarray
     target: np.ndarray
@@ -70,12 +63,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Head:
-    """A trained last layer.
-
-    Attributes:
-        kernel: float32 (channels, classes).
-        bias: float32 (classes,).
-    """
+    """A trained last layer: float32 kernel (channels, classes) and bias (classes,)."""
 
     kernel: np.ndarray
     bias: np.ndarray
@@ -85,11 +73,9 @@ class Head:
         """Number of trained values: 4,098 for two classes on 2048 features."""
         return self.kernel.size + self.bias.size
 
-    def probabilities(self, features: np.ndarray | LazyRows) -> np.ndarray:
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Softmax output, float32 (n, classes), for features (n, channels)."""
-        parts = [features[first : first + BLOCK] for first in range(0, len(features), BLOCK)]
-        logits = [part @ self.kernel + self.bias for part in parts]
-        return softmax(np.concatenate([np.empty((0, len(self.bias)), np.float32), *logits]))
+        return softmax(features @ self.kernel + self.bias)
 
 
 @dataclass(frozen=True)
@@ -100,7 +86,7 @@ class Sweep:
         rates: Learning rates.
         steps: Steps at which the heads were kept, ascending.
         heads: Rate and step -> head.
-        history: A row an evaluation: ``rate, step, subset, accuracy, cross_entropy``; training
+        history: One row per evaluation: ``rate, step, subset, accuracy, cross_entropy``; training
             batches, and as many validation images drawn at random.
         accuracy: Rate and step -> accuracy of all validation images; empty without any.
     """
@@ -119,29 +105,19 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers
 
 
-def train(lesson: Lesson, settings: HeadSettings) -> tuple[Head, pd.DataFrame]:
-    """Train one head.
-
-    Returns:
-        The head after the last step, as the paper keeps it (nothing is selected on validation),
-        and its curve, see `Sweep.history`.
-    """
-    key = (settings.learning_rate, settings.steps)
-    swept = sweep(lesson, settings, (settings.learning_rate,), (settings.steps,))
-    return swept.heads[key], swept.history
-
-
+# The matrices are small: more than one thread each only wait.
+@threadpool_limits.wrap(1, "blas")
 def sweep(
-    lesson: Lesson, settings: HeadSettings, rates: tuple[float, ...], steps: tuple[int, ...]
+    data: Examples, settings: HeadSettings, rates: tuple[float, ...], steps: tuple[int, ...]
 ) -> Sweep:
     """Train heads with several learning rates in one pass over the batches.
 
-    Each head is, up to rounding, the one that `train` gives for its rate and number of steps: the
-    batches depend on the seed alone, and a longer training begins as a shorter one does.
+    The batches depend on the seed alone, and a longer training begins as a shorter one does.
+    Nothing is selected on validation: a head is kept as it is after its last step.
 
     Args:
-        lesson: What to learn from.
-        settings: How; ``learning_rate`` and ``steps`` are not looked at.
+        data: What to learn from.
+        settings: How; ``learning_rate`` and ``steps`` are not used.
         rates: Learning rates.
         steps: Numbers of steps after which to keep the heads, each at least 1.
 
@@ -150,42 +126,37 @@ def sweep(
     """
     if min(steps) < 1:
         raise ParameterError(f"steps: {min(steps)} is no number of steps; use 1 or more.")
-    with threadpool_limits(1, "blas"):
-        return _sweep(lesson, settings, rates, steps)
-
-
-def _sweep(
-    lesson: Lesson, settings: HeadSettings, rates: tuple[float, ...], steps: tuple[int, ...]
-) -> Sweep:
-    """The loop of `sweep`. Its matrices are small: more than one thread each only wait."""
-    state = _Heads(lesson, settings, np.array(rates, np.float32))
     rng = np.random.default_rng(settings.seed)
-    # A generator of its own: looking at validation images must not change the training batches.
-    watching = np.random.default_rng([settings.seed, 1])
-    state.start(rng)
-    train, validation = (_balanced(part, lesson) for part in (lesson.train, lesson.validation))
-    points, heads, accuracy = [], {}, {}
+    # A generator of its own: drawing validation images must not change the training batches.
+    validation_rng = np.random.default_rng([settings.seed, 1])
+    stack = _Stack(data, settings, rates, rng)
+    draw_train, draw_validation = (_balanced(part, data) for part in (data.train, data.validation))
+    curve, heads, accuracy = [], {}, {}
     for step in range(1, max(steps) + 1):
-        drawn = train(rng, settings.batch_size)
-        seen = step == 1 or step % settings.evaluate_every == 0
-        watched = []
-        if seen and len(lesson.validation):
-            watched = state.look(validation(watching, EVALUATION_BATCH), step)
-        points += state.descend(drawn, step if seen else 0) + watched
+        chosen = draw_train(rng, settings.batch_size)
+        batch, truth = stack.scaled(chosen), data.target[chosen]
+        probability = stack.probabilities(batch)
+        if step == 1 or step % settings.evaluate_every == 0:
+            curve.append((step, "train", *_quality(probability, truth)))
+            if len(data.validation):
+                shown = draw_validation(validation_rng, EVALUATION_BATCH)
+                answers = stack.probabilities(stack.scaled(shown))
+                curve.append((step, "validation", *_quality(answers, data.target[shown])))
+        stack.descend(batch, truth, probability)
         if step in steps:
-            kept = state.heads()
-            heads |= {(rate, step): head for rate, head in zip(rates, kept, strict=True)}
-            accuracy |= {(rate, step): hit for rate, hit in zip(rates, state.score(), strict=False)}
-    return Sweep(rates, tuple(sorted(steps)), heads, _history(points, rates), accuracy)
+            heads |= {(rate, step): head for rate, head in zip(rates, stack.heads(), strict=True)}
+            if len(data.validation):
+                accuracy |= {(r, step): a for r, a in zip(rates, stack.accuracy(), strict=True)}
+    return Sweep(rates, tuple(sorted(steps)), heads, _history(curve, rates), accuracy)
 
 
 def _balanced(
-    positions: np.ndarray, lesson: Lesson
+    positions: np.ndarray, data: Examples
 ) -> Callable[[np.random.Generator, int], np.ndarray]:
     """A draw of positions with replacement: first a class that occurs, then an image of it."""
-    target = lesson.target[positions]
+    target = data.target[positions]
     order = np.argsort(target, kind="stable")
-    counts = np.bincount(target, minlength=lesson.classes)
+    counts = np.bincount(target, minlength=data.classes)
     starts, present = np.cumsum(counts) - counts, np.flatnonzero(counts)
 
     def draw(rng: np.random.Generator, number: int) -> np.ndarray:
@@ -196,88 +167,77 @@ def _balanced(
     return draw
 
 
-class _Heads:
-    """Heads in training, one a learning rate, side by side in one matrix (channels, rates x K)."""
+class _Stack:
+    """Heads in training, one per rate, side by side in one matrix (channels, rates x classes)."""
 
-    def __init__(self, lesson: Lesson, settings: HeadSettings, rates: np.ndarray):
-        self._lesson, self._rates, self._classes = lesson, rates, lesson.classes
-        self._channels = lesson.features.shape[1]
-        self._shift, self._scale = _standardisation(lesson, settings.standardise)
-        self._is_plain = not settings.standardise
+    def __init__(
+        self,
+        data: Examples,
+        settings: HeadSettings,
+        rates: tuple[float, ...],
+        rng: np.random.Generator,
+    ):
+        self._data, self._rates = data, np.array(rates, np.float32)
+        self._is_standardised = settings.standardise
+        channels = data.features.shape[1]
+        self._mean, self._scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+        if settings.standardise:
+            self._mean, self._scale = _standardisation(data.features, data.train)
+        # All rates start from the same normal weights, cut off at two deviations.
+        uniform = rng.uniform(*ndtr([-2.0, 2.0]), (channels, data.classes))
+        self._kernel = np.tile((0.001 * ndtri(uniform)).astype(np.float32), len(rates))
+        self._bias = np.zeros(len(rates) * data.classes, np.float32)
 
-    def start(self, rng: np.random.Generator) -> None:
-        """Draw the initial weights, the same for all rates: normal, cut off at two deviations."""
-        uniform = rng.uniform(*ndtr([-2.0, 2.0]), (self._channels, self._classes))
-        kernel = 0.001 * ndtri(uniform)
-        self._kernel = np.tile(kernel.astype(np.float32), len(self._rates))
-        self._bias = np.zeros(len(self._rates) * self._classes, np.float32)
-
-    def _batch(self, positions: np.ndarray) -> np.ndarray:
-        batch = self._lesson.features[positions]
-        if self._is_plain:
-            return batch
-        batch = batch - self._shift
-        batch *= self._scale
+    def scaled(self, positions: np.ndarray) -> np.ndarray:
+        """Features of some images, standardised if the settings say so."""
+        batch = self._data.features[positions]
+        if self._is_standardised:
+            batch -= self._mean
+            batch *= self._scale
         return batch
 
-    def _probabilities(self, batch: np.ndarray) -> np.ndarray:
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """Softmax of every head, (n, rates, classes)."""
         logits = batch @ self._kernel
         logits += self._bias
-        return softmax(logits.reshape(len(batch), len(self._rates), self._classes))
+        return softmax(logits.reshape(len(batch), len(self._rates), self._data.classes))
 
-    def descend(self, positions: np.ndarray, step: int) -> list:
-        """One step of gradient descent; a point of the curve, as it was before, if ``step``."""
-        batch, truth = self._batch(positions), self._lesson.target[positions]
-        error = self._probabilities(batch)
-        points = [(step, "train", *_quality(error, truth))] if step else []
-        error[np.arange(len(truth)), :, truth] -= 1
-        error *= (self._rates / len(truth))[:, None]
-        flat = error.reshape(len(truth), -1)
-        self._kernel -= batch.T @ flat
-        self._bias -= flat.sum(axis=0)
-        return points
+    def descend(self, batch: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> None:
+        """One step of gradient descent; ``probability`` is used up."""
+        probability[np.arange(len(truth)), :, truth] -= 1
+        probability *= (self._rates / len(truth))[:, None]
+        error = probability.reshape(len(truth), -1)
+        self._kernel -= batch.T @ error
+        self._bias -= error.sum(axis=0)
 
-    def look(self, positions: np.ndarray, step: int) -> list:
-        """A point of the validation curve."""
-        found = self._probabilities(self._batch(positions))
-        return [(step, "validation", *_quality(found, self._lesson.target[positions]))]
-
-    def score(self) -> np.ndarray:
-        """Accuracy of each rate on all validation images; none without any."""
-        watched = self._lesson.validation
-        if not len(watched):
-            return np.empty(0)
-        hits = np.zeros(len(self._rates))
+    def accuracy(self) -> np.ndarray:
+        """Accuracy of each head on all validation images."""
+        watched, hits = self._data.validation, np.zeros(len(self._rates))
         for first in range(0, len(watched), BLOCK):
             part = watched[first : first + BLOCK]
-            said = self._probabilities(self._batch(part)).argmax(axis=-1)
-            hits += (said == self._lesson.target[part][:, None]).sum(axis=0)
+            predicted = self.probabilities(self.scaled(part)).argmax(axis=-1)
+            hits += (predicted == self._data.target[part][:, None]).sum(axis=0)
         return hits / len(watched)
 
     def heads(self) -> list[Head]:
-        """The heads as they are now.
-
-        The standardisation becomes part of the weights, so a head takes features as they are.
-        """
-        kernel = (self._kernel * self._scale[:, None]).reshape(self._channels, -1, self._classes)
-        bias = self._bias.reshape(-1, self._classes)
-        each = (np.ascontiguousarray(kernel[:, rate]) for rate in range(len(self._rates)))
-        return [Head(k, b - self._shift @ k) for k, b in zip(each, bias, strict=True)]
+        """The heads as they are now, for features as they are: scaling becomes part of them."""
+        shape = (len(self._mean), len(self._rates), self._data.classes)
+        kernels = (self._kernel * self._scale[:, None]).reshape(shape)
+        biases = self._bias.reshape(shape[1:])
+        each = (np.ascontiguousarray(kernels[:, rate]) for rate in range(len(self._rates)))
+        return [Head(k, b - self._mean @ k) for k, b in zip(each, biases, strict=True)]
 
 
-def _standardisation(lesson: Lesson, wanted: bool) -> tuple[np.ndarray, np.ndarray]:
-    """What to subtract from the features, then to multiply them with: float32 (channels,) each."""
-    channels = lesson.features.shape[1]
-    if not wanted:
-        return np.zeros(channels, np.float32), np.ones(channels, np.float32)
-    total, squares = np.zeros((2, channels))
-    for first in range(0, len(lesson.train), BLOCK):
-        part = lesson.features[lesson.train[first : first + BLOCK]].astype(np.float64)
+def _standardisation(features: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and inverse deviation of the training images, float32 (channels,) each."""
+    total, squares = np.zeros((2, features.shape[1]))
+    for first in range(0, len(train), BLOCK):
+        part = features[train[first : first + BLOCK]].astype(np.float64)
         total += part.sum(axis=0)
         squares += (part**2).sum(axis=0)
-    mean = total / len(lesson.train)
-    spread = np.sqrt(np.maximum(squares / len(lesson.train) - mean**2, 0))
-    # A channel that never varies says nothing; it stays at 0 instead of dividing by 0.
+    mean = total / len(train)
+    spread = np.sqrt(np.maximum(squares / len(train) - mean**2, 0))
+    # A channel that never varies carries no information; it stays at 0 instead of dividing by 0.
     scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
     return mean.astype(np.float32), scale.astype(np.float32)
 
@@ -289,19 +249,14 @@ def _quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np
     return hits, -np.log(np.maximum(of_truth, 1e-12)).mean(axis=0)
 
 
-def _history(points: list, rates: tuple[float, ...]) -> pd.DataFrame:
-    """Points of the curves as a table, a row a rate and point."""
-    columns = ["rate", "step", "subset", "accuracy", "cross_entropy"]
-    if not points:
-        return pd.DataFrame(columns=columns)
-    steps, subsets, accuracy, entropy = zip(*points, strict=True)
+def _history(curve: list, rates: tuple[float, ...]) -> pd.DataFrame:
+    """Points of the curves as a table, one row per rate and point; the first step is always one."""
+    steps, subsets, accuracy, entropy = zip(*curve, strict=True)
     table = {
-        "rate": np.tile(rates, len(points)),
+        "rate": np.tile(rates, len(curve)),
         "step": np.repeat(steps, len(rates)),
         "subset": np.repeat(subsets, len(rates)),
         "accuracy": np.concatenate(accuracy).astype(float),
         "cross_entropy": np.concatenate(entropy).astype(float),
     }
-    return pd.DataFrame(table, columns=columns).sort_values(
-        "rate", kind="stable", ignore_index=True
-    )
+    return pd.DataFrame(table).sort_values("rate", kind="stable", ignore_index=True)

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from covid_utils.data import augment
+from covid_utils.data.cache import Rows
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.training import batches
 from covid_utils.training.predictions import time_per_item
 
-#: Labels of the CT segmentation set: 1 ground-glass, 2 consolidation, 3 pleural effusion.
-#: How present labels can weigh in the loss.
+#: How present labels can weigh in the loss: as absent ones, or as `balanced_weights` computes.
 POSITIVE_WEIGHTS = ("none", "balanced")
+#: Column of the history -> what Keras calls it.
+CURVE = {"loss": "loss", "accuracy": "binary_accuracy"}
 
 
 @dataclass(frozen=True)
 class MultilabelSettings:
-    """Settings of `train`.
-
-    Attributes:
-        epochs: Passes over the training slices; the paper trains 50.
-        batch_size: Slices a step.
-        learning_rate: Of Adam; the paper names Adam and no rate.
-        seed: Of weights, order, dropout and augmentation.
-        positive_weight: ``none`` weighs present and absent labels alike, as the paper names no
-            weights; ``balanced`` weighs the present ones as `balanced_weights` says.
-
-    Raises:
-        ParameterError: The positive weight is neither of the two.
-    """
+    """Settings of `train`; the paper names 50 epochs and Adam, no rate and no weights."""
 
     epochs: int = 50
     batch_size: int = 32
@@ -43,13 +32,11 @@ class MultilabelSettings:
 
     def __post_init__(self) -> None:
         if self.positive_weight not in POSITIVE_WEIGHTS:
-            raise ParameterError(
-                f"positive_weight '{self.positive_weight}' is none of "
-                f"{', '.join(POSITIVE_WEIGHTS)}."
-            )
+            choices = ", ".join(POSITIVE_WEIGHTS)
+            raise ParameterError(f"positive_weight '{self.positive_weight}' is none of {choices}.")
 
 
-def present(masks: np.ndarray, minimum_share: float = 0.0) -> np.ndarray:
+def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
     """Labels of slices: a manifestation is present if its mask is large enough.
 
     Args:
@@ -59,8 +46,9 @@ def present(masks: np.ndarray, minimum_share: float = 0.0) -> np.ndarray:
     Returns:
         bool (n, 3).
     """
-    shares = [(masks == label).mean(axis=(1, 2)) for label in (1, 2, 3)]
-    return np.stack([(share > 0) & (share >= minimum_share) for share in shares], axis=1)
+    shares = [[(mask == label).mean() for label in (1, 2, 3)] for mask in masks]
+    shares = np.array(shares).reshape(-1, 3)
+    return (shares > 0) & (shares >= minimum_share)
 
 
 def balanced_weights(labels: np.ndarray) -> np.ndarray:
@@ -79,35 +67,12 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
     Raises:
         DataError: There are no slices.
     """
-    present_in, slices = _occurrences(labels)
-    absent_from = slices - present_in
+    labels = np.asarray(labels, bool)
+    if not len(labels):
+        raise DataError("no slices to count labels in; check the subset column for 'train'.")
+    present_in, absent_from = labels.sum(axis=0), (~labels).sum(axis=0)
     varies = (present_in > 0) & (absent_from > 0)
     return np.where(varies, absent_from / np.maximum(present_in, 1), 1).astype(np.float32)
-
-
-def prevalence(labels: np.ndarray, slices: int) -> np.ndarray:
-    """Answers of the baseline that knows how common each label is and looks at no slice.
-
-    Args:
-        labels: bool (n, labels) of the training subset.
-        slices: Number of slices to answer for.
-
-    Returns:
-        float32 (slices, labels) in [0, 1]: in every row, the labels' shares of the training slices.
-
-    Raises:
-        DataError: There are no training slices.
-    """
-    present_in, total = _occurrences(labels)
-    return np.tile((present_in / total).astype(np.float32), (slices, 1))
-
-
-def _occurrences(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """In how many slices each label is present, int (labels,), and how many slices there are."""
-    labels = np.asarray(labels, dtype=bool)
-    if len(labels) == 0:
-        raise DataError("no slices to count labels in; check the subset column for 'train'.")
-    return labels.sum(axis=0), len(labels)
 
 
 def train(
@@ -126,54 +91,37 @@ def train(
         settings: How.
 
     Returns:
-        The Keras model after the last epoch, and the history: a row an epoch and subset with
+        The Keras model after the last epoch, and the history: one row per epoch and subset with
         ``epoch, subset, loss, accuracy``.
     """
     import keras
 
     keras.utils.set_random_seed(settings.seed)
     model = ml_cnn(labels.shape[1], images.shape[1])
-    model.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate),
-        loss=_loss(labels, settings.positive_weight),
-        metrics=["binary_accuracy"],
-    )
+    weights = balanced_weights(labels) if settings.positive_weight == "balanced" else 1.0
+
+    def loss(truth, probability):
+        return summed_cross_entropy(truth, probability, weights)
+
+    optimizer = keras.optimizers.Adam(settings.learning_rate)
+    model.compile(optimizer=optimizer, loss=loss, metrics=["binary_accuracy"])
     size = min(settings.batch_size, len(images))
-    stream = batches.of_labels(images, labels, size, settings.seed, augment.Ranges())
     history = model.fit(
-        stream,
+        batches.of_labels(images, labels, size, settings.seed, augment.Ranges()),
         steps_per_epoch=int(np.ceil(len(images) / size)),
         epochs=settings.epochs,
         validation_data=(to_input(validation[0]), validation[1].astype(np.float32)),
         verbose=0,
-    )
-    return model, _long(history.history)
-
-
-def _long(history: dict[str, list[float]]) -> pd.DataFrame:
-    """Keras's history with a row an epoch and subset."""
-    parts = []
+    ).history
+    epoch, parts = np.arange(1, settings.epochs + 1), []
     for subset, prefix in (("train", ""), ("validation", "val_")):
-        loss, accuracy = history[f"{prefix}loss"], history[f"{prefix}binary_accuracy"]
-        part = pd.DataFrame({"epoch": np.arange(1, len(loss) + 1), "subset": subset})
-        parts.append(part.assign(loss=loss, accuracy=accuracy))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _loss(labels: np.ndarray, positive_weight: str) -> Callable:
-    """Loss to compile with: `summed_cross_entropy` with the weights that the settings ask for."""
-    if positive_weight == "none":
-        return summed_cross_entropy
-    weights = balanced_weights(labels)
-
-    def weighted_cross_entropy(truth, probability):
-        return summed_cross_entropy(truth, probability, weights)
-
-    return weighted_cross_entropy
+        curve = {name: history[prefix + of] for name, of in CURVE.items()}
+        parts.append(pd.DataFrame({"epoch": epoch, "subset": subset} | curve))
+    return model, pd.concat(parts, ignore_index=True)
 
 
 def summed_cross_entropy(truth, probability, positive_weight: np.ndarray | float = 1.0):
-    """Binary cross entropy summed over the labels (paper, section 3.4), one value a slice.
+    """Binary cross entropy summed over the labels (paper, section 3.4), one value per slice.
 
     Args:
         truth: float32 (n, labels), 0 or 1.
@@ -195,11 +143,11 @@ def to_input(images: np.ndarray) -> np.ndarray:
     return images[..., None].astype(np.float32) / np.float32(255)
 
 
-def time_one_slice(model, images: np.ndarray) -> dict[str, float]:
+def time_one_slice(model, images: np.ndarray | Rows) -> dict[str, object]:
     """Time of one slice, from the prepared image to its answers; see `time_per_item`."""
     return time_per_item(lambda i: model.predict_on_batch(to_input(images[i : i + 1])), len(images))
 
 
-def predict(model, images: np.ndarray) -> np.ndarray:
+def predict(model, images: np.ndarray | Rows) -> np.ndarray:
     """Probabilities of the three manifestations, float32 (n, 3), for uint8 images."""
-    return model.predict(to_input(images), batch_size=32, verbose=0)
+    return model.predict(to_input(images[:]), batch_size=32, verbose=0)

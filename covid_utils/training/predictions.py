@@ -8,8 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-#: What identifies a row in every predictions file.
-KEYS = ("image_id", "patient_id", "dataset", "modality", "subset", "label_quality")
+from covid_utils.registry import PREDICTION_KEYS
+
+#: Calls that a time is the median of.
+CALLS = 20
 
 
 def class_table(
@@ -23,28 +25,27 @@ def class_table(
         names: Class names in the order of the columns.
 
     Returns:
-        ``KEYS``, ``truth`` and ``predicted`` (names), and ``p_<class>`` for each class.
+        As `answer_table`, with ``p_<class>`` for each class.
     """
     table = answer_table(rows, probabilities.argmax(axis=1), names)
-    for index, name in enumerate(names):
-        table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
-    return table
+    shares = {f"p_{name}": probabilities[:, at] for at, name in enumerate(names)}
+    return table.assign(**{name: share.astype(np.float32) for name, share in shares.items()})
 
 
-def answer_table(rows: pd.DataFrame, said: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
-    """Predictions of a model that gives an answer and no probability.
+def answer_table(rows: pd.DataFrame, predicted: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
+    """Predictions of a model that gives no probability.
 
     Args:
         rows: Manifest rows with ``target``.
-        said: int (n,), the class that it names.
+        predicted: int (n,), classes.
         names: Class names in order.
 
     Returns:
-        ``KEYS``, and ``truth`` and ``predicted`` (names).
+        `PREDICTION_KEYS`, and ``truth`` and ``predicted`` (names).
     """
     order = np.array(names, dtype=object)
-    answers = {"truth": order[rows["target"].to_numpy()], "predicted": order[said]}
-    return rows[list(KEYS)].assign(**answers)
+    answers = {"truth": order[rows["target"].to_numpy()], "predicted": order[predicted]}
+    return rows[list(PREDICTION_KEYS)].assign(**answers)
 
 
 def label_table(
@@ -59,22 +60,21 @@ def label_table(
         names: Label names in the order of the columns.
 
     Returns:
-        ``KEYS``, and ``truth_<label>`` (bool) and ``p_<label>`` for each label.
+        `PREDICTION_KEYS`, and ``truth_<label>`` (bool) and ``p_<label>`` for each label.
     """
-    table = rows[list(KEYS)].copy()
+    table = rows[list(PREDICTION_KEYS)].copy()
     for index, name in enumerate(names):
         table[f"truth_{name}"] = truth[:, index].astype(bool)
         table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
     return table
 
 
-def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -> dict[str, object]:
+def time_per_item(one: Callable[[int], object], items: int) -> dict[str, object]:
     """Measure how long one item takes, one at a time, after a warm-up.
 
     Args:
         one: Called with the position of an item.
         items: Number of items there are.
-        repeats: Number of timed calls.
 
     Returns:
         ``median`` and ``p95`` in seconds of wall time, the ``calls`` that they are taken over, and
@@ -82,14 +82,10 @@ def time_per_item(one: Callable[[int], object], items: int, repeats: int = 20) -
     """
     one(0)
     spent = []
-    for call in range(repeats):
+    for call in range(CALLS):
         start = time.perf_counter()
         one(call % items)
         spent.append(time.perf_counter() - start)
-    median, p95 = np.percentile(spent, [50, 95])
-    return {
-        "median": round(float(median), 5),
-        "p95": round(float(p95), 5),
-        "calls": repeats,
-        "each": [round(one, 5) for one in spent],
-    }
+    median, p95 = (round(float(part), 5) for part in np.percentile(spent, [50, 95]))
+    each = [round(seconds, 5) for seconds in spent]
+    return {"median": median, "p95": p95, "calls": CALLS, "each": each}

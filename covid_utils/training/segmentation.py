@@ -221,19 +221,17 @@ class StreamData:
     """Rows, images and masks of a stream: uint8 (n, size, size) in the order of the rows."""
 
     rows: pd.DataFrame
-    images: np.ndarray | augment.Copies
-    masks: np.ndarray | augment.Copies
+    images: np.ndarray | cache.Rows
+    masks: np.ndarray | cache.Rows
 
     @property
     def is_expanded(self) -> bool:
         """Whether there is a fixed set of augmented copies."""
-        return isinstance(self.images, augment.Copies)
+        return "copy" in self.rows
 
     def part(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
         """Images and masks of one subset, each read or made only when it is asked for."""
         chosen = np.flatnonzero(self.rows["subset"] == subset)
-        if self.is_expanded:
-            return self.images.of(chosen), self.masks.of(chosen)
         return cache.rows_of(self.images, chosen), cache.rows_of(self.masks, chosen)
 
 
@@ -275,13 +273,11 @@ def load_data(
     masks = cache.masks(rows, collection.root, settings)
     if stream == "nodule" or not any((totals or {}).values()):
         return StreamData(rows, images, masks)
-    everything = np.arange(len(rows))
-    images, masks = (cache.rows_of(array, everything) for array in (images, masks))
     rows = augment.expand(rows, totals, seed)
     # A copy is moved and zoomed, and so is its lung.
     rows["lung_pixels"] = rows["lung_pixels"].where(rows["copy"] == 0)
-    copies = augment.Copies(images, rows, seed)
-    return StreamData(rows, copies, augment.Copies(masks, rows, seed, is_mask=True))
+    copies = augment.copies(images, rows, seed)
+    return StreamData(rows, copies, augment.copies(masks, rows, seed, is_mask=True))
 
 
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:

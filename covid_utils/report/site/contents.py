@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.data.collection import kind, saved_manifest
+from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.errors import ResultsError
 from covid_utils.registry import FUSION, PUBLISHED, STARTS
 from covid_utils.report import headlines, verdicts

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from covid_utils.data.files import image_files
-from covid_utils.data.images import read_raster
-from covid_utils.data.manifest import Reading, build
+from covid_utils.data import guard
+from covid_utils.data.images import RASTER_SUFFIXES, read_raster
 
 NAME = "covid-ct"
 FOLDER = "COVID-CT"
@@ -22,26 +21,16 @@ _FIGURE = re.compile(r"(-p\d+-[\d_-]+|_\d+)$")
 load_image = read_raster
 
 
-def read(root: Path) -> Reading:
-    """Read the data set.
+def candidates(root: Path, problems: guard.Problems) -> list[dict]:
+    """Slices labelled ``covid`` or ``non_covid``.
 
-    No patients are known (``patient_basis`` is ``figure``). The finest sound group is the paper for
-    COVID-19, whose figures share patients, and the number before ``%`` for the rest, whose panels
-    are one figure.
-
-    Args:
-        root: Data folder that contains ``COVID-CT``.
-
-    Returns:
-        One row an image, label ``covid`` or ``non_covid``.
-
-    Raises:
-        DataError: No image can be read.
+    No patients are known. The finest sound group is the paper for COVID-19, whose figures share
+    patients, and the number before ``%`` for the rest, whose panels are one figure.
     """
     folders = {"CT_COVID": ("covid", paper), "CT_NonCOVID": ("non_covid", figure)}
-    candidates = [
+    return [
         {
-            "path": path.relative_to(root).as_posix(),
+            "path": path,
             "patient_id": f"{NAME}/{folder}/{group_of(path.name)}",
             "patient_basis": "figure",
             "modality": "CT",
@@ -49,9 +38,8 @@ def read(root: Path) -> Reading:
             "label": label,
         }
         for folder, (label, group_of) in folders.items()
-        for path in image_files(root / FOLDER / folder)
+        for path in guard.files(root / FOLDER / folder, RASTER_SUFFIXES)
     ]
-    return build(root, NAME, candidates, load_image)
 
 
 def paper(name: str) -> str:

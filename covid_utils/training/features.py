@@ -1,8 +1,7 @@
 """What the frozen network makes of an image, computed once (``retrain.py``'s bottlenecks).
 
 The network before the last layer never changes, and so neither does its output for an image: 2800
-training steps on cached features cost seconds instead of hours. Rows are kept by the content of
-their image, so a set that grows costs only what is new.
+training steps on cached features cost seconds instead of hours.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from covid_utils import runs
 from covid_utils.data import augment, cache
-from covid_utils.data.cache import Rows
 from covid_utils.data.images import Preprocessing
-from covid_utils.data.lazy import Chosen, LazyRows
-from covid_utils.data.store import Store
 from covid_utils.errors import DataError
 from covid_utils.models import inception
 from covid_utils.training.predictions import time_per_item
@@ -33,16 +27,49 @@ from covid_utils.training.predictions import time_per_item
 if TYPE_CHECKING:
     import keras
 
+#: Version of the features in the cache: of the code of preprocessing, network and copies.
+VERSION = 1
 BATCH = 32
 #: Images that the batch-norm statistics of random weights are taken from.
 CALIBRATION_IMAGES = 32
 #: Batches prepared ahead of the network.
 AHEAD = 2
+#: Images that are timed one at a time.
+TIMED = 8
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features with the images that they belong to.
+
+    Attributes:
+        image_id: Names, one per row of ``values``.
+        values: float32 (images, channels).
+    """
+
+    image_id: pd.Index
+    values: np.ndarray
+
+    def positions(self, rows: pd.DataFrame) -> np.ndarray:
+        """Where the features of manifest rows lie, in their order.
+
+        Raises:
+            DataError: An image has no features here.
+        """
+        at = self.image_id.get_indexer(rows["image_id"])
+        if (at < 0).any():
+            unknown = rows["image_id"].to_numpy()[at < 0][0]
+            raise DataError(f"{unknown}: no features of this image; compute them first.")
+        return at
+
+    def of(self, rows: pd.DataFrame) -> np.ndarray:
+        """Features of manifest rows, float32 (rows, channels), in their order."""
+        return self.values[self.positions(rows)]
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Images, and the frozen network that looks at them.
+    """Images and the frozen network that is applied to them.
 
     Attributes:
         rows: Manifest rows, with the copies of `augment.expand` if there are any; those are made
@@ -63,7 +90,7 @@ class Extraction:
     seed: int = 2020
 
     def of(self, rows: pd.DataFrame, last: str = "") -> Extraction:
-        """The same network looking at other rows, or only as deep as another block."""
+        """The same network on other rows, or only up to an earlier block."""
         import keras
 
         other = replace(self, rows=rows, last=last or self.last)
@@ -73,11 +100,11 @@ class Extraction:
         return other
 
     @cached_property
-    def images(self) -> LazyRows:
+    def images(self) -> cache.Rows:
         """uint8 (rows, size, size), each prepared when it is asked for."""
         sources = augment.originals(self.rows)
-        prepared = cache.Prepared(sources, self.root, self.settings)
-        return augment.Copies(prepared, self.rows, self.seed) if self._has_copies else prepared
+        prepared = cache.prepared(sources, self.root, self.settings)
+        return augment.copies(prepared, self.rows, self.seed) if "copy" in self.rows else prepared
 
     @cached_property
     def network(self) -> keras.Model:
@@ -88,71 +115,68 @@ class Extraction:
         """
         calibrate = None
         if self.weights == "none":
-            calibrate = to_input(cache.Prepared(self._calibration, self.root, self.settings)[:])
+            calibrate = to_input(cache.prepared(self._calibration, self.root, self.settings)[:])
         return inception.network(self.weights, self.last, self.seed, calibrate)
 
-    def features(self, layers: tuple[str, ...], before: str = "") -> dict[str, Chosen]:
-        """Averages of each map of some blocks: float32 (rows, channels) for each block.
+    def features(self, layers: tuple[str, ...], before: str = "") -> dict[str, FeatureTable]:
+        """Averages of each map of some blocks, float32 (rows, channels), computed in one pass.
 
         Args:
-            layers: Blocks up to the deepest one; computed in one pass.
+            layers: Blocks up to the deepest one.
             before: Keep what enters this block too, in the same pass; see `maps`.
         """
-        return dict(zip(layers, self._rows(layers, before), strict=False))
+        recipes, names = self._computed(layers, before), pd.Index(self.rows["image_id"])
+        return {
+            layer: FeatureTable(names, recipe.rows(self.contents)[:])
+            for layer, recipe in zip(layers, recipes, strict=False)
+        }
 
-    def maps(self, before: str) -> Rows:
+    def maps(self, before: str) -> cache.Rows:
         """What enters a block, float16 (rows, side, side, channels): to train from that block on.
 
-        Half precision keeps three digits, and half the disk. The rows are read and not mapped,
-        because going through all of them would fill the memory.
-
-        Args:
-            before: The block, see `inception.block_below`.
+        Half precision keeps three digits, and half the disk.
         """
-        (found,) = self._rows((), before)
-        return Rows(found.table, found.positions)
+        (recipe,) = self._computed((), before)
+        return recipe.rows(self.contents)
 
-    def _rows(self, layers: tuple[str, ...], before: str) -> list[Chosen]:
-        """Rows of the features of each block, then of the maps; what is missing is computed."""
-        stores = [self._feature_store(name) for name in layers]
-        stores += [self._map_store(before)] if before else []
-        with ExitStack() as locks:
-            # Always in the same order, so that nobody waits in a ring.
-            for lock in sorted((store.lock for store in stores), key=lambda lock: lock.lock_file):
-                locks.enter_context(lock)
-            lacking = [np.isin(np.arange(len(self.keys)), s.missing(self.keys)) for s in stores]
-            absent = np.flatnonzero(np.any(lacking, axis=0))
-            model = inception.outputs(self.network, layers, before) if len(absent) else None
-            for chosen, outputs in extract(model, self.images, absent) if model else ():
-                for store, is_new, rows in zip(stores, lacking, outputs, strict=True):
-                    new = is_new[chosen]
-                    store.add([(self.keys[chosen[new]], rows[new])])
-            return [store.read(self.keys) for store in stores]
+    def _recipe(self, kind: str, block: str) -> cache.Recipe:
+        """Recipe of the features of a block, or of the maps that enter it."""
+        made_by = self.made_by | {"block": block}
+        if kind == "features":
+            return cache.Recipe(kind, VERSION, made_by, inception.BLOCKS[block][1:], np.float32)
+        side, channels = inception.BLOCKS[inception.block_below(block)]
+        return cache.Recipe(kind, VERSION, made_by, (side, side, channels), np.float16)
+
+    def _computed(self, layers: tuple[str, ...], before: str) -> list[cache.Recipe]:
+        """Recipes of the features of some blocks, then of the maps; what is missing is computed."""
+        recipes = [self._recipe("features", layer) for layer in layers]
+        recipes += [self._recipe("maps", before)] if before else []
+        lacking = [set(recipe.missing(self.contents)) for recipe in recipes]
+        absent = np.array(sorted(set().union(*lacking)), int)
+        model = inception.outputs(self.network, layers, before) if len(absent) else None
+        for chosen, outputs in extract(model, self.images, absent):
+            for recipe, missing, rows in zip(recipes, lacking, outputs, strict=True):
+                for position, row in zip(chosen, rows, strict=True):
+                    if position in missing:
+                        recipe.write(self.contents[position], row)
+        return recipes
 
     def last_maps(self, positions: np.ndarray) -> np.ndarray:
         """Maps of the deepest block for some of the rows, float32 (n, side, side, channels)."""
-        return np.concatenate(
-            [maps for _, (maps,) in extract(self.network, self.images, positions)]
-        )
-
-    def _feature_store(self, layer: str) -> Store:
-        _, channels = inception.BLOCKS[layer]
-        return Store("features", self.made_by | {"layer": layer}, (channels,), code=self.code)
-
-    def _map_store(self, before: str) -> Store:
-        side, channels = inception.BLOCKS[inception.block_below(before)]
-        shape = (side, side, channels)
-        return Store("maps", self.made_by | {"before": before}, shape, np.float16, self.code)
+        batches = extract(self.network, self.images, np.asarray(positions))
+        return np.concatenate([maps for _, (maps,) in batches])
 
     @cached_property
-    def keys(self) -> np.ndarray:
+    def contents(self) -> list[str]:
         """What tells the images apart: their content, and for a copy how it was moved."""
-        keys = (self.rows["dataset"] + "/" + self.rows["sha256"]).to_numpy(dtype=object)
-        if not self._has_copies:
-            return keys
-        moved = f"~{self.seed}~{runs.code_hash('data/augment.py')}~" + self.rows["image_id"]
-        named = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in moved]
-        return np.where(self.rows["copy"].fillna(0) > 0, keys + np.array(named, object), keys)
+        known = cache.contents(self.rows)
+        if "copy" not in self.rows:
+            return known
+        moved = self.rows["image_id"].where(self.rows["copy"].fillna(0) > 0)
+        return [
+            f"{content}~{self.seed}~{name}" if isinstance(name, str) else content
+            for content, name in zip(known, moved, strict=True)
+        ]
 
     @cached_property
     def made_by(self) -> dict:
@@ -163,16 +187,6 @@ class Extraction:
         return made
 
     @cached_property
-    def code(self) -> str:
-        """Hash of the code that features and maps are made by."""
-        parts = ("models/inception.py", "models/checkpoints.py", "training/bottlenecks.py")
-        return runs.code_hash("data", *parts, without=cache.NOT_READING)
-
-    @property
-    def _has_copies(self) -> bool:
-        return "copy" in self.rows and bool((self.rows["copy"].fillna(0) > 0).any())
-
-    @cached_property
     def _calibration(self) -> pd.DataFrame:
         sources = augment.originals(self.rows)
         chosen = sources[sources["subset"] == "train"]
@@ -180,18 +194,10 @@ class Extraction:
             raise DataError("random weights are calibrated on training images, and there are none.")
         return chosen.sample(min(CALIBRATION_IMAGES, len(chosen)), random_state=self.seed)
 
-    def time_one_image(self, layer: str, images: int = 8) -> dict[str, dict[str, float]]:
-        """Time of one image, one at a time; see `predictions.time_per_item`.
-
-        Args:
-            layer: Block that is pooled.
-            images: How many of the images to go round.
-
-        Returns:
-            Times of the steps ``decode and prepare`` and ``features``.
-        """
+    def time_one_image(self, layer: str) -> dict[str, dict[str, object]]:
+        """Times of ``decode and prepare`` and ``features`` up to a block, one image at a time."""
         model = inception.outputs(self.network, (layer,))
-        some = self.images[:images]
+        some = self.images[:TIMED]
         return {
             "decode and prepare": time_per_item(lambda i: self.images[i], len(some)),
             "features": time_per_item(
@@ -228,7 +234,7 @@ def to_input(images: np.ndarray) -> np.ndarray:
 
 
 def extract(
-    model: keras.Model, images: np.ndarray | LazyRows, positions: np.ndarray | None = None
+    model: keras.Model, images: np.ndarray | cache.Rows, positions: np.ndarray
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Run a frozen network over images, in batches of one shape.
 
@@ -237,7 +243,7 @@ def extract(
     Args:
         model: From 299 px input to one output or several.
         images: uint8 (n, size, size).
-        positions: Which of them; all if None.
+        positions: Which of them.
 
     Yields:
         Positions of a batch, and the rows of each output for them.
@@ -245,14 +251,13 @@ def extract(
     import tensorflow as tf
 
     forward = tf.function(lambda batch: model(batch, training=False))
-    positions = np.arange(len(images)) if positions is None else positions
-    parts = [positions[first : first + BATCH] for first in range(0, len(positions), BATCH)]
 
     def prepare(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         batch = to_input(images[part])
         # A short last batch is padded: another shape would be traced anew.
         return part, np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
 
+    parts = [positions[first : first + BATCH] for first in range(0, len(positions), BATCH)]
     for part, batch in _ahead(prepare, parts):
         outputs = tf.nest.flatten(forward(batch))
         yield part, [output.numpy()[: len(part)] for output in outputs]

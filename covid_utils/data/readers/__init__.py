@@ -1,4 +1,8 @@
-"""Every data set that the companion can read, and the one door to their images and masks."""
+"""Every data set that the companion can read, and the one door to their images and masks.
+
+To add a data set, write a module with ``NAME``, ``FOLDER``, ``candidates`` and ``load_image`` (and
+``load_mask``, if it has masks), and name it in `SOURCES`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import (
+from covid_utils.data import guard
+from covid_utils.data.manifest import validate
+from covid_utils.data.readers import (
     chest_xray,
     covid_chestxray,
     covid_ct,
@@ -20,12 +26,13 @@ from covid_utils.data import (
     nih_adult,
     rsna,
 )
-from covid_utils.data.manifest import ImageLoader, Reading, validate
+from covid_utils.data.readers.build import ImageLoader, build
 from covid_utils.errors import DataError
 
 #: Largest label in a mask: 1 ground-glass or nodule, 2 consolidation, 3 pleural effusion.
 LARGEST_LABEL = 3
 
+Candidates = Callable[[Path, guard.Problems], list[dict]]
 MaskLoader = Callable[[Path, Any], np.ndarray]
 
 
@@ -36,17 +43,24 @@ class Source:
     Attributes:
         name: Name in the manifest's column ``dataset``.
         folder: Folder of the data folder that holds it.
-        read: Reads the manifest of the data set from the data folder.
+        candidates: ``candidates(root, problems)``: what is known of each image, see `build`.
         load_image: ``load_image(path, frame)``, a gray uint8 image (height, width).
-        load_mask: ``load_mask(root, row)``, labels in the size of the image; None if there are
-            none.
+        load_mask: ``load_mask(root, row)``, labels in the size of the image; None without masks.
     """
 
     name: str
     folder: str
-    read: Callable[[Path], Reading]
+    candidates: Candidates
     load_image: ImageLoader
     load_mask: MaskLoader | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows of the manifest, and a table with the columns of `guard.PROBLEM_COLUMNS`."""
+
+    rows: pd.DataFrame
+    problems: pd.DataFrame
 
 
 #: Name of a data set to its source.
@@ -54,7 +68,7 @@ SOURCES = {
     reader.NAME: Source(
         reader.NAME,
         reader.FOLDER,
-        reader.read,
+        reader.candidates,
         reader.load_image,
         getattr(reader, "load_mask", None),
     )
@@ -72,52 +86,58 @@ SOURCES = {
 
 
 def find(root: Path) -> list[Source]:
-    """List the known data sets in a data folder.
-
-    Args:
-        root: Data folder, with one folder a data set.
-
-    Returns:
-        The sources found, in the order of `SOURCES`.
+    """Known data sets in a data folder, in the order of `SOURCES`.
 
     Raises:
         DataError: The folder is missing, empty or holds no known layout.
     """
     known = ", ".join(source.folder for source in SOURCES.values())
+    wanted = f"put one or more of these data sets in it: {known}."
     if not root.is_dir():
-        raise DataError(
-            f"{root}: no such folder; create it and put one or more of these data sets in it: "
-            f"{known}."
-        )
+        raise DataError(f"{root}: no such folder; create it and {wanted}")
     if not any(root.iterdir()):
-        raise DataError(
-            f"{root}: the folder is empty; put one or more of these data sets in it: {known}."
-        )
-    found = [source for source in SOURCES.values() if (root / source.folder).is_dir()]
-    if not found:
+        raise DataError(f"{root}: the folder is empty; {wanted}")
+    present = [source for source in SOURCES.values() if (root / source.folder).is_dir()]
+    if not present:
         raise DataError(
             f"{root}: no known data set in this folder; name the folder that contains one or more "
             f"of these folders: {known}."
         )
-    return found
+    return present
 
 
 def read_all(root: Path) -> Reading:
     """Read every known data set in a data folder into one manifest.
 
-    Args:
-        root: Data folder, with one folder a data set.
-
-    Returns:
-        The validated rows of all data sets, and all their problems.
+    A data set that cannot be read at all is a problem like a file that cannot.
 
     Raises:
-        DataError: No data set is there, or one cannot be read at all.
+        DataError: No data set is there, or none can be read.
     """
-    readings = [source.read(root) for source in find(root)]
-    rows = pd.concat([reading.rows for reading in readings], ignore_index=True)
-    problems = pd.concat([reading.problems for reading in readings], ignore_index=True)
-    return Reading(validate(rows), problems)
+    tables, problems, failures = [], [], []
+    for source in find(root):
+        noted = guard.Problems(source.name, root)
+        try:
+            tables.append(build(source.candidates(root, noted), source.load_image, noted))
+        except DataError as error:
+            failures.append(str(error))
+            noted.add(source.folder, guard.UNREADABLE, f"{error} The data set is left out.")
+        problems += noted.rows
+    if not tables:
+        raise DataError(" ".join(failures))
+    rows = validate(pd.concat(tables, ignore_index=True))
+    return Reading(rows, guard.problem_table(problems))
+
+
+def read(name: str, root: Path) -> Reading:
+    """Read one data set of a data folder, by its name in `SOURCES`.
+
+    Raises:
+        DataError: It cannot be read at all.
+    """
+    source, noted = SOURCES[name], guard.Problems(name, root)
+    rows = build(source.candidates(root, noted), source.load_image, noted)
+    return Reading(validate(rows), guard.problem_table(noted.rows))
 
 
 def _source(row: Any) -> Source:
@@ -131,14 +151,7 @@ def _source(row: Any) -> Source:
 
 
 def load_image(root: Path, row: Any) -> np.ndarray:
-    """Image of a row of the manifest.
-
-    Args:
-        root: Data folder.
-        row: Row of the manifest with the columns as attributes.
-
-    Returns:
-        uint8 image (height, width).
+    """Image of a row of the manifest: uint8 (height, width).
 
     Raises:
         DataError: The data set is unknown, or the file is missing or damaged.
@@ -148,10 +161,6 @@ def load_image(root: Path, row: Any) -> np.ndarray:
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
     """Mask of a row of the manifest, in the size and orientation of its image.
-
-    Args:
-        root: Data folder.
-        row: Row of the manifest with the columns as attributes.
 
     Returns:
         uint8 labels (height, width), 0 to 3; what they mean depends on the data set.

@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM for a last layer on pooled maps."""
+"""Where a network gets its evidence: Grad-CAM for a last layer on pooled maps."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.nda
         float32 (n, height, width), 0 or above: what speaks for the class, and where.
     """
     area = maps.shape[1] * maps.shape[2]
-    weights = kernel.T[target] / area
-    heat = np.einsum("nhwc,nc->nhw", np.asarray(maps, np.float32), weights.astype(np.float32))
-    return np.maximum(heat, 0)
+    weights = (kernel.T[np.asarray(target)] / area).astype(np.float32)
+    return np.maximum(np.einsum("nhwc,nc->nhw", np.asarray(maps, np.float32), weights), 0)
 
 
 def frame_share(heat: np.ndarray, frame: float = FRAME) -> np.ndarray:
     """Share of the heat that lies in the frame of an image, where there is least lung.
 
-    Letters, arrows, tubes and the edge of the film lie there; a network that looks at them may
+    Letters, arrows, tubes and the edge of the film lie there; a network that relies on them may
     have learned where a picture comes from. Lungs reach into the frame in closely cropped
     pictures, and each cell of a deep map has seen far more of the picture than itself, so a high
     share is a reason to look closer and no proof.
@@ -64,23 +63,22 @@ def even_share(frame: float = FRAME) -> float:
     return 1 - (1 - 2 * frame) ** 2
 
 
-def most_certain(predictions: pd.DataFrame, names: tuple[str, ...], right: bool) -> list[int]:
-    """The case of each true class that the model is surest of, being right, or being wrong.
+def most_certain(answers: pd.DataFrame) -> pd.DataFrame:
+    """Of each true class the most confident right answer, then the most confident wrong ones.
 
     Args:
-        predictions: ``truth``, ``predicted`` and ``p_<class>``.
-        names: Classes.
-        right: Whether to look among the right answers.
-
-    Returns:
-        Positions; a class without such a case is left out.
+        answers: ``truth``, ``predicted`` and ``p_<class>`` in the order of the classes.
     """
-    answers = predictions["predicted"].to_numpy()
-    truth = predictions["truth"].to_numpy()
-    sure = predictions[[f"p_{name}" for name in names]].to_numpy().max(axis=1)
+    names = [name.removeprefix("p_") for name in answers if name.startswith("p_")]
+    confidence = answers[[f"p_{name}" for name in names]].max(axis=1)
+    is_right = answers["truth"] == answers["predicted"]
     chosen = []
-    for name in names:
-        among = np.flatnonzero((truth == name) & ((answers == truth) == right))
-        if len(among):
-            chosen.append(int(among[np.argmax(sure[among])]))
-    return chosen
+    for among in (is_right, ~is_right):
+        best = confidence[among].groupby(answers["truth"][among]).idxmax()
+        chosen += best.reindex(names).dropna().astype(int).tolist()
+    return answers.loc[chosen]
+
+
+def draw(answers: pd.DataFrame, images: int = 25) -> pd.DataFrame:
+    """At most so many answers of each true class, at random."""
+    return answers.sample(frac=1, random_state=0).groupby("truth").head(images)

@@ -1,0 +1,176 @@
+"""The one guarded way to find and read a data set's files.
+
+Whatever a decoder raises becomes one sentence: the file, the first cause, a remedy. `Problems`
+collects these sentences for ``skipped.csv``, and the run goes on with what can be read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from covid_utils.errors import DataError
+
+T = TypeVar("T")
+
+PROBLEM_COLUMNS = ("dataset", "path", "problem", "remedy")
+#: Problems that leave a file out of the manifest.
+UNREADABLE, MISSING = "unreadable", "missing"
+#: Most values of one image or volume: 16 CT volumes of 256 slices. A damaged header may ask for
+#: more memory than there is.
+LARGEST = 2**30
+#: Causes whose remedy is not another download, first match first.
+REMEDIES = (
+    (PermissionError, "allow this user to read it"),
+    (MemoryError, "free memory, or delete it"),
+    ((ImportError, NotImplementedError), "install the decoder that it needs"),
+)
+
+
+def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
+    """Read a file with whatever decoder; every header, image, table and XML file comes this way.
+
+    Args:
+        path: The file.
+        kind: What it should be, for the message.
+        decode: Called with the path. A `DataError` of its own is passed on as it is.
+
+    Raises:
+        DataError: Anything went wrong: one sentence with the file, the first cause and a remedy.
+    """
+    try:
+        str(path).encode()  # fails for a name that no table could hold
+        return decode(path)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{printable(path)}: {_explain(path, kind, error)}.") from error
+
+
+def _explain(path: Path, kind: str, error: Exception) -> str:
+    if printable(path) != str(path):
+        return "its name is not UTF-8; rename it"
+    if not isinstance(error, PermissionError) and not os.path.exists(path):  # noqa: PTH110 never raises
+        if path.is_symlink():
+            return "a link to nothing; fetch the file that it stands for, or delete it"
+        return "no such file; unpack the data set whole"
+    remedies = (remedy for types, remedy in REMEDIES if isinstance(error, types))
+    remedy = next(remedies, "download this file again or delete it")
+    # The libraries of ITK put their own source files before the cause.
+    cause = str(error).replace(str(path), "it").rpartition("ERROR: ")[2]
+    cause = " ".join(cause.split())[:300] or type(error).__name__
+    return f"not a whole {kind} ({cause}); {remedy}"
+
+
+def bounded(path: Path, shape: Sequence[int]) -> None:
+    """Refuse an image or volume that is larger than any scan, before memory is taken for it.
+
+    Raises:
+        DataError: More than `LARGEST` values.
+    """
+    if math.prod(int(size) for size in shape) > LARGEST:
+        sizes = " x ".join(str(int(size)) for size in shape)
+        raise DataError(f"{path}: {sizes} values are no scan; download it again or delete it.")
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that can be written, whatever bytes its name has."""
+    return str(path).encode("utf8", "backslashreplace").decode()
+
+
+class Problems:
+    """What is not as it should be in one data set: one row per problem.
+
+    Attributes:
+        root: The data folder.
+        rows: Dictionaries with the keys `PROBLEM_COLUMNS`.
+    """
+
+    def __init__(self, dataset: str, root: Path):
+        """Start without a problem."""
+        self.dataset, self.root = dataset, root
+        self.rows: list[dict[str, str]] = []
+
+    def add(self, path: Path | str, problem: str, remedy: str) -> None:
+        """Note a problem of a file, which is named relative to the data folder."""
+        path = self.relative(path) if isinstance(path, Path) else path
+        values = (self.dataset, printable(path), problem, remedy)
+        self.rows.append(dict(zip(PROBLEM_COLUMNS, values, strict=True)))
+
+    def attempt(self, path: Path, kind: str, decode: Callable[[Path], T]) -> T | None:
+        """`read`; a file that cannot be read is noted, and gives None."""
+        try:
+            return read(path, kind, decode)
+        except DataError as error:
+            self.note(path, error)
+            return None
+
+    def note(self, path: Path, error: DataError) -> None:
+        """Note a file that could not be read."""
+        self.add(path, UNREADABLE, f"{error} The run goes on without it.")
+
+    def relative(self, path: Path) -> str:
+        """A path as the manifest has it: from the data folder on, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def first(self) -> str:
+        """The first file that could not be read, in brackets; '' if there is none."""
+        causes = (row["remedy"] for row in self.rows if row["problem"] == UNREADABLE)
+        cause = next(causes, "")
+        return f" (first: {cause})" if cause else ""
+
+
+def problem_table(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
+    """Rows of `Problems` as the table that becomes ``skipped.csv``."""
+    return pd.DataFrame(rows, columns=list(PROBLEM_COLUMNS))
+
+
+def files(folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Path]:
+    """Files with one of some endings, sorted; hidden ones (``._x.jpeg``) are left out.
+
+    Args:
+        folder: A folder, which need not exist.
+        endings: In small letters, with their dot; capitals in names make no difference.
+        deep: Whether to look into folders below, those behind links among them.
+    """
+    found = []
+    for place, names in walk(folder):
+        chosen = [name for name in names if name.lower().endswith(endings)]
+        found += [place / name for name in chosen if not name.startswith(".")]
+        if not deep:
+            break
+    return sorted(found)
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders and the names of their files, through links, but no folder twice."""
+    seen = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        inner.sort()
+        real = os.path.realpath(place)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        yield Path(place), sorted(names)
+
+
+def table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file as text, blank cells as ''.
+
+    Raises:
+        DataError: The file is missing, no CSV, or lacks one of the columns.
+    """
+    rows = read(path, "CSV file", lambda at: pd.read_csv(at, dtype=str, keep_default_na=False))
+    missing = [name for name in columns if name not in rows.columns]
+    if missing:
+        raise DataError(
+            f"{path}: the columns {missing} are missing, the file has {list(rows.columns)}; "
+            "use the file that comes with the data set."
+        )
+    return rows

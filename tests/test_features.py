@@ -1,0 +1,250 @@
+"""Features of a frozen network: computed once per content, and those of the network."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from builders import adult_xrays, save_png
+
+from covid_utils.data import augment, cache, readers
+from covid_utils.data.images import Preprocessing
+from covid_utils.errors import DataError
+from covid_utils.models import inception
+from covid_utils.training import features
+
+SMALL = Preprocessing(24)
+#: Blocks of the toy: side and channels of their maps; some have as many channels as the next.
+TOY_BLOCKS = {"mixed0": (4, 3), "mixed1": (4, 5), "mixed2": (2, 5)}
+
+
+def toy_network(seed=0):
+    """A network of Inception-v3's input and three blocks, in a thousandth of its time."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((299, 299, 3))
+    out = keras.layers.AveragePooling2D(74, name="mixed0")(image)
+    out = keras.layers.Conv2D(5, 3, padding="same", activation="tanh", name="mixed1")(out)
+    out = keras.layers.Conv2D(5, 2, strides=2, activation="tanh", name="mixed2")(out)
+    return keras.Model(image, out)
+
+
+@pytest.fixture
+def toys(monkeypatch, tmp_path):
+    """Toys in place of Inception-v3: what was built, and the rows that went through one."""
+    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+    seen = SimpleNamespace(built=[], calibrated=[], rows=[], passes=0)
+    extract = features.extract
+
+    def network(weights, last, seed, calibrate):
+        seen.built.append((weights, last, seed))
+        seen.calibrated.append(calibrate)
+        return toy_network(seed)
+
+    def counting(model, images, positions):
+        seen.passes += bool(len(positions))
+        for chosen, outputs in extract(model, images, positions):
+            seen.rows += chosen.tolist()
+            yield chosen, outputs
+
+    monkeypatch.setattr(inception, "network", network)
+    monkeypatch.setattr(inception, "BLOCKS", TOY_BLOCKS)
+    monkeypatch.setattr(inception, "FEATURE_LAYERS", tuple(TOY_BLOCKS))
+    monkeypatch.setattr(features, "extract", counting)
+    return seen
+
+
+@pytest.fixture
+def xrays(tmp_path):
+    """Six X-rays on disk, of which four train."""
+    root = adult_xrays(tmp_path / "scans", patients=6)
+    rows = readers.read("nih-adult", root).rows
+    return SimpleNamespace(root=root, rows=rows.assign(subset=["train"] * 4 + ["test"] * 2))
+
+
+def extraction(xrays, rows=None, settings=SMALL, weights="imagenet", last="mixed2", seed=3):
+    rows = xrays.rows if rows is None else rows
+    return features.Extraction(rows, xrays.root, settings, weights, last, seed)
+
+
+def values(xrays, layer="mixed2", **changes):
+    return extraction(xrays, **changes).features((layer,))[layer].values
+
+
+def maps_of(images, layer, seed=3):
+    """What a toy makes of images, past everything that is tested here."""
+    import keras
+
+    model = toy_network(seed)
+    part = keras.Model(model.input, model.get_layer(layer).output)
+    return part.predict_on_batch(features.to_input(np.stack(list(images))))
+
+
+def test_input_is_scaled_resized_and_repeated():
+    images = np.zeros((2, 40, 40), np.uint8)
+    images[1] = 255
+    scaled = features.to_input(images)
+    assert (scaled.shape, scaled.dtype) == ((2, 299, 299, 3), np.float32)
+    assert (scaled[0] == -1).all()
+    assert np.allclose(scaled[1], 1)
+
+
+def test_a_short_last_batch_changes_nothing():
+    import keras
+
+    image = keras.Input((299, 299, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, [pooled, keras.layers.Rescaling(-2.0)(pooled)])
+    images = np.random.default_rng(0).integers(0, 256, (features.BATCH + 1, 8, 8), np.uint8)
+    batches = list(features.extract(model, images, np.arange(33)))
+    assert [chosen.tolist() for chosen, _ in batches] == [list(range(32)), [32]]
+    means, doubled = (np.concatenate(part) for part in zip(*(o for _, o in batches), strict=True))
+    assert np.allclose(means[:, 0], features.to_input(images).mean(axis=(1, 2, 3)), atol=1e-4)
+    assert np.allclose(doubled, -2 * means)
+    assert list(features.extract(model, images, np.array([], int))) == []
+
+
+def test_features_are_the_averages_of_each_blocks_maps(toys, xrays):
+    rows = xrays.rows.iloc[::-1]
+    tables = extraction(xrays, rows).features(("mixed2", "mixed0"))
+    images = cache.images(rows, xrays.root, SMALL)
+    for layer, table in tables.items():
+        assert table.image_id.tolist() == rows["image_id"].tolist()
+        assert table.values.dtype == np.float32
+        assert np.allclose(table.values, maps_of(images, layer).mean(axis=(1, 2)), atol=1e-5)
+    assert np.unique(tables["mixed2"].values, axis=0).shape == (6, 5)
+    assert toys.passes == 1
+
+
+def test_maps_are_kept_in_the_same_pass_and_half_precision(toys, xrays):
+    one = extraction(xrays)
+    one.features(("mixed2",), before="mixed2")
+    maps = one.maps("mixed2")
+    assert (toys.passes, sorted(toys.rows)) == (1, list(range(6)))
+    assert (maps.shape, maps.dtype) == ((6, 4, 4, 5), np.float16)
+    expected = maps_of(cache.images(xrays.rows, xrays.root, SMALL), "mixed1")
+    assert np.allclose(maps[:], expected, atol=2e-3)
+    assert (one.maps("mixed1").shape, toys.passes) == ((6, 4, 4, 3), 2)
+    last = maps_of(cache.images(xrays.rows, xrays.root, SMALL), "mixed2")
+    assert np.allclose(one.last_maps([4, 1]), last[[4, 1]], atol=1e-5)
+
+
+def test_only_what_is_new_is_computed(toys, xrays):
+    few = values(xrays, rows=xrays.rows.iloc[[1, 3]])
+    assert toys.rows == [0, 1]
+    toys.rows.clear()
+    every = values(xrays)
+    assert toys.rows == [0, 2, 4, 5]
+    assert np.array_equal(every[[1, 3]], few)
+    built = len(toys.built)
+    assert np.array_equal(values(xrays, rows=xrays.rows.iloc[[5, 0]]), every[[5, 0]])
+    assert len(toys.built) == built, "nothing is missing, so no network is needed"
+    toys.rows.clear()
+    extraction(xrays).features(("mixed0", "mixed2"))
+    assert toys.rows == list(range(6)), "of a block that is asked for later all are missing"
+    toys.rows.clear()
+    folder = xrays.root / "nih-adult" / "No_findings"
+    (folder / "9999_000.png").write_bytes((folder / "0002_000.png").read_bytes())
+    save_png(folder / "0004_000.png", seed=77)
+    rows = readers.read("nih-adult", xrays.root).rows.assign(subset="train")
+    after = values(xrays, rows=rows)
+    assert toys.rows == [4], "changed content is new, an equal picture is not"
+    assert (every == after[:6]).all(axis=1).tolist() == [i != 4 for i in range(6)]
+    assert np.array_equal(after[6], after[2])
+
+
+def test_features_are_made_once_for_each_network(toys, xrays, tmp_path, monkeypatch):
+    file = tmp_path / "weights.npz"
+    file.write_bytes(b"one")
+    changes = [
+        {"weights": str(file)},
+        {"weights": "imagenet"},
+        {"weights": "none"},
+        {"weights": "none", "seed": 4},
+        {"settings": Preprocessing(16)},
+        {"settings": Preprocessing(24, 0.0)},
+        {"layer": "mixed1"},
+    ]
+    for number, change in enumerate(changes, 1):
+        for _ in range(2):
+            values(xrays, **change)
+            assert toys.passes == number
+    # The seed decides nothing here, nor does the depth at which the network is cut.
+    values(xrays, seed=9)
+    values(xrays, "mixed1", last="mixed1")
+    assert toys.passes == 7
+    file.write_bytes(b"two")
+    values(xrays, weights=str(file))
+    assert toys.passes == 8
+    monkeypatch.setattr(features, "VERSION", features.VERSION + 1)
+    values(xrays)
+    assert toys.passes == 9
+
+
+def test_random_weights_are_calibrated_on_some_training_images(toys, xrays, monkeypatch):
+    monkeypatch.setattr(features, "CALIBRATION_IMAGES", 3)
+    rows = xrays.rows.iloc[::-1]
+    one = extraction(xrays, rows, weights="none")
+    one.features(("mixed2",))
+    training = rows[rows["subset"] == "train"]
+    shown = features.to_input(cache.images(training, xrays.root, SMALL)[:])
+    used = {image.tobytes() for image in toys.calibrated[0]}
+    assert len(used) == 3 < len(training)
+    assert used <= {image.tobytes() for image in shown}
+    # The same network is applied to other rows, though it would not be calibrated on them.
+    tests = one.of(rows[rows["subset"] == "test"])
+    assert tests.network is one.network
+    tests.features(("mixed2",))
+    assert (len(toys.built), len(toys.rows)) == (1, 6)
+    with pytest.raises(DataError, match="calibrated on training images, and there are none"):
+        values(xrays, rows=rows[rows["subset"] == "test"], weights="none")
+
+
+def test_copies_have_features_of_their_own(toys, xrays):
+    rows = augment.expand(xrays.rows, {"train": 10, "test": 3}, seed=3)
+    values(xrays)
+    toys.rows.clear()
+    every = values(xrays, rows=rows)
+    assert toys.rows == list(range(6, 13)), "the originals were there already"
+    originals = cache.images(xrays.rows, xrays.root, SMALL)
+    moved = augment.copies(originals, rows, seed=3)
+    assert np.allclose(every, maps_of(moved, "mixed2").mean(axis=(1, 2)), atol=1e-5)
+    assert np.unique(every, axis=0).shape == (13, 5)
+    toys.rows.clear()
+    again = values(xrays, rows=rows.sample(frac=1, random_state=0))
+    assert toys.rows == []
+    assert np.array_equal(np.sort(again, axis=0), np.sort(every, axis=0))
+    # Another seed moves the copies otherwise, and leaves the originals as they are.
+    values(xrays, rows=rows, seed=4)
+    assert toys.rows == list(range(6, 13))
+
+
+def test_what_was_extracted_before_a_failure_stays(toys, xrays, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 2)
+    broken = xrays.root / xrays.rows["path"].iloc[5]
+    whole = broken.read_bytes()
+    broken.write_bytes(b"not an image")
+    with pytest.raises(DataError):
+        extraction(xrays).features(("mixed2", "mixed0"), before="mixed1")
+    assert toys.rows == [0, 1, 2, 3]
+    broken.write_bytes(whole)
+    tables = extraction(xrays).features(("mixed2", "mixed0"), before="mixed1")
+    assert toys.rows == [0, 1, 2, 3, 4, 5]
+    images = cache.images(xrays.rows, xrays.root, SMALL)
+    for layer, table in tables.items():
+        assert np.allclose(table.values, maps_of(images, layer).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_times_of_one_image_go_round_a_few(toys, xrays, monkeypatch):
+    decoded, load = set(), readers.load_image
+
+    def counting(root, row):
+        decoded.add(row.image_id)
+        return load(root, row)
+
+    monkeypatch.setattr(readers, "load_image", counting)
+    monkeypatch.setattr(features, "TIMED", 3)
+    times = extraction(xrays).time_one_image("mixed2")
+    assert list(times) == ["decode and prepare", "features"]
+    assert all(0 <= one["median"] <= one["p95"] for one in times.values())
+    assert decoded == set(xrays.rows["image_id"][:3])

@@ -1,0 +1,122 @@
+"""Reading a file is guarded in one place: whatever a decoder raises becomes one sentence."""
+
+import os
+
+import pandas as pd
+import pytest
+from builders import recognition_sets
+
+from covid_utils import paths
+from covid_utils.data import collection, guard
+from covid_utils.errors import DataError
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "scan.x"
+    path.write_bytes(b"content")
+    return path
+
+
+def raising(error):
+    def decode(path):
+        raise error
+
+    return decode
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("bad\n  header"), r"not a whole scan \(bad header\); download this file again"),
+        (KeyError(), r"not a whole scan \(KeyError\)"),
+        (RecursionError("too deep"), "too deep"),
+        (MemoryError(), r"\(MemoryError\); free memory"),
+        (PermissionError("denied"), r"\(denied\); allow this user"),
+        (ImportError("no codec"), r"\(no codec\); install the decoder"),
+        (RuntimeError("sitk at a.cxx:9: ERROR: no pixels"), r"\(no pixels\)"),
+        (DataError("said already."), "^said already.$"),
+    ],
+)
+def test_any_error_of_a_decoder_names_file_cause_and_remedy(path, error, message):
+    with pytest.raises(DataError, match=message) as caught:
+        guard.read(path, "scan", raising(error))
+    assert str(path) in str(caught.value) or isinstance(error, DataError)
+
+
+def test_an_interrupt_is_no_damaged_file(path):
+    with pytest.raises(KeyboardInterrupt):
+        guard.read(path, "scan", raising(KeyboardInterrupt()))
+
+
+def test_missing_files_and_dangling_links_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent: no such file; unpack"):
+        guard.read(tmp_path / "absent", "scan", os.stat)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"link: a link to nothing; fetch"):
+        guard.read(tmp_path / "link", "scan", os.stat)
+
+
+def test_sizes_that_no_scan_has_are_refused_before_memory_is_taken(path):
+    guard.bounded(path, (512, 512, 600))
+    with pytest.raises(DataError, match=r"scan\.x: 65535 x 65535 values are no scan"):
+        guard.bounded(path, (65535, 65535))
+
+
+def test_attempts_are_noted_one_row_each(path, tmp_path):
+    problems = guard.Problems("toy", tmp_path)
+    assert problems.attempt(path, "scan", lambda path: 3) == 3
+    assert problems.attempt(path, "scan", raising(ValueError("bad"))) is None
+    problems.add("elsewhere", guard.MISSING, "Get it.")
+    table = guard.problem_table(problems.rows)
+    assert tuple(table) == guard.PROBLEM_COLUMNS
+    assert table["path"].tolist() == ["scan.x", "elsewhere"]
+    assert table["remedy"][0].endswith(
+        "(bad); download this file again or delete it. The run goes on without it."
+    )
+
+
+def test_files_are_found_behind_links_and_in_any_spelling_but_not_hidden_or_twice(tmp_path):
+    inside, outside = tmp_path / "set", tmp_path / "store"
+    for folder in (inside, outside):
+        folder.mkdir()
+    for name in ("set/b.DCM", "set/a.dcm", "set/._a.dcm", "set/notes.txt", "store/c.dcm"):
+        (tmp_path / name).touch()
+    (inside / "linked").symlink_to(outside)
+    (outside / "loop").symlink_to(inside)
+    names = [path.name for path in guard.files(inside, (".dcm",))]
+    assert names == ["a.dcm", "b.DCM"]
+    deep = guard.files(inside, (".dcm",), deep=True)
+    assert [path.name for path in deep] == ["a.dcm", "b.DCM", "c.dcm"]
+    assert guard.files(tmp_path / "absent", (".dcm",)) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01", b'a,b\n1,2,3,4\n"'])
+def test_a_table_that_is_no_csv_is_named(path, content):
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"scan\.x: not a whole CSV file"):
+        guard.table(path, ("a",))
+
+
+def test_a_table_without_a_column_is_named(path):
+    path.write_text("a,b\n1,\n")
+    assert guard.table(path, ("a",)).to_numpy().tolist() == [["1", ""]]
+    with pytest.raises(DataError, match=r"scan\.x: the columns \['c'\] are missing"):
+        guard.table(path, ("a", "c"))
+
+
+def test_odd_names_and_links_in_a_data_folder_cost_only_themselves(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+    root = recognition_sets(tmp_path / "scans")
+    folder = root / "chest_xray/train/NORMAL"
+    (folder / "IM-9999-0001.jpeg").symlink_to("nothing")
+    whole = (folder / "IM-0000-0001.jpeg").read_bytes()
+    (folder / os.fsdecode(b"IM-0777-\xe9.jpeg")).write_bytes(whole)
+    made = collection.prepare("quick", str(root))
+    assert len(made.manifest) == 30
+    skipped = pd.read_csv(paths.results("quick") / "data" / "skipped.csv").set_index("path")
+    assert skipped["problem"].tolist() == ["unreadable", "unreadable"]
+    remedies = skipped["remedy"].sort_index().tolist()
+    assert "its name is not UTF-8; rename it" in remedies[0]
+    assert "a link to nothing" in remedies[1]
+    assert len(collection.open_or_prepare("quick", str(root)).manifest) == 30
