@@ -63,7 +63,7 @@ reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tab
 	@$(BIN)/python -m covid_utils verdicts --profile $(PROFILE)
 
 report: setup ## Build the site of a profile's results; build/site/<profile>/index.html
-	@$(BIN)/python -m covid_utils report --profile $(PROFILE)
+	@$(BIN)/python docs/build.py $(PROFILE)
 
 test: lint unit notebooks-check ## Lint, unit tests, and the notebooks' stored outputs
 

@@ -71,13 +71,6 @@ def _trace(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    from covid_utils.report.site import build
-
-    print(f"{paths.shown(build.build(arguments.profile))}: open it in a browser.")
-    return 0
-
-
 def _listing() -> str:
     """The data sets that can be fetched, for a terminal."""
     from covid_utils.data import download
@@ -122,9 +115,6 @@ def _parser() -> argparse.ArgumentParser:
         help="data folder (default: data/downloads in the project)",
     )
     download.set_defaults(run=_download)
-    report = commands.add_parser("report", help="build the site of a profile's results")
-    report.add_argument("--profile", default="sample", help="whose results (default: sample)")
-    report.set_defaults(run=_report)
     return parser
 
 

@@ -51,16 +51,6 @@ def cache() -> Path:
     return home() / "cache"
 
 
-def site(profile: str) -> Path:
-    """Folder of a profile's site."""
-    return home() / "build" / "site" / profile
-
-
-def site_source(profile: str) -> Path:
-    """Folder of the pages that a profile's site is built from; safe to delete at any time."""
-    return home() / "build" / "site-src" / profile
-
-
 def phantom() -> Path:
     """Folder that the embedded phantom data set is written to."""
     return home() / "data" / "phantom"

@@ -1,1 +1,0 @@
-"""The site of a profile: its tables, figures, notebooks and cards, each number with its origin."""

@@ -1,0 +1,221 @@
+"""Build the site of a profile's results: python docs/build.py PROFILE.
+
+Reads what the runs left in results/PROFILE, the notebooks, and the pages of this folder, which name
+in double braces what belongs where, such as tables.table6 or figures.fig07.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sys
+from html import escape
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import site_tables
+from sphinx.application import Sphinx
+
+from covid_utils import params, paths, runs
+from covid_utils.errors import CompanionError, ResultsError
+from covid_utils.registry import NOTEBOOKS, PUBLISHED, jobs
+from covid_utils.report import cells, headlines, verdicts
+
+DOCS = Path(__file__).parent
+JOBS = list(jobs(imagenet="imagenet").values())
+#: Figures that the pages name.
+FIGURES = ("fig02", "fig03", "fig07", "fig08", "fig09", "fig10", "fig11")
+FIGURES += ("steps_and_rate", "rivals", "reliability", "grad_cam")
+#: Above this size in bytes a vector picture loads more slowly than one of pixels.
+VECTOR_LIMIT = 300_000
+REAL = "They are of real scans, by networks that fit the machine that ran them."
+PHANTOM = (
+    "They are of simulated chests (a phantom): they show that the programs work, and say nothing "
+    "about real scans or about the paper's numbers. The profile `sample` has real scans."
+)
+
+
+def tables_of(profile: str) -> dict[str, pd.DataFrame]:
+    """Table 1 to 9 of a profile, by name."""
+    folder = paths.results(profile) / "tables"
+    blank = {name: [""] for name in ("ours", "low", "high", *cells.WILSON)}
+    options = {"keep_default_na": False, "na_values": blank, "dtype": {"paper": str}}
+    return {name: pd.read_csv(folder / f"{name}.csv", **options) for name in site_tables.TITLES}
+
+
+def figures(profile: str, target: Path) -> dict[str, str]:
+    """Name -> figure with its alternative text; of a missing one, a sentence. Copies the files."""
+    absent = (
+        '<p class="absent">Not among these results. Figures of scans are not part of the '
+        f"repository; <code>make reproduce PROFILE={profile} DATA=folder</code> draws them.</p>"
+    )
+    html = dict.fromkeys(FIGURES, "")
+    for pixels in sorted((paths.results(profile) / "figures").glob("*.png")):
+        vector = pixels.with_suffix(".svg")
+        is_small = vector.is_file() and vector.stat().st_size <= VECTOR_LIMIT
+        file = vector if is_small else pixels
+        shutil.copy(file, target)
+        alt = escape(" ".join(file.with_suffix(".txt").read_text(encoding="utf8").split()))
+        name = re.sub(r"_\d+$", "", file.stem)
+        image = f'<img class="result" src="figures/{file.name}" alt="{alt}">'
+        html[name] = html.get(name, "") + image
+    return {name: images or absent for name, images in html.items()}
+
+
+def notebooks(profile: str) -> dict[str, nbformat.NotebookNode]:
+    """Page name -> notebook: those that the profile's jobs executed, else the stored ones."""
+    pages = {}
+    for name in NOTEBOOKS:
+        for job in [job for job in JOBS if job.notebook == name]:
+            path = paths.results(profile) / "notebooks" / f"{job.name}.ipynb"
+            # One that stopped at an error is kept for people to mend it.
+            if path.is_file() and '"output_type": "error"' not in path.read_text(encoding="utf8"):
+                page = f"{name}-{job.name}" if job.label else name
+                pages[page] = _prepared(path, f"Executed by the job `{job.name}`", job.label)
+        if not any(page.startswith(name) for page in pages):
+            path = paths.notebooks() / f"{name}.ipynb"
+            pages[name] = _prepared(path, "Outputs as the repository stores them")
+    return pages
+
+
+def _prepared(path: Path, origin: str, label: str = "") -> nbformat.NotebookNode:
+    """A notebook with a note on its origin and alternative texts, without papermill's metadata."""
+    notebook = nbformat.read(path, as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    # Parameters that papermill injects stand below those of the notebook.
+    settings = dict(re.findall(r'^(profile|stream|model|init) = "(\w+)"', code, re.MULTILINE))
+    note = f"{origin}, with {', '.join(f'{key} `{value}`' for key, value in settings.items())}."
+    note += PHANTOM.replace("They", " Results") if settings.get("profile") == "quick" else ""
+    notebook.metadata.pop("papermill", None)
+    if label:  # several pages have the same heading
+        first = notebook.cells[0]
+        first.source = re.sub("$", f" ({label})", first.source, count=1, flags=re.MULTILINE)
+    heading = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [heading])[-1]
+            continue
+        alt = f"Picture made by the code above it, in the section “{heading}”"
+        cell.metadata = {"tags": cell.metadata.get("tags", []), "mystnb": {"image": {"alt": alt}}}
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(f"```{{note}}\n{note}\n```"))
+    return notebook
+
+
+def run_page(profile: str, run: str, tables: dict[str, pd.DataFrame], pages: list[str]) -> str:
+    """Markdown of a run's page: provenance, settings, and its rows of all tables."""
+    facts = runs.read_provenance(profile, run)
+    settings = facts.pop("parameters", {})
+    notebook = next((job.notebook for job in JOBS if run in job.runs), "04_task3_together")
+    page = next(page for page in (f"{notebook}-{run}", notebook, *pages) if page in pages)
+    meanings = {name: rule["description"] for name, rule in params.declared(notebook).items()}
+    departures = verdicts.of_profile(profile).departures(run)
+    others = {text.split(" ")[0] for text in departures}
+    of_run = pd.DataFrame({"what": facts.keys(), "value": facts.values()}).map(_text)
+    given = pd.DataFrame({"setting": settings.keys(), "value": settings.values()}).map(_text)
+    given["as in the paper"] = ["no" if name in others else "" for name in settings]
+    given["meaning"] = [escape(meanings.get(name, "")) for name in settings]
+    html = (
+        f'<p>Made by the notebook <a href="notebooks/{page}.html">{page}</a>. '
+        '<a href="models.html">What each network is for, and what not</a>.</p>'
+        + site_tables.table(of_run, "Provenance")
+        + site_tables.table(given, "Settings")
+    )
+    for name, table in tables.items():
+        is_own = [run in cells.sources(text) for text in table.get("source_run", [])]
+        html += site_tables.show(name, table[is_own]) if any(is_own) else ""
+    return f"# {run}\n\n" + html.replace('href="', 'href="../')
+
+
+def _text(value: object) -> str:
+    pairs = value.items() if isinstance(value, dict) else []
+    return escape(", ".join(f"{key} {one}" for key, one in pairs) or str(value))
+
+
+def substitutions(
+    profile: str, tables: dict[str, pd.DataFrame], judged: pd.DataFrame
+) -> dict[str, object]:
+    """What the pages name in double braces, but for the figures."""
+    is_quoted, number = verdicts.is_quoted(judged), site_tables.number
+    published = {"source_run": PUBLISHED, "metric": "dice"}
+    rule = "baseline: knows the name of the data set, 2 classes"
+    return {
+        "profile": f"`{profile}`",
+        "command": f"`make reproduce PROFILE={profile}`",
+        "kind": PHANTOM if verdicts.of_profile(profile).is_phantom else REAL,
+        "tally": site_tables.tally(judged),
+        "verdicts": site_tables.verdict_table(judged[~is_quoted], "Statements of the paper"),
+        "quoted": site_tables.verdict_table(judged[is_quoted], "Works that the paper quotes"),
+        "headlines": site_tables.headline_table(headlines.collect(profile)),
+        "tables": {name: site_tables.show(name, table) for name, table in tables.items()},
+        "numbers": {
+            "published_mean": number(tables["table8"], average="per_image", **published),
+            "published_pooled": number(tables["table8"], average="pooled", **published),
+            "source_rule": number(tables["table3"], work=rule, metric="accuracy"),
+            "network": number(tables["table3"], work="ours, 2 classes", metric="accuracy"),
+        },
+    }
+
+
+def write_source(profile: str, source: Path) -> dict[str, object]:
+    """Write all that Sphinx reads, and return what the pages name."""
+    judged = verdicts.load(profile)
+    tables, pages = tables_of(profile), notebooks(profile)
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (source / "extra" / "figures").mkdir(parents=True)
+    shutil.copytree(paths.results(profile) / "tables", source / "extra" / "tables")
+    for name, notebook in pages.items():
+        nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
+    for path in paths.results(profile).glob("*/provenance.json"):
+        page = run_page(profile, path.parent.name, tables, list(pages))
+        (source / "runs" / f"{path.parent.name}.md").write_text(page, encoding="utf8")
+    drawn = figures(profile, source / "extra" / "figures")
+    return substitutions(profile, tables, judged) | {"figures": drawn}
+
+
+def build(profile: str) -> Path:
+    """Build the site of a profile; an older one stays as it is if this fails.
+
+    Returns:
+        Its first page.
+
+    Raises:
+        ResultsError: A result that a page shows is missing, or Sphinx refuses a page.
+    """
+    folder = paths.home() / "build"
+    source, final = folder / "site-src" / profile, folder / "site" / profile
+    new = folder / "site-new" / profile
+    shutil.rmtree(new, ignore_errors=True)
+    overrides = {
+        "myst_substitutions": write_source(profile, source),
+        "html_title": f"Companion · {profile}",
+        "html_extra_path": [str(source / "extra")],
+    }
+    warnings = io.StringIO()
+    places = (source, DOCS, new / "html", new / "doctrees", "html")
+    Sphinx(*places, overrides, status=None, warning=warnings, freshenv=True).build()
+    complaint = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).strip().partition("\n")[0]
+    if complaint:
+        complaint = complaint.replace(f"{source}/", "")
+        raise ResultsError(f"{paths.shown(source)}: Sphinx says '{complaint}'; correct that page.")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(final, ignore_errors=True)
+    (new / "html").rename(final)
+    return final / "index.html"
+
+
+def main() -> int:
+    """Build one site; an error is one sentence on standard error."""
+    try:
+        page = build(*(sys.argv[1:] or ["sample"]))
+    except CompanionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{paths.shown(page)}: open it in a browser.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

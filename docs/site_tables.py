@@ -1,0 +1,152 @@
+"""Tables of the site as HTML, in which each number is a link to the page of its run."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+import pandas as pd
+
+from covid_utils.registry import DATA, NAMES
+from covid_utils.report import cells, verdicts
+from covid_utils.report.tables import TASK_RUNS, TITLES
+
+#: Words of the files, and how a page writes them: as a whole cell, and inside a text.
+WORDS = NAMES | {"per_image": "per image", "roc_auc": "ROC AUC", "all": "all"}
+WORDS |= {"average_precision": "average precision", "mean": "mean with background"}
+INSIDE = {"dice": "Dice", "iou": "IoU", "mcc": "MCC", "f1": "F1", "ggo": NAMES["ggo"]}
+#: Values of the column ``labels``, and what a caption says of them.
+LABELS = {
+    "exact": ": slices with exactly labelled classes",
+    "all": ": all test slices, weak class labels among them",
+    "": "",
+}
+
+
+def words(value: object) -> str:
+    """A value of a table as a page writes it, escaped."""
+    text = WORDS.get(str(value), str(value))
+    return escape(re.sub(rf"\b({'|'.join(INSIDE)})\b", lambda match: INSIDE[match[0]], text))
+
+
+def table(content: pd.DataFrame, caption: str) -> str:
+    """A table of HTML cells with a caption."""
+    body = content.to_html(index=False, escape=False, border=0, justify="left")
+    return body.replace("<thead>", f"<caption>{escape(caption)}</caption><thead>", 1)
+
+
+def numbers(rows: pd.DataFrame) -> list[str]:
+    """Our values with their intervals, each a link to the page of the first of its runs."""
+    linked = []
+    for row in rows.itertuples():
+        text, runs = escape(cells.with_interval(row)), cells.sources(row.source_run)
+        link = f'<a class="origin" href="runs/{runs[0]}.html">{text}</a>' if runs else text
+        linked.append(link if text else "")
+    return linked
+
+
+def number(table: pd.DataFrame, **criteria: str) -> str:
+    """The first number of a table in whose row the columns have these values."""
+    for column, wanted in criteria.items():
+        table = table[table[column] == wanted]
+    return "(not measured in this profile)" if table.empty else numbers(table[:1])[0]
+
+
+def verdict(name: str) -> str:
+    """A verdict with its colour and shape."""
+    return f'<span class="verdict {name.replace(" ", "-")}">{name}</span>' if name else ""
+
+
+def show(name: str, rows: pd.DataFrame) -> str:
+    """Rows of one of the paper's tables: scores, then differences and what is stated elsewhere."""
+    title = TITLES[name]
+    link = f'<a href="tables/{name}.csv" download>{name}.csv</a>'
+    download = f'<p class="download">Every row, all digits: {link}</p>'
+    if "metric" not in rows:
+        return table(_counts(rows), title) + download
+    is_gap = rows["metric"].str.contains(" gain |difference$")
+    scores = rows[(rows["n"] > 0) & ~is_gap]
+    if scores["metric"].nunique() <= 1 and "average" not in rows:
+        return _long(rows, title) + download
+    labels, html = scores.get("labels", pd.Series("", scores.index)), ""
+    for kind, caption in LABELS.items():
+        html += _wide(scores[labels == kind], title + caption)
+    is_stated = (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
+    caption = f"{title}: beside what the paper and others state, and differences"
+    return html + _long(rows[is_gap | is_stated], caption) + download
+
+
+def _counts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of images, each a link to the run that counted them."""
+    rows = rows.drop(columns=["claim", "unused"]).astype(str)
+    trained = rows["task"].map({task: run for task, (run, _) in TASK_RUNS.items()})
+    for name in [name for name in rows if "paper" not in name]:
+        runs = trained if name.endswith(" after") else pd.Series(DATA, rows.index)
+        links = '<a class="origin" href="runs/' + runs + '.html">' + rows[name] + "</a>"
+        rows[name] = links.where(rows[name].str.isdecimal(), rows[name].map(words))
+    return rows
+
+
+def _wide(rows: pd.DataFrame, caption: str) -> str:
+    """Scores with one column per metric; nothing for no rows."""
+    if rows.empty:
+        return ""
+    across = [name for name in ("metric", "average") if name in rows]
+    keys = [c for c in rows if c not in (*cells.VALUES, *cells.WILSON, *across, "labels")]
+    names = [", ".join(map(words, row)) for row in rows[across].itertuples(index=False)]
+    filled = rows.assign(names=names, linked=numbers(rows))
+    wide = filled.pivot(index=keys, columns="names", values="linked").fillna("")
+    wide = wide.reindex(index=filled.set_index(keys).index.unique(), columns=dict.fromkeys(names))
+    counts = rows.groupby(keys)["n"].unique()
+    wide = wide.assign(n=counts.map(lambda n: " to ".join(map(str, sorted({min(n), max(n)})))))
+    wide = wide.reset_index().rename_axis(columns=None)
+    wide[keys] = wide[keys].map(words)
+    # The paper's values are not shown here, and so no notes on them.
+    notes = rows["note"].str.replace(r"(^|; )[^;]*paper[^;]*", "", regex=True)
+    return table(wide, caption) + _notes(rows.assign(note=notes.str.removeprefix("; ")))
+
+
+def _long(rows: pd.DataFrame, caption: str) -> str:
+    """Scores row by row; nothing for no rows."""
+    if rows.empty:
+        return ""
+    text = cells.readable(rows).drop(columns=["verdict", "note"], errors="ignore").map(words)
+    text["ours"] = numbers(rows)
+    if rows["verdict"].any():
+        links = '<a class="reason" href="index.html#claim-' + rows["claim"] + '">'
+        links += rows["verdict"].map(verdict) + "</a>"
+        text["verdict"] = links.where(rows["verdict"] != "", "")
+    return table(text, caption) + _notes(rows)
+
+
+def _notes(rows: pd.DataFrame) -> str:
+    """What must be known of the numbers above, with the rows that a note holds for."""
+    parts = rows.assign(part=rows["note"].str.split("; ")).explode("part")
+    items = []
+    for note, part in parts[parts["part"] != ""].groupby("part", sort=False):
+        names = part["work" if "work" in part else part.columns[0]].astype(str).unique()
+        some = "; ".join(names[:2]) + (f"; {len(names) - 2} more" if len(names) > 2 else "")
+        items.append(words(note if len(part) == len(rows) else f"{note} ({some})"))
+    return f'<ul class="notes"><li>{"</li><li>".join(items)}</li></ul>' if items else ""
+
+
+def verdict_table(rows: pd.DataFrame, caption: str) -> str:
+    """Statements of the paper with our number, the verdict and its reason."""
+    text = verdicts.readable(rows).drop(columns="id").map(words)
+    anchors = ('<span id="claim-' + rows["id"] + '"></span>').where(~rows["id"].duplicated(), "")
+    text["where"] = anchors + text["where"]
+    text["ours"], text["verdict"] = numbers(rows), rows["verdict"].map(verdict)
+    return table(text, caption)
+
+
+def tally(judged: pd.DataFrame) -> str:
+    """How many of the paper's own statements got which verdict."""
+    counts = verdicts.tally(judged).items()
+    items = [f"<li><span>{count}</span> {verdict(name)}</li>" for name, count in counts]
+    return f'<ul class="tally">{"".join(items)}</ul>'
+
+
+def headline_table(rows: pd.DataFrame) -> str:
+    """The numbers that a reader looks for first."""
+    text = cells.readable(rows).drop(columns="verdict", errors="ignore").map(words)
+    return table(text.assign(ours=numbers(rows)), "Headline numbers")
