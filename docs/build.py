@@ -20,8 +20,9 @@ from sphinx.application import Sphinx
 
 from covid_utils import params, paths, runs
 from covid_utils.errors import CompanionError, ResultsError
+from covid_utils.evaluation import scores
 from covid_utils.registry import NOTEBOOKS, PUBLISHED, jobs
-from covid_utils.report import cells, headlines, verdicts
+from covid_utils.report import cells, headlines, tables, verdicts
 
 DOCS = Path(__file__).parent
 JOBS = list(jobs(imagenet="imagenet").values())
@@ -35,14 +36,6 @@ PHANTOM = (
     "They are of simulated chests (a phantom): they show that the programs work, and say nothing "
     "about real scans or about the paper's numbers. The profile `sample` has real scans."
 )
-
-
-def tables_of(profile: str) -> dict[str, pd.DataFrame]:
-    """Table 1 to 9 of a profile, by name."""
-    folder = paths.results(profile) / "tables"
-    blank = {name: [""] for name in ("ours", "low", "high", *cells.WILSON)}
-    options = {"keep_default_na": False, "na_values": blank, "dtype": {"paper": str}}
-    return {name: pd.read_csv(folder / f"{name}.csv", **options) for name in site_tables.TITLES}
 
 
 def figures(profile: str, target: Path) -> dict[str, str]:
@@ -103,7 +96,7 @@ def _prepared(path: Path, origin: str, label: str = "") -> nbformat.NotebookNode
     return notebook
 
 
-def run_page(profile: str, run: str, tables: dict[str, pd.DataFrame], pages: list[str]) -> str:
+def run_page(profile: str, run: str, content: dict[str, pd.DataFrame], pages: list[str]) -> str:
     """Markdown of a run's page: provenance, settings, and its rows of all tables."""
     facts = runs.read_provenance(profile, run)
     settings = facts.pop("parameters", {})
@@ -122,9 +115,12 @@ def run_page(profile: str, run: str, tables: dict[str, pd.DataFrame], pages: lis
         + site_tables.table(of_run, "Provenance")
         + site_tables.table(given, "Settings")
     )
-    for name, table in tables.items():
+    own = scores.select(scores.load(profile), run=run, subset="test")
+    for name, table in content.items():
         is_own = [run in cells.sources(text) for text in table.get("source_run", [])]
         html += site_tables.show(name, table[is_own]) if any(is_own) else ""
+    if own["task"].eq("stream nodule").any():  # in none of the paper's tables
+        html += site_tables.wide(cells.beside(own, ["class", "average"]), "Test slices")
     return f"# {run}\n\n" + html.replace('href="', 'href="../')
 
 
@@ -134,7 +130,7 @@ def _text(value: object) -> str:
 
 
 def substitutions(
-    profile: str, tables: dict[str, pd.DataFrame], judged: pd.DataFrame
+    profile: str, content: dict[str, pd.DataFrame], judged: pd.DataFrame
 ) -> dict[str, object]:
     """What the pages name in double braces, but for the figures."""
     is_quoted, number = verdicts.is_quoted(judged), site_tables.number
@@ -148,12 +144,12 @@ def substitutions(
         "verdicts": site_tables.verdict_table(judged[~is_quoted], "Statements of the paper"),
         "quoted": site_tables.verdict_table(judged[is_quoted], "Works that the paper quotes"),
         "headlines": site_tables.headline_table(headlines.collect(profile)),
-        "tables": {name: site_tables.show(name, table) for name, table in tables.items()},
+        "tables": {name: site_tables.show(name, table) for name, table in content.items()},
         "numbers": {
-            "published_mean": number(tables["table8"], average="per_image", **published),
-            "published_pooled": number(tables["table8"], average="pooled", **published),
-            "source_rule": number(tables["table3"], work=rule, metric="accuracy"),
-            "network": number(tables["table3"], work="ours, 2 classes", metric="accuracy"),
+            "published_mean": number(content["table8"], average="per_image", **published),
+            "published_pooled": number(content["table8"], average="pooled", **published),
+            "source_rule": number(content["table3"], work=rule, metric="accuracy"),
+            "network": number(content["table3"], work="ours, 2 classes", metric="accuracy"),
         },
     }
 
@@ -161,7 +157,8 @@ def substitutions(
 def write_source(profile: str, source: Path) -> dict[str, object]:
     """Write all that Sphinx reads, and return what the pages name."""
     judged = verdicts.load(profile)
-    tables, pages = tables_of(profile), notebooks(profile)
+    content = {name: tables.read(profile, name) for name in tables.TITLES}
+    pages = notebooks(profile)
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "extra" / "figures").mkdir(parents=True)
@@ -169,10 +166,10 @@ def write_source(profile: str, source: Path) -> dict[str, object]:
     for name, notebook in pages.items():
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
     for path in paths.results(profile).glob("*/provenance.json"):
-        page = run_page(profile, path.parent.name, tables, list(pages))
+        page = run_page(profile, path.parent.name, content, list(pages))
         (source / "runs" / f"{path.parent.name}.md").write_text(page, encoding="utf8")
     drawn = figures(profile, source / "extra" / "figures")
-    return substitutions(profile, tables, judged) | {"figures": drawn}
+    return substitutions(profile, content, judged) | {"figures": drawn}
 
 
 def build(profile: str) -> Path:

@@ -8,7 +8,7 @@ from html import escape
 import pandas as pd
 
 from covid_utils.registry import DATA, NAMES
-from covid_utils.report import cells, verdicts
+from covid_utils.report import cells, render, verdicts
 from covid_utils.report.tables import TASK_RUNS, TITLES
 
 #: Words of the files, and how a page writes them: as a whole cell, and inside a text.
@@ -39,7 +39,7 @@ def numbers(rows: pd.DataFrame) -> list[str]:
     """Our values with their intervals, each a link to the page of the first of its runs."""
     linked = []
     for row in rows.itertuples():
-        text, runs = escape(cells.with_interval(row)), cells.sources(row.source_run)
+        text, runs = escape(render.with_interval(row)), cells.sources(row.source_run)
         link = f'<a class="origin" href="runs/{runs[0]}.html">{text}</a>' if runs else text
         linked.append(link if text else "")
     return linked
@@ -70,7 +70,7 @@ def show(name: str, rows: pd.DataFrame) -> str:
         return _long(rows, title) + download
     labels, html = scores.get("labels", pd.Series("", scores.index)), ""
     for kind, caption in LABELS.items():
-        html += _wide(scores[labels == kind], title + caption)
+        html += wide(scores[labels == kind], title + caption)
     is_stated = (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
     caption = f"{title}: beside what the paper and others state, and differences"
     return html + _long(rows[is_gap | is_stated], caption) + download
@@ -87,7 +87,7 @@ def _counts(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _wide(rows: pd.DataFrame, caption: str) -> str:
+def wide(rows: pd.DataFrame, caption: str) -> str:
     """Scores with one column per metric; nothing for no rows."""
     if rows.empty:
         return ""
@@ -95,22 +95,22 @@ def _wide(rows: pd.DataFrame, caption: str) -> str:
     keys = [c for c in rows if c not in (*cells.VALUES, *cells.WILSON, *across, "labels")]
     names = [", ".join(map(words, row)) for row in rows[across].itertuples(index=False)]
     filled = rows.assign(names=names, linked=numbers(rows))
-    wide = filled.pivot(index=keys, columns="names", values="linked").fillna("")
-    wide = wide.reindex(index=filled.set_index(keys).index.unique(), columns=dict.fromkeys(names))
+    shown = filled.pivot(index=keys, columns="names", values="linked").fillna("")
+    shown = shown.reindex(index=filled.set_index(keys).index.unique(), columns=dict.fromkeys(names))
     counts = rows.groupby(keys)["n"].unique()
-    wide = wide.assign(n=counts.map(lambda n: " to ".join(map(str, sorted({min(n), max(n)})))))
-    wide = wide.reset_index().rename_axis(columns=None)
-    wide[keys] = wide[keys].map(words)
+    shown = shown.assign(n=counts.map(lambda n: " to ".join(map(str, sorted({min(n), max(n)})))))
+    shown = shown.reset_index().rename_axis(columns=None)
+    shown[keys] = shown[keys].map(words)
     # The paper's values are not shown here, and so no notes on them.
     notes = rows["note"].str.replace(r"(^|; )[^;]*paper[^;]*", "", regex=True)
-    return table(wide, caption) + _notes(rows.assign(note=notes.str.removeprefix("; ")))
+    return table(shown, caption) + _notes(rows.assign(note=notes.str.removeprefix("; ")))
 
 
 def _long(rows: pd.DataFrame, caption: str) -> str:
     """Scores row by row; nothing for no rows."""
     if rows.empty:
         return ""
-    text = cells.readable(rows).drop(columns=["verdict", "note"], errors="ignore").map(words)
+    text = render.readable(rows).drop(columns=["verdict", "note"], errors="ignore").map(words)
     text["ours"] = numbers(rows)
     if rows["verdict"].any():
         links = '<a class="reason" href="index.html#claim-' + rows["claim"] + '">'
@@ -148,5 +148,5 @@ def tally(judged: pd.DataFrame) -> str:
 
 def headline_table(rows: pd.DataFrame) -> str:
     """The numbers that a reader looks for first."""
-    text = cells.readable(rows).drop(columns="verdict", errors="ignore").map(words)
+    text = render.readable(rows).drop(columns="verdict", errors="ignore").map(words)
     return table(text.assign(ours=numbers(rows)), "Headline numbers")
