@@ -20,7 +20,9 @@ def home(tmp_path, monkeypatch):
 
 
 def named(gray):
-    return dict(zip(baselines.TRIVIAL_FEATURES, baselines.trivial_features(gray), strict=True))
+    names = ["width", "height", "aspect", *(f"corner {k}" for k in range(1, 5))]
+    names += [f"histogram {k}" for k in range(1, 17)]
+    return dict(zip(names, baselines.trivial_features(gray), strict=True))
 
 
 # What can be said of an image without looking at what it shows

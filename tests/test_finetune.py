@@ -13,14 +13,15 @@ from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import inception
 from covid_utils.training import finetune, head
 from covid_utils.training.features import Extraction
-from covid_utils.training.finetune import FinetuneSettings
 from covid_utils.training.recognition import study
 from covid_utils.training.tasks import Task
 
 NAMES = ("dark", "bright")
 #: Blocks of the toy: side and channels of their maps.
 TOY_BLOCKS = {"mixed0": (4, 3), "mixed1": (4, 4), "mixed2": (4, 5), "mixed3": (4, 6)}
-SETTINGS = FinetuneSettings("mixed2", 2, 0.01, 5, 0.5, 8, 1)
+SETTINGS = {"before": "mixed2", "epochs": 2, "rate": 0.01, "seed": 1}
+#: Constants of the module as these tests need them.
+CONSTANTS = {"PATIENCE": 5, "BLOCK_FACTOR": 0.5, "BATCH": 8}
 
 
 def toy_network(last="mixed3"):
@@ -55,6 +56,8 @@ def home(tmp_path_factory):
 def images(home, monkeypatch):
     """Thirty noisy images of which every other is bright in its middle, and their extraction."""
     monkeypatch.setenv("COVID_HOME", str(home))
+    for name, value in CONSTANTS.items():
+        monkeypatch.setattr(finetune, name, value)
     monkeypatch.setattr(inception, "BLOCKS", TOY_BLOCKS)
     monkeypatch.setattr(inception, "FEATURE_LAYERS", tuple(TOY_BLOCKS))
     monkeypatch.setattr(inception, "network", lambda weights, last, *_: toy_network(last))
@@ -86,7 +89,7 @@ def frozen_head(images, steps=30):
 
 def tuned(images, start=None, **changes):
     start = start or frozen_head(images)[0].head
-    return finetune.train(images.extraction, images.task, start, replace(SETTINGS, **changes))
+    return finetune.train(images.extraction, images.task, start, **(SETTINGS | changes))
 
 
 def steps_of(network, model):
@@ -141,7 +144,7 @@ def test_the_trained_part_starts_as_the_frozen_network(images):
     assert same(last, [fitted.head.kernel, fitted.head.bias])
 
 
-def test_weights_above_the_cut_learn_and_the_others_stay(images):
+def test_weights_above_the_cut_learn_and_the_others_stay(images, monkeypatch):
     network = images.extraction.network
     kept = [weight.copy() for weight in network.get_weights()]
     unwatched(images)
@@ -161,14 +164,16 @@ def test_weights_above_the_cut_learn_and_the_others_stay(images):
     assert network.trainable_weights == []
     convolutions = 9 * 4 * 5 + 5 + 5 + 9 * 5 * 6 + 6 + 6
     assert result.trained == convolutions + 6 * 2 + 2
-    still = moved(network, tuned(images, fitted.head, block_factor=0.0).model)
+    monkeypatch.setattr(finetune, "BLOCK_FACTOR", 0.0)
+    still = moved(network, tuned(images, fitted.head).model)
     assert still["conv_mixed2"] == [False, False]
     assert still["conv_mixed3"] == [True, True]
 
 
-def test_fine_tuning_learns(images):
+def test_fine_tuning_learns(images, monkeypatch):
+    monkeypatch.setattr(finetune, "BLOCK_FACTOR", 1.0)
     unwatched(images)
-    result = tuned(images, epochs=30, before="mixed1", learning_rate=0.02, block_factor=1.0)
+    result = tuned(images, epochs=30, before="mixed1", rate=0.02)
     loss = result.history[result.history["subset"] == "train"]["cross_entropy"]
     assert loss.iloc[0] > 0.5
     assert loss.iloc[-1] < 0.3
@@ -177,12 +182,13 @@ def test_fine_tuning_learns(images):
     assert of_validation[["accuracy", "cross_entropy"]].isna().all(axis=None)
 
 
-def test_every_block_has_its_own_rate(images):
+def test_every_block_has_its_own_rate(images, monkeypatch):
+    monkeypatch.setattr(finetune, "BLOCK_FACTOR", 0.1)
+    monkeypatch.setattr(finetune, "BATCH", 999)
     expected = {"mixed1": 1e-5, "mixed2": 1e-4, "mixed3": 1e-3, "last layer": 1e-3}
     unwatched(images)
     fitted, _ = frozen_head(images)
-    plan = {"learning_rate": 1e-3, "block_factor": 0.1, "epochs": 1, "batch_size": 999}
-    result = tuned(images, fitted.head, before="mixed1", **plan)
+    result = tuned(images, fitted.head, before="mixed1", rate=1e-3, epochs=1)
     assert result.rates == pytest.approx(expected)
     # The first step of Adam is as long as the rate, whatever the gradient.
     lengths = steps_of(images.extraction.network, result.model)
@@ -228,7 +234,8 @@ def with_losses(monkeypatch, images, losses):
 def test_the_best_epoch_on_validation_is_kept(images, monkeypatch, losses, patience, epochs, best):
     start = frozen_head(images)[0].head
     seen = with_losses(monkeypatch, images, losses)
-    result = tuned(images, start, epochs=4, patience=patience)
+    monkeypatch.setattr(finetune, "PATIENCE", patience)
+    result = tuned(images, start, epochs=4)
     assert result.history["epoch"].max() == epochs
     assert len(seen) == epochs + 1
     assert not same(seen[0], seen[1])

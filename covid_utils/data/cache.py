@@ -83,15 +83,7 @@ class Recipe:
     def __init__(
         self, kind: str, version: int, settings: dict, shape: tuple[int, ...], dtype: type
     ):
-        """Name a recipe; nothing is written yet.
-
-        Args:
-            kind: Folder of the cache.
-            version: To be raised when the code of the recipe gives other numbers.
-            settings: How the arrays are made: other settings, another folder.
-            shape: Of each array.
-            dtype: Of each array.
-        """
+        """Name a recipe by its folder of the cache, version and settings; nothing is written."""
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         text = json.dumps([version, settings, self.shape, self.dtype.str], sort_keys=True)
         self._folder = paths.cache() / kind / _hash(text)

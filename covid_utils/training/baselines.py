@@ -23,13 +23,7 @@ SVM_C = (1e-5, 1e-4, 1e-3, 1e-2)
 HISTOGRAM_BINS = 16
 #: Side of a corner, as a share of the image's.
 CORNER = 0.08
-TRIVIAL_FEATURES = (
-    "width",
-    "height",
-    "aspect",
-    *(f"corner {number}" for number in range(1, 5)),
-    *(f"histogram {number}" for number in range(1, HISTOGRAM_BINS + 1)),
-)
+FEATURES = 3 + 4 + HISTOGRAM_BINS
 
 
 def trivial_features(gray: np.ndarray) -> np.ndarray:
@@ -52,7 +46,7 @@ def trivial_features(gray: np.ndarray) -> np.ndarray:
 
 def trivial_table(rows: pd.DataFrame, root: Path) -> FeatureTable:
     """`trivial_features` of manifest rows without copies, from the cache or computed now."""
-    recipe = cache.Recipe("trivial", VERSION, {}, (len(TRIVIAL_FEATURES),), np.float32)
+    recipe = cache.Recipe("trivial", VERSION, {}, (FEATURES,), np.float32)
     listed = list(rows.itertuples())
     values = recipe.filled(
         cache.contents(rows), lambda at: trivial_features(readers.load_image(root, listed[at]))
@@ -63,12 +57,10 @@ def trivial_table(rows: pd.DataFrame, root: Path) -> FeatureTable:
 def svm(table: FeatureTable, task: Task) -> pd.DataFrame:
     """Deep features and a linear support vector machine, the recipe of Sethy et al. 2020.
 
-    Args:
-        table: Features of at least the task's images.
-        task: What to learn; the strength of the margin is chosen on its validation images.
+    The strength of the margin is chosen on validation images.
 
     Returns:
-        Predictions of all its rows, without probabilities.
+        Predictions of all rows of the task, without probabilities.
     """
     from sklearn.svm import LinearSVC
 
@@ -99,15 +91,7 @@ def _best_of(table: FeatureTable, task: Task, candidates: list, model: str) -> p
 
 
 def majority(task: Task, column: str) -> pd.DataFrame:
-    """The rule that knows one column only: its value's most frequent class among training images.
-
-    Args:
-        task: What to learn.
-        column: Of the manifest, such as ``dataset`` or ``modality``.
-
-    Returns:
-        Predictions of all rows, without probabilities.
-    """
+    """The rule that knows one manifest column only: a value's most frequent class in training."""
     train, _ = task.parts()
     known = task.rows.iloc[train]
     usual = known.groupby(column)["target"].agg(lambda target: target.mode().iloc[0])

@@ -40,12 +40,7 @@ TIMED = 8
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Features with the images that they belong to.
-
-    Attributes:
-        image_id: Names, one per row of ``values``.
-        values: float32 (images, channels).
-    """
+    """Features, float32 (images, channels), with the names of their images."""
 
     image_id: pd.Index
     values: np.ndarray
@@ -72,12 +67,10 @@ class Extraction:
     """Images and the frozen network that is applied to them.
 
     Attributes:
-        rows: Manifest rows, with the copies of `augment.expand` if there are any; those are made
-            on the way to the network and never stored.
+        rows: Manifest rows; copies of `augment.expand` are made on the way to the network.
         root: Data folder.
         settings: Preprocessing of the images.
-        weights: See `inception.network`. Random weights are calibrated on a few training images of
-            the rows, drawn at random.
+        weights: See `inception.network`. Random ones are calibrated on some training images.
         last: Deepest block that is wanted.
         seed: Of random weights and of copies.
     """
@@ -108,11 +101,7 @@ class Extraction:
 
     @cached_property
     def network(self) -> keras.Model:
-        """The frozen network up to the deepest block.
-
-        Raises:
-            DataError: Random weights, and no training image to calibrate them on.
-        """
+        """The frozen network up to the deepest block."""
         calibrate = None
         if self.weights == "none":
             calibrate = to_input(cache.prepared(self._calibration, self.root, self.settings)[:])
@@ -132,10 +121,7 @@ class Extraction:
         }
 
     def maps(self, before: str) -> cache.Rows:
-        """What enters a block, float16 (rows, side, side, channels): to train from that block on.
-
-        Half precision keeps three digits, and half the disk.
-        """
+        """What enters a block, to train from there on: float16 (rows, side, side, channels)."""
         (recipe,) = self._computed((), before)
         return recipe.rows(self.contents)
 
@@ -216,10 +202,7 @@ def _identity(weights: str) -> str:
 
 
 def to_input(images: np.ndarray) -> np.ndarray:
-    """Gray images as Inception-v3 takes them.
-
-    Args:
-        images: uint8 (n, size, size).
+    """Gray images, uint8 (n, size, size), as Inception-v3 takes them.
 
     Returns:
         float32 (n, 299, 299, 3) in [-1, 1], the three channels equal.
@@ -236,14 +219,9 @@ def to_input(images: np.ndarray) -> np.ndarray:
 def extract(
     model: keras.Model, images: np.ndarray | cache.Rows, positions: np.ndarray
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Run a frozen network over images, in batches of one shape.
+    """Apply a frozen network to some of the images, uint8 (n, size, size), in batches.
 
     While it works on a batch, the next ones are decoded and prepared.
-
-    Args:
-        model: From 299 px input to one output or several.
-        images: uint8 (n, size, size).
-        positions: Which of them.
 
     Yields:
         Positions of a batch, and the rows of each output for them.

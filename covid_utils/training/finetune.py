@@ -23,31 +23,12 @@ if TYPE_CHECKING:
     import keras
 
 MODEL = "fine-tuned"
-EVALUATION_BATCH = 32
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """Settings of a fine-tuning; the paper has none, so all of them are ours.
-
-    Attributes:
-        before: First block that is trained; the last of the network if this one lies behind it.
-        epochs: Passes over the training images at most.
-        learning_rate: Of Adam, for the last block and the last layer.
-        patience: Epochs without a lower validation cross entropy after which to stop.
-        block_factor: The rate of each block is that of the block above times this: early blocks
-            hold what all pictures share, and should move less (Howard and Ruder 2018, section 3.2).
-        batch_size: Images per step.
-        seed: Of the order.
-    """
-
-    before: str
-    epochs: int
-    learning_rate: float
-    patience: int = 2
-    block_factor: float = 0.3
-    batch_size: int = 32
-    seed: int = 2020
+BATCH = 32
+#: Epochs without a lower validation cross entropy after which to stop.
+PATIENCE = 2
+#: The rate of each block is that of the block above times this: early blocks hold what all pictures
+#: share, and should move less (Howard and Ruder 2018, section 3.2).
+BLOCK_FACTOR = 0.3
 
 
 @dataclass(frozen=True)
@@ -57,8 +38,7 @@ class Finetuned:
     Attributes:
         model: From the maps below the first trained block to probabilities.
         predictions: As `recognition.Fitted.predictions`.
-        history: One row per epoch, from 0, the frozen network: ``epoch, subset, accuracy,
-            cross_entropy``.
+        history: One row per epoch and subset; epoch 0 is the frozen network.
         rates: Name of a block, or ``last layer`` -> its learning rate.
         trained: Number of values that were trained.
     """
@@ -71,7 +51,13 @@ class Finetuned:
 
 
 def train(
-    extraction: Extraction, task: Task, start: head.Head, settings: FinetuneSettings
+    extraction: Extraction,
+    task: Task,
+    start: head.Head,
+    before: str,
+    epochs: int,
+    rate: float,
+    seed: int,
 ) -> Finetuned:
     """Fine-tune the last blocks, starting from the frozen network and its head.
 
@@ -80,29 +66,28 @@ def train(
     network is not changed.
 
     Args:
-        extraction: Of the task's rows, in their order, up to the block that ``start`` was trained
-            on.
+        extraction: Of the task's rows, in their order, up to the block of ``start``.
         task: What to learn.
         start: The head trained on the frozen features.
-        settings: How.
-
-    Raises:
-        ParameterError: There is no such block, or only the stem lies below it.
+        before: First block that is trained; the last of the network if this one lies behind it.
+        epochs: Passes over the training images at most.
+        rate: Of Adam, for the last block and the last layer.
+        seed: Of the order.
     """
-    inception.block_below(settings.before)
-    before = inception.earlier(settings.before, extraction.last)
+    inception.block_below(before)  # refuses what is no block
+    before = inception.earlier(before, extraction.last)
     train_rows, watched = task.parts()
     maps, target = extraction.maps(before), task.rows["target"].to_numpy()
     model = build(extraction.network, before, start)
-    rates = block_rates(before, extraction.last, settings)
+    rates = block_rates(before, extraction.last, rate)
     step = _train_step(model, inception.block_of(extraction.network), rates)
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(seed)
     curve = [_point(0, "validation", predict(model, maps, watched), target[watched])]
     best, best_weights, waited = curve[0]["cross_entropy"], model.get_weights(), 0
-    for epoch in range(1, settings.epochs + 1):
+    for epoch in range(1, epochs + 1):
         order, answers = rng.permutation(train_rows), []
-        for first in range(0, len(order), settings.batch_size):
-            part = order[first : first + settings.batch_size]
+        for first in range(0, len(order), BATCH):
+            part = order[first : first + BATCH]
             # Half precision has no fast kernels on a processor, so it ends here.
             answers.append(np.asarray(step(maps[part].astype(np.float32), target[part])))
         curve.append(_point(epoch, "train", np.concatenate(answers), target[order]))
@@ -110,7 +95,7 @@ def train(
         loss, waited = curve[-1]["cross_entropy"], waited + 1
         if loss < best or not len(watched):
             best, best_weights, waited = loss, model.get_weights(), 0
-        if waited >= settings.patience:
+        if waited >= PATIENCE:
             break
     model.set_weights(best_weights)
     probabilities = predict(model, maps, np.arange(len(maps)))
@@ -119,25 +104,19 @@ def train(
     return Finetuned(model, table, pd.DataFrame(curve), rates, trained)
 
 
-def block_rates(before: str, last: str, settings: FinetuneSettings) -> dict[str, float]:
+def block_rates(before: str, last: str, rate: float) -> dict[str, float]:
     """Learning rate of each block from ``before`` to ``last``, and of the last layer."""
     names = inception.FEATURE_LAYERS
     blocks = names[names.index(before) : names.index(last) + 1]
-    rate, factor = settings.learning_rate, settings.block_factor
-    rates = {name: rate * factor**above for above, name in enumerate(reversed(blocks))}
+    rates = {name: rate * BLOCK_FACTOR**above for above, name in enumerate(reversed(blocks))}
     return rates | {"last layer": rate}
 
 
 def build(network: keras.Model, before: str, start: head.Head) -> keras.Model:
-    """The trained part as a network of its own, with the weights of the frozen one.
-
-    Args:
-        network: From `inception.network`; not changed.
-        before: First block that is trained.
-        start: The last layer to start from.
+    """The trained part as a network of its own, with copies of the weights of the frozen one.
 
     Returns:
-        Model from maps (n, side, side, channels) to probabilities (n, classes); trainable.
+        Trainable model from the maps that enter ``before`` to probabilities (n, classes).
     """
     import keras
 
@@ -184,8 +163,8 @@ def _train_step(
 def predict(model: keras.Model, maps: Rows, positions: np.ndarray) -> np.ndarray:
     """Probabilities (n, classes) of some rows of the maps."""
     batches = [np.empty((0, model.output_shape[-1]), np.float32)]
-    for first in range(0, len(positions), EVALUATION_BATCH):
-        batch = maps[positions[first : first + EVALUATION_BATCH]].astype(np.float32)
+    for first in range(0, len(positions), BATCH):
+        batch = maps[positions[first : first + BATCH]].astype(np.float32)
         batches.append(model.predict_on_batch(batch))
     return np.concatenate(batches)
 

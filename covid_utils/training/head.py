@@ -44,14 +44,9 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class Examples:
-    """What a head is trained on.
+    """What a head is trained on: features (n, channels), their classes, and positions among them.
 
-    Attributes:
-        features: float32 (n, channels).
-        train: Positions of the training images in ``features``.
-        validation: Positions of the validation images; they never change the weights.
-        target: int (n,), class of each image of ``features``.
-        classes: Number of classes.
+    Images at the positions ``validation`` never change the weights.
     """
 
     features: np.ndarray
@@ -86,9 +81,9 @@ class Sweep:
         rates: Learning rates.
         steps: Steps at which the heads were kept, ascending.
         heads: Rate and step -> head.
-        history: One row per evaluation: ``rate, step, subset, accuracy, cross_entropy``; training
-            batches, and as many validation images drawn at random.
-        accuracy: Rate and step -> accuracy of all validation images; empty without any.
+        history: One row per evaluation: ``rate, step, subset, accuracy, cross_entropy``; of
+            training batches, and of random validation images.
+        accuracy: Rate and step -> accuracy on all validation images; empty without any.
     """
 
     rates: tuple[float, ...]
@@ -113,13 +108,8 @@ def sweep(
     """Train heads with several learning rates in one pass over the batches.
 
     The batches depend on the seed alone, and a longer training begins as a shorter one does.
-    Nothing is selected on validation: a head is kept as it is after its last step.
-
-    Args:
-        data: What to learn from.
-        settings: How; ``learning_rate`` and ``steps`` are not used.
-        rates: Learning rates.
-        steps: Numbers of steps after which to keep the heads, each at least 1.
+    Nothing is selected on validation: heads are kept as they are after each number of ``steps``.
+    The settings' own rate and steps are not used.
 
     Raises:
         ParameterError: A number of steps below 1.
@@ -129,7 +119,7 @@ def sweep(
     rng = np.random.default_rng(settings.seed)
     # A generator of its own: drawing validation images must not change the training batches.
     validation_rng = np.random.default_rng([settings.seed, 1])
-    stack = _Stack(data, settings, rates, rng)
+    stack = _Stack(data, rates, settings.standardise, rng)
     draw_train, draw_validation = (_balanced(part, data) for part in (data.train, data.validation))
     curve, heads, accuracy = [], {}, {}
     for step in range(1, max(steps) + 1):
@@ -171,17 +161,12 @@ class _Stack:
     """Heads in training, one per rate, side by side in one matrix (channels, rates x classes)."""
 
     def __init__(
-        self,
-        data: Examples,
-        settings: HeadSettings,
-        rates: tuple[float, ...],
-        rng: np.random.Generator,
+        self, data: Examples, rates: tuple[float, ...], standardise: bool, rng: np.random.Generator
     ):
         self._data, self._rates = data, np.array(rates, np.float32)
-        self._is_standardised = settings.standardise
-        channels = data.features.shape[1]
+        self._is_standardised, channels = standardise, data.features.shape[1]
         self._mean, self._scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
-        if settings.standardise:
+        if standardise:
             self._mean, self._scale = _standardisation(data.features, data.train)
         # All rates start from the same normal weights, cut off at two deviations.
         uniform = rng.uniform(*ndtr([-2.0, 2.0]), (channels, data.classes))
@@ -212,12 +197,9 @@ class _Stack:
 
     def accuracy(self) -> np.ndarray:
         """Accuracy of each head on all validation images."""
-        watched, hits = self._data.validation, np.zeros(len(self._rates))
-        for first in range(0, len(watched), BLOCK):
-            part = watched[first : first + BLOCK]
-            predicted = self.probabilities(self.scaled(part)).argmax(axis=-1)
-            hits += (predicted == self._data.target[part][:, None]).sum(axis=0)
-        return hits / len(watched)
+        watched = self._data.validation
+        predicted = self.probabilities(self.scaled(watched)).argmax(axis=-1)
+        return (predicted == self._data.target[watched][:, None]).mean(axis=0)
 
     def heads(self) -> list[Head]:
         """The heads as they are now, for features as they are: scaling becomes part of them."""
@@ -250,13 +232,11 @@ def _quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _history(curve: list, rates: tuple[float, ...]) -> pd.DataFrame:
-    """Points of the curves as a table, one row per rate and point; the first step is always one."""
-    steps, subsets, accuracy, entropy = zip(*curve, strict=True)
-    table = {
-        "rate": np.tile(rates, len(curve)),
-        "step": np.repeat(steps, len(rates)),
-        "subset": np.repeat(subsets, len(rates)),
-        "accuracy": np.concatenate(accuracy).astype(float),
-        "cross_entropy": np.concatenate(entropy).astype(float),
-    }
-    return pd.DataFrame(table).sort_values("rate", kind="stable", ignore_index=True)
+    """Points of the curves as a table, one row per rate and point."""
+    rows = [
+        (rate, step, subset, float(accuracy), float(entropy))
+        for step, subset, *scores in curve
+        for rate, accuracy, entropy in zip(rates, *scores, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["rate", "step", "subset", "accuracy", "cross_entropy"])
+    return table.sort_values("rate", kind="stable", ignore_index=True)

@@ -37,14 +37,11 @@ class MultilabelSettings:
 
 
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
-    """Labels of slices: a manifestation is present if its mask is large enough.
+    """Labels of slices, bool (n, 3): a manifestation is present if its mask is large enough.
 
     Args:
         masks: uint8 labels (n, size, size), 0 background, 1-3 as in `MANIFESTATIONS`.
         minimum_share: Smallest share of the slice's pixels that counts; 0 counts a single pixel.
-
-    Returns:
-        bool (n, 3).
     """
     shares = [[(mask == label).mean() for label in (1, 2, 3)] for mask in masks]
     shares = np.array(shares).reshape(-1, 3)
@@ -54,18 +51,14 @@ def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
 def balanced_weights(labels: np.ndarray) -> np.ndarray:
     """Weight of each present label that makes present and absent slices count alike.
 
-    It is the ratio of the slices without the label to those with it (King and Zeng 2001, section
-    4.2, up to a common factor). Take it from the training subset only.
+    It is the ratio of the training slices without the label to those with it (King and Zeng 2001,
+    section 4.2, up to a common factor).
 
     Args:
         labels: bool (n, labels) of the training subset.
 
     Returns:
-        float32 (labels,), above 0: below 1 for a label that most slices show, and 1 for one that
-        all or none show, where there is nothing to balance.
-
-    Raises:
-        DataError: There are no slices.
+        float32 (labels,): 1 for a label that all or none show, where there is nothing to balance.
     """
     labels = np.asarray(labels, bool)
     if not len(labels):
@@ -121,16 +114,9 @@ def train(
 
 
 def summed_cross_entropy(truth, probability, positive_weight: np.ndarray | float = 1.0):
-    """Binary cross entropy summed over the labels (paper, section 3.4), one value per slice.
+    """Binary cross entropy in nats, summed over the labels (paper, section 3.4): float32 (n,).
 
-    Args:
-        truth: float32 (n, labels), 0 or 1.
-        probability: float32 (n, labels) in [0, 1].
-        positive_weight: Weight of the terms of present labels, (labels,) or one for all; the
-            terms of absent ones have 1.
-
-    Returns:
-        float32 tensor (n,), in nats.
+    The terms of present labels have a weight, (labels,) or one for all; those of absent ones 1.
     """
     from keras import ops
 

@@ -17,16 +17,7 @@ CALLS = 20
 def class_table(
     rows: pd.DataFrame, probabilities: np.ndarray, names: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Predictions of a task in which every image has one class.
-
-    Args:
-        rows: Manifest rows with ``target``.
-        probabilities: float (n, classes).
-        names: Class names in the order of the columns.
-
-    Returns:
-        As `answer_table`, with ``p_<class>`` for each class.
-    """
+    """As `answer_table` for the most probable class, with a column ``p_<class>`` for each."""
     table = answer_table(rows, probabilities.argmax(axis=1), names)
     shares = {f"p_{name}": probabilities[:, at] for at, name in enumerate(names)}
     return table.assign(**{name: share.astype(np.float32) for name, share in shares.items()})
@@ -51,13 +42,7 @@ def answer_table(rows: pd.DataFrame, predicted: np.ndarray, names: tuple[str, ..
 def label_table(
     rows: pd.DataFrame, truth: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Predictions of a task in which an image may have several labels.
-
-    Args:
-        rows: Manifest rows.
-        truth: bool (n, labels).
-        probabilities: float (n, labels).
-        names: Label names in the order of the columns.
+    """Predictions of a task in which an image may have several labels, arrays (n, labels).
 
     Returns:
         `PREDICTION_KEYS`, and ``truth_<label>`` (bool) and ``p_<label>`` for each label.
@@ -70,11 +55,7 @@ def label_table(
 
 
 def time_per_item(one: Callable[[int], object], items: int) -> dict[str, object]:
-    """Measure how long one item takes, one at a time, after a warm-up.
-
-    Args:
-        one: Called with the position of an item.
-        items: Number of items there are.
+    """Measure how long ``one`` takes with the position of an item, after a warm-up.
 
     Returns:
         ``median`` and ``p95`` in seconds of wall time, the ``calls`` that they are taken over, and

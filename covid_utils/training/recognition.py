@@ -18,13 +18,7 @@ CHECKPOINTS = (100, 300, 1000, 2800, 5000, 10_000)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained head with its predictions for every image of its task.
-
-    Attributes:
-        task: What it was trained for.
-        head: The head.
-        predictions: As `predictions.class_table` gives them, with the marks of `Task.mark`.
-    """
+    """A trained head with its predictions for every image of its task, see `Task.mark`."""
 
     task: Task
     head: head.Head

@@ -99,15 +99,12 @@ def of_both_modalities(scans: Collection, repeats: int, seed: int) -> tuple[list
     differ from it in two ways at once. CT slices of the segmentation set take no part: they are all
     COVID-19, so modality and class would go together.
 
-    Args:
-        scans: The images, with subsets.
-        repeats: Number of runs; the paper has 5.
-        seed: Run k draws its X-rays with ``seed`` + k - 1.
+    Run k draws its X-rays with ``seed`` + k - 1. Those that were not drawn are left out, but the
+    test images among them stay in the test, with False in the column ``drawn``, so that all runs
+    can be compared on the same images.
 
     Returns:
-        Task `BOTH` of each run, and its twin `XRAY_SHARE`. X-rays that were not drawn are left out,
-        but the test images among them stay in the test, with False in the column ``drawn``, so
-        that all runs can be compared on the same images.
+        Task `BOTH` of each run, and its twin `XRAY_SHARE`.
 
     Raises:
         DataError: There are no CT images of one of the classes.
