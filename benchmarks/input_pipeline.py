@@ -1,114 +1,73 @@
 """Memory and speed of the training input for growing sets of phantom images.
 
-Each size runs in a process of its own, because a process never gives its peak memory back. The
-images are X-rays of the phantom and augmented copies of them, written once to a cache; what is
-measured is reading, augmenting and batching them through ``tf.data``.
+Each size runs in its own process, because a process never gives back its peak memory. The images
+are X-rays of the phantom and moved copies of them, written once to a cache. Reading, augmenting and
+batching them through ``tf.data`` is measured.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
-from unittest.mock import patch
-
 import numpy as np
+from timing import clocked, in_a_process, peak_memory, temporary_home
 
-SIZES = (1_000, 4_000, 16_000)
+import chest_phantom
+from covid_utils import paths
+from covid_utils.data import augment, cache, readers
+from covid_utils.data.images import Preprocessing
+from covid_utils.training import batches
+
 SIDE, BATCH, BATCHES, ROUNDS = 256, 32, 100, 2
-#: How often each size has its turn: a machine that is busy for a while then slows all of them.
+#: Turns of each size: a machine that is busy for a while then slows all of them.
 TURNS = 5
 
 
-def write_images(home: Path, count: int) -> None:
-    """Write uint8 images (SIDE, SIDE), from the phantom's X-rays, to a home's cache."""
-    import chest_phantom
-    from covid_utils import paths
-    from covid_utils.data import augment, cache, readers
-    from covid_utils.data.images import Preprocessing
-
-    root = chest_phantom.write(paths.phantom())
-    rows = readers.read_all(root).rows
-    rows = rows[rows["modality"] == "X-ray"].assign(subset="train").reset_index(drop=True)
-    images = cache.images(rows, root, Preprocessing(SIDE))
-    copies = augment.copies(images, augment.expand(rows, {"train": count}, seed=0), seed=0)
-    with patch.dict(os.environ, {"COVID_HOME": str(home)}):
-        _recipe(count).filled(_contents(count), copies.__getitem__)
-
-
-def _recipe(count: int):
-    from covid_utils.data import cache
-
-    return cache.Recipe("copies", 1, {"images": count}, (SIDE, SIDE), np.uint8)
-
-
-def _contents(count: int) -> list[str]:
-    return [str(number) for number in range(count)]
-
-
-def measure(count: int) -> dict[str, float]:
-    """Go through the images of `write_images` in random order, as a training does.
-
-    Returns:
-        ``images``, ``images_per_second`` (median of the rounds), ``cores_busy`` and
-        ``peak_memory_mib`` of this process.
-    """
-    from covid_utils.data import augment
-    from covid_utils.training import batches
-
-    rows = _recipe(count).rows(_contents(count))
-    stream = iter(batches.of_pairs(rows, rows, BATCH, 0, augment.Ranges()))
-    rates, busy = [], []
-    for _ in range(ROUNDS + 1):
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(BATCHES):
-            next(stream)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        rates.append(BATCHES * BATCH / wall)
-        busy.append(cpu / wall)
-    return {
-        "images": len(rows),
-        "images_per_second": float(np.median(rates[1:])),
-        "cores_busy": float(np.median(busy[1:])),
-        "peak_memory_mib": peak_memory(),
-    }
-
-
-def peak_memory() -> float:
-    """Most resident memory that this process ever had, in MiB.
-
-    From Linux's process table: the figure of ``getrusage`` starts with that of the parent.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def run() -> list[dict[str, float]]:
-    """Measure every size, in turns, each time in a process of its own; the smallest comes first.
-
-    Returns:
-        As `measure`, the median of the turns.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        for count in SIZES:
-            write_images(Path(folder), count)
-        found = [[_in_a_process(folder, count) for count in SIZES] for _ in range(TURNS)]
+def run(sizes: tuple[int, ...] = (1_000, 4_000, 16_000), turns: int = TURNS) -> list[dict]:
+    """Measure every size, in turns: about five minutes; as `measure`, medians of the turns."""
+    images = phantom_images()
+    with temporary_home():
+        for count in sizes:
+            write(images, count)
+        results = [[in_a_process(measure, count) for count in sizes] for _ in range(turns)]
     return [
-        {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
-        | {"images": count}
-        for count, turns in zip(SIZES, zip(*found, strict=True), strict=True)
+        {name: float(np.median([turn[name] for turn in each])) for name in each[0]}
+        for each in zip(*results, strict=True)
     ]
 
 
-def _in_a_process(home: str, count: int) -> dict[str, float]:
-    command, own = [sys.executable, __file__, str(count)], os.environ | {"COVID_HOME": home}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=own)
-    return json.loads(done.stdout)
+def phantom_images() -> np.ndarray:
+    """Prepared X-rays of the phantom, uint8 (images, SIDE, SIDE)."""
+    root = chest_phantom.write(paths.phantom())
+    rows = readers.read_all(root).rows
+    return cache.prepared(rows[rows["modality"] == "X-ray"], root, Preprocessing(SIDE))[:]
 
 
-if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]))))
+def recipe(count: int):
+    """Where the cache keeps a set, and the names of its images there."""
+    kept = cache.Recipe("copies", 1, {"images": count}, (SIDE, SIDE), np.uint8)
+    return kept, [str(number) for number in range(count)]
+
+
+def write(images: np.ndarray, count: int) -> None:
+    """Write a set to the cache, each image moved at random."""
+
+    def copy(number: int) -> np.ndarray:
+        matrix = augment.draw_matrix(np.random.default_rng(number), SIDE, augment.Ranges())
+        return augment.warp(images[number % len(images)], matrix)
+
+    kept, names = recipe(count)
+    kept.filled(names, copy)
+
+
+def measure(count: int) -> dict[str, float]:
+    """Read a set from the cache in random order, as a training does; medians of the rounds."""
+    kept, names = recipe(count)
+    rows = kept.rows(names)
+    stream = iter(batches.of_pairs(rows, rows, BATCH, 0, augment.Ranges()))
+    times = [clocked(lambda: [next(stream) for _ in range(BATCHES)]) for _ in range(ROUNDS + 1)]
+    wall, cpu = np.transpose(times[1:])
+    return {
+        "images": count,
+        "images_per_second": float(np.median(BATCHES * BATCH / wall)),
+        "cores_busy": float(np.median(cpu / wall)),
+        "peak_memory_mib": peak_memory(),
+    }
