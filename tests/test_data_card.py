@@ -19,7 +19,7 @@ from covid_utils.data.splits import memory
 
 CARD = paths.PROJECT / "docs" / "data_card.md"
 SAMPLE = paths.PROJECT / "results" / "sample"
-FOLDERS = {source.name: source.folder for source in readers.SOURCES.values()}
+FOLDERS = {source.NAME: source.FOLDER for source in readers.SOURCES.values()}
 SETS = [*FOLDERS.values(), "phantom"]
 SAID = (
     "What it is.",

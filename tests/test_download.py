@@ -295,7 +295,7 @@ def test_archives_of_a_repository_become_folders(remote, root):
 
 
 def test_every_set_lands_where_a_reader_looks():
-    assert set(download.catalogue()) == {source.folder for source in readers.SOURCES.values()}
+    assert set(download.catalogue()) == {source.FOLDER for source in readers.SOURCES.values()}
 
 
 def test_an_unknown_name_lists_the_known_ones(root):

@@ -593,7 +593,7 @@ def test_read_all_joins_every_data_set_and_leaves_out_one_that_cannot_be_read(tm
     save_lidc(tmp_path, [roi("1.9.1", square(2, 6))])
     save_luna(tmp_path)
     save_medseg(tmp_path)
-    assert [source.name for source in readers.find(tmp_path)] == list(readers.SOURCES)
+    assert [source.NAME for source in readers.find(tmp_path)] == list(readers.SOURCES)
     reading = readers.read_all(tmp_path)
     assert set(reading.rows["dataset"]) == set(readers.SOURCES)
     assert reading.rows["image_id"].is_unique

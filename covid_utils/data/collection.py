@@ -54,11 +54,7 @@ class Collection:
 
 
 def data_root(profile: str, data_dir: str) -> Path:
-    """The folder with the data sets: the phantom, made on the spot, in the profiles made for it.
-
-    Args:
-        profile: Profile of the run.
-        data_dir: Folder, relative to the project or absolute; '' for the phantom.
+    """The folder with the data sets; '' is the phantom, made now if it is not there.
 
     Raises:
         DataError: The folder does not exist, or the profile wants real scans and none is named.
@@ -69,12 +65,8 @@ def data_root(profile: str, data_dir: str) -> Path:
             f"'make reproduce PROFILE={profile} DATA=folder' or the parameter data_dir."
         )
     if not data_dir:
-        try:
-            return chest_phantom.write(paths.phantom())
-        except FileExistsError as error:
-            raise DataError(str(error)) from error
-    folder = Path(data_dir).expanduser()
-    folder = folder if folder.is_absolute() else paths.PROJECT / folder
+        return chest_phantom.write(paths.phantom())
+    folder = paths.PROJECT / Path(data_dir).expanduser()  # an absolute path stays as it is
     if not folder.is_dir():
         raise DataError(f"{data_dir}: no such folder; name the folder that holds the data sets.")
     return folder.resolve()
@@ -134,13 +126,8 @@ def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     mirrored copies and neighbouring slices are then kept together: the best that can be done
     without knowing, and less than a patient.
 
-    Args:
-        rows: Manifest.
-        root: Data folder that its paths are relative to.
-
     Returns:
-        A copy in which such images have the group's smallest ``patient_id``; all others keep
-        theirs.
+        A copy in which such images have the group's smallest ``patient_id``.
     """
     unknown = np.flatnonzero((rows["patient_basis"] != "given") & (rows["modality"] == "CT"))
     if not len(unknown):
@@ -158,11 +145,8 @@ def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
 def resplit(made: Collection, profile: str, kind: str) -> Collection:
     """The same images under another kind of split; nothing is written.
 
-    Args:
-        made: A collection.
-        profile: Its profile; seed and shares are those that its split was made with, but for
-            ``path_hash``, which has ``retrain.py``'s ten per cent for validation and for the test.
-        kind: ``patient``, ``image`` or ``path_hash``, see `splits.assign`.
+    Seed and shares are those of the profile's own split, but for ``path_hash``, which has
+    ``retrain.py``'s ten per cent for validation and for the test.
     """
     settings = runs.read_provenance(profile, "data")["parameters"]
     shares = (settings["validation_percent"], settings["test_percent"])
@@ -174,10 +158,7 @@ def resplit(made: Collection, profile: str, kind: str) -> Collection:
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:
     """Fail if a split that promises otherwise has a patient, file or picture on both sides.
 
-    Args:
-        manifest: Manifest with ``subset``.
-        split: Kind of its split. ``infnet`` follows a published split of the CT slices as it is,
-            so those are left out of the check.
+    The CT slices of ``infnet``, which follow a published split as it is, are left out of the check.
 
     Raises:
         DataError: Naming what is on both sides.
@@ -221,12 +202,7 @@ def _lock(profile: str) -> FileLock:
 
 
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
-    """The collection that ``01_data`` left; made now if it is not there or is of another folder.
-
-    Args:
-        profile: Profile to open.
-        data_dir: Folder with the data sets, '' for the phantom.
-    """
+    """The collection that ``01_data`` left; made now if it is not there or is of another folder."""
     folder = paths.results(profile) / "data"
     with _lock(profile):
         root = data_root(profile, data_dir)
@@ -273,10 +249,6 @@ def reduce(rows: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
 
 def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
     """Frontal X-rays of the two-class (COVID-19 / normal) or the four-class task.
-
-    Args:
-        collection: The images.
-        classes: 2 or 4.
 
     Returns:
         Manifest rows with a further column ``target``: index into `RECOGNITION_CLASSES`.

@@ -68,11 +68,7 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
 
 
 def bounded(path: Path, shape: Sequence[int]) -> None:
-    """Refuse an image or volume that is larger than any scan, before memory is taken for it.
-
-    Raises:
-        DataError: More than `LARGEST` values.
-    """
+    """Refuse an image or volume of more than `LARGEST` values, before memory is taken for it."""
     if math.prod(int(size) for size in shape) > LARGEST:
         sizes = " x ".join(str(int(size)) for size in shape)
         raise DataError(f"{path}: {sizes} values are no scan; download it again or delete it.")
@@ -84,15 +80,10 @@ def printable(path: Path | str) -> str:
 
 
 class Problems:
-    """What is not as it should be in one data set: one row per problem.
-
-    Attributes:
-        root: The data folder.
-        rows: Dictionaries with the keys `PROBLEM_COLUMNS`.
-    """
+    """What is not as it should be in one data set: `rows` with the keys `PROBLEM_COLUMNS`."""
 
     def __init__(self, dataset: str, root: Path):
-        """Start without a problem."""
+        """Start without a problem; ``root`` is the data folder."""
         self.dataset, self.root = dataset, root
         self.rows: list[dict[str, str]] = []
 
@@ -131,12 +122,10 @@ def problem_table(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
 
 
 def files(folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Path]:
-    """Files with one of some endings, sorted; hidden ones (``._x.jpeg``) are left out.
+    """Files with one of some endings (in small letters, whatever the names have), sorted.
 
-    Args:
-        folder: A folder, which need not exist.
-        endings: In small letters, with their dot; capitals in names make no difference.
-        deep: Whether to look into folders below, those behind links among them.
+    Hidden files (``._x.jpeg``) are left out; ``deep`` looks into the folders below as well. The
+    folder need not exist.
     """
     found = []
     for place, names in walk(folder):

@@ -51,9 +51,6 @@ _BLOCK = 64
 def perceptual_hash(gray: np.ndarray) -> str:
     """Hash of what an image looks like (DCT hash).
 
-    Args:
-        gray: uint8 image (height, width).
-
     Returns:
         64 hexadecimal digits: for each of the 256 lowest frequencies of the cosine transform,
         whether it is above the median.
@@ -65,15 +62,7 @@ def perceptual_hash(gray: np.ndarray) -> str:
 
 
 def same_pictures(hashes: Sequence[str], bits: int = SAME_BITS) -> np.ndarray:
-    """Pairs of images whose hashes differ in few bits.
-
-    Args:
-        hashes: From `perceptual_hash`.
-        bits: Most bits that may differ, 0-256.
-
-    Returns:
-        int64 (pairs, 2): positions, the smaller first.
-    """
+    """Pairs of images whose `perceptual_hash` differs in at most some bits: int64 (pairs, 2)."""
     if len(hashes) < 2:
         return np.empty((0, 2), np.int64)
     words = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(len(hashes), -1)
@@ -97,9 +86,6 @@ def descriptor(gray: np.ndarray) -> np.ndarray:
     """What an image shows in polar coordinates, so that turning it is only a shift.
 
     The image is reduced, its fine band kept and its local contrast evened out.
-
-    Args:
-        gray: uint8 image (height, width).
 
     Returns:
         float32 (angles, radii) of length 1.

@@ -14,13 +14,15 @@ import pandas as pd
 
 from covid_utils.data.similarity import join, known_copies, same_pictures
 from covid_utils.errors import DataError, ParameterError
+from covid_utils.registry import UNUSED
 
 #: Kinds of split: who is kept apart from whom.
 KINDS = ("patient", "image", "path_hash", "source_out", "infnet")
 #: Kinds that promise that no patient and no picture is on both sides.
 HONEST_KINDS = ("patient", "source_out", "infnet")
-#: `retrain.py` spreads hashes over this many buckets.
+#: `retrain.py` spreads hashes over this many buckets, and calls the subsets so.
 HASH_BUCKETS = 2**27 - 1
+HASH_SUBSETS = {"training": "train", "validation": "validation", "testing": "test"}
 
 
 def assign(
@@ -32,7 +34,7 @@ def assign(
     held_out: str = "",
     published: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Add ``subset`` to a manifest.
+    """Add ``subset`` to a copy of a manifest.
 
     Args:
         manifest: The manifest.
@@ -48,31 +50,31 @@ def assign(
         held_out: Data sets that ``source_out`` tests on, separated by commas.
         published: ``image_id`` to ``train``, ``test`` or '' for ``infnet``.
 
-    Returns:
-        A copy with the column ``subset``.
-
     Raises:
         ParameterError: Unknown kind or data set, or shares that leave nothing to train on.
         DataError: The published split is of images that are not here.
     """
-    _check(manifest, kind, validation, test, held_out)
+    tested = [name.strip() for name in held_out.split(",") if name.strip()]
+    _check(manifest, kind, validation, test, tested)
     if kind == "path_hash":
-        subset = [_SHORT[path_hash(path, validation, test)] for path in manifest["path"]]
-        return manifest.assign(subset=subset)
+        names = [path_hash(path, validation, test) for path in manifest["path"]]
+        return manifest.assign(subset=[HASH_SUBSETS[name] for name in names])
     if kind == "image":
         alone = manifest["image_id"]
         return manifest.assign(subset=_stratified(manifest, alone, seed, validation, test))
-    if kind == "source_out":
-        return _without_sources(manifest, held_out, seed, validation)
     groups = joined_patients(manifest)
+    if kind == "source_out":
+        subset = _stratified(manifest, groups, seed, validation, 0.0)
+        outside = manifest["dataset"].isin(tested)
+        # Who is joined to a patient of the tested sets is left out.
+        subset = subset.mask(groups.isin(groups[outside]), UNUSED).mask(outside, "test")
+        return manifest.assign(subset=subset)
     dealt = manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
-    if kind == "infnet":
-        return follow_benchmark(dealt, published or {}, seed, validation)
-    return dealt
+    return follow_benchmark(dealt, published or {}, seed, validation) if kind == "infnet" else dealt
 
 
 def _check(
-    manifest: pd.DataFrame, kind: str, validation: float, test: float, held_out: str
+    manifest: pd.DataFrame, kind: str, validation: float, test: float, tested: list[str]
 ) -> None:
     if kind not in KINDS:
         raise ParameterError(f"split: '{kind}' is not one of {', '.join(KINDS)}.")
@@ -80,32 +82,17 @@ def _check(
         raise ParameterError(
             f"split: validation {validation} % and test {test} % leave nothing to train on."
         )
-    if bool(held_out) != (kind == "source_out"):
+    if bool(tested) != (kind == "source_out"):
         raise ParameterError(
             "held_out names the data sets that the split 'source_out' tests on; "
             "set both, or leave held_out empty."
         )
-    here = sorted(manifest["dataset"].unique())
-    unknown = sorted(set(_named(held_out)) - set(here))
-    if unknown or (held_out and set(_named(held_out)) == set(here)):
+    present = sorted(manifest["dataset"].unique())
+    if tested and not set(tested) < set(present):
         raise ParameterError(
-            f"held_out '{held_out}': name some, not all, of the data sets {', '.join(here)}."
+            f"held_out '{', '.join(tested)}': name some, not all, of the data sets "
+            f"{', '.join(present)}."
         )
-
-
-def _named(held_out: str) -> list[str]:
-    return [name.strip() for name in held_out.split(",") if name.strip()]
-
-
-def _without_sources(
-    manifest: pd.DataFrame, held_out: str, seed: int, validation: float
-) -> pd.DataFrame:
-    """Test on whole data sets; who is joined to one of their patients elsewhere is left out."""
-    groups = joined_patients(manifest)
-    outside = manifest["dataset"].isin(_named(held_out))
-    subset = _stratified(manifest, groups, seed, validation, 0.0)
-    subset = subset.mask(groups.isin(groups[outside]), "unused").mask(outside, "test")
-    return manifest.assign(subset=subset)
 
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
@@ -114,23 +101,16 @@ def joined_patients(manifest: pd.DataFrame) -> pd.Series:
     Public sets hold the same picture under two names, in two formats, and in two collections;
     whoever trained on one has seen the other.
 
-    Args:
-        manifest: The manifest.
-
     Returns:
         The smallest ``patient_id`` of all that are joined, a text for each row.
     """
-    pairs = _copies(manifest)
-    return join(manifest, ["patient_id", "sha256"], pairs)
+    return join(manifest, ["patient_id", "sha256"], _copies(manifest))
 
 
 def _copies(manifest: pd.DataFrame) -> np.ndarray:
     """Pairs of rows that show the same picture: int64 (pairs, 2), positions."""
     hashes, names = manifest["phash"].tolist(), manifest["image_id"].tolist()
     return np.concatenate([same_pictures(hashes), known_copies(names)])
-
-
-_SHORT = {"training": "train", "validation": "validation", "testing": "test"}
 
 
 def path_hash(path: str, validation: float = 10, testing: float = 10) -> str:
@@ -159,12 +139,10 @@ def _stratified(
     manifest: pd.DataFrame, groups: pd.Series, seed: int, validation: float, test: float
 ) -> pd.Series:
     """Deal whole groups out, within each data set and label, until the shares are filled."""
-    table = pd.DataFrame(
-        {"group": groups, "stratum": manifest["dataset"] + "/" + manifest["label"]}
-    )
+    strata = manifest["dataset"] + "/" + manifest["label"]
     # A patient with images of two labels belongs to the stratum of the most frequent one.
-    home = table.groupby("group")["stratum"].agg(lambda s: s.mode().iloc[0])
-    sizes = table["group"].value_counts()
+    home = strata.groupby(groups).agg(lambda names: names.mode().iloc[0])
+    sizes = groups.value_counts()
     chosen: dict[str, str] = {}
     for stratum, members in home.groupby(home):
         # Seeded by name, so that one data set more or less does not move the others' images.
@@ -214,12 +192,11 @@ def follow_benchmark(
     Raises:
         DataError: None of the published images is in the manifest.
     """
-    rows = manifest["image_id"].isin(published.keys())
+    names = manifest["image_id"]
+    rows = names.isin(published.keys())
     if not rows.any():
         raise DataError("split: no image of the published benchmark is here; check slices.csv.")
-    subset = (
-        manifest["image_id"].map(published).where(rows, manifest["subset"]).replace("", "unused")
-    )
+    subset = names.map(published).where(rows, manifest["subset"]).replace("", UNUSED)
     training = manifest[rows & (subset == "train")]
     dealt = _stratified(training, joined_patients(training), seed, validation, 0)
     subset.loc[training.index] = dealt
@@ -231,34 +208,9 @@ def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
 
     A published split may have them on both sides: 11 of Inf-Net's 50 training slices resemble test
     slices so closely that they are of the same scan.
-
-    Args:
-        rows: Manifest rows with ``subset``.
-
-    Returns:
-        A copy; index from 0.
     """
     tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
-    return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), "unused"))
-
-
-def shared(manifest: pd.DataFrame, by: str = "patient_id") -> list[str]:
-    """What is on both sides of a split.
-
-    Args:
-        manifest: Manifest with ``subset``.
-        by: ``patient_id``, ``sha256`` (the same file) or ``phash`` (the same picture).
-
-    Returns:
-        Values, or for ``phash`` images, that occur in more than one subset, in order.
-    """
-    used = manifest[manifest["subset"] != "unused"].reset_index(drop=True)
-    if by != "phash":
-        spread = used.groupby(by)["subset"].nunique()
-        return spread[spread > 1].index.tolist()
-    first, second = _copies(used).T
-    apart = used["subset"].to_numpy()[first] != used["subset"].to_numpy()[second]
-    return sorted(set(used["image_id"].to_numpy()[np.concatenate([first[apart], second[apart]])]))
+    return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), UNUSED))
 
 
 def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
@@ -266,16 +218,24 @@ def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
 
     Args:
         manifest: Manifest with ``subset``.
-        by: See `shared`.
+        by: ``patient_id``, ``sha256`` (the same file) or ``phash`` (the same picture).
 
     Raises:
-        DataError: Naming the first value that occurs in two subsets.
+        DataError: Naming the first value, or for ``phash`` image, that occurs in two subsets.
     """
-    found = shared(manifest, by)
-    if found:
+    used = manifest[manifest["subset"] != UNUSED].reset_index(drop=True)
+    if by == "phash":
+        first, second = _copies(used).T
+        subsets, names = used["subset"].to_numpy(), used["image_id"].to_numpy()
+        apart = subsets[first] != subsets[second]
+        shared = sorted(set(names[np.concatenate([first[apart], second[apart]])]))
+    else:
+        spread = used.groupby(by)["subset"].nunique()
+        shared = spread[spread > 1].index.tolist()
+    if shared:
         raise DataError(
-            f"split: {len(found)} {by} values are in more than one subset, the first is "
-            f"{found[0]!r}; make the split again with kind 'patient'."
+            f"split: {len(shared)} {by} values are in more than one subset, the first is "
+            f"{shared[0]!r}; make the split again with kind 'patient'."
         )
 
 
@@ -288,7 +248,7 @@ def memory(manifest: pd.DataFrame, kinds: tuple[str, ...] = KINDS[:3], **shares)
         **shares: Further arguments of `assign`.
 
     Returns:
-        A row a kind: test images, and how many of them are of a patient, or the same picture,
+        One row per kind: test images, and how many of them are of a patient, or the same picture,
         that training has seen.
     """
     groups = joined_patients(manifest)

@@ -7,9 +7,8 @@ To add a data set, write a module with ``NAME``, ``FOLDER``, ``candidates`` and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -32,57 +31,33 @@ from covid_utils.errors import DataError
 #: Largest label in a mask: 1 ground-glass or nodule, 2 consolidation, 3 pleural effusion.
 LARGEST_LABEL = 3
 
-Candidates = Callable[[Path, guard.Problems], list[dict]]
-MaskLoader = Callable[[Path, Any], np.ndarray]
 
-
-@dataclass(frozen=True)
-class Source:
-    """A data set and how to read it.
+class Source(Protocol):
+    """What a module of a data set defines; ``load_mask(root, row)`` as well, if it has masks.
 
     Attributes:
-        name: Name in the manifest's column ``dataset``.
-        folder: Folder of the data folder that holds it.
+        NAME: Name in the manifest's column ``dataset``.
+        FOLDER: Folder of the data folder that holds it.
         candidates: ``candidates(root, problems)``: what is known of each image, see `build`.
         load_image: ``load_image(path, frame)``, a gray uint8 image (height, width).
-        load_mask: ``load_mask(root, row)``, labels in the size of the image; None without masks.
     """
 
-    name: str
-    folder: str
-    candidates: Candidates
+    NAME: str
+    FOLDER: str
+    candidates: Callable[[Path, guard.Problems], list[dict]]
     load_image: ImageLoader
-    load_mask: MaskLoader | None = None
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Rows of the manifest, and a table with the columns of `guard.PROBLEM_COLUMNS`."""
 
     rows: pd.DataFrame
     problems: pd.DataFrame
 
 
-#: Name of a data set to its source.
-SOURCES = {
-    reader.NAME: Source(
-        reader.NAME,
-        reader.FOLDER,
-        reader.candidates,
-        reader.load_image,
-        getattr(reader, "load_mask", None),
-    )
-    for reader in (
-        covid_chestxray,
-        chest_xray,
-        rsna,
-        nih_adult,
-        covid_ct,
-        medseg,
-        lidc,
-        luna16,
-    )
-}
+_MODULES = (covid_chestxray, chest_xray, rsna, nih_adult, covid_ct, medseg, lidc, luna16)
+#: Name of a data set to its module.
+SOURCES: dict[str, Source] = {module.NAME: module for module in _MODULES}
 
 
 def find(root: Path) -> list[Source]:
@@ -91,13 +66,13 @@ def find(root: Path) -> list[Source]:
     Raises:
         DataError: The folder is missing, empty or holds no known layout.
     """
-    known = ", ".join(source.folder for source in SOURCES.values())
+    known = ", ".join(source.FOLDER for source in SOURCES.values())
     wanted = f"put one or more of these data sets in it: {known}."
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; create it and {wanted}")
     if not any(root.iterdir()):
         raise DataError(f"{root}: the folder is empty; {wanted}")
-    present = [source for source in SOURCES.values() if (root / source.folder).is_dir()]
+    present = [source for source in SOURCES.values() if (root / source.FOLDER).is_dir()]
     if not present:
         raise DataError(
             f"{root}: no known data set in this folder; name the folder that contains one or more "
@@ -114,30 +89,28 @@ def read_all(root: Path) -> Reading:
     Raises:
         DataError: No data set is there, or none can be read.
     """
+    return _read(root, find(root))
+
+
+def read(name: str, root: Path) -> Reading:
+    """Read one data set of a data folder, by its name in `SOURCES`."""
+    return _read(root, [SOURCES[name]])
+
+
+def _read(root: Path, sources: list[Source]) -> Reading:
     tables, problems, failures = [], [], []
-    for source in find(root):
-        noted = guard.Problems(source.name, root)
+    for source in sources:
+        noted = guard.Problems(source.NAME, root)
         try:
             tables.append(build(source.candidates(root, noted), source.load_image, noted))
         except DataError as error:
             failures.append(str(error))
-            noted.add(source.folder, guard.UNREADABLE, f"{error} The data set is left out.")
+            noted.add(source.FOLDER, guard.UNREADABLE, f"{error} The data set is left out.")
         problems += noted.rows
     if not tables:
         raise DataError(" ".join(failures))
     rows = validate(pd.concat(tables, ignore_index=True))
     return Reading(rows, guard.problem_table(problems))
-
-
-def read(name: str, root: Path) -> Reading:
-    """Read one data set of a data folder, by its name in `SOURCES`.
-
-    Raises:
-        DataError: It cannot be read at all.
-    """
-    source, noted = SOURCES[name], guard.Problems(name, root)
-    rows = build(source.candidates(root, noted), source.load_image, noted)
-    return Reading(validate(rows), guard.problem_table(noted.rows))
 
 
 def _source(row: Any) -> Source:
@@ -169,11 +142,11 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
         DataError: The row has no mask, or the mask is damaged, of another size than the image, or
             has other labels.
     """
-    source = _source(row)
-    if source.load_mask is None or not row.mask_path:
+    load = getattr(_source(row), "load_mask", None)
+    if load is None or not row.mask_path:
         raise DataError(f"{row.path}: has no mask; choose rows whose mask_path is not empty.")
     path = root / row.mask_path
-    mask = source.load_mask(root, row)
+    mask = load(root, row)
     size = (int(row.height), int(row.width))
     if mask.shape != size:
         raise DataError(
