@@ -5,7 +5,10 @@ import hashlib
 import nibabel
 import numpy as np
 import pandas as pd
+import pydicom
 from PIL import Image
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from covid_utils.data import manifest as manifests
 
@@ -50,6 +53,24 @@ def save_png(path, seed, size=(12, 10)):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def save_dicom(path, pixels, uid="1.2.3", **tags):
+    """A gray DICOM file with 16-bit pixels and any further tags."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = pydicom.Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = uid
+    header.SOPClassUID, header.SOPInstanceUID = CTImageStorage, uid
+    header.PhotometricInterpretation, header.PixelRepresentation = "MONOCHROME2", 1
+    header.Rows, header.Columns = pixels.shape
+    header.SamplesPerPixel, header.BitsAllocated, header.BitsStored, header.HighBit = 1, 16, 16, 15
+    header.PixelData = pixels.astype(np.int16).tobytes()
+    for name, value in tags.items():
+        setattr(header, name, value)
+    header.save_as(path, enforce_file_format=True)
 
 
 def adult_xrays(root, patients=5):

@@ -5,12 +5,10 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pandas as pd
-import pydicom
 import pytest
 import SimpleITK
+from builders import save_dicom
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from covid_utils.data import readers
 from covid_utils.data.readers import covid_chestxray, covid_ct, medseg
@@ -197,23 +195,6 @@ def test_covid_ct_with_spaces_and_percent_signs(tmp_path):
 
 
 # DICOM: rsna, lidc-idri
-
-
-def save_dicom(path, pixels, uid="1.2.3", **tags):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = pydicom.Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    header.file_meta.MediaStorageSOPInstanceUID = uid
-    header.SOPClassUID, header.SOPInstanceUID = CTImageStorage, uid
-    header.PhotometricInterpretation, header.PixelRepresentation = "MONOCHROME2", 1
-    header.Rows, header.Columns = pixels.shape
-    header.SamplesPerPixel, header.BitsAllocated, header.BitsStored, header.HighBit = 1, 16, 16, 15
-    header.PixelData = pixels.astype(np.int16).tobytes()
-    for name, value in tags.items():
-        setattr(header, name, value)
-    header.save_as(path, enforce_file_format=True)
 
 
 def save_rsna(root):

@@ -57,12 +57,9 @@ class Preprocessing:
 
 
 def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """Scale any gray image to 0-255; a flat one becomes 0.
+    """Scale numbers so that ``low`` (their minimum) becomes 0 and ``high`` (their maximum) 255.
 
-    Args:
-        image: Of any shape and number type.
-        low: Value that becomes 0; the image's minimum if None.
-        high: Value that becomes 255; the image's maximum if None.
+    A flat image becomes 0.
     """
     image = np.asarray(image, dtype=np.float32)
     low = float(image.min()) if low is None else low
@@ -77,11 +74,8 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
     """Read a PNG, JPEG, TIFF or BMP file as 8-bit gray (height, width).
 
     Colour becomes luminance, an alpha channel is laid over black, a palette is looked up, 1-bit
-    becomes 0 and 255, and deeper images are stretched from their minimum to their maximum.
-
-    Args:
-        path: The file.
-        frame: Ignored; raster files hold one image.
+    becomes 0 and 255, and deeper images are stretched from their minimum to their maximum. There is
+    one ``frame``, the first.
     """
     return guard.read(path, "image", _decode_raster)
 
@@ -103,11 +97,7 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
     """Read a DICOM image as 8-bit gray: CT in the lung window, X-rays from minimum to maximum.
 
     Rescale slope and intercept are applied; ``MONOCHROME1`` (white is low) is inverted. Files of
-    several frames or in colour are refused.
-
-    Args:
-        path: The file.
-        frame: Ignored; the layouts read here keep one image per file.
+    several frames or in colour are refused, so there is one ``frame``, the first.
     """
     return guard.read(path, "DICOM image", _decode_dicom)
 

@@ -60,11 +60,7 @@ def find(gray: np.ndarray) -> Lungs:
 
 
 def parse(text: str) -> Lungs:
-    """`Lungs` from the manifest's column ``lungs``.
-
-    Raises:
-        DataError: The cell is not of a CT slice.
-    """
+    """`Lungs` from the manifest's column ``lungs``."""
     try:
         return Lungs(*map(int, text.split()))
     except (TypeError, ValueError):
@@ -112,9 +108,6 @@ def box(field: np.ndarray) -> tuple[int, int, int]:
     lungs are about as large in all of them. Of the lesion pixels of all public 100 slices, those
     tested on among them, fewer than 1 in 100,000 lie outside.
 
-    Args:
-        field: From `lung_field`, boolean (height, width).
-
     Returns:
         Top, left and side in pixels. The largest square from the top left, if no lung is found.
     """
@@ -155,9 +148,6 @@ def denser_than_healthy(gray: np.ndarray, margin: float) -> np.ndarray:
     Args:
         gray: As for `healthy_level`.
         margin: Gray values that it has to be denser; one is 5.9 HU.
-
-    Returns:
-        Boolean (height, width); vessels and all tissue are among it.
     """
     smooth = cv2.medianBlur(gray, 3)
     return smooth > healthy_level(smooth) + margin

@@ -142,12 +142,7 @@ def _peak(product: np.ndarray) -> np.ndarray:
 
 
 def join(rows: pd.DataFrame, by: list[str], pairs: np.ndarray) -> pd.Series:
-    """Join rows that share a value, or that a pair connects, into connected components.
-
-    Args:
-        rows: Manifest.
-        by: Columns whose equal values connect rows.
-        pairs: int (pairs, 2): positions of rows that belong together.
+    """Join rows that share a value of some columns, or that a pair of positions connects.
 
     Returns:
         The smallest ``patient_id`` of all that are joined, a text for each row.

@@ -117,12 +117,7 @@ def path_hash(path: str, validation: float = 10, testing: float = 10) -> str:
     """Subset that TensorFlow's ``retrain.py`` gives to a file, from the SHA-1 of its path.
 
     The whole path counts, so moving a folder changes the split; what follows ``_nohash_`` does not,
-    so variants of one image stay together. Patients are not looked at.
-
-    Args:
-        path: Path as it was passed to ``retrain.py``.
-        validation: Per cent for validation.
-        testing: Per cent for testing.
+    so variants of one image stay together. Patients are not looked at. Shares are per cent.
 
     Returns:
         ``training``, ``validation`` or ``testing``.
@@ -240,12 +235,7 @@ def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
 
 
 def memory(manifest: pd.DataFrame, kinds: tuple[str, ...] = KINDS[:3], **shares) -> pd.DataFrame:
-    """How much of a test each kind of split would have shown in training.
-
-    Args:
-        manifest: The manifest.
-        kinds: Kinds to compare.
-        **shares: Further arguments of `assign`.
+    """How much of a test each kind of split would have shown in training; ``shares`` as `assign`.
 
     Returns:
         One row per kind: test images, and how many of them are of a patient, or the same picture,

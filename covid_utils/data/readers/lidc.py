@@ -128,11 +128,7 @@ def _candidate(
 
 
 def read_contours(path: Path) -> Contours:
-    """Read the outlines of an LIDC XML file; nodules under 3 mm, a single point, are skipped.
-
-    Args:
-        path: The file; its elements are in the name space ``http://www.nih.gov``.
-    """
+    """Read the outlines of an LIDC XML file; nodules under 3 mm, a single point, are skipped."""
     return guard.read(path, "XML file", lambda path: _parse(path, path.stat().st_mtime_ns))
 
 
@@ -176,12 +172,8 @@ def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarra
     An LIDC outline runs over the first pixels outside the nodule, so the outline itself is no
     nodule; this holds for the outline of a hole, too.
 
-    Args:
-        outlines: Outlines on one slice.
-        shape: Height and width of the slice.
-
     Returns:
-        uint8 mask of that shape, 1 nodule; empty if nobody drew.
+        uint8 mask of ``shape``, 1 nodule; empty if nobody drew.
     """
     votes = np.zeros(shape, np.uint8)
     readers = sorted({outline.reader for outline in outlines})

@@ -138,9 +138,6 @@ def infnet_subset(root: Path) -> dict[str, str]:
 
     Returns:
         ``image_id`` to ``train``, ``test`` or '' (unused); empty where there is no ``slices.csv``.
-
-    Raises:
-        DataError: ``slices.csv`` is damaged.
     """
     notes = _notes(root)
     if notes is None:
@@ -175,9 +172,6 @@ def published_predictions(root: Path) -> PublishedMasks | None:
     three copies of slice 22, which has a single small consolidation), and is read as that.
     The masks have the size of the slices, so nothing is resampled before they are compared. A slice
     has two to four copies, which count as often in a mean over the N.
-
-    Raises:
-        DataError: The file is damaged, does not fit the slices, or has colours of no known meaning.
     """
     path = root / FOLDER / PUBLISHED
     if not path.is_file():

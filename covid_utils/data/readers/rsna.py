@@ -39,22 +39,19 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     classes, targets = _classes(root), _targets(root)
     images = {path.stem: path for path in guard.files(root / FOLDER / IMAGES, (".dcm",))}
     _compare(classes, targets, set(images), problems)
-    rows = []
-    for patient, path in images.items():
-        header = None
-        if patient in classes.index:
-            header = problems.attempt(path, "DICOM file", _view)
-        if header is not None:
-            rows.append(
-                {
-                    "path": path,
-                    "patient_id": f"{NAME}/{patient}",
-                    "modality": "X-ray",
-                    "view": header,
-                    "label": LABEL_OF_CLASS[classes[patient]],
-                }
-            )
-    return rows
+    used = {patient: path for patient, path in images.items() if patient in classes.index}
+    views = {who: problems.attempt(path, "DICOM file", _view) for who, path in used.items()}
+    return [
+        {
+            "path": used[patient],
+            "patient_id": f"{NAME}/{patient}",
+            "modality": "X-ray",
+            "view": view,
+            "label": LABEL_OF_CLASS[classes[patient]],
+        }
+        for patient, view in views.items()
+        if view
+    ]
 
 
 def _compare(
@@ -62,24 +59,14 @@ def _compare(
 ) -> None:
     """Note where the two tables and the images do not fit."""
     opacity = (classes == "Lung Opacity").reindex(targets.index)
-    notes = (
-        (
-            classes.index.difference(list(images)),
-            guard.MISSING,
-            "The image is not on disk; unpack the images again.",
-        ),
-        (
-            sorted(images - set(classes.index)),
-            "unlabelled",
-            f"{CLASSES} has no line for this image; it is not used.",
-        ),
-        (
-            targets.index[opacity.notna() & (opacity != targets)],
-            "contradiction",
-            f"{LABELS} and {CLASSES} disagree; the class counts.",
-        ),
-    )
-    for patients, problem, remedy in notes:
+    absent = classes.index.difference(list(images))
+    unlabelled = sorted(images - set(classes.index))
+    contradicted = targets.index[opacity.notna() & (opacity != targets)]
+    for patients, problem, remedy in (
+        (absent, guard.MISSING, "The image is not on disk; unpack the images again."),
+        (unlabelled, "unlabelled", f"{CLASSES} has no line for this image; it is not used."),
+        (contradicted, "contradiction", f"{LABELS} and {CLASSES} disagree; the class counts."),
+    ):
         for patient in patients:
             problems.add(f"{FOLDER}/{IMAGES}/{patient}.dcm", problem, remedy)
 

@@ -57,11 +57,7 @@ def _axial_count(path: Path) -> int:
 
 
 def read_axial(path: Path, frame: int) -> np.ndarray:
-    """Axial slice of a CT volume seen from the feet, turned by the orientation in its header.
-
-    Args:
-        path: A ``.nii`` or ``.nii.gz`` file.
-        frame: Slice, counted from the feet, from 0.
+    """Axial slice of a CT volume, counted and seen from the feet, turned as its header says.
 
     Returns:
         uint8 image (height, width), the front of the chest on top.
