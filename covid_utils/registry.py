@@ -16,6 +16,8 @@ REAL_PROFILES = ("ci", "sample", "paper")
 #: Subsets of the images; ``unused`` ones serve no task.
 SUBSETS = ("train", "validation", "test")
 UNUSED = "unused"
+#: What identifies a row in every predictions file.
+PREDICTION_KEYS = ("image_id", "patient_id", "dataset", "modality", "subset", "label_quality")
 
 #: Classes of the recognition task; the two-class task has the first two.
 RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")

@@ -21,11 +21,8 @@ EDGE = 1 / 512
 class Calibration:
     """Platt's logistic calibration of one specialist (Platt 1999): slope x logit + offset.
 
-    Attributes:
-        slope: 1 leaves the logit as it is.
-        offset: 0 leaves it as it is.
-        is_fitted: Whether the validation slices showed the manifestation, so that there was
-            something to fit.
+    Without a fit (``is_fitted``) it changes nothing: the validation slices lacked the
+    manifestation.
     """
 
     slope: float = 1.0
@@ -51,8 +48,8 @@ def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Cali
         seed: Of the choice of pixels.
 
     Returns:
-        The calibration; the one that changes nothing if a kind of pixel is missing, or if it would
-        turn the order around.
+        The calibration; the one that changes nothing if all pixels are lesion or none is, or if it
+        would reverse the order.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -72,7 +69,7 @@ def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Cali
     return Calibration(slope, offset, True) if slope > 0 else Calibration()
 
 
-def fuse(probability: dict[int, np.ndarray], threshold: float = 0.5) -> np.ndarray:
+def fuse(probability: dict[int, np.ndarray], threshold: float) -> np.ndarray:
     """One label map from several specialists.
 
     Args:
@@ -89,6 +86,5 @@ def fuse(probability: dict[int, np.ndarray], threshold: float = 0.5) -> np.ndarr
         raise DataError("fusion: give one probability map for each specialist, of the same slices.")
     labels = np.array([*probability], np.uint8)
     stacked = np.stack([*probability.values()])
-    return np.where(stacked.max(axis=0) >= threshold, labels[stacked.argmax(axis=0)], 0).astype(
-        np.uint8
-    )
+    winner = np.where(stacked.max(axis=0) >= threshold, labels[stacked.argmax(axis=0)], 0)
+    return winner.astype(np.uint8)

@@ -6,9 +6,7 @@ its convolutions; Keras's network has the two apart.
 
 from __future__ import annotations
 
-import re
 import zipfile
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +35,7 @@ def load_inception(base: keras.Model, path: Path, last: str) -> None:
             f"{path}: no such weights file; set the parameter 'weights' to a file that exists, "
             "to 'imagenet' (downloads), or to 'none'."
         )
+    arrays = None
     try:
         if path.suffix == ".npz":
             with np.load(path) as file:
@@ -47,8 +46,11 @@ def load_inception(base: keras.Model, path: Path, last: str) -> None:
         raise DataError(
             f"{path}: not a whole weights file of Inception-v3 without its top; download it again."
         ) from error
-    if path.suffix == ".npz":
-        _assign(base, arrays, last, path)
+    if arrays is not None:
+        try:
+            assign_2015(base, arrays, last)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     needed = feeding(base, last)
     for convolution in in_creation_order(base)[0]:
         if convolution.name in needed and not np.isfinite(convolution.kernel.numpy()).all():
@@ -56,13 +58,6 @@ def load_inception(base: keras.Model, path: Path, last: str) -> None:
                 f"{path}: the kernel of '{convolution.name}' is missing, so {last} is incomplete; "
                 "choose an earlier feature_layer."
             )
-
-
-def _assign(base: keras.Model, arrays: dict[str, np.ndarray], last: str, path: Path) -> None:
-    try:
-        assign_2015(base, arrays, last)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], feature_layer: str) -> list[str]:
@@ -93,8 +88,7 @@ def assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], feature_layer:
             "weights: the 2015 graph takes the maximum in its last block where Keras averages, so "
             "mixed10 is another block; choose mixed9 or an earlier feature_layer."
         )
-    needed = feeding(base, feature_layer)
-    lacking = []
+    needed, lacking = feeding(base, feature_layer), []
     for name, convolution, norm in zip(names, convolutions, norms, strict=True):
         kernel = arrays.get(f"{name}/kernel")
         if kernel is not None:
@@ -110,21 +104,14 @@ def assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], feature_layer:
 
 
 def in_creation_order(base: keras.Model) -> tuple[list, list]:
-    """Convolutions and batch norms as they were created; Keras lists them by depth.
+    """Convolutions and batch norms of a network as they were created; Keras lists them by depth."""
 
-    Args:
-        base: The network.
+    def numbered(kind: str) -> list:
+        layers = [layer for layer in base.layers if type(layer).__name__ == kind]
+        numbers = {layer.name: layer.name.rsplit("_", 1)[-1] for layer in layers}  # conv2d_7
+        return sorted(layers, key=lambda la: int(numbers[la.name].isdigit() and numbers[la.name]))
 
-    Returns:
-        Its convolutions, and its batch norms.
-    """
-    import keras
-
-    def numbered(kind: type) -> list:
-        layers = [layer for layer in base.layers if isinstance(layer, kind)]
-        return sorted(layers, key=_creation_order)
-
-    return numbered(keras.layers.Conv2D), numbered(keras.layers.BatchNormalization)
+    return numbered("Conv2D"), numbered("BatchNormalization")
 
 
 def _assign_folded(convolution, norm, name: str, kernel: np.ndarray, bias: np.ndarray) -> None:
@@ -142,129 +129,8 @@ def _assign_folded(convolution, norm, name: str, kernel: np.ndarray, bias: np.nd
     norm.moving_variance.assign(np.full(bias.shape, 1 - norm.epsilon, np.float32))
 
 
-def _creation_order(layer: keras.layers.Layer) -> int:
-    """Number in a layer's automatic name, such as 7 in ``conv2d_7``; 0 without one."""
-    number = layer.name.rsplit("_", 1)[-1]
-    return int(number) if number.isdigit() else 0
-
-
 def feeding(base: keras.Model, feature_layer: str) -> set[str]:
     """Names of all layers that a layer's output is computed from, itself among them."""
     import keras
 
     return {la.name for la in keras.Model(base.input, base.get_layer(feature_layer).output).layers}
-
-
-#: Variables that a TensorFlow 1 training keeps beside the network's own.
-_BOOKKEEPING = re.compile(r"^global_step$|/(Momentum|Adam|Adam_1|RMSProp|RMSProp_1)$")
-#: Kind of Keras weight -> name of its TensorFlow 1 variable; a kernel's depends on its layer.
-_LEAVES = {"kernel": "weights", "bias": "biases"}
-
-
-def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Name of the published graph's variable -> the variable of our DeepLab-v3+ that holds it.
-
-    Args:
-        model: From `models.deeplab.deeplab_v3plus`.
-    """
-    found = {}
-    for layer in model.layers:
-        scope = layer.name.replace(".", "/")
-        if scope.startswith(("entry_flow/", "middle_flow/", "exit_flow/")):
-            scope = "xception_65/" + re.sub(r"(unit_\d+)", r"\1/xception_module", scope)
-        is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
-        for variable in layer.weights:
-            leaf = _LEAVES.get(variable.name, variable.name)
-            leaf = "depthwise_weights" if is_depthwise and leaf == "weights" else leaf
-            found[f"{scope}/{leaf}"] = variable
-    return found
-
-
-def assign_tf1(
-    model: keras.Model,
-    read: Callable[[str], np.ndarray],
-    names: Iterable[str] | None = None,
-    exclude_logits: bool = False,
-) -> list[str]:
-    """Fill DeepLab-v3+ with the variables of the published TensorFlow 1 graph.
-
-    Nothing is changed unless everything fits.
-
-    Args:
-        model: From `models.deeplab.deeplab_v3plus`; changed.
-        read: From a variable's name, such as ``aspp0/weights``, to its array; raises ``KeyError``
-            for a name that it has not.
-        names: All names that there are to read. One that the network has no place for is refused:
-            it would mean another network. None skips this check.
-        exclude_logits: Leave the last layer as it is, which depends on the classes.
-
-    Returns:
-        Names of the variables read.
-
-    Raises:
-        DataError: A variable is missing, unused or of another shape; it is named.
-    """
-    wanted = tf1_variables(model)
-    left_out = "logits/" if exclude_logits else None
-    used = {n: v for n, v in wanted.items() if not (left_out and n.startswith(left_out))}
-    unused = sorted(set(names or ()) - set(wanted))
-    if unused:
-        raise DataError(
-            f"checkpoint: '{unused[0]}' has no place in {model.name} ({len(unused)} such); "
-            "the checkpoint is of another network, or middle_blocks differs."
-        )
-    arrays = {name: _read_tf1(read, name, variable) for name, variable in used.items()}
-    for name, array in arrays.items():
-        used[name].assign(array)
-    return list(arrays)
-
-
-def _read_tf1(read: Callable[[str], np.ndarray], name: str, variable) -> np.ndarray:
-    try:
-        array = np.asarray(read(name))
-    except KeyError as error:
-        raise DataError(
-            f"checkpoint: the variable '{name}' is missing; the checkpoint is of another network."
-        ) from error
-    if array.shape != tuple(variable.shape):
-        raise DataError(
-            f"checkpoint: '{name}' has shape {array.shape}, the network needs "
-            f"{tuple(variable.shape)}; the width or the number of classes differs."
-        )
-    return array
-
-
-def load_tf1_checkpoint(model: keras.Model, path: Path, exclude_logits: bool = True) -> list[str]:
-    """Fill DeepLab-v3+ from a TensorFlow 1 checkpoint file, such as the published ones.
-
-    Args:
-        model: From `models.deeplab.deeplab_v3plus`; changed.
-        path: Prefix of the checkpoint: the name without ``.index`` or ``.data-00000-of-00001``.
-        exclude_logits: Leave the last layer as it is, as fine-tuning on other classes needs.
-
-    Returns:
-        Names of the variables read; a training's own (``global_step``, momentum) are passed over.
-
-    Raises:
-        DataError: No checkpoint there, a damaged one, or one of another network.
-    """
-    import tensorflow as tf
-
-    try:
-        reader = tf.train.load_checkpoint(str(path))
-        names = [n for n in reader.get_variable_to_shape_map() if not _BOOKKEEPING.search(n)]
-
-        def read(name: str) -> np.ndarray:
-            if not reader.has_tensor(name):
-                raise KeyError(name)
-            return reader.get_tensor(name)
-
-        return assign_tf1(model, read, names, exclude_logits)
-    # The reader raises IndexError where the data file ends too early.
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        raise DataError(
-            f"{path}: not a whole TensorFlow checkpoint; name its prefix, the files' name without "
-            ".index or .data, and keep both files together."
-        ) from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covid_utils.errors import ParameterError
 from covid_utils.models import xception
 
 if TYPE_CHECKING:
@@ -37,15 +36,15 @@ def deeplab_v3plus(
     """Build the network; no weight depends on the size, the strides' or the rates' values.
 
     Args:
-        num_classes: Classes, background included.
+        num_classes: Classes, background included; at least 2.
         input_shape: Height, width and 3 channels. The published crops have 513 pixels: with sizes
             of a multiple of the output stride plus one, corners of all resolutions align.
         output_stride: Of the encoder: 8, 16 or 32. With 8, the published rates are doubled, by
             the caller.
         atrous_rates: Of the spatial pyramid's 3 x 3 convolutions.
-        width: Factor of all channels; the published network has 1.
-        middle_blocks: Blocks of the middle flow; Xception-65 has 16.
-        decoder_output_stride: Pixels of the input per pixel of the logits.
+        width: Factor of all channels.
+        middle_blocks: Blocks of the middle flow.
+        decoder_output_stride: Pixels of the input per pixel of the logits, at most the encoder's.
         momentum: Of batch norm. Short runs need about 0.9: with the published 0.9997 the moving
             statistics lag behind the weights.
 
@@ -53,40 +52,26 @@ def deeplab_v3plus(
         Uncompiled model from images (n, height, width, 3), uint8 or float32 in [0, 255] (scaling
         to [-1, 1] is inside), to float32 logits (n, rows, columns, num_classes) at the decoder's
         stride, with rows = floor((height - 1) / decoder_output_stride) + 1.
-
-    Raises:
-        ParameterError: A stride, width or number of channels that the network has not.
     """
     import keras
     from keras import layers
 
-    height, breadth, channels = input_shape
-    if channels != 3 or num_classes < 2:
-        raise ParameterError(
-            f"input_shape {input_shape}, num_classes {num_classes}: DeepLab-v3+ takes 3 channels "
-            "(repeat gray) and tells at least 2 classes apart."
-        )
-    if not 0 < decoder_output_stride <= output_stride:
-        raise ParameterError(
-            f"decoder_output_stride {decoder_output_stride} is not between 1 and the encoder's "
-            f"{output_stride}."
-        )
     image = keras.Input(input_shape, name="image")
     tensor = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
     tensor = xception.xception65(tensor, output_stride, width, middle_blocks, momentum)
     encoder = keras.Model(image, tensor)
-    settings = {"epsilon": EPSILON, "momentum": momentum}
-    tensor = _pyramid(tensor, atrous_rates, width, settings)
+    norm = {"epsilon": EPSILON, "momentum": momentum}
+    tensor = _pyramid(tensor, atrous_rates, width, norm)
     for name, layer, stride, depth in _stages(decoder_output_stride):
-        size = tuple((side - 1) // stride + 1 for side in (height, breadth))
+        size = tuple((side - 1) // stride + 1 for side in input_shape[:2])
         early = encoder.get_layer(layer).output
-        tensor = _decoder(tensor, early, size, name, depth, width, settings)
+        tensor = _decoder(tensor, early, size, name, depth, width, norm)
     logits = layers.Conv2D(num_classes, 1, name=LOGITS, dtype="float32")(tensor)
     return keras.Model(image, logits, name="deeplab_v3plus")
 
 
 def _pyramid(
-    tensor: KerasTensor, rates: tuple[int, ...], width: float, settings: dict
+    tensor: KerasTensor, rates: tuple[int, ...], width: float, norm: dict[str, float]
 ) -> KerasTensor:
     """Atrous spatial pyramid pooling: the image's mean, the point, and three neighbourhoods."""
     from keras import layers
@@ -94,14 +79,14 @@ def _pyramid(
     depth = xception.scaled(256, width)
     size = tensor.shape[1:3]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling.mean")(tensor)
-    mean = xception.convolution(mean, depth, 1, "image_pooling", **settings)
+    mean = xception.convolution(mean, depth, 1, "image_pooling", norm)
     branches = [layers.UpSampling2D(size, name="image_pooling.spread")(mean)]
-    branches.append(xception.convolution(tensor, depth, 1, "aspp0", **settings))
+    branches.append(xception.convolution(tensor, depth, 1, "aspp0", norm))
     for number, rate in enumerate(rates, start=1):
-        branch = xception.separable(tensor, depth, f"aspp{number}", rate=rate, **settings)
+        branch = xception.separable(tensor, depth, f"aspp{number}", norm, rate=rate)
         branches.append(branch)
     joined = layers.Concatenate(name="concat")(branches)
-    joined = xception.convolution(joined, depth, 1, "concat_projection", **settings)
+    joined = xception.convolution(joined, depth, 1, "concat_projection", norm)
     return layers.Dropout(DROPOUT, name="dropout")(joined)
 
 
@@ -123,20 +108,20 @@ def _decoder(
     name: str,
     depth: int,
     width: float,
-    settings: dict,
+    norm: dict[str, float],
 ) -> KerasTensor:
     """Join what is known so far, enlarged, with early features, and refine both."""
     from keras import layers
 
     channels = xception.scaled(depth, width)
     if tensor.shape[-1] > channels:  # fewer before they are enlarged
-        tensor = xception.convolution(tensor, channels, 1, f"{name}.projection", **settings)
+        tensor = xception.convolution(tensor, channels, 1, f"{name}.projection", norm)
     depth = xception.scaled(48, width)
-    early = xception.convolution(early, depth, 1, f"{name}.feature_projection0", **settings)
+    early = xception.convolution(early, depth, 1, f"{name}.feature_projection0", norm)
     parts = [resize_aligned(part, size) for part in (tensor, early)]
     tensor = layers.Concatenate(name=f"{name}.concat")(parts)
     for number in (0, 1):
-        tensor = xception.separable(tensor, channels, f"{name}.decoder_conv{number}", **settings)
+        tensor = xception.separable(tensor, channels, f"{name}.decoder_conv{number}", norm)
     return tensor
 
 

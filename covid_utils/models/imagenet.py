@@ -31,7 +31,7 @@ _ENTRY = {
 _EXIT = "exit_flow.block2.unit_1"
 
 
-def load_xception(weights: str) -> keras.Model:
+def load_xception(weights: str | Path) -> keras.Model:
     """Keras's Xception without its top.
 
     Args:
@@ -68,90 +68,75 @@ def carry_over(model: keras.Model, source: keras.Model) -> pd.DataFrame:
     """Fill the encoder of DeepLab-v3+ from Keras's Xception.
 
     Args:
-        model: From `models.deeplab.deeplab_v3plus`, of any width and number of middle blocks;
-            changed.
+        model: From `deeplab.deeplab_v3plus`, of width 1; changed.
         source: From `load_xception`.
 
     Returns:
-        A row a convolution of the encoder: ``layer``, ``source`` and ``how``: ``carried``,
+        One row per convolution of the encoder: ``layer``, ``source`` and ``how``: ``carried``,
         ``identity`` (no counterpart, passes its input on), ``silent copy`` (a middle block used a
         second time, its last scale at 0) or ``random`` (shapes differ).
     """
     rows = []
     for layer in model.layers:
-        if not _is_encoder(layer):
-            continue
-        origin = _origin(layer.name, model, source)
-        rows.append({"layer": layer.name, "source": origin} | _fill(model, layer, source, origin))
+        is_convolution = type(layer).__name__ in ("Conv2D", "DepthwiseConv2D")
+        if is_convolution and layer.name.startswith(("entry_flow", "middle_flow", "exit_flow")):
+            origin, is_copy = _origin(layer.name, model, source)
+            how = _fill(model, layer, source, origin, is_copy)
+            rows.append({"layer": layer.name, "source": origin, "how": how})
     return pd.DataFrame(rows)
 
 
-def _is_encoder(layer: keras.layers.Layer) -> bool:
-    is_convolution = type(layer).__name__ in ("Conv2D", "DepthwiseConv2D")
-    return is_convolution and layer.name.startswith(("entry_flow", "middle_flow", "exit_flow"))
-
-
-def _origin(name: str, model: keras.Model, source: keras.Model) -> str:
-    """Name of the layer of Keras's network that a convolution of ours comes from, '' for none."""
+def _origin(name: str, model: keras.Model, source: keras.Model) -> tuple[str, bool]:
+    """Layer of Keras's network that one of ours comes from ('' for none), and if it is a copy."""
     if name.startswith("entry_flow.conv1_"):
-        return f"block1_conv{name[-1]}"
+        return f"block1_conv{name[-1]}", False
     block, _, part = name.rpartition(".")
     number = part.removeprefix("separable_conv")[0]
     if block == _EXIT:
-        return {"1": "block14_sepconv1", "3": "block14_sepconv2"}.get(number, "")
+        return {"1": "block14_sepconv1", "3": "block14_sepconv2"}.get(number, ""), False
     if block in _ENTRY:
         theirs, shortcut = _ENTRY[block]
         if part == "shortcut":
-            return _shortcuts(source)[shortcut]
-        return f"{theirs}_sepconv{number}" if number in "12" else ""
-    return f"block{_middle(block, model)[0]}_sepconv{number}"
+            return _shortcuts(source)[shortcut], False
+        return (f"{theirs}_sepconv{number}" if number in "12" else ""), False
+    # Our middle blocks are spread over theirs; the second from the same block is a copy.
+    units = sum(la.name.endswith("separable_conv1_depthwise") for la in model.layers) - 5
+    unit = int(block.rsplit("_", 1)[1]) - 1
+    chosen, before = (MIDDLE[0] + u * len(MIDDLE) // units for u in (unit, unit - 1))
+    return f"block{chosen}_sepconv{number}", unit > 0 and chosen == before
 
 
 def _shortcuts(source: keras.Model) -> list[str]:
     """Names of the 1 x 1 shortcut convolutions, which Keras numbers as it goes."""
-    found = [
+    shortcuts = [
         la for la in source.layers if la.name.startswith("conv2d") and la.kernel_size == (1, 1)
     ]
-    return [la.name for la in sorted(found, key=lambda la: la.kernel.shape[-1])]
-
-
-def _middle(block: str, model: keras.Model) -> tuple[int, bool]:
-    """Middle block of Keras's that one of ours takes, and whether an earlier one has it already."""
-    units = sum(la.name.endswith("separable_conv1_depthwise") for la in model.layers) - 5
-    unit = int(block.rsplit("_", 1)[1]) - 1
-    chosen, before = (MIDDLE[0] + u * len(MIDDLE) // units for u in (unit, unit - 1))
-    return chosen, unit > 0 and chosen == before
+    return [la.name for la in sorted(shortcuts, key=lambda la: la.kernel.shape[-1])]
 
 
 def _fill(
-    model: keras.Model, layer: keras.layers.Layer, source: keras.Model, origin: str
-) -> dict[str, str]:
+    model: keras.Model, layer: keras.layers.Layer, source: keras.Model, origin: str, is_copy: bool
+) -> str:
     """Fill a convolution and its batch norm; how it was done."""
     norm = model.get_layer(f"{layer.name}.BatchNorm")
-    is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
-    if not origin:
-        kernel, values = _identity(layer, is_depthwise), None
-    else:
-        theirs = source.get_layer(origin)
-        weights = theirs.get_weights()
-        kernel = weights[0] if is_depthwise or len(weights) == 1 else weights[1]
-        values = None if is_depthwise else _norm_of(source, origin).get_weights()
-    if kernel is None or kernel.shape != tuple(layer.kernel.shape):
-        return {"how": "random"}
-    layer.kernel.assign(kernel)
-    # Keras's network has no batch norm after a depthwise convolution: ours does nothing at first.
     channels = norm.gamma.shape
+    is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
+    # Keras's network has no batch norm after a depthwise convolution: ours does nothing at first.
     nothing = [np.ones(channels), np.zeros(channels), np.zeros(channels)]
-    norm.set_weights(values or [*nothing, np.full(channels, 1 - norm.epsilon)])
-    if not origin:
-        return {"how": "identity"}
-    block = layer.name.rpartition(".")[0]
-    if block.startswith("middle_flow") and _middle(block, model)[1]:
-        if layer.name.endswith("separable_conv3_pointwise"):
-            norm.gamma.assign(np.zeros(channels))
-            norm.beta.assign(np.zeros(channels))
-        return {"how": "silent copy"}
-    return {"how": "carried"}
+    values = [*nothing, np.full(channels, 1 - norm.epsilon)]
+    if origin:
+        weights = source.get_layer(origin).get_weights()
+        kernel = weights[0] if is_depthwise or len(weights) == 1 else weights[1]
+        values = values if is_depthwise else _norm_of(source, origin).get_weights()
+    else:
+        kernel = _identity(tuple(layer.kernel.shape), is_depthwise)
+    if kernel is None or kernel.shape != tuple(layer.kernel.shape):
+        return "random"
+    if is_copy and layer.name.endswith("separable_conv3_pointwise"):
+        values[:2] = np.zeros(channels), np.zeros(channels)
+    layer.kernel.assign(kernel)
+    norm.set_weights(values)
+    return "silent copy" if is_copy else "carried" if origin else "identity"
 
 
 def _norm_of(source: keras.Model, name: str) -> keras.layers.Layer:
@@ -162,13 +147,13 @@ def _norm_of(source: keras.Model, name: str) -> keras.layers.Layer:
     return next(la for la in source.layers if la.input is output)
 
 
-def _identity(layer: keras.layers.Layer, is_depthwise: bool) -> np.ndarray | None:
+def _identity(shape: tuple[int, ...], is_depthwise: bool) -> np.ndarray | None:
     """Kernel that passes its input on; None where channels change."""
-    kernel = np.zeros(layer.kernel.shape, np.float32)
+    kernel = np.zeros(shape, np.float32)
     if is_depthwise:
         kernel[1, 1] = 1
         return kernel
-    if kernel.shape[2] != kernel.shape[3]:
+    if shape[2] != shape[3]:
         return None
-    kernel[0, 0] = np.eye(kernel.shape[2], dtype=np.float32)
+    kernel[0, 0] = np.eye(shape[2], dtype=np.float32)
     return kernel

@@ -28,18 +28,12 @@ BLOCKS = (
 FEATURE_LAYERS = tuple(BLOCKS)
 
 
-def network(
-    weights: str,
-    last: str = "mixed10",
-    seed: int = 2020,
-    calibrate: np.ndarray | None = None,
-) -> keras.Model:
+def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = None) -> keras.Model:
     """Build the frozen network up to a block.
 
     Args:
-        weights: ``imagenet`` (Keras's own download), ``none`` (random, from ``seed``), or a file: a
-            Keras ``.weights.h5`` of the network without its top, or an ``.npz`` of the 2015 graph
-            (see `checkpoints.assign_2015`).
+        weights: ``imagenet`` (Keras's own download), ``none`` (random, from ``seed``), or a file:
+            see `checkpoints.load_inception`.
         last: One of `FEATURE_LAYERS`.
         seed: Of random weights.
         calibrate: float32 images (n, 299, 299, 3) in [-1, 1]; needed for ``none``, whose
@@ -50,19 +44,16 @@ def network(
         channels) of the block; 8 x 8 x 2048 at ``mixed10``. Nothing in it is trainable.
 
     Raises:
-        ParameterError: Unknown block, or ``none`` without images to calibrate on.
+        ParameterError: Unknown block.
         DataError: The weights cannot be had.
     """
     import keras
 
-    if last not in FEATURE_LAYERS:
-        raise ParameterError(f"feature_layer '{last}' is none of {FEATURE_LAYERS}.")
+    (last,) = named_layers(last)
     keras.utils.set_random_seed(seed)
-    base = _base(weights)
+    base = _base("imagenet" if weights == "imagenet" else None)
     model = keras.Model(base.input, base.get_layer(last).output, name=f"inception_v3_{last}")
     if weights == "none":
-        if calibrate is None:
-            raise ParameterError("weights 'none' need images to calibrate batch norm on.")
         calibrate_batch_norm(model, calibrate)
     elif weights != "imagenet":
         checkpoints.load_inception(base, Path(weights), last)
@@ -86,18 +77,12 @@ def named_layers(text: str) -> tuple[str, ...]:
 
 
 def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> keras.Model:
-    """The network with what is wanted of it for outputs.
+    """Model from images to features (n, channels) of blocks, and to the maps that enter another.
 
     Args:
         model: From `network`.
-        layers: Blocks whose maps are averaged: float32 features (n, channels) each.
+        layers: Blocks whose maps are averaged.
         before: Block whose input is wanted too, as maps (n, side, side, channels); '' for none.
-
-    Returns:
-        Model from images to the features in the order of ``layers``, then the maps.
-
-    Raises:
-        ParameterError: What enters ``before`` is not part of the network.
     """
     import keras
 
@@ -111,18 +96,11 @@ def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> ke
 
 
 def cut(model: keras.Model, before: str) -> tuple[keras.Model, keras.Model]:
-    """Cut the network in two, so that its upper part can be trained on cached maps.
-
-    Args:
-        model: From `network`.
-        before: First block of the upper part.
+    """Cut the network in two before a block, so that its upper part can be trained on cached maps.
 
     Returns:
         The lower part, from images to the maps of the block before, and the upper part, from those
         maps to the maps of the network's last block. They share the network's weights.
-
-    Raises:
-        ParameterError: There is no such block, or only the stem lies below it.
     """
     import keras
 
@@ -147,34 +125,23 @@ def block_below(block: str) -> str:
 
 
 def block_of(model: keras.Model) -> dict[str, str]:
-    """Name of the block that each layer with weights of a network belongs to.
-
-    Args:
-        model: From `network`, or a part of it.
-
-    Returns:
-        Layer -> block. What lies in the stem belongs to the first block, which rests on it.
-    """
-    found: dict[str, str] = {}
+    """Layer with weights -> its block, in `network` or a part of it; the stem's is the first."""
+    owner: dict[str, str] = {}
     for block in FEATURE_LAYERS:
         if block not in {layer.name for layer in model.layers}:
             continue
         for name in checkpoints.feeding(model, block):
-            found.setdefault(name, block)
-    return {name: block for name, block in found.items() if model.get_layer(name).weights}
+            owner.setdefault(name, block)
+    return {name: block for name, block in owner.items() if model.get_layer(name).weights}
 
 
-def _base(weights: str) -> keras.Model:
-    """Keras's network without its top: downloaded weights, or random ones to be replaced."""
+def _base(weights: str | None) -> keras.Model:
+    """Keras's network without its top."""
     import keras
 
     shape = (INPUT_SIZE, INPUT_SIZE, 3)
-    if weights != "imagenet":
-        return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=shape)
     try:
-        return keras.applications.InceptionV3(
-            include_top=False, weights="imagenet", input_shape=shape
-        )
+        return keras.applications.InceptionV3(include_top=False, weights=weights, input_shape=shape)
     except Exception as error:  # Keras raises a bare Exception for any failed download
         raise DataError(
             "weights 'imagenet' could not be downloaded; connect to the network once, or name a "
@@ -183,22 +150,12 @@ def _base(weights: str) -> keras.Model:
 
 
 def resolve_weights(weights: str, data_root: Path) -> str:
-    """A weights parameter with a file name made absolute; ``imagenet`` and ``none`` stay.
-
-    Args:
-        weights: As for `network`; a relative file is looked for in the data folder.
-        data_root: The data folder.
-    """
+    """A weights parameter with a file name made absolute; ``imagenet`` and ``none`` stay."""
     return weights if weights in ("imagenet", "none") else str(data_root / weights)
 
 
 def calibrate_batch_norm(model: keras.Model, images: np.ndarray) -> None:
-    """Set every batch norm's moving statistics to those of one batch.
-
-    Args:
-        model: A network with batch normalisation.
-        images: float32 (n, height, width, 3) in the network's value range.
-    """
+    """Set every batch norm's moving statistics to those of one batch of inputs."""
     import keras
 
     norms = [la for la in model.layers if isinstance(la, keras.layers.BatchNormalization)]

@@ -12,7 +12,7 @@ LOGITS = "logits"
 DEPTH = 4
 
 
-def unet(classes: int, size: int, base: int = 64, momentum: float = 0.9) -> keras.Model:
+def unet(classes: int, size: int, base: int, momentum: float) -> keras.Model:
     """Build a U-Net with batch normalisation and same padding.
 
     Args:

@@ -3,16 +3,13 @@
 It is Chollet's Xception (2017) with three changes: strided separable convolutions in place of max
 pooling, batch norm after every depthwise convolution, and twice as many middle blocks. Layers bear
 the names of the published TensorFlow 1 graph with ``.`` for ``/``, so that a checkpoint of it can
-be read (`models.checkpoints.assign_tf1`).
+be read (`models.tf1`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from covid_utils.errors import ParameterError
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from keras import KerasTensor
@@ -26,8 +23,7 @@ LOW_LEVEL = "entry_flow.block2.unit_1.separable_conv2_pointwise.BatchNorm"
 STEM = "entry_flow.conv1_2.relu"
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """One block of three separable convolutions.
 
     Attributes:
@@ -45,7 +41,7 @@ class Block:
     relu_inside: bool = False
 
 
-def blocks(middle_blocks: int = 16) -> Iterator[Block]:
+def blocks(middle_blocks: int) -> Iterator[Block]:
     """The blocks in order: three of the entry flow, the middle flow's, two of the exit flow."""
     for number, depth in enumerate((128, 256, 728), start=1):
         yield Block(f"entry_flow.block{number}.unit_1", (depth,) * 3, "conv", 2)
@@ -60,45 +56,32 @@ def scaled(channels: int, width: float) -> int:
     return channels if width == 1 else max(8, int(channels * width / 8 + 0.5) * 8)
 
 
-def norm(tensor: KerasTensor, name: str, epsilon: float, momentum: float) -> KerasTensor:
-    """Batch norm, named after the convolution before it."""
-    from keras import layers
-
-    options = {"epsilon": epsilon, "momentum": momentum, "name": f"{name}.BatchNorm"}
-    return layers.BatchNormalization(**options)(tensor)
-
-
 def convolution(
     tensor: KerasTensor,
     channels: int,
     size: int,
     name: str,
-    *,
+    norm: dict[str, float],
     stride: int = 1,
     relu: bool = True,
-    epsilon: float = EPSILON,
-    momentum: float = MOMENTUM,
 ) -> KerasTensor:
-    """Convolution, batch norm and, if wanted, ReLU; stride 2 pads both sides alike."""
+    """Convolution, batch norm (``norm`` has its epsilon and momentum) and, if wanted, ReLU."""
     from keras import layers
 
     tensor, padding = _padded(tensor, size, stride, name)
     options = {"strides": stride, "padding": padding, "use_bias": False, "name": name}
     tensor = layers.Conv2D(channels, size, **options)(tensor)
-    tensor = norm(tensor, name, epsilon, momentum)
-    return layers.ReLU(name=f"{name}.relu")(tensor) if relu else tensor
+    return _normed(tensor, name, norm, relu)
 
 
 def separable(
     tensor: KerasTensor,
     channels: int,
     name: str,
-    *,
+    norm: dict[str, float],
     stride: int = 1,
     rate: int = 1,
     relu: bool = True,
-    epsilon: float = EPSILON,
-    momentum: float = MOMENTUM,
 ) -> KerasTensor:
     """3 x 3 depthwise and 1 x 1 pointwise convolution, batch norm (and ReLU) after each."""
     from keras import layers
@@ -107,11 +90,15 @@ def separable(
     tensor, padding = _padded(tensor, 3, stride, depthwise)
     options = {"strides": stride, "padding": padding, "dilation_rate": rate, "use_bias": False}
     tensor = layers.DepthwiseConv2D(3, **options, name=depthwise)(tensor)
-    tensor = norm(tensor, depthwise, epsilon, momentum)
-    if relu:
-        tensor = layers.ReLU(name=f"{depthwise}.relu")(tensor)
-    settings = {"relu": relu, "epsilon": epsilon, "momentum": momentum}
-    return convolution(tensor, channels, 1, f"{name}_pointwise", **settings)
+    tensor = _normed(tensor, depthwise, norm, relu)
+    return convolution(tensor, channels, 1, f"{name}_pointwise", norm, relu=relu)
+
+
+def _normed(tensor: KerasTensor, name: str, norm: dict[str, float], relu: bool) -> KerasTensor:
+    from keras import layers
+
+    tensor = layers.BatchNormalization(**norm, name=f"{name}.BatchNorm")(tensor)
+    return layers.ReLU(name=f"{name}.relu")(tensor) if relu else tensor
 
 
 def _padded(tensor: KerasTensor, size: int, stride: int, name: str) -> tuple[KerasTensor, str]:
@@ -124,43 +111,25 @@ def _padded(tensor: KerasTensor, size: int, stride: int, name: str) -> tuple[Ker
 
 
 def xception65(
-    tensor: KerasTensor,
-    output_stride: int = 16,
-    width: float = 1.0,
-    middle_blocks: int = 16,
-    momentum: float = MOMENTUM,
+    tensor: KerasTensor, output_stride: int, width: float, middle_blocks: int, momentum: float
 ) -> KerasTensor:
-    """Append the encoder to a tensor.
+    """Append the encoder to images (n, height, width, 3) in [-1, 1].
 
     Once the output stride is reached, blocks that would halve the image dilate the convolutions of
-    those after them instead (atrous convolution).
-
-    Args:
-        tensor: Images (n, height, width, 3) in [-1, 1].
-        output_stride: Pixels of the input per step of the output: 8, 16 or 32.
-        width: Factor of all channels; the published network has 1.
-        middle_blocks: Blocks of the middle flow; Xception-65 has 16.
-        momentum: Of batch norm.
+    those after them instead (atrous convolution). Parameters are those of `deeplab_v3plus`.
 
     Returns:
         Features (n, ceil(height / output_stride), ceil(width / output_stride), 2048 x width).
-
-    Raises:
-        ParameterError: Another output stride, or no width.
     """
-    if output_stride not in (8, 16, 32):
-        raise ParameterError(f"output_stride {output_stride} is none of 8, 16, 32.")
-    if width <= 0 or middle_blocks < 0:
-        raise ParameterError(f"width {width}, middle_blocks {middle_blocks}: too small.")
+    norm = {"epsilon": EPSILON, "momentum": momentum}
     for number, (depth, stride) in enumerate(((32, 2), (64, 1)), start=1):
-        settings = {"stride": stride, "momentum": momentum}
         name = f"entry_flow.conv1_{number}"
-        tensor = convolution(tensor, scaled(depth, width), 3, name, **settings)
+        tensor = convolution(tensor, scaled(depth, width), 3, name, norm, stride)
     reached, rate = 2, 1
     for block in blocks(middle_blocks):
         is_atrous = reached == output_stride
         stride = 1 if is_atrous else block.stride
-        tensor = _module(tensor, block, stride, rate, width, momentum)
+        tensor = _module(tensor, block, stride, rate, width, norm)
         if is_atrous:
             rate *= block.stride
         reached *= stride
@@ -168,7 +137,7 @@ def xception65(
 
 
 def _module(
-    tensor: KerasTensor, block: Block, stride: int, rate: int, width: float, momentum: float
+    tensor: KerasTensor, block: Block, stride: int, rate: int, width: float, norm: dict
 ) -> KerasTensor:
     """One block; its stride is on the last separable convolution."""
     from keras import layers
@@ -178,13 +147,12 @@ def _module(
         name = f"{block.name}.separable_conv{number}"
         if not block.relu_inside:
             residual = layers.ReLU(name=f"{name}.relu_before")(residual)
-        settings = {"rate": rate, "relu": block.relu_inside, "momentum": momentum}
         step = stride if number == len(block.depths) else 1
-        residual = separable(residual, scaled(depth, width), name, stride=step, **settings)
+        channels = scaled(depth, width)
+        residual = separable(residual, channels, name, norm, step, rate, block.relu_inside)
     if block.skip == "none":
         return residual
     if block.skip == "conv":
-        settings = {"stride": stride, "relu": False, "momentum": momentum}
-        depth = scaled(block.depths[-1], width)
-        tensor = convolution(tensor, depth, 1, f"{block.name}.shortcut", **settings)
+        depth, name = scaled(block.depths[-1], width), f"{block.name}.shortcut"
+        tensor = convolution(tensor, depth, 1, name, norm, stride, relu=False)
     return layers.Add(name=f"{block.name}.sum")([residual, tensor])

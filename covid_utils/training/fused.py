@@ -1,10 +1,9 @@
 """Batch norm as one operation, for training.
 
 Keras computes batch norm from a dozen elementwise operations, each of which reads and writes the
-whole activation. TensorFlow has one operation for it, on processors and on GPUs, with the same
-weights and the same answer. Networks of the models floor keep Keras's own layer, so that a saved
-model loads without this package; a training swaps it, and its weights fit either.
-``benchmarks/README.md`` has what it saves.
+whole activation. TensorFlow has one operation with the same weights and results. The networks of
+`covid_utils.models` keep Keras's own layer, so that a saved model loads without this package; a
+training swaps it, and its weights fit either. ``benchmarks/README.md`` has what it saves.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 
 def with_fused_norms(model: keras.Model) -> keras.Model:
@@ -23,7 +23,7 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
         model: Functional, not compiled, batch norms over the last of four axes.
 
     Returns:
-        A new model with layers and weights of the same names and order, and the same values.
+        A new model with layers and weights of the same names, order and values.
     """
     import keras
 
@@ -33,14 +33,14 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
         is_norm = type(layer) is keras.layers.BatchNormalization
         return (fused if is_norm else type(layer)).from_config(layer.get_config())
 
-    made = keras.models.clone_model(model, clone_function=twin)
-    made.set_weights(model.get_weights())
-    return made
+    copy = keras.models.clone_model(model, clone_function=twin)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 @lru_cache(maxsize=1)
 def _layer() -> type[keras.layers.BatchNormalization]:
-    """The layer's class, made when Keras is first needed."""
+    """The layer's class, built when Keras is first needed."""
     import keras
     import tensorflow as tf
 
@@ -49,25 +49,25 @@ def _layer() -> type[keras.layers.BatchNormalization]:
 
         def call(self, inputs, training=None, mask=None):
             is_learning = bool(training) and self.trainable
-            known = {"mean": self.moving_mean, "variance": self.moving_variance}
+            moving = {"mean": self.moving_mean, "variance": self.moving_variance}
             result, mean, variance = tf.compat.v1.nn.fused_batch_norm(
                 inputs,
-                tf.cast(self.gamma, tf.float32),  # float32 is asked for even with float16 images
+                tf.cast(self.gamma, tf.float32),  # float32 is required even with float16 images
                 tf.cast(self.beta, tf.float32),
                 epsilon=self.epsilon,
                 is_training=is_learning,
-                **({} if is_learning else known),
+                **({} if is_learning else moving),
             )
             if is_learning:
                 # The operation gives the unbiased variance; Keras keeps the biased one. Of a single
                 # value the former may be no number, and the latter is 0.
                 count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
-                self._keep(self.moving_mean, mean)
+                self._update(self.moving_mean, mean)
                 biased = tf.math.multiply_no_nan(variance, (count - 1) / count)
-                self._keep(self.moving_variance, biased)
+                self._update(self.moving_variance, biased)
             return result
 
-        def _keep(self, moving: keras.Variable, seen: tf.Tensor) -> None:
-            moving.assign(moving * self.momentum + seen * (1 - self.momentum))
+        def _update(self, moving: keras.Variable, batch: tf.Tensor) -> None:
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
 
     return BatchNormalization

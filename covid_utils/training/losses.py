@@ -1,14 +1,11 @@
-"""What a segmentation stream is trained to make small."""
+"""The loss of a segmentation stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from covid_utils.errors import ParameterError
-
-#: Label of pixels that count for nothing: what a crop shows beyond the slice.
+#: Label of pixels that are ignored: what a crop shows beyond the slice.
 IGNORE = 255
-LOSSES = ("cross_entropy", "dice_cross_entropy")
 
 
 def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
@@ -24,12 +21,7 @@ def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
     Returns:
         Function from truth (n, height, width), class indices or `IGNORE`, and logits (n, rows,
         columns, classes) to the batch's loss, (1,).
-
-    Raises:
-        ParameterError: Unknown name.
     """
-    if name not in LOSSES:
-        raise ParameterError(f"loss '{name}' is none of {', '.join(LOSSES)}.")
 
     def loss(truth, logits):
         import tensorflow as tf
@@ -60,10 +52,10 @@ def _dice_loss(one_hot, probability):
     """One minus soft Dice, mean over the lesion classes; with several, their union counts too."""
     import tensorflow as tf
 
-    def dice(wanted, found):
-        overlap = tf.reduce_sum(wanted * found, axis=(0, 1, 2))
-        total = tf.reduce_sum(wanted + found, axis=(0, 1, 2))
-        # One pixel of smoothing: a class that is absent and not found costs nothing.
+    def dice(truth, predicted):
+        overlap = tf.reduce_sum(truth * predicted, axis=(0, 1, 2))
+        total = tf.reduce_sum(truth + predicted, axis=(0, 1, 2))
+        # One pixel of smoothing: a class that is absent and not predicted costs nothing.
         return (2 * overlap + 1) / (total + 1)
 
     classes = one_hot[..., 1:], probability[..., 1:]

@@ -1,4 +1,4 @@
-"""The network of a stream: built and traced once in a process, then reset for the next stream.
+"""The network of a stream: built and traced once per process, then reset for the next stream.
 
 Tracing the training step of DeepLab-v3+ takes many times as long as drawing new weights (see
 ``benchmarks/README.md``).
@@ -7,23 +7,27 @@ Tracing the training step of DeepLab-v3+ takes many times as long as drawing new
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from covid_utils import paths
-from covid_utils.errors import ParameterError
+from covid_utils.data.labels import label_names
 from covid_utils.training.devices import strategy_of
 from covid_utils.training.fused import with_fused_norms
 from covid_utils.training.losses import segmentation_loss
-from covid_utils.training.schedules import poly_optimizer
 
 if TYPE_CHECKING:
     import keras
 
-    from covid_utils.training.segmentation import StreamSettings
+    from covid_utils.training.streams import StreamSettings
+
+#: Settings that the compiled network depends on, beside its classes.
+COMPILED = (
+    *("model", "side", "channels", "base", "width", "middle_blocks", "output_stride"),
+    *("atrous_rates", "decoder_stride", "norm_momentum", "batch_norm", "steps", "accumulate"),
+    *("optimizer", "learning_rate", "momentum", "power", "weight_decay", "loss"),
+)
 
 
 def build(settings: StreamSettings) -> keras.Model:
@@ -32,82 +36,77 @@ def build(settings: StreamSettings) -> keras.Model:
     Two calls with the same architecture and training give the same object, reset: use one after
     the other, or keep what `keras.Model.get_weights` returns.
 
-    Args:
-        settings: Of the stream.
-
     Returns:
         Compiled model from images (n, side, side, channels) in [0, 255] to logits, see
         `models.deeplab.deeplab_v3plus` and `models.unet.unet`; ``side`` is the settings'.
     """
-    model = _compiled(*settings.architecture, *settings.recipe)
+    weights = [settings.class_weights[label] for label in (0, *label_names(settings.stream))]
+    own = tuple((name, getattr(settings, name)) for name in COMPILED)
+    model = _compiled((*own, ("class_weights", tuple(weights))))
     reset(model, settings.draws)
     return model
 
 
 @lru_cache(maxsize=2)
-def _compiled(
-    kind: str,
-    classes: int,
-    side: int,
-    base: int,
-    width: float,
-    middle_blocks: int,
-    output_stride: int,
-    decoder_stride: int,
-    atrous_rates: tuple[int, ...],
-    norm_momentum: float,
-    loss: str,
-    class_weights: tuple[float, ...],
-    optimizer: tuple[tuple[str, object], ...],
-    weight_decay: float,
-    batch_norm: str,
-) -> keras.Model:
+def _compiled(settings: tuple[tuple[str, object], ...]) -> keras.Model:
     """Build and compile; cached, because what is costly is the trace that comes with it."""
     import keras
 
-    from covid_utils.models.deeplab import deeplab_v3plus
-    from covid_utils.models.unet import unet
-
+    own = SimpleNamespace(**dict(settings))
     with strategy_of("GPU").scope():
-        if kind == "unet":
-            model = unet(classes, side, base, norm_momentum)
-        else:
-            shape, rest = (side, side, 3), {"momentum": norm_momentum}
-            rest |= {"width": width, "middle_blocks": middle_blocks}
-            rest["decoder_output_stride"] = decoder_stride
-            model = deeplab_v3plus(classes, shape, output_stride, atrous_rates, **rest)
-        if batch_norm == "trained":  # on GPUs the operation has no repeatable gradient when frozen
+        model = _architecture(own)
+        if own.batch_norm == "trained":  # frozen, the operation has no repeatable gradient on GPUs
             model = with_fused_norms(model)
-        _penalise(model, weight_decay)
         for layer in model.layers:
-            if batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
-        made = poly_optimizer(**dict(optimizer))
-        model.compile(made, segmentation_loss(loss, class_weights), jit_compile=False)
+            kind = type(layer).__name__
+            if kind in ("Conv2D", "Conv2DTranspose") and own.weight_decay:
+                # As published, neither depthwise kernels nor batch norm. TensorFlow 1 halves the
+                # sum of squares, Keras does not.
+                layer.kernel.regularizer = keras.regularizers.L2(own.weight_decay / 2)
+            if kind == "BatchNormalization":
+                layer.trainable = own.batch_norm == "trained"
+        loss = segmentation_loss(own.loss, own.class_weights)
+        model.compile(poly_optimizer(own), loss, jit_compile=False)
         # Variables that are made within the first step cost a second trace. Compiling may have
         # wrapped the optimiser (float16 needs its loss scaled), so the wrapper is built.
         model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _penalise(model: keras.Model, weight_decay: float) -> None:
-    """L2 penalty on convolution kernels, as published: not on depthwise ones or batch norm."""
+def _architecture(own: SimpleNamespace) -> keras.Model:
+    from covid_utils.models.deeplab import deeplab_v3plus
+    from covid_utils.models.unet import unet
+
+    classes, shape = len(own.class_weights), (own.side, own.side, own.channels)
+    if own.model == "unet":
+        return unet(classes, own.side, own.base, own.norm_momentum)
+    encoder = (own.output_stride, own.atrous_rates, own.width, own.middle_blocks)
+    return deeplab_v3plus(classes, shape, *encoder, own.decoder_stride, own.norm_momentum)
+
+
+def poly_optimizer(settings: StreamSettings) -> keras.optimizers.Optimizer:
+    """Optimiser whose rate falls as (1 - step / steps) ** power (DeepLab's schedule)."""
     import keras
 
-    if not weight_decay:
-        return
-    for layer in model.layers:
-        if type(layer).__name__ in ("Conv2D", "Conv2DTranspose"):
-            # TensorFlow 1 halves the sum of squares, Keras does not.
-            layer.kernel.regularizer = keras.regularizers.L2(weight_decay / 2)
+    batches = settings.accumulate
+
+    class Decay(keras.optimizers.schedules.PolynomialDecay):
+        """Counts steps: Keras tells it the number of batches."""
+
+        def __call__(self, batch):
+            return super().__call__(batch // batches)
+
+    rate = Decay(settings.learning_rate, settings.steps, 0.0, settings.power)
+    rest = {"gradient_accumulation_steps": batches if batches > 1 else None}
+    if settings.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=settings.momentum, **rest)
+    return keras.optimizers.Adam(rate, **rest)
 
 
 def reset(model: keras.Model, seed: int) -> None:
-    """Draw new weights in place, and forget what the optimiser knows.
+    """Draw new weights in place and clear the optimiser.
 
-    Args:
-        model: Any model of convolutions and batch norms; changed.
-        seed: Of the draw: the same seed gives the same weights, whatever was there before.
+    The same seed gives the same weights, whatever was there before.
     """
     import keras
 
@@ -132,53 +131,3 @@ def _initialiser(layer: keras.layers.Layer, variable: keras.Variable):
     kind = "depthwise" if type(layer).__name__ == "DepthwiseConv2D" else "kernel"
     name = kind if variable.name == "kernel" else variable.name
     return getattr(layer, f"{name}_initializer", None)
-
-
-def fill(
-    model: keras.Model,
-    settings: StreamSettings,
-    donor: dict[str, list[np.ndarray]] | None = None,
-    root: Path = paths.PROJECT,
-) -> pd.DataFrame:
-    """Start a network from elsewhere; its last layer, which answers another question, stays random.
-
-    Args:
-        model: From `build`; changed.
-        settings: With ``init`` ``random``, ``nodule``, ``imagenet`` or ``tf1``.
-        donor: Weights of the nodule stream by layer, for ``nodule``.
-        root: Folder that a relative ``weights`` starts from.
-
-    Returns:
-        A row a layer that was looked at: ``layer``, ``source`` and ``how``; no row for ``random``.
-
-    Raises:
-        DataError: A weights file is missing or of another network.
-    """
-    if settings.init == "nodule":
-        return _from_nodules(model, donor or {})
-    if settings.init == "imagenet":
-        from covid_utils.models.imagenet import carry_over, load_xception
-
-        return carry_over(model, load_xception(_located(settings.weights, root)))
-    if settings.init == "tf1":
-        from covid_utils.models.checkpoints import load_tf1_checkpoint
-
-        names = load_tf1_checkpoint(model, Path(_located(settings.weights, root)))
-        return pd.DataFrame({"layer": names, "source": names, "how": "read"})
-    return pd.DataFrame(columns=["layer", "source", "how"])
-
-
-def _from_nodules(model: keras.Model, donor: dict[str, list[np.ndarray]]) -> pd.DataFrame:
-    rows = []
-    for layer in model.layers:
-        if layer.weights and not layer.name.startswith("logits"):
-            layer.set_weights(donor[layer.name])
-            rows.append({"layer": layer.name, "source": "stream nodule", "how": "carried"})
-    return pd.DataFrame(rows)
-
-
-def _located(weights: str, root: Path) -> str:
-    """``imagenet``, or the path of a file."""
-    if not weights:
-        raise ParameterError("weights: name the file that init starts from, or 'imagenet'.")
-    return weights if weights == "imagenet" else str(root / Path(weights).expanduser())

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 
 def start(seed: int) -> None:
-    """Seed Python, NumPy and TensorFlow, and make TensorFlow's operations deterministic.
-
-    Args:
-        seed: Any non-negative integer.
-    """
+    """Seed Python, NumPy and TensorFlow, and make TensorFlow's operations deterministic."""
     import keras
     import tensorflow as tf
 

@@ -1,0 +1,161 @@
+"""Predictions of a trained stream: the probability of each of its classes in each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from covid_utils.data import augment, lungs
+from covid_utils.training import networks
+from covid_utils.training.head import softmax
+from covid_utils.training.predictions import time_per_item
+from covid_utils.training.streams import StreamSettings
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 8
+#: Least probability that counts where several streams are averaged.
+FLOOR = 1e-6
+
+
+class Committee:
+    """Trainings of one architecture, whose logits are averaged.
+
+    With a few dozen slices, what a network learns depends on the order that it saw them in; the
+    mean of several trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017, who
+    average probabilities). One network is in memory, filled with the weights of each member in
+    turn.
+
+    Attributes:
+        network: The network; which member's weights it holds is not defined.
+        members: Weights of each member, as `keras.Model.get_weights` gives them.
+    """
+
+    def __init__(self, network: keras.Model, members: list[list[np.ndarray]]):
+        self.network, self.members = network, members
+        self._others: dict[int, Committee] = {}
+
+    def at(self, settings: StreamSettings) -> Committee:
+        """The same members for slices of another ``image_size``, whose network is built once."""
+        if settings.image_size not in self._others:
+            twin = Committee(networks.build(settings), self.members)
+            self._others[settings.image_size] = twin
+        return self._others[settings.image_size]
+
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        """Mean of the members' logits, float32, shaped as the network's own."""
+        total = 0.0
+        for weights in self.members:
+            self.network.set_weights(weights)
+            total = total + np.asarray(self.network.predict_on_batch(inputs))
+        return total / len(self.members)
+
+
+def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
+    """Slices as the network takes them.
+
+    Args:
+        images: uint8 (n, size, size).
+        settings: Of the stream.
+
+    Returns:
+        uint8 (n, side, side, channels), mean gray beyond the slice.
+    """
+    margin = settings.side - images.shape[1]
+    around = ((0, 0), (0, margin), (0, margin))
+    padded = np.pad(images, around, constant_values=augment.MEAN_GRAY)
+    return np.repeat(padded[..., None], settings.channels, axis=-1)
+
+
+def probabilities(
+    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
+) -> Iterator[np.ndarray]:
+    """Probabilities of the stream's classes, batch by batch, at the slices' own size.
+
+    With an ``attenuation_margin`` what is not denser than the slice's healthy lung is background.
+
+    Args:
+        model: The stream's network; a committee where ``test_scales`` has others than 1.
+        images: uint8 (n, size, size), an array or rows that are read when asked for.
+        settings: Of the stream.
+
+    Yields:
+        float32 (batch, size, size, classes).
+    """
+    for first in range(0, len(images), BATCH):
+        part = images[first : first + BATCH]
+        each = [_at_scale(model, part, settings, scale) for scale in settings.test_scales]
+        probability = np.mean(each, axis=0)
+        if settings.attenuation_margin:
+            margin = settings.attenuation_margin
+            dense = np.stack([lungs.denser_than_healthy(np.asarray(one), margin) for one in part])
+            probability[..., 1:] *= dense[..., None]
+            probability[..., 0] = np.where(dense, probability[..., 0], 1)
+        yield probability
+
+
+def _at_scale(
+    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings, scale: float
+) -> np.ndarray:
+    """Probabilities at the slices' size, of slices that the network sees larger or smaller."""
+    size = images.shape[1]
+    own = replace(settings, image_size=round(size * scale))
+    if own.image_size != size:
+        model, images = model.at(own), _resized(images, own.image_size)
+    inputs, side = to_input(images, own), own.image_size
+    probability = _softmax(model, inputs)[:, :side, :side]
+    if settings.flip_test:
+        # Only the slice is mirrored: what pads it stays at its right edge.
+        mirrored = inputs.copy()
+        mirrored[:, :, :side] = inputs[:, :, :side][:, :, ::-1]
+        other = _softmax(model, mirrored)[:, :side, :side][:, :, ::-1]
+        probability = (probability + other) / 2
+    return _resized(probability, size)
+
+
+def _softmax(model: keras.Model | Committee, inputs: np.ndarray) -> np.ndarray:
+    """Class probabilities at the input's size, float32 (n, side, side, classes)."""
+    from covid_utils.models.deeplab import resize_aligned
+
+    # Of several devices each predicts the whole batch; the first replica's result is used.
+    logits = model.predict_on_batch(inputs)[: len(inputs)]
+    return softmax(np.asarray(resize_aligned(logits, inputs.shape[1:3])))
+
+
+def _resized(arrays: np.ndarray, size: int) -> np.ndarray:
+    """Slices or probabilities at another size, placed as slices are when they are prepared."""
+    if arrays.shape[1] == size:
+        return arrays
+    shape, how = (size, size), cv2.INTER_LINEAR
+    return np.stack([cv2.resize(one, shape, interpolation=how) for one in arrays])
+
+
+def together(parts: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.ndarray]:
+    """Geometric mean of several streams' probabilities, which is the mean of their logits.
+
+    Args:
+        parts: From `probabilities`, of the same classes, slices and crop; slices may have been
+            prepared at different sizes.
+        size: Side of the result in pixels.
+
+    Yields:
+        float32 (batch, size, size, classes), summing to 1 over classes.
+    """
+    for batch in zip(*parts, strict=True):
+        # A probability of 0, which float32 may have, would overrule all others.
+        logs = [np.log(np.maximum(_resized(one, size), FLOOR)) for one in batch]
+        yield softmax(np.mean(logs, axis=0))
+
+
+def time_one_slice(
+    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
+) -> dict[str, object]:
+    """Time of one slice, from the prepared image to its labels; see `predictions.time_per_item`."""
+    return time_per_item(
+        lambda i: next(probabilities(model, images[i : i + 1], settings)).argmax(-1), len(images)
+    )

@@ -1,0 +1,233 @@
+"""One segmentation stream: its settings and its data (paper, section 3.5).
+
+A stream is a network for one question: ``all`` tells four classes apart; ``ggo``,
+``consolidation`` and ``effusion`` each find one manifestation; ``nodule`` finds lung nodules, and
+its weights, without the last layer, are where the others may start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from covid_utils import paths, runs
+from covid_utils.data import augment, cache, lungs, splits
+from covid_utils.data.collection import Collection
+from covid_utils.data.images import Preprocessing
+from covid_utils.errors import DataError, ParameterError
+from covid_utils.models.unet import DEPTH
+from covid_utils.registry import LESION_SETS, NODULE_SETS, stream_run
+
+#: Raise it whenever the same settings and slices would be trained to other weights.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """Settings of a stream; ``params/declarations.yaml`` says what each means and may be.
+
+    Raises:
+        ParameterError: Two settings contradict each other.
+    """
+
+    stream: str
+    model: str
+    init: str
+    weights: str
+    image_size: int
+    crop: str
+    clahe_clip: float
+    base: int
+    width: float
+    middle_blocks: int
+    output_stride: int
+    atrous_rates: tuple[int, ...]
+    decoder_stride: int
+    norm_momentum: float
+    batch_norm: str
+    steps: int
+    batch_size: int
+    accumulate: int
+    train_images: int
+    test_images: int
+    augmentation: str
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    power: float
+    weight_decay: float
+    loss: str
+    class_weights: tuple[float, ...]  # of the mask labels 0, 1, 2, 3
+    flip_test: bool
+    test_scales: tuple[float, ...]
+    attenuation_margin: float
+    evaluate_every: int
+    average_last: int
+    refit: bool
+    members: int
+    seed: int
+    member: int = 0  # which of several trainings this is
+
+    def __post_init__(self):
+        is_file = self.init in ("imagenet", "tf1")
+        wrong = {
+            "the nodule stream cannot start from itself; set init 'random'.": (
+                self.stream == self.init == "nodule"
+            ),
+            f"init '{self.init}': these weights fit model 'deeplab' only.": (
+                is_file and self.model == "unet"
+            ),
+            "weights: name the file that init starts from, or 'imagenet'.": (
+                is_file and not self.weights
+            ),
+            f"init 'imagenet' fits width 1 only, not {self.width:g}; set width to 1.": (
+                self.init == "imagenet" and self.width != 1
+            ),
+            "attenuation_margin compares gray values, which clahe_clip changes from place to "
+            "place; set one of them to 0.": self.attenuation_margin and self.clahe_clip,
+            "refit leaves no validation slice to choose the best weights by; set average_last to 1 "
+            "or more.": self.refit and not self.average_last,
+            "class_weights: give four, of background and the three labels.": (
+                len(self.class_weights) != 4
+            ),
+            "test_scales: give factors above 0, such as 1.0 for one size.": (
+                min(self.test_scales, default=0) <= 0
+            ),
+        }
+        for message in (text for text, is_wrong in wrong.items() if is_wrong):
+            raise ParameterError(message)
+
+    @property
+    def run_name(self) -> str:
+        """Folder of the run below ``results/<profile>``; it names an unusual start."""
+        usual = "nodule" if self.model == "deeplab" and self.stream != "nodule" else "random"
+        return stream_run(self.stream, self.model, "" if self.init == usual else self.init)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its slices are prepared."""
+        return Preprocessing(self.image_size, self.clahe_clip, crop=self.crop)
+
+    @property
+    def draws(self) -> int:
+        """Seed of the random draws of this member."""
+        return self.seed + 1000 * self.member
+
+    @property
+    def side(self) -> int:
+        """Side of the network's input in pixels.
+
+        One more than the slice for DeepLab, so that the corners of all its resolutions align (the
+        paper's 513); the next multiple that a U-Net can halve.
+        """
+        if self.model == "deeplab":
+            return self.image_size + 1
+        return -(-self.image_size // 2**DEPTH) * 2**DEPTH
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input: gray is repeated for weights that were trained on colour."""
+        return 1 if self.model == "unet" else 3
+
+
+def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
+    """Settings from a notebook's parameters, with changes; other parameters are ignored."""
+    known = {field.name for field in fields(StreamSettings)}
+    chosen = {name: value for name, value in (values | changes).items() if name in known}
+    lists = {name: tuple(v) for name, v in chosen.items() if isinstance(v, list)}
+    return StreamSettings(**chosen | lists)
+
+
+def nodule_settings(settings: StreamSettings) -> StreamSettings:
+    """Settings of the nodule stream that a stream with ``init='nodule'`` starts from."""
+    one = {"refit": False, "members": 1, "member": 0}
+    return replace(settings, stream="nodule", init="random", weights="", **one)
+
+
+def members_of(settings: StreamSettings) -> list[StreamSettings]:
+    """Settings of each training that a stream's prediction is averaged over."""
+    return [replace(settings, members=1, member=number) for number in range(settings.members)]
+
+
+def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
+    """Where trained weights are kept; other settings or slices have another file."""
+    text = json.dumps([asdict(settings), runs.data_hash(rows), VERSION], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
+
+
+@dataclass(frozen=True)
+class StreamData:
+    """Rows, images and masks of a stream: uint8 (n, size, size) in the order of the rows."""
+
+    rows: pd.DataFrame
+    images: np.ndarray | augment.Copies
+    masks: np.ndarray | augment.Copies
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether there is a fixed set of augmented copies."""
+        return isinstance(self.images, augment.Copies)
+
+    def part(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
+        """Images and masks of one subset, each read or made only when it is asked for."""
+        chosen = np.flatnonzero(self.rows["subset"] == subset)
+        if self.is_expanded:
+            return self.images.of(chosen), self.masks.of(chosen)
+        return cache.rows_of(self.images, chosen), cache.rows_of(self.masks, chosen)
+
+
+def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
+    """Slices that a stream learns from.
+
+    The nodule stream takes its slices as they are; the paper gives no counts of copies for it.
+
+    Raises:
+        DataError: The collection has no such slices to train on.
+    """
+    stream = settings.stream
+    names = NODULE_SETS if stream == "nodule" else LESION_SETS
+    rows = collection.select(dataset=names)
+    if not (rows["subset"] == "train").any():
+        raise DataError(
+            f"stream '{stream}' needs slices of {' or '.join(names)} to train on; "
+            "add that data set (docs/data.md); a stream run by hand may start with init 'random'."
+        )
+    rows = splits.without_near_copies(rows)
+    if settings.refit:
+        rows["subset"] = rows["subset"].replace("validation", "train")
+    if stream != "nodule":
+        rows["lung_pixels"] = lung_pixels(rows, collection, settings.preprocessing)
+    images = cache.images(rows, collection.root, settings.preprocessing)
+    masks = cache.masks(rows, collection.root, settings.preprocessing)
+    totals = {"train": settings.train_images, "test": settings.test_images}
+    if stream == "nodule" or not any(totals.values()):
+        return StreamData(rows, images, masks)
+    everything = np.arange(len(rows))
+    images, masks = (cache.rows_of(array, everything) for array in (images, masks))
+    rows = augment.expand(rows, totals, settings.seed)
+    # A copy is moved and zoomed, and so is its lung.
+    rows["lung_pixels"] = rows["lung_pixels"].where(rows["copy"] == 0)
+    copies = augment.Copies(images, rows, settings.seed)
+    return StreamData(rows, copies, augment.Copies(masks, rows, settings.seed, is_mask=True))
+
+
+def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
+    """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice.
+
+    Measured at the prepared size, on the whole slice, whose outside tells what is body, and before
+    contrast is equalised, which moves the gray values of air and tissue.
+    """
+    plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0, crop="none"))
+    areas = np.zeros(len(rows))
+    for index in range(len(rows)):
+        field = lungs.lung_field(np.asarray(plain[index]))
+        # A crop enlarges what it leaves.
+        side = lungs.box(field)[2] if settings.crop == "lungs" else settings.size
+        areas[index] = np.count_nonzero(field) * (settings.size / side) ** 2
+    return np.rint(areas).astype(np.int64)

@@ -1,0 +1,239 @@
+"""Training of a stream: from slices and settings to weights, in pieces that survive a kill."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.data import augment, labels
+from covid_utils.data.collection import Collection
+from covid_utils.errors import DataError
+from covid_utils.models import imagenet, tf1
+from covid_utils.training import batches, losses, networks, streams
+from covid_utils.training.predict_stream import Committee, probabilities
+from covid_utils.training.streams import StreamData, StreamSettings
+from covid_utils.writing import whole
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+#: Ranges of each kind of augmentation; None augments as the authors' code does.
+AUGMENTATIONS = {"affine": augment.Ranges(), "wide": augment.WIDE, "published": None}
+
+
+@dataclass
+class Progress:
+    """What a training knows beside its network."""
+
+    step: int = 0
+    best: float = -1.0  # best validation score so far
+    weights: list[np.ndarray] = field(default_factory=list)  # at that score
+    total: list[np.ndarray] = field(default_factory=list)  # sum over the last checkpoints
+    curve: list[dict] = field(default_factory=list)  # rows of the history
+
+
+def train(
+    profile: str,
+    settings: StreamSettings,
+    collection: Collection,
+    data: StreamData | None = None,
+    reuse: bool = False,
+) -> tuple[Committee, pd.DataFrame]:
+    """Train a stream, every member from random draws of its own; the test is never looked at.
+
+    After each evaluation on the validation slices the whole state is kept beside the weights. A
+    training that was killed continues from it and ends as if nothing had happened; members that
+    were done by then are not trained again.
+
+    Args:
+        profile: Profile of the run.
+        settings: Of the stream.
+        collection: The images.
+        data: From `streams.load_data`; loaded now if None.
+        reuse: Whether members that an earlier run trained with the same settings and slices are
+            read instead, without a history.
+
+    Returns:
+        The members, whose network is shared with other streams (see `networks.build`), and their
+        histories: ``step, loss, dice, member`` with the mean loss since the last row (the penalty
+        on kernels included) and `validation_dice`, NaN without validation slices.
+    """
+    data = data or streams.load_data(collection, settings)
+    watched = data.part("validation")
+    members, histories, states = [], [pd.DataFrame()], []
+    for own in streams.members_of(settings):
+        path = streams.weights_path(profile, own, data.rows)
+        network, state = networks.build(own), state_path(path)
+        if reuse and path.is_file():
+            network.load_weights(path)
+            members.append(network.get_weights())
+            continue
+        start(network, profile, own, collection)
+        progress = _restore(network, state) if state.is_file() else Progress()
+        while progress.step < own.steps:
+            count = min(own.evaluate_every, own.steps - progress.step)
+            taken = training_batches(data, own, progress.step).take(count * own.accumulate)
+            loss = network.fit(taken, epochs=1, verbose=0, shuffle=False).history["loss"][0]
+            progress.step += count
+            dice = validation_dice(network, *watched, own) if len(watched[0]) else np.nan
+            _note(network, progress, own, float(loss), dice)
+            _keep(network, progress, state)
+        network.set_weights(_chosen(network, progress, own))
+        with whole(path) as partial:
+            network.save_weights(partial)
+        members.append(network.get_weights())
+        histories.append(pd.DataFrame(progress.curve).assign(member=own.member))
+        states.append(state)
+    for state in states:
+        state.unlink(missing_ok=True)
+    return Committee(network, members), pd.concat(histories, ignore_index=True)
+
+
+def start(
+    network: keras.Model, profile: str, settings: StreamSettings, collection: Collection
+) -> pd.DataFrame:
+    """Draw a network's weights, and take from elsewhere what its settings say.
+
+    The last layer, which depends on the classes, stays random. If the start is the nodule stream
+    and it has not been trained yet, it is trained now, with the same settings.
+
+    Returns:
+        One row per layer considered: ``layer``, ``source`` and ``how``; none for ``random``.
+
+    Raises:
+        DataError: A weights file is missing or of another network.
+    """
+    donor = {}
+    if settings.init == "nodule":
+        trained, _ = train(profile, streams.nodule_settings(settings), collection, reuse=True)
+        trained.network.set_weights(trained.members[0])
+        donor = {layer.name: layer.get_weights() for layer in trained.network.layers}
+    networks.reset(network, settings.draws)  # the donor may be the same network
+    file = collection.root / Path(settings.weights).expanduser()
+    if settings.init == "imagenet":
+        source = imagenet.load_xception("imagenet" if settings.weights == "imagenet" else file)
+        return imagenet.carry_over(network, source)
+    if settings.init == "tf1":
+        names = tf1.load_checkpoint(network, file)
+        return pd.DataFrame({"layer": names, "source": names, "how": "read"})
+    rows = []
+    for layer in network.layers if donor else ():
+        if layer.weights and not layer.name.startswith("logits"):
+            layer.set_weights(donor[layer.name])
+            rows.append((layer.name, "stream nodule", "carried"))
+    return pd.DataFrame(rows, columns=["layer", "source", "how"])
+
+
+def state_path(path: Path) -> Path:
+    """File that the state of a training is kept in, beside that of its weights."""
+    return path.with_name(path.name.replace(".weights.h5", ".state.npz"))
+
+
+def training_batches(data: StreamData, settings: StreamSettings, step: int) -> tf.data.Dataset:
+    """Endless batches as the network takes them, from a gradient step on.
+
+    Returns:
+        Data set of uint8 images (batch, side, side, channels) and class indices (batch, side,
+        side), `losses.IGNORE` beyond the slice.
+    """
+    import tensorflow as tf
+
+    images, masks = data.part("train")
+    size = min(settings.batch_size, len(images))
+    ranges = AUGMENTATIONS[settings.augmentation]
+    if data.is_expanded and ranges is not None:
+        ranges = augment.STILL  # a fixed set of copies has been moved already
+    first = step * settings.accumulate
+    pairs = batches.of_pairs(images, masks, size, settings.draws, ranges, first)
+    lookup = np.full(256, losses.IGNORE, np.uint8)
+    lookup[:4] = labels.to_targets(np.arange(4), settings.stream)
+    margin = settings.side - settings.image_size
+
+    def shape(batch: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        around = [[0, 0], [0, margin], [0, margin]]
+        batch = tf.pad(batch, around, constant_values=augment.MEAN_GRAY)
+        truth = tf.gather(tf.constant(lookup), tf.cast(mask, tf.int32))
+        truth = tf.pad(truth, around, constant_values=losses.IGNORE)
+        return tf.repeat(batch[..., None], settings.channels, axis=-1), truth
+
+    return pairs.map(shape).prefetch(2)
+
+
+def validation_dice(
+    model: keras.Model, images: np.ndarray, masks: np.ndarray, settings: StreamSettings
+) -> float:
+    """Mean over the scored classes that occur of the Dice pooled over slices; NaN if none does."""
+    one = replace(settings, test_scales=(1.0,))  # in a training an evaluation is to be quick
+    classes = [p.argmax(-1) for p in probabilities(model, images, one)]
+    predicted = labels.to_labels(np.concatenate(classes), settings.stream)
+    truth = masks[:]  # read once, not for each class
+    scores = []
+    for name, members in labels.scored_classes(settings.stream).items():
+        is_true, is_called = np.isin(truth, members), np.isin(predicted, members)
+        if name != "background" and is_true.any():
+            scores.append(2 * (is_true & is_called).sum() / (is_true.sum() + is_called.sum()))
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def _note(
+    model: keras.Model, progress: Progress, settings: StreamSettings, loss: float, dice: float
+) -> None:
+    """Add a row to the history, and the weights to what the choice at the end needs."""
+    progress.curve.append({"step": progress.step, "loss": loss, "dice": dice})
+    if dice >= progress.best:
+        progress.best, progress.weights = dice, model.get_weights()
+    left = -(-(settings.steps - progress.step) // settings.evaluate_every)
+    if left < settings.average_last:
+        weights = model.get_weights()
+        before = progress.total or [np.zeros_like(array) for array in weights]
+        progress.total = [a + b for a, b in zip(before, weights, strict=True)]
+
+
+def _chosen(model: keras.Model, progress: Progress, settings: StreamSettings) -> list[np.ndarray]:
+    """Mean weights of the last checkpoints (Izmailov et al. 2018), or the best on validation.
+
+    The first is the better rule where few validation slices are there: the best of many
+    checkpoints on five slices is best by luck. Without either, the last weights.
+    """
+    if progress.total:
+        count = min(settings.average_last, len(progress.curve))
+        return [array / count for array in progress.total]
+    return progress.weights or model.get_weights()
+
+
+def _state(model: keras.Model) -> list[keras.Variable]:
+    """Everything that the next step depends on: weights, statistics, dropout's state, optimiser."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _keep(model: keras.Model, progress: Progress, path: Path) -> None:
+    """Write the state of a training, whole or not at all."""
+    arrays = {f"state_{i}": np.asarray(value) for i, value in enumerate(_state(model))}
+    arrays |= {f"weights_{i}": value for i, value in enumerate(progress.weights)}
+    arrays |= {f"total_{i}": value for i, value in enumerate(progress.total)}
+    note = {"step": progress.step, "best": progress.best, "curve": progress.curve}
+    with whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, note=json.dumps(note), **arrays)
+
+
+def _restore(model: keras.Model, path: Path) -> Progress:
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: a damaged training state; delete it to start anew.") from error
+
+    def listed(kind: str) -> list[np.ndarray]:
+        return [arrays[f"{kind}_{i}"] for i in range(sum(n.startswith(kind) for n in arrays))]
+
+    for variable, value in zip(_state(model), listed("state"), strict=True):
+        variable.assign(value)
+    rest = {"weights": listed("weights"), "total": listed("total")}
+    return Progress(**json.loads(str(arrays["note"])), **rest)
