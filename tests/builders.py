@@ -10,7 +10,9 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from covid_utils import params
 from covid_utils.data import manifest as manifests
+from covid_utils.training import streams
 
 
 def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", **columns):
@@ -139,3 +141,9 @@ def class_predictions(truth, predicted, patients=None, **columns):
         },
         dtype=object,
     )
+
+
+def stream_settings(**changes):
+    """Settings of a stream: the paper's, without augmented copies, but for changes."""
+    values = params.load("paper", "04_task3_stream") | {"train_images": 0, "test_images": 0}
+    return streams.settings_of(values, **changes)

@@ -5,10 +5,11 @@ import pandas as pd
 from builders import join, manifest
 
 from covid_utils import params, paths, runs
+from covid_utils.data.labels import scored_classes
 from covid_utils.evaluation import outlines
 from covid_utils.evaluation.task_scores import OTHERS
 from covid_utils.registry import MANIFESTATIONS, RECOGNITION_TASKS, SUBSETS
-from covid_utils.training import predictions, segmentation
+from covid_utils.training import predictions
 
 #: Most claims of the paper are judged from this profile on.
 PROFILE = "sample"
@@ -142,7 +143,7 @@ def write_stream(run, slices, masks=None):
     else:
         parameters, lesion = {"source": "authors"}, None
     stream = parameters.get("stream", "all")
-    classes = segmentation.scored_classes("all" if stream == "fusion" else stream)
+    classes = scored_classes("all" if stream == "fusion" else stream)
     with runs.record(PROFILE, run, parameters, slices) as made:
         made.write_predictions(outlines.pixel_table(slices, truth, found, classes, lesion))
         times = seconds(parameters.get("model", "deeplab"))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from covid_utils import paths
-from covid_utils.errors import DataError, ParameterError
-from covid_utils.models import checkpoints, deeplab, xception
+from covid_utils.errors import DataError
+from covid_utils.models import deeplab, tf1, xception
 
 PARITY = paths.PROJECT.parent / "shared" / "parity"
 #: Tensor of the reference run -> layer of ours whose output it is.
@@ -117,7 +117,7 @@ def test_the_published_graphs_numbers_come_out(full):
         asked.append(name)
         return reference.weight(name, shapes[name])
 
-    names = checkpoints.assign_tf1(full, read, shapes)
+    names = tf1.assign(full, read, shapes)
     assert len(shapes) == 732
     assert sorted(asked) == sorted(names) == sorted(shapes)
     with np.load(PARITY / "deeplab_xception65.npz") as file:
@@ -142,11 +142,6 @@ def test_batch_norm_is_the_published_one(small):
     assert {layer.momentum for layer in norms} == {0.9997}
 
 
-def test_short_runs_can_choose_another_momentum():
-    norms = [la for la in build(momentum=0.9).layers if "BatchNorm" in la.name]
-    assert {layer.momentum for layer in norms} == {0.9}
-
-
 # Checkpoints of TensorFlow 1
 
 
@@ -154,7 +149,7 @@ def test_short_runs_can_choose_another_momentum():
 def written(small):
     """Variables of the small network under their published names, of a generator of their own."""
     rng = np.random.default_rng(3)
-    wanted = checkpoints.tf1_variables(small)
+    wanted = tf1.variables(small)
     return {n: plausible(v.name, tuple(v.shape), rng) for n, v in wanted.items()}
 
 
@@ -163,20 +158,20 @@ def arrays(written):
     return dict(written)
 
 
-def refused(model, arrays, names, match):
+def refused(model, arrays, match):
     before = model.get_weights()
     with pytest.raises(DataError, match=match):
-        checkpoints.assign_tf1(model, arrays.__getitem__, names)
+        tf1.assign(model, arrays.__getitem__, arrays)
     assert same(model.get_weights(), before)
 
 
 def holds(model, arrays):
-    wanted = checkpoints.tf1_variables(model)
+    wanted = tf1.variables(model)
     return all(np.array_equal(wanted[name].numpy(), array) for name, array in arrays.items())
 
 
 def test_variables_are_found_by_their_published_names(other, arrays):
-    assert sorted(checkpoints.assign_tf1(other, arrays.__getitem__, arrays)) == sorted(arrays)
+    assert sorted(tf1.assign(other, arrays.__getitem__, arrays)) == sorted(arrays)
     assert holds(other, arrays)
     unit = "xception_65/middle_flow/block1/unit_1/xception_module/separable_conv2"
     layer = other.get_layer("middle_flow.block1.unit_1.separable_conv2_depthwise")
@@ -185,36 +180,25 @@ def test_variables_are_found_by_their_published_names(other, arrays):
     assert np.array_equal(last.bias.numpy(), arrays["logits/semantic/biases"])
 
 
-def test_a_missing_variable_is_named_and_nothing_changed(other, arrays):
-    del arrays["decoder/decoder_conv1_pointwise/weights"]
-    missing = "'decoder/decoder_conv1_pointwise/weights' is missing"
-    refused(other, arrays, arrays, missing)
-    refused(other, arrays, None, missing)
-
-
-def test_an_unused_variable_is_named_and_nothing_changed(other, arrays):
+def test_a_variable_that_does_not_fit_is_named_and_nothing_changed(other, arrays):
+    name = "decoder/decoder_conv1_pointwise/weights"
+    refused(other, {k: v for k, v in arrays.items() if k != name}, f"'{name}' is missing")
     name = "xception_65/middle_flow/block1/unit_2/xception_module/separable_conv1_pointwise/weights"
     more = arrays | {name: np.zeros(1, np.float32)}
-    refused(other, more, more, f"'{name}' has no place in deeplab_v3plus")
-    checkpoints.assign_tf1(other, more.__getitem__)
-    assert holds(other, arrays)
-
-
-def test_a_misshapen_variable_is_named_and_nothing_changed(other, arrays):
+    refused(other, more, f"'{name}' has no place in deeplab_v3plus")
     last = "logits/semantic/weights"
     wrong = arrays | {last: arrays[last][..., :2]}
-    refused(other, wrong, wrong, rf"'{last}' has shape \(1, 1, 32, 2\), the network needs \(1, 1,")
+    refused(other, wrong, rf"'{last}' has shape \(1, 1, 32, 2\), the network needs \(1, 1,")
 
 
 def test_excluded_logits_stay_as_they_are(other, arrays):
     last = other.get_layer(deeplab.LOGITS).get_weights()
     foreign = arrays | {"logits/semantic/weights": np.zeros((1, 1, 32, 21), np.float32)}
-    read = checkpoints.assign_tf1(other, foreign.__getitem__, foreign, exclude_logits=True)
+    read = tf1.assign(other, foreign.__getitem__, foreign, exclude_logits=True)
     rest = {name: a for name, a in arrays.items() if not name.startswith("logits/")}
     assert sorted(read) == sorted(rest)
     assert holds(other, rest)
     assert same(other.get_layer(deeplab.LOGITS).get_weights(), last)
-    checkpoints.assign_tf1(other, rest.__getitem__, rest, exclude_logits=True)
 
 
 @pytest.fixture(scope="module")
@@ -247,12 +231,9 @@ def checkpoint(saved, tmp_path):
 def test_a_checkpoint_of_tensorflow_1_is_read(other, arrays, checkpoint):
     last = other.get_layer(deeplab.LOGITS).get_weights()
     rest = {name: a for name, a in arrays.items() if not name.startswith("logits/")}
-    assert sorted(checkpoints.load_tf1_checkpoint(other, checkpoint)) == sorted(rest)
+    assert sorted(tf1.load_checkpoint(other, checkpoint)) == sorted(rest)
     assert holds(other, rest)
     assert same(other.get_layer(deeplab.LOGITS).get_weights(), last)
-    names = checkpoints.load_tf1_checkpoint(other, checkpoint, exclude_logits=False)
-    assert sorted(names) == sorted(arrays)
-    assert holds(other, arrays)
 
 
 @pytest.mark.parametrize("damage", ["absent", "no data", "short data", "short index", "no index"])
@@ -266,14 +247,14 @@ def test_a_checkpoint_that_is_not_whole_is_named(other, checkpoint, damage):
         elif damage == f"short {part}":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"model\.ckpt-30000: not a whole TensorFlow checkpoint"):
-        checkpoints.load_tf1_checkpoint(other, checkpoint)
+        tf1.load_checkpoint(other, checkpoint)
     assert same(other.get_weights(), before)
 
 
 def test_a_checkpoint_of_another_network_is_named(checkpoint):
     deeper = build(middle_blocks=2)
     with pytest.raises(DataError, match=r"model\.ckpt-30000: checkpoint: .*unit_2.* is missing"):
-        checkpoints.load_tf1_checkpoint(deeper, checkpoint)
+        tf1.load_checkpoint(deeper, checkpoint)
 
 
 # The file, and what goes in
@@ -303,11 +284,6 @@ def test_the_saved_network_loads_without_this_package(small, tmp_path):
     found = np.load(tmp_path / "found.npy")
     assert found.std() > 0
     assert np.allclose(found, run(small, image), rtol=1e-5, atol=1e-5)
-
-
-def test_repeated_calls_are_the_same(small):
-    image = image_of()
-    assert np.array_equal(run(small, image), run(small, image))
 
 
 def test_bytes_and_floats_give_the_same(small):
@@ -410,12 +386,6 @@ def test_a_smaller_stride_sees_the_same_features_more_densely(strides):
         assert np.abs(dense - sparse).max() < 1e-5 * np.abs(sparse).max()
 
 
-def test_another_stride_gives_logits_of_the_same_shape_and_other_values(strides):
-    fine, coarse = (run(strides[stride], image_of()) for stride in (8, 16))
-    assert fine.shape == coarse.shape == (1, 17, 17, 4)
-    assert np.abs(fine - coarse).max() > 1e-3 * np.abs(coarse).max()
-
-
 @pytest.mark.parametrize(
     ("source", "target"), [(5, 17), (9, 33), (3, 10), (7, 4), (2, 5), (4, 7), (33, 9)]
 )
@@ -427,11 +397,6 @@ def test_corners_stay_and_ramps_stay_straight(source, target):
     assert np.allclose(matrix.sum(axis=1), 1, atol=1e-6)
     ramp = matrix @ np.arange(source, dtype=np.float32)
     assert np.allclose(ramp, np.linspace(0, source - 1, target), atol=1e-6)
-
-
-def test_a_ramp_between_sizes_of_the_published_crops_is_exact():
-    ramp = deeplab.interpolation(9, 33) @ np.arange(9, dtype=np.float32)
-    assert np.array_equal(ramp, np.arange(33, dtype=np.float32) / 4)
 
 
 def test_the_size_itself_is_no_resizing():
@@ -458,28 +423,6 @@ def test_resizing_is_that_of_tensorflow_1_with_aligned_corners(size):
     expected = tf.compat.v1.image.resize_bilinear(tensor, size, align_corners=True).numpy()
     assert np.allclose(found, expected, atol=1e-5)
     assert np.allclose(found[:, 0, 0], tensor[:, 0, 0])
-
-
-# What the network has not
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"output_stride": 4}, "output_stride 4 is none of 8, 16, 32"),
-        ({"output_stride": 12}, "output_stride 12 is none of"),
-        ({"decoder_output_stride": 0}, "decoder_output_stride 0 is not between"),
-        ({"decoder_output_stride": 32}, "decoder_output_stride 32 is not between 1 and .* 16"),
-        ({"shape": (65, 65, 1)}, "takes 3 channels"),
-        ({"classes": 1}, "at least 2 classes"),
-        ({"width": 0}, "width 0, middle_blocks 1: too small"),
-        ({"width": -0.5}, "width -0.5"),
-        ({"middle_blocks": -1}, "middle_blocks -1: too small"),
-    ],
-)
-def test_what_the_network_has_not_is_refused(wrong, message):
-    with pytest.raises(ParameterError, match=message):
-        build(**wrong)
 
 
 def test_channels_of_another_width_are_a_multiple_of_8():

@@ -79,7 +79,7 @@ def test_a_network_keeps_its_names_weights_and_answer(kind, tmp_path):
     if kind == "deeplab":
         model = deeplab_v3plus(3, (33, 33, 3), atrous_rates=(1, 2, 3), width=0.1, middle_blocks=1)
     else:
-        model = unet(3, 32, 2)
+        model = unet(3, 32, 2, 0.9)
     twin = with_fused_norms(model)
     assert [v.path for v in twin.weights] == [v.path for v in model.weights]
     assert [layer.name for layer in twin.layers] == [layer.name for layer in model.layers]

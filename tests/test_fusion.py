@@ -99,7 +99,7 @@ def test_the_surest_specialist_gets_the_pixel():
 
 def test_a_pixel_at_the_threshold_is_a_lesion_and_one_below_is_background():
     maps = {1: np.array([[[0.5, 0.499, 0.2]]]), 3: np.array([[[0.1, 0.1, 0.7]]])}
-    assert fusion.fuse(maps).tolist() == [[[1, 0, 3]]]
+    assert fusion.fuse(maps, 0.5).tolist() == [[[1, 0, 3]]]
     assert fusion.fuse(maps, 0.71).tolist() == [[[0, 0, 0]]]
 
 
@@ -113,4 +113,4 @@ def test_a_pixel_at_the_threshold_is_a_lesion_and_one_below_is_background():
 )
 def test_maps_of_other_slices_are_refused(maps):
     with pytest.raises(DataError, match="of the same slices"):
-        fusion.fuse(maps)
+        fusion.fuse(maps, 0.5)

@@ -11,7 +11,6 @@ import chest_phantom
 from covid_utils import paths, registry
 from covid_utils.evaluation.outlines import Outlines
 from covid_utils.report import galleries, sheets
-from covid_utils.training.segmentation import StreamData
 
 PROFILE = "quick"
 RUNS = [*(f"stream_{name}_deeplab" for name in galleries.STREAMS), "fusion_deeplab"]
@@ -80,8 +79,8 @@ def test_slices_of_one_subset_are_kept_with_their_own_pictures(subset):
     made = masks(n=7)
     watched = rows[rows["subset"] != "train"].reset_index(drop=True)
     at = np.flatnonzero(rows["subset"] != "train")
-    found = Outlines(watched[:0], watched, made.predicted[at], made.probability[at])
-    kept = galleries.masks_of(found, StreamData(rows, made.images, made.truth), subset)
+    maps = made.truth[at], made.predicted[at], made.probability[at]
+    kept = galleries.masks_of(Outlines(watched[:0], watched, at, *maps), made.images, subset)
     at = np.flatnonzero(rows["subset"] == subset)
     assert kept.image_id.tolist() == rows["image_id"].iloc[at].tolist()
     for name in ("images", "truth", "predicted", "probability"):

@@ -9,7 +9,6 @@ import pytest
 from covid_utils import paths
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import checkpoints, inception, ml_cnn, unet
-from covid_utils.training import schedules
 
 SIDE = 16
 
@@ -23,7 +22,7 @@ def home(tmp_path, monkeypatch):
 
 
 def test_unet_has_the_published_size():
-    network = unet.unet(classes=2, size=32, base=64)
+    network = unet.unet(2, 32, 64, 0.9)
     assert network.output_shape == (None, 32, 32, 2)
     # 31.0 million is the network of 2015 without batch norm; ours has gamma and beta for a bias.
     trained = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
@@ -33,7 +32,7 @@ def test_unet_has_the_published_size():
 
 
 def test_unet_outputs_logits_for_every_class():
-    network = unet.unet(classes=4, size=SIDE, base=2)
+    network = unet.unet(4, SIDE, 2, 0.9)
     found = network.predict_on_batch(np.zeros((3, SIDE, SIDE, 1), np.float32))
     assert found.shape == (3, SIDE, SIDE, 4)
     assert network.layers[-1].activation.__name__ == "linear"
@@ -42,7 +41,7 @@ def test_unet_outputs_logits_for_every_class():
 def test_unet_takes_gray_values_as_they_are_stored():
     import keras
 
-    network = unet.unet(classes=2, size=SIDE, base=2)
+    network = unet.unet(2, SIDE, 2, 0.9)
     scaled = keras.Model(network.input, network.get_layer("to_unit").output)
     gray = np.array([0, 51, 255], np.uint8).repeat(SIDE**2).reshape(3, SIDE, SIDE, 1)
     found = scaled.predict_on_batch(gray)
@@ -199,26 +198,24 @@ def test_network_refuses_what_it_cannot_do(built_once, monkeypatch):
     import keras
 
     with pytest.raises(ParameterError, match="feature_layer 'mixed11' is none of"):
-        inception.network("none", "mixed11")
-    with pytest.raises(ParameterError, match="need images to calibrate"):
-        inception.network("none", "mixed0")
+        inception.network("none", "mixed11", 1)
     for name in ("nowhere.npz", "nowhere.weights.h5"):
         with pytest.raises(DataError, match=f"{name}: no such weights file; set the parameter"):
-            inception.network(name, "mixed0")
+            inception.network(name, "mixed0", 1)
 
     def offline(**settings):
         raise OSError("no network")
 
     monkeypatch.setattr(keras.applications, "InceptionV3", offline)
     with pytest.raises(DataError, match="could not be downloaded; connect to the network once"):
-        inception.network("imagenet", "mixed0")
+        inception.network("imagenet", "mixed0", 1)
 
 
 @pytest.mark.parametrize("name", ["damaged.npz", "damaged.weights.h5"])
 def test_a_damaged_weights_file_is_named(built_once, tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
     with pytest.raises(DataError, match=name):
-        inception.network(str(tmp_path / name), "mixed0")
+        inception.network(str(tmp_path / name), "mixed0", 1)
 
 
 def import_weights(source, target):
@@ -237,7 +234,7 @@ def test_an_imported_file_gives_the_weights_of_its_source(base, arrays, tmp_path
     lacking = ", ".join(f"conv_{number}" for number in gone)
     assert f"lacks {lacking}; blocks that need them" in capsys.readouterr().out
     assert [path.name for path in target.parent.iterdir()] == [target.name]
-    loaded = inception.network(str(target), "mixed4")
+    loaded = inception.network(str(target), "mixed4", 1)
     assert loaded.trainable_weights == []
     found, norms = checkpoints.in_creation_order(loaded)
     assert len(found) == 12 + 7 + 7 + 4 + 10
@@ -356,28 +353,3 @@ def test_weights_are_looked_for_in_the_data_folder(tmp_path):
     assert inception.resolve_weights("none", tmp_path) == "none"
     assert inception.resolve_weights("imagenet", tmp_path) == "imagenet"
     assert inception.resolve_weights("weights/x.npz", tmp_path) == str(tmp_path / "weights/x.npz")
-
-
-# Schedules
-
-
-def test_poly_schedule_falls_to_zero():
-    optimizer = schedules.poly_optimizer("sgd", 0.1, 100, power=0.9, momentum=0.7)
-    rate = optimizer._learning_rate
-    assert [float(rate(step)) for step in (0, 50, 100, 150)] == pytest.approx(
-        [0.1, 0.1 * 0.5**0.9, 0, 0], abs=1e-7
-    )
-    assert float(rate(99)) > 0
-    assert optimizer.momentum == 0.7
-    assert type(schedules.poly_optimizer("adam", 0.1, 100)).__name__ == "Adam"
-    with pytest.raises(ParameterError, match="'adamw' is neither"):
-        schedules.poly_optimizer("adamw", 0.1, 100)
-
-
-def test_poly_schedule_counts_steps_and_not_the_batches_that_make_one():
-    for name in ("sgd", "adam"):
-        optimizer = schedules.poly_optimizer(name, 0.1, 10, accumulate=4)
-        assert optimizer.gradient_accumulation_steps == 4
-        rates = [float(optimizer._learning_rate(batch)) for batch in (3, 4, 20, 23, 39)]
-        expected = [0.1 * (1 - step / 10) ** 0.9 for step in (0, 1, 5, 5, 9)]
-        assert rates == pytest.approx(expected, abs=1e-7)

@@ -6,18 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from builders import ct_slices, manifest
+from builders import ct_slices, manifest, stream_settings
 
 from covid_utils.data import augment, collection, readers
+from covid_utils.data.labels import scored_classes
 from covid_utils.data.readers import medseg
 from covid_utils.data.readers.medseg import PublishedMasks
 from covid_utils.errors import DataError
 from covid_utils.evaluation import outlines, scoring, stream_scores
-from covid_utils.registry import PREDICTION_KEYS as KEYS
-from covid_utils.training import inference, segmentation
-from covid_utils.training.segmentation import StreamData, StreamSettings
+from covid_utils.registry import PREDICTION_KEYS
+from covid_utils.training import predict_stream
+from covid_utils.training.streams import StreamData
 
-ALL = segmentation.scored_classes("all")
+ALL = scored_classes("all")
 CLASSES = ("background", "ggo", "consolidation", "effusion")
 PER_IMAGE, POOLED = {"average": "per_image"}, {"average": "pooled"}
 
@@ -83,7 +84,14 @@ def four_cases():
 def test_the_columns_of_a_pixel_table_are_these():
     table, *_ = slices(["exact"] * 3)
     counts = ["tp", "fp", "fn", "tn"]
-    assert list(table) == [*KEYS, "class", *counts, "lung_pixels", "hd95", "dice_thresholds"]
+    assert list(table) == [
+        *PREDICTION_KEYS,
+        "class",
+        *counts,
+        "lung_pixels",
+        "hd95",
+        "dice_thresholds",
+    ]
     assert list(dict.fromkeys(table["class"])) == [*CLASSES, "lesion"]
     assert table["image_id"].tolist() == rows_of(["exact"] * 3)["image_id"].tolist() * 5
 
@@ -116,7 +124,7 @@ def test_thresholds_are_swept_for_all_lesions_or_the_one_class_of_a_stream(strea
     rng = np.random.default_rng(3)
     truth, found = rng.integers(0, 4, (2, 3, 9, 9))
     lesion = rng.uniform(0.2, 0.7, truth.shape)
-    names = segmentation.scored_classes(stream)
+    names = scored_classes(stream)
     table = outlines.pixel_table(rows_of(["exact"] * 3), truth, found, names, lesion)
     chosen = "lesion" if stream == "all" else stream
     is_chosen = table["class"] == chosen
@@ -179,7 +187,7 @@ def test_means_are_given_with_background_and_without(metric, score):
 def test_a_stream_of_one_class_has_no_mean_of_lesions():
     rng = np.random.default_rng(5)
     truth, found = rng.integers(0, 2, (2, 4, 8, 8))
-    names = segmentation.scored_classes("ggo")
+    names = scored_classes("ggo")
     pixels = outlines.pixel_table(rows_of(["exact"] * 4), truth, found, names)
     scores = stream_scores.segmentation(pixels)
     assert set(scores["class"]) == {"background", "ggo", "mean"}
@@ -350,14 +358,14 @@ def test_outlines_are_those_of_the_network_batch_by_batch_in_order(model, stream
     n, size = 19, 13
     data = stream_data(n, size)
     network = Reader(classes, 256 // classes)
-    settings = StreamSettings(stream=stream, model=model, init="random", image_size=size)
+    settings = stream_settings(stream=stream, model=model, init="random", image_size=size)
     found = outlines.outline(
-        inference.probabilities(network, data.images, settings), data, settings
+        predict_stream.probabilities(network, data.images, settings), data.rows, data.masks, stream
     )
     assert network.batches == [8, 8, 3]
     index = data.images // (256 // classes)
     said = index if stream == "all" else np.where(index == 1, 3, 0)
-    names = segmentation.scored_classes(stream)
+    names = scored_classes(stream)
     assert len(found.pixels) == n * len(names)
     for name, labels in names.items():
         part = found.pixels[found.pixels["class"] == name]
@@ -380,15 +388,19 @@ def test_outlines_are_those_of_the_network_batch_by_batch_in_order(model, stream
     shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     assert found.probability.dtype == np.uint8
     np.testing.assert_allclose(found.probability, 255 * (1 - shares[..., 0]), atol=0.51)
-    np.testing.assert_array_equal(outlines.images_of(data, found.rows), data.images[watched])
-    np.testing.assert_array_equal(outlines.masks_of(data, found.rows), data.masks[watched])
+    np.testing.assert_array_equal(found.positions, np.flatnonzero(watched))
+    np.testing.assert_array_equal(found.truth, data.masks[watched])
 
 
 def test_batches_measure_what_all_slices_at_once_would():
     data = stream_data(19, 13)
-    settings = StreamSettings(stream="all", model="unet", init="random", image_size=13)
+    settings = stream_settings(stream="all", model="unet", init="random", image_size=13)
     found = outlines.outline(
-        inference.probabilities(Reader(4, 64), data.images, settings), data, settings, ("train",)
+        predict_stream.probabilities(Reader(4, 64), data.images, settings),
+        data.rows,
+        data.masks,
+        "all",
+        ("train",),
     )
     assert set(found.rows["subset"]) == {"train"}
     assert len(found.predicted) == len(found.probability) == len(found.rows) == 5
@@ -405,11 +417,12 @@ def test_augmented_copies_are_outlined_like_slices():
     rows = augment.expand(whole.rows, {"train": 6, "test": 6}, seed=1)
     images = augment.copies(whole.images, rows, 1)
     masks = augment.copies(whole.masks, rows, 1, is_mask=True)
-    settings = StreamSettings(stream="all", model="unet", init="random", image_size=16)
+    settings = stream_settings(stream="all", model="unet", init="random", image_size=16)
     found = outlines.outline(
-        inference.probabilities(Reader(4, 64), images, settings),
-        StreamData(rows, images, masks),
-        settings,
+        predict_stream.probabilities(Reader(4, 64), images, settings),
+        rows,
+        masks,
+        "all",
     )
     chosen = rows["subset"].isin(outlines.WATCHED).to_numpy()
     pictures = np.stack([images[i] for i in np.flatnonzero(chosen)])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from covid_utils import paths
 from covid_utils.data.manifest import kind, saved_manifest
-from covid_utils.evaluation import metrics, outlines
+from covid_utils.evaluation import metrics
 from covid_utils.evaluation.outlines import Outlines
 from covid_utils.registry import (
     FUSION,
@@ -25,7 +25,6 @@ from covid_utils.registry import (
     stream_run,
 )
 from covid_utils.report import figures
-from covid_utils.training.segmentation import StreamData
 
 STREAMS = ("all", *MANIFESTATIONS)
 #: Outcome of a pixel -> name of the colour it gets in Figure 11.
@@ -51,13 +50,12 @@ class Masks:
     probability: np.ndarray
 
 
-def masks_of(found: Outlines, data: StreamData, subset: str = "test") -> Masks:
-    """Slices of one subset of a stream, as they are kept."""
-    chosen = (found.rows["subset"] == subset).to_numpy()
-    rows = found.rows[chosen]
-    pictures = outlines.images_of(data, rows), outlines.masks_of(data, rows)
-    names = rows["image_id"].to_numpy(str)
-    return Masks(names, *pictures, found.predicted[chosen], found.probability[chosen])
+def masks_of(measured: Outlines, images: np.ndarray, subset: str = "test") -> Masks:
+    """Slices of one subset of a stream, as they are kept; ``images`` are all that it predicted."""
+    chosen = (measured.rows["subset"] == subset).to_numpy()
+    names, pictures = measured.rows["image_id"][chosen], images[measured.positions[chosen]]
+    maps = measured.truth, measured.predicted, measured.probability
+    return Masks(names.to_numpy(str), pictures, *(array[chosen] for array in maps))
 
 
 def write_masks(path: Path, masks: Masks) -> None:

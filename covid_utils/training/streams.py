@@ -92,12 +92,6 @@ class StreamSettings:
             "place; set one of them to 0.": self.attenuation_margin and self.clahe_clip,
             "refit leaves no validation slice to choose the best weights by; set average_last to 1 "
             "or more.": self.refit and not self.average_last,
-            "class_weights: give four, of background and the three labels.": (
-                len(self.class_weights) != 4
-            ),
-            "test_scales: give factors above 0, such as 1.0 for one size.": (
-                min(self.test_scales, default=0) <= 0
-            ),
         }
         for message in (text for text, is_wrong in wrong.items() if is_wrong):
             raise ParameterError(message)
@@ -166,19 +160,17 @@ class StreamData:
     """Rows, images and masks of a stream: uint8 (n, size, size) in the order of the rows."""
 
     rows: pd.DataFrame
-    images: np.ndarray | augment.Copies
-    masks: np.ndarray | augment.Copies
+    images: np.ndarray | cache.Rows
+    masks: np.ndarray | cache.Rows
 
     @property
     def is_expanded(self) -> bool:
         """Whether there is a fixed set of augmented copies."""
-        return isinstance(self.images, augment.Copies)
+        return "copy" in self.rows
 
     def part(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
         """Images and masks of one subset, each read or made only when it is asked for."""
         chosen = np.flatnonzero(self.rows["subset"] == subset)
-        if self.is_expanded:
-            return self.images.of(chosen), self.masks.of(chosen)
         return cache.rows_of(self.images, chosen), cache.rows_of(self.masks, chosen)
 
 
@@ -208,13 +200,11 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
     totals = {"train": settings.train_images, "test": settings.test_images}
     if stream == "nodule" or not any(totals.values()):
         return StreamData(rows, images, masks)
-    everything = np.arange(len(rows))
-    images, masks = (cache.rows_of(array, everything) for array in (images, masks))
     rows = augment.expand(rows, totals, settings.seed)
     # A copy is moved and zoomed, and so is its lung.
     rows["lung_pixels"] = rows["lung_pixels"].where(rows["copy"] == 0)
-    copies = augment.Copies(images, rows, settings.seed)
-    return StreamData(rows, copies, augment.Copies(masks, rows, settings.seed, is_mask=True))
+    copies = augment.copies(images, rows, settings.seed)
+    return StreamData(rows, copies, augment.copies(masks, rows, settings.seed, is_mask=True))
 
 
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
