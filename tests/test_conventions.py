@@ -7,11 +7,11 @@ from builders import manifest
 
 from covid_utils import paths
 from covid_utils.data import manifest as manifests
+from covid_utils.data.labels import scored_classes
 from covid_utils.errors import DataError, ResultsError
 from covid_utils.evaluation import conventions, outlines, stream_scores
 from covid_utils.report import dice_conventions as report
 from covid_utils.report import style
-from covid_utils.training import segmentation
 
 
 def slices(count, quality="exact", first=0):
@@ -31,7 +31,7 @@ PREDICTED = masks("1110100000", "0000000000", "0000000000", "1000000000")
 
 def measured(truth=TRUTH, predicted=PREDICTED, rows=None, lesion=None):
     rows = slices(len(truth)) if rows is None else rows
-    return outlines.pixel_table(rows, truth, predicted, segmentation.scored_classes("all"), lesion)
+    return outlines.pixel_table(rows, truth, predicted, scored_classes("all"), lesion)
 
 
 @pytest.fixture(scope="module")
