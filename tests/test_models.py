@@ -1,4 +1,4 @@
-"""Networks, the import of the 2015 weights, and schedules."""
+"""Networks and the import of the 2015 weights."""
 
 import runpy
 from types import SimpleNamespace
