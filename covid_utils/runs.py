@@ -1,8 +1,8 @@
 """Run folders: what a training run leaves behind, whole or not at all.
 
-``results/<profile>/<run>/`` holds ``metrics.json``, predictions, ``history.csv`` and
-``provenance.json``. It is written under a temporary name and renamed when whole, so a run that was
-killed leaves no half result that a table could pick up.
+``results/<profile>/<run>/`` holds ``metrics.json``, ``predictions.parquet``, ``history.csv`` and
+``provenance.json``. It is written under a temporary name and renamed when complete, so a run that
+was killed leaves nothing that a table could pick up.
 """
 
 from __future__ import annotations
@@ -61,38 +61,33 @@ class Run:
 def record(
     profile: str, name: str, parameters: dict[str, Any], manifest: pd.DataFrame
 ) -> Iterator[Run]:
-    """Record a run with its provenance.
+    """Record a run with its provenance; if the block raises, nothing is left of it.
 
     Args:
         profile: Profile that the run belongs to.
         name: Name of the run, its folder below ``results/<profile>``.
         parameters: Everything that was set.
         manifest: The rows that the run used; their hashes identify the data.
-
-    Yields:
-        The run to write into. If the block raises, nothing is left.
     """
     final = paths.results(profile) / name
-    _sweep(final)
     partial = final.with_name(f".{name}.{os.getpid()}.partial")
+    for leftover in final.parent.glob(f".{name}.*.partial"):
+        owner = int(leftover.name.split(".")[-2])
+        if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it
+            shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield Run(partial)
-        facts = provenance(parameters, manifest)
-        write_json(partial / "provenance.json", facts)
-        replace_folder(partial, final)
+        write_json(partial / "provenance.json", provenance(parameters, manifest))
+        old = final.with_name(f".{name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if final.exists():
+            final.rename(old)
+        partial.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
         forget_done(profile, name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sweep(final: Path) -> None:
-    """Remove what killed processes left of a run; running processes keep theirs."""
-    for leftover in final.parent.glob(f".{final.name}.*.partial"):
-        owner = leftover.name.split(".")[-2]
-        if not owner.isdigit() or not psutil.pid_exists(int(owner)):
-            shutil.rmtree(leftover, ignore_errors=True)
-    shutil.rmtree(final.with_name(f".{final.name}.{os.getpid()}.partial"), ignore_errors=True)
 
 
 def forget_done(profile: str, name: str) -> None:
@@ -106,18 +101,22 @@ def forget_done(profile: str, name: str) -> None:
 
 def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, Any]:
     """Where the numbers of a run come from: settings, code, packages, data, machine."""
+    installed = {}
+    for name in RECORDED_PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
     return {
         "parameters": {name: _without_folder(value) for name, value in parameters.items()},
         "device": _device(),
         "revision": revision(),
         "python": platform.python_version(),
-        "packages": _versions(),
+        "packages": installed,
         "data_sha256": data_hash(manifest),
         "images": len(manifest),
         "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", "all"),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
         "processor": processor(),
-        "peak_memory_mb": round(peak_memory() / 2**20),
+        "peak_memory_mb": round(_peak_memory() / 2**20),
         # Of the whole process so far: a notebook's kernel records its run when all is computed.
         "cpu_seconds": round(time.process_time(), 1),
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
@@ -137,25 +136,6 @@ def _device() -> str:
     return ", ".join(gpu.name for gpu in gpus) or "CPU"
 
 
-def code_hash(*parts: str, without: tuple[str, ...] = ()) -> str:
-    """Hash of the library's source below some of its folders or files: other code, other arrays.
-
-    Args:
-        *parts: Folders or files of ``covid_utils``, such as ``data`` or ``models/unet.py``.
-        without: Folders or files among them that do not count.
-    """
-    package = Path(__file__).parent
-    found = [package / part for part in parts]
-    files = [file for path in found for file in (path.rglob("*.py") if path.is_dir() else [path])]
-    idle = [package / part for part in without]
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        if any(file.is_relative_to(path) for path in idle):
-            continue
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def data_hash(manifest: pd.DataFrame) -> str:
     """Hash over a manifest's rows, in order: ids, content of images and masks, subsets."""
     columns = ["image_id", "sha256", "mask_sha256", "subset"]
@@ -166,18 +146,17 @@ def data_hash(manifest: pd.DataFrame) -> str:
 
 def revision() -> str:
     """Git revision of the code, with ``+changes`` if files differ; 'unknown' outside git."""
-    git = ["git", "-C", str(paths.PROJECT)]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(paths.PROJECT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    folders = ("covid_utils", "chest_phantom", "notebooks", "params")
     try:
-        head = _output([*git, "rev-parse", "HEAD"])
-        folders = ("covid_utils", "chest_phantom", "notebooks", "params")
-        changed = _output([*git, "status", "--porcelain", "--", *folders])
+        changed = git("status", "--porcelain", "--", *folders)
+        return git("rev-parse", "HEAD")[:12] + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head[:12] + ("+changes" if changed else "")
-
-
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def processor() -> str:
@@ -190,28 +169,10 @@ def processor() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def peak_memory() -> int:
+def _peak_memory() -> int:
     """Largest resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _versions() -> dict[str, str]:
-    installed = {}
-    for name in RECORDED_PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            installed[name] = metadata.version(name)
-    return installed
-
-
-def replace_folder(new: Path, final: Path) -> None:
-    """Put a finished folder in its place, instead of what was there."""
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    new.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -229,23 +190,22 @@ def _plain(content: Any) -> Any:
         return [_plain(value) for value in content]
     if isinstance(content, np.generic):
         content = content.item()
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_metrics(profile: str, name: str) -> dict[str, Any]:
-    """Metrics of a finished run.
-
-    Raises:
-        ResultsError: The run has not been made.
-    """
+    """Metrics of a finished run."""
     return _read_json(_file(profile, name, "metrics.json"))
 
 
 def read_provenance(profile: str, name: str) -> dict[str, Any]:
     """Provenance of a finished run."""
     return _read_json(_file(profile, name, "provenance.json"))
+
+
+def read_predictions(profile: str, name: str) -> pd.DataFrame:
+    """Predictions of a finished run."""
+    return pd.read_parquet(_file(profile, name, "predictions.parquet"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -257,16 +217,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def read_predictions(profile: str, name: str) -> pd.DataFrame:
-    """Predictions of a finished run."""
-    return pd.read_parquet(_file(profile, name, "predictions.parquet"))
-
-
 def _file(profile: str, name: str, file: str) -> Path:
     path = paths.results(profile) / name / file
     if not path.is_file():
         raise ResultsError(
             f"{paths.shown(path)}: not there yet; "
-            f"'make reproduce PROFILE={profile}' makes every result of this profile."
+            f"'make reproduce PROFILE={profile}' computes every result of this profile."
         )
     return path
