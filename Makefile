@@ -90,7 +90,7 @@ notebooks: setup ## Run all notebooks in place and store their outputs (for main
 		echo "$$file ..." && $(BIN)/python workflow/store_outputs.py $$file || exit 1; done
 
 readme: setup ## Put the numbers of results/sample into the README (for maintainers)
-	@$(BIN)/python -m covid_utils readme
+	@$(BIN)/python workflow/fill_readme.py
 
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py

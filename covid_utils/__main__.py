@@ -12,34 +12,6 @@ from covid_utils import paths
 from covid_utils.errors import CompanionError
 
 
-def fill_readme(text: str) -> str:
-    """Put verdict counts and key numbers of the ``sample`` profile between the README's marks.
-
-    Raises:
-        CompanionError: A mark is missing.
-    """
-    from covid_utils.report import headlines, verdicts
-
-    summary = verdicts.summary(verdicts.load("sample"))
-    parts = {"verdicts": f"**{summary}**", "numbers": headlines.markdown("sample")}
-    for part, content in parts.items():
-        begin, end = f"<!-- {part}: sample -->", f"<!-- end of {part} -->"
-        if begin not in text or end not in text:
-            raise CompanionError(
-                f"README.md: the marks {begin} and {end} are missing; put them back."
-            )
-        before, rest = text.split(begin, 1)
-        text = f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
-    return text
-
-
-def _readme(arguments: argparse.Namespace) -> int:
-    path = paths.PROJECT / "README.md"
-    path.write_text(fill_readme(path.read_text(encoding="utf8")), encoding="utf8")
-    print(f"{path.name}: numbers are those of results/sample now.")
-    return 0
-
-
 def _download(arguments: argparse.Namespace) -> int:
     from covid_utils.data import download
 
@@ -88,8 +60,6 @@ def _listing() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="covid-companion", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    readme = commands.add_parser("readme", help="put the numbers of results/sample into README.md")
-    readme.set_defaults(run=_readme)
     verdicts = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
     trace = commands.add_parser(
         "trace",

@@ -164,11 +164,3 @@ def test_json_takes_numpy_numbers_and_is_stable(tmp_path):
     text = (tmp_path / "x.json").read_text()
     assert json.loads(text) == {"a": [1.5], "b": 0.5, "c": {"n": 3}}
     assert text.index('"a"') < text.index('"b"')
-
-
-def test_a_code_hash_can_leave_parts_out():
-    everything = runs.code_hash("data")
-    assert runs.code_hash("data", without=("data/splits.py",)) != everything
-    assert runs.code_hash("data", without=("training",)) == everything
-    with_file = runs.code_hash("data/splits.py", "data/images.py", without=("data/splits.py",))
-    assert with_file == runs.code_hash("data/images.py")
