@@ -31,7 +31,6 @@ FIGURES = ("fig02", "fig03", "fig07", "fig08", "fig09", "fig10", "fig11")
 FIGURES += ("steps_and_rate", "rivals", "reliability", "grad_cam")
 #: Above this size in bytes a vector picture loads more slowly than one of pixels.
 VECTOR_LIMIT = 300_000
-REAL = "They are of real scans, by networks that fit the machine that ran them."
 PHANTOM = (
     "They are of simulated chests (a phantom): they show that the programs work, and say nothing "
     "about real scans or about the paper's numbers. The profile `sample` has real scans."
@@ -115,12 +114,9 @@ def run_page(profile: str, run: str, content: dict[str, pd.DataFrame], pages: li
         + site_tables.table(of_run, "Provenance")
         + site_tables.table(given, "Settings")
     )
-    own = scores.select(scores.load(profile), run=run, subset="test")
     for name, table in content.items():
         is_own = [run in cells.sources(text) for text in table.get("source_run", [])]
         html += site_tables.show(name, table[is_own]) if any(is_own) else ""
-    if own["task"].eq("stream nodule").any():  # in none of the paper's tables
-        html += site_tables.wide(cells.beside(own, ["class", "average"]), "Test slices")
     return f"# {run}\n\n" + html.replace('href="', 'href="../')
 
 
@@ -129,27 +125,26 @@ def _text(value: object) -> str:
     return escape(", ".join(f"{key} {one}" for key, one in pairs) or str(value))
 
 
-def substitutions(
-    profile: str, content: dict[str, pd.DataFrame], judged: pd.DataFrame
-) -> dict[str, object]:
+def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str, object]:
     """What the pages name in double braces, but for the figures."""
-    is_quoted, number = verdicts.is_quoted(judged), site_tables.number
-    published = {"source_run": PUBLISHED, "metric": "dice"}
+    is_quoted, number, select = verdicts.is_quoted(judged), site_tables.number, scores.select
+    published = select(content["table8"], source_run=PUBLISHED, metric="dice")
+    accuracy = select(content["table3"], metric="accuracy")
     rule = "baseline: knows the name of the data set, 2 classes"
     return {
         "profile": f"`{profile}`",
         "command": f"`make reproduce PROFILE={profile}`",
-        "kind": PHANTOM if verdicts.of_profile(profile).is_phantom else REAL,
+        "kind": PHANTOM if verdicts.of_profile(profile).is_phantom else "They are of real scans.",
         "tally": site_tables.tally(judged),
         "verdicts": site_tables.verdict_table(judged[~is_quoted], "Statements of the paper"),
         "quoted": site_tables.verdict_table(judged[is_quoted], "Works that the paper quotes"),
-        "headlines": site_tables.headline_table(headlines.collect(profile)),
+        "headlines": site_tables.long(headlines.collect(profile), "Headline numbers"),
         "tables": {name: site_tables.show(name, table) for name, table in content.items()},
         "numbers": {
-            "published_mean": number(content["table8"], average="per_image", **published),
-            "published_pooled": number(content["table8"], average="pooled", **published),
-            "source_rule": number(content["table3"], work=rule, metric="accuracy"),
-            "network": number(content["table3"], work="ours, 2 classes", metric="accuracy"),
+            "published_mean": number(select(published, average="per_image")),
+            "published_pooled": number(select(published, average="pooled")),
+            "source_rule": number(select(accuracy, work=rule)),
+            "network": number(select(accuracy, work="ours, 2 classes")),
         },
     }
 
@@ -173,14 +168,7 @@ def write_source(profile: str, source: Path) -> dict[str, object]:
 
 
 def build(profile: str) -> Path:
-    """Build the site of a profile; an older one stays as it is if this fails.
-
-    Returns:
-        Its first page.
-
-    Raises:
-        ResultsError: A result that a page shows is missing, or Sphinx refuses a page.
-    """
+    """Build the site of a profile and return its first page; if this fails, an older one stays."""
     folder = paths.home() / "build"
     source, final = folder / "site-src" / profile, folder / "site" / profile
     new = folder / "site-new" / profile
@@ -191,8 +179,8 @@ def build(profile: str) -> Path:
         "html_extra_path": [str(source / "extra")],
     }
     warnings = io.StringIO()
-    places = (source, DOCS, new / "html", new / "doctrees", "html")
-    Sphinx(*places, overrides, status=None, warning=warnings, freshenv=True).build()
+    places = (source, DOCS, new / "html", new / "doctrees", "html", overrides)
+    Sphinx(*places, status=None, warning=warnings, freshenv=True).build()
     complaint = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).strip().partition("\n")[0]
     if complaint:
         complaint = complaint.replace(f"{source}/", "")

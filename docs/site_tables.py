@@ -45,11 +45,9 @@ def numbers(rows: pd.DataFrame) -> list[str]:
     return linked
 
 
-def number(table: pd.DataFrame, **criteria: str) -> str:
-    """The first number of a table in whose row the columns have these values."""
-    for column, wanted in criteria.items():
-        table = table[table[column] == wanted]
-    return "(not measured in this profile)" if table.empty else numbers(table[:1])[0]
+def number(rows: pd.DataFrame) -> str:
+    """The number of the first row."""
+    return "".join(numbers(rows[:1])) or "(not measured in this profile)"
 
 
 def verdict(name: str) -> str:
@@ -67,13 +65,13 @@ def show(name: str, rows: pd.DataFrame) -> str:
     is_gap = rows["metric"].str.contains(" gain |difference$")
     scores = rows[(rows["n"] > 0) & ~is_gap]
     if scores["metric"].nunique() <= 1 and "average" not in rows:
-        return _long(rows, title) + download
+        return long(rows, title) + download
     labels, html = scores.get("labels", pd.Series("", scores.index)), ""
     for kind, caption in LABELS.items():
         html += wide(scores[labels == kind], title + caption)
     is_stated = (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
     caption = f"{title}: beside what the paper and others state, and differences"
-    return html + _long(rows[is_gap | is_stated], caption) + download
+    return html + long(rows[is_gap | is_stated], caption) + download
 
 
 def _counts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +104,7 @@ def wide(rows: pd.DataFrame, caption: str) -> str:
     return table(shown, caption) + _notes(rows.assign(note=notes.str.removeprefix("; ")))
 
 
-def _long(rows: pd.DataFrame, caption: str) -> str:
+def long(rows: pd.DataFrame, caption: str) -> str:
     """Scores row by row; nothing for no rows."""
     if rows.empty:
         return ""
@@ -144,9 +142,3 @@ def tally(judged: pd.DataFrame) -> str:
     counts = verdicts.tally(judged).items()
     items = [f"<li><span>{count}</span> {verdict(name)}</li>" for name, count in counts]
     return f'<ul class="tally">{"".join(items)}</ul>'
-
-
-def headline_table(rows: pd.DataFrame) -> str:
-    """The numbers that a reader looks for first."""
-    text = render.readable(rows).drop(columns="verdict", errors="ignore").map(words)
-    return table(text.assign(ours=numbers(rows)), "Headline numbers")

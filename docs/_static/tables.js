@@ -14,7 +14,8 @@ function prepare(table, place) {
   region.className = "table-region";
   region.tabIndex = 0;
   region.setAttribute("role", "region");
-  region.setAttribute("aria-label", `Table ${place + 1} of this page: ${titleOf(table)}`);
+  const title = (table.caption || document.querySelector("h1")).textContent.trim();
+  region.setAttribute("aria-label", `Table ${place + 1} of this page: ${title}`);
   table.replaceWith(region);
   region.append(table);
   for (const cell of table.querySelectorAll("th")) {
@@ -33,12 +34,6 @@ function prepare(table, place) {
     cell.replaceChildren(button);
     cell.setAttribute("aria-sort", "none");
   }
-}
-
-function titleOf(table) {
-  const headings = [...document.querySelectorAll(".bd-article :is(h1, h2, h3, h4)")];
-  const above = headings.filter((one) => one.compareDocumentPosition(table) & 4).pop();
-  return (table.caption || above).textContent.trim();
 }
 
 function sortBy(table, heading) {
