@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_utils.data import similarity
+from covid_utils.data import readers, similarity
 
 
 def picture(seed, side=120):
@@ -97,9 +97,8 @@ def test_join_connects_by_values_and_pairs_in_chains():
 
 def test_copies_in_the_real_sets_are_found(real_data):
     """Pictures that stand in two collections under two names; seen by eye as well."""
-    from covid_utils.data.readers import covid_chestxray, medseg
-
-    collection, slices = (reader.read(real_data).rows for reader in (covid_chestxray, medseg))
+    names = ("covid-chestxray-dataset", "medseg")
+    collection, slices = (readers.read(name, real_data).rows for name in names)
     hashes = [*collection["phash"], *slices["phash"]]
     first, second = similarity.same_pictures(hashes).T
     crossing = (first < len(collection)) & (second >= len(collection))
