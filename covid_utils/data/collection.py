@@ -54,11 +54,7 @@ class Collection:
 
 
 def data_root(profile: str, data_dir: str) -> Path:
-    """The folder with the data sets; '' is the phantom, made now if it is not there.
-
-    Raises:
-        DataError: The folder does not exist, or the profile wants real scans and none is named.
-    """
+    """The folder with the data sets; '' is the phantom, made now if it is not there."""
     if not data_dir and profile in REAL_PROFILES:
         raise DataError(
             f"profile '{profile}' reads real scans: name the folder that holds them, with "
@@ -82,23 +78,9 @@ def prepare(
     held_out: str = "",
     limit: int = 0,
 ) -> Collection:
-    """Read every data set found, split it, and write ``results/<profile>/data``.
+    """Read every data set in a folder, split it, and write ``results/<profile>/data``.
 
-    Args:
-        profile: Profile that the collection is for.
-        data_dir: Folder with the data sets, '' for the phantom.
-        split: Kind of split, see `splits.assign`.
-        seed: Of the split and the reduction.
-        validation_percent: Share of the images for validation.
-        test_percent: Share of the images for the test.
-        held_out: Data sets that the split ``source_out`` tests on, separated by commas.
-        limit: At most so many images of each label of each data set; 0 for all.
-
-    Returns:
-        The collection. ``manifest.csv`` and ``skipped.csv`` hold the same tables.
-
-    Raises:
-        DataError: No data set, or a class of the recognition task without any image.
+    The parameters are those of notebook ``01_data``, see ``params/declarations.yaml``.
     """
     with _lock(profile):
         root = data_root(profile, data_dir)
@@ -120,14 +102,10 @@ def prepare(
 
 
 def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Put near copies among CT images without a named patient into one group.
+    """Give near copies among CT images without a named patient one ``patient_id``.
 
     Slices cut out of papers, or stacked into one file, come without patients. Copies, turned or
-    mirrored copies and neighbouring slices are then kept together: the best that can be done
-    without knowing, and less than a patient.
-
-    Returns:
-        A copy in which such images have the group's smallest ``patient_id``.
+    mirrored copies and neighbouring slices are then kept together, which is less than a patient.
     """
     unknown = np.flatnonzero((rows["patient_basis"] != "given") & (rows["modality"] == "CT"))
     if not len(unknown):
@@ -156,12 +134,9 @@ def resplit(made: Collection, profile: str, kind: str) -> Collection:
 
 
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:
-    """Fail if a split that promises otherwise has a patient, file or picture on both sides.
+    """Fail if an honest split has a patient, file or picture in two subsets.
 
     The CT slices of ``infnet``, which follow a published split as it is, are left out of the check.
-
-    Raises:
-        DataError: Naming what is on both sides.
     """
     if split not in splits.HONEST_KINDS:
         return
@@ -220,11 +195,7 @@ def preparation(values: dict) -> dict:
 
 
 def require_classes(reading: readers.Reading) -> None:
-    """Stop if damaged or missing files cost a class of the recognition task all its images.
-
-    Raises:
-        DataError: Naming the class, how many files could not be used, and why the first could not.
-    """
+    """Stop if damaged or missing files cost a class of the recognition task all its images."""
     xrays = frontal_xrays(reading.rows)
     lost = [label for label in RECOGNITION_CLASSES if label not in set(xrays["label"])]
     if lost:
@@ -248,11 +219,7 @@ def reduce(rows: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
 
 
 def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
-    """Frontal X-rays of the two-class (COVID-19 / normal) or the four-class task.
-
-    Returns:
-        Manifest rows with a further column ``target``: index into `RECOGNITION_CLASSES`.
-    """
+    """Frontal X-rays of the task with 2 or 4 classes; ``target`` indexes `RECOGNITION_CLASSES`."""
     names = RECOGNITION_CLASSES[:classes]
     rows = frontal_xrays(collection.select(label=names)).reset_index(drop=True)
     target = rows["label"].map(names.index)

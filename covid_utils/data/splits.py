@@ -34,25 +34,20 @@ def assign(
     held_out: str = "",
     published: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Add ``subset`` to a copy of a manifest.
+    """Add ``subset`` to a copy of a manifest; shares are per cent of the images.
 
     Args:
-        manifest: The manifest.
-        kind: ``patient`` keeps all images of a patient, and of patients who share a picture, on
-            one side; ``image`` deals images out one by one (and so lets a patient be on both
-            sides); ``path_hash`` does what the paper's `retrain.py` did; ``source_out`` tests on
-            whole data sets that nothing else is learned from; ``infnet`` is ``patient``, but the
-            CT slices follow a published split. All but ``path_hash`` are stratified by data set
-            and label.
-        seed: Of the shuffle; ``path_hash`` has none.
-        validation: Per cent of the images for validation.
-        test: Per cent of the images for the test; ``source_out`` does not use it.
+        manifest: Rows of images.
+        kind: ``patient`` keeps all images of a patient, and of patients who share a picture, in
+            one subset; ``image`` assigns images one by one (and so lets a patient be in several);
+            ``path_hash`` does what the paper's `retrain.py` did; ``source_out`` tests on whole
+            data sets that are not trained on; ``infnet`` is ``patient``, but the CT slices follow
+            a published split. All but ``path_hash`` are stratified by data set and label.
+        seed: Seed of the shuffle; ``path_hash`` has none.
+        validation: Share for validation.
+        test: Share for the test; ``source_out`` does not use it.
         held_out: Data sets that ``source_out`` tests on, separated by commas.
         published: ``image_id`` to ``train``, ``test`` or '' for ``infnet``.
-
-    Raises:
-        ParameterError: Unknown kind or data set, or shares that leave nothing to train on.
-        DataError: The published split is of images that are not here.
     """
     tested = [name.strip() for name in held_out.split(",") if name.strip()]
     _check(manifest, kind, validation, test, tested)
@@ -69,8 +64,12 @@ def assign(
         # Who is joined to a patient of the tested sets is left out.
         subset = subset.mask(groups.isin(groups[outside]), UNUSED).mask(outside, "test")
         return manifest.assign(subset=subset)
-    dealt = manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
-    return follow_benchmark(dealt, published or {}, seed, validation) if kind == "infnet" else dealt
+    assigned = manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
+    return (
+        follow_benchmark(assigned, published or {}, seed, validation)
+        if kind == "infnet"
+        else assigned
+    )
 
 
 def _check(
@@ -98,17 +97,12 @@ def _check(
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
     """Patient of each image, where patients who share the same picture count as one.
 
-    Public sets hold the same picture under two names, in two formats, and in two collections;
-    whoever trained on one has seen the other.
-
-    Returns:
-        The smallest ``patient_id`` of all that are joined, a text for each row.
+    Public sets hold the same picture under two names, in two formats, and in two collections.
     """
     return join(manifest, ["patient_id", "sha256"], _copies(manifest))
 
 
 def _copies(manifest: pd.DataFrame) -> np.ndarray:
-    """Pairs of rows that show the same picture: int64 (pairs, 2), positions."""
     hashes, names = manifest["phash"].tolist(), manifest["image_id"].tolist()
     return np.concatenate([same_pictures(hashes), known_copies(names)])
 
@@ -117,10 +111,7 @@ def path_hash(path: str, validation: float = 10, testing: float = 10) -> str:
     """Subset that TensorFlow's ``retrain.py`` gives to a file, from the SHA-1 of its path.
 
     The whole path counts, so moving a folder changes the split; what follows ``_nohash_`` does not,
-    so variants of one image stay together. Patients are not looked at. Shares are per cent.
-
-    Returns:
-        ``training``, ``validation`` or ``testing``.
+    so variants of one image stay together. Shares are per cent.
     """
     stem = re.sub(r"_nohash_.*$", "", path)
     number = int(hashlib.sha1(stem.encode()).hexdigest(), 16) % (HASH_BUCKETS + 1)
@@ -133,7 +124,7 @@ def path_hash(path: str, validation: float = 10, testing: float = 10) -> str:
 def _stratified(
     manifest: pd.DataFrame, groups: pd.Series, seed: int, validation: float, test: float
 ) -> pd.Series:
-    """Deal whole groups out, within each data set and label, until the shares are filled."""
+    """Assign whole groups, within each data set and label, until the shares are filled."""
     strata = manifest["dataset"] + "/" + manifest["label"]
     # A patient with images of two labels belongs to the stratum of the most frequent one.
     home = strata.groupby(groups).agg(lambda names: names.mode().iloc[0])
@@ -171,21 +162,9 @@ def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
 def follow_benchmark(
     manifest: pd.DataFrame, published: dict[str, str], seed: int, validation: float
 ) -> pd.DataFrame:
-    """Take over a published train / test split (Inf-Net's 50 / 48 CT slices).
+    """Follow a published train / test split (Inf-Net's 50 / 48 CT slices).
 
     Validation slices are taken from the published training part, by patient where known.
-
-    Args:
-        manifest: Manifest with ``subset``.
-        published: ``image_id`` to ``train``, ``test`` or '' (not in the benchmark).
-        seed: Of the choice of validation slices.
-        validation: Per cent of the published training part.
-
-    Returns:
-        A copy with new subsets for the images in ``published``.
-
-    Raises:
-        DataError: None of the published images is in the manifest.
     """
     names = manifest["image_id"]
     rows = names.isin(published.keys())
@@ -193,8 +172,8 @@ def follow_benchmark(
         raise DataError("split: no image of the published benchmark is here; check slices.csv.")
     subset = names.map(published).where(rows, manifest["subset"]).replace("", UNUSED)
     training = manifest[rows & (subset == "train")]
-    dealt = _stratified(training, joined_patients(training), seed, validation, 0)
-    subset.loc[training.index] = dealt
+    assigned = _stratified(training, joined_patients(training), seed, validation, 0)
+    subset.loc[training.index] = assigned
     return manifest.assign(subset=subset)
 
 
@@ -209,15 +188,7 @@ def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
-    """Fail if a patient, or the same content, is on both sides of a split.
-
-    Args:
-        manifest: Manifest with ``subset``.
-        by: ``patient_id``, ``sha256`` (the same file) or ``phash`` (the same picture).
-
-    Raises:
-        DataError: Naming the first value, or for ``phash`` image, that occurs in two subsets.
-    """
+    """Fail if a patient, a file (``sha256``) or a picture (``phash``) is in two subsets."""
     used = manifest[manifest["subset"] != UNUSED].reset_index(drop=True)
     if by == "phash":
         first, second = _copies(used).T
@@ -235,12 +206,7 @@ def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
 
 
 def memory(manifest: pd.DataFrame, kinds: tuple[str, ...] = KINDS[:3], **shares) -> pd.DataFrame:
-    """How much of a test each kind of split would have shown in training; ``shares`` as `assign`.
-
-    Returns:
-        One row per kind: test images, and how many of them are of a patient, or the same picture,
-        that training has seen.
-    """
+    """Share of the test images whose patient, or picture, each kind of split shows in training."""
     groups = joined_patients(manifest)
     rows = []
     for kind in kinds:
