@@ -122,14 +122,6 @@ def test_a_model_learns_what_can_be_separated(task, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_of_noise_is_no_better_than_chance_on_new_images(task, name):
-    found = MODELS[name](cloud(task, 0), task)
-    right = (found["predicted"] == found["truth"]).groupby(found["subset"]).mean()
-    assert right["train"] > right["test"]
-    assert right["test"] < 0.9
-
-
-@pytest.mark.parametrize("name", MODELS)
 def test_no_model_looks_at_test_images(task, name):
     table = cloud(task, 1)
     is_test = (task.rows["subset"] == "test").to_numpy()
