@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from covid_utils.errors import DataError
 from covid_utils.evaluation import calibration, intervals
 
 
@@ -132,24 +131,3 @@ def test_a_probability_of_0_is_no_obstacle():
     assert np.isfinite(scaled).all()
     assert scaled[1, 1] == scaled[1, 2]
     assert np.isfinite(calibration.fit_temperature(certain, np.array([1, 0])))
-    with pytest.raises(DataError, match="no validation case"):
-        calibration.fit_temperature(np.empty((0, 2)), np.empty(0, int))
-
-
-@pytest.mark.parametrize(
-    ("probabilities", "truth", "message"),
-    [
-        ([[0.5, 0.5]], [0, 1], "give one row of class probabilities for each case"),
-        ([[0.5, 0.6]], [0], "do not sum to 1"),
-        ([[np.nan, 1.0]], [0], "do not sum to 1"),
-        ([[1.5, -0.5]], [0], "negative or do not sum to 1"),
-        ([[0.5, 0.5]], [2], "none of the 2 classes"),
-        ([[0.5, 0.5]], [-1], "none of the 2 classes"),
-    ],
-)
-def test_what_is_no_probability_or_no_class_is_refused(probabilities, truth, message):
-    given = np.array(probabilities), np.array(truth)
-    with pytest.raises(DataError, match=message):
-        calibration.reliability(*given)
-    with pytest.raises(DataError, match=message):
-        calibration.scores(*given, np.arange(len(truth)))

@@ -53,7 +53,7 @@ def test_binary_metrics_equal_scikit_learn(rng, name, share):
     ],
 )
 def test_edge_cases(name, truth, predicted, expected):
-    counts = metrics.count_binary(np.array(truth, int), np.array(predicted, int))
+    counts = metrics.count_binary(np.array(truth, bool), np.array(predicted, bool))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         value = metrics.METRICS[name](counts)
@@ -92,24 +92,19 @@ def test_confusion_equals_scikit_learn(rng):
     assert absent.tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_one_vs_rest_equals_scikit_learn(rng):
-    truth = rng.integers(0, 4, 300)
-    predicted = np.where(rng.random(300) < 0.7, truth, rng.integers(0, 4, 300))
-    counts = metrics.one_vs_rest(metrics.confusion(truth, predicted, range(4)))
-    expected = reference.multilabel_confusion_matrix(truth, predicted).reshape(4, 4).T
-    np.testing.assert_array_equal(counts.parts, expected[[3, 1, 2, 0]])
-    macro = reference.f1_score(truth, predicted, average="macro")
-    assert metrics.macro(metrics.f1(counts)) == pytest.approx(macro)
-
-
 @pytest.mark.parametrize("classes", [2, 4])
-def test_multiclass_mcc_equals_scikit_learn(rng, classes):
-    truth = rng.integers(0, classes, 200)
-    predicted = np.where(rng.random(200) < 0.6, truth, rng.integers(0, classes, 200))
-    both = np.stack([metrics.confusion(truth, t, range(classes)) for t in (predicted, truth)])
+def test_multiclass_scores_equal_scikit_learn(rng, classes):
+    truth = rng.integers(0, classes, 300)
+    predicted = np.where(rng.random(300) < 0.6, truth, rng.integers(0, classes, 300))
+    both = np.stack([metrics.confusion(truth, p, range(classes)) for p in (predicted, truth)])
     expected = reference.matthews_corrcoef(truth, predicted)
     assert metrics.multiclass_mcc(both) == pytest.approx([expected, 1])
     assert np.isnan(metrics.multiclass_mcc([[5, 0, 0], [3, 0, 0], [2, 0, 0]]))
+    counts = metrics.one_vs_rest(both)[0]
+    expected = reference.multilabel_confusion_matrix(truth, predicted).reshape(classes, 4).T
+    np.testing.assert_array_equal(counts.parts, expected[[3, 1, 2, 0]])
+    macro = reference.f1_score(truth, predicted, average="macro")
+    assert metrics.macro(metrics.f1(counts)) == pytest.approx(macro)
 
 
 def test_macro_leaves_undefined_values_out():
@@ -118,19 +113,9 @@ def test_macro_leaves_undefined_values_out():
         warnings.simplefilter("error")
         means = metrics.macro(values)
     assert means == pytest.approx([0.4, np.nan], nan_ok=True)
-    assert metrics.macro(values, axis=0) == pytest.approx([0.2, np.nan, 0.6], nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: metrics.count_binary(np.array([0, 255]), np.array([0, 1])), "0 and 1"),
-        (lambda: metrics.count_binary(np.zeros(3, bool), np.zeros(4, bool)), "shape"),
-        (lambda: metrics.confusion(np.array([0, 255]), np.array([0, 1]), range(4)), "255"),
-        (lambda: metrics.confusion(np.array([0, 1]), np.array([0, -1]), range(4)), "-1"),
-        (lambda: Counts(np.ones(2), np.ones(2), np.ones(2), np.ones(3)), "shapes"),
-    ],
-)
-def test_wrong_input_is_refused_in_words(call, words):
-    with pytest.raises(DataError, match=words):
-        call()
+@pytest.mark.parametrize(("truth", "predicted"), [([0, 255], [0, 1]), ([0, 1], [0, 255])])
+def test_a_label_that_is_no_class_is_refused(truth, predicted):
+    with pytest.raises(DataError, match="label '255' is not among the classes"):
+        metrics.confusion(np.array(truth), np.array(predicted), range(4))

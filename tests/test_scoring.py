@@ -72,14 +72,6 @@ def test_recognition_rows_and_intervals():
     assert set(scores["patients"]) == {40}
 
 
-def test_the_seed_decides_the_limits_and_only_them():
-    table = guesses(CLASSES[:2])
-    first, again, other = (scoring.recognition(table, CLASSES[:2], seed=s) for s in (0, 0, 1))
-    assert first.equals(again)
-    assert first["value"].equals(other["value"])
-    assert not first["low"].equals(other["low"])
-
-
 def test_a_class_that_never_occurs_has_no_scores_and_does_not_pull_the_mean():
     table = class_predictions(
         ["covid", "normal", "covid", "normal"], ["covid", "normal", "normal", "normal"]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from covid_utils.errors import DataError
 from covid_utils.evaluation import surfaces
 
 
@@ -42,19 +41,6 @@ def test_an_empty_mask_has_no_distance(has_truth, has_prediction):
     assert np.isnan(surfaces.hausdorff95(truth, predicted))
 
 
-@pytest.mark.parametrize(
-    "pair",
-    [
-        (np.ones((4, 4), bool), np.ones((4, 5), bool)),
-        (np.ones((2, 4, 4), bool), np.ones((2, 4, 4), bool)),
-        (np.ones((4, 4), np.uint8), np.ones((4, 4), bool)),
-    ],
-)
-def test_only_boolean_masks_of_one_slice_are_taken(pair):
-    with pytest.raises(DataError, match="masks"):
-        surfaces.hausdorff95(*pair)
-
-
 def test_volume_error_is_signed_per_cent_of_the_lung():
     error = surfaces.volume_error([100, 50, 0, 3], [150, 0, 0, 3], [1000, 500, 800, 0])
     assert error == pytest.approx([5, -10, 0, np.nan], nan_ok=True)
@@ -78,10 +64,4 @@ def test_a_perfect_prediction_is_limited_by_the_lowest_threshold_only():
     dice = surfaces.dice_over_thresholds(truth, truth.astype(float))
     assert dice[0] == pytest.approx(2 * 100 / (100 + truth.size))
     assert (dice[1:] == 1).all()
-
-
-def test_dice_over_thresholds_needs_a_lesion_and_probabilities():
-    assert np.isnan(surfaces.dice_over_thresholds(np.zeros((4, 4), bool), np.ones((4, 4)))).all()
-    for value in (np.nan, 1.1):
-        with pytest.raises(DataError, match="thresholds"):
-            surfaces.dice_over_thresholds(np.ones((2, 2), bool), np.full((2, 2), value))
+    assert np.isnan(surfaces.dice_over_thresholds(truth & False, truth.astype(float))).all()

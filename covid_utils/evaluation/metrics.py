@@ -1,14 +1,9 @@
 """The paper's metrics (section 3.6), as plain NumPy on counts.
 
-Counts go in, a metric comes out, and both may have any shape: one number, one per class, one per
-image or one per bootstrap resample. A metric that is 0/0 is NaN, never 0 or 1: a slice without
-lesion in which none was predicted has no Dice, a set without positives no sensitivity. Such values
-are left out of means (`macro`).
-
+Counts may have any shape: one number, one per class, per image or per bootstrap resample. A metric
+that is 0/0 is NaN, never 0 or 1: a slice without lesion in which none was predicted has no Dice.
 Counts summed over images before the metric give the pooled value, in which large lesions weigh
-most; the mean of one value per image weighs all images alike. Each table says which it shows.
-
-All metrics lie in [0, 1] except the Matthews correlation coefficients in [-1, 1].
+most; the mean of one value per image weighs all images alike.
 """
 
 from __future__ import annotations
@@ -24,11 +19,7 @@ from covid_utils.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """True and false positives and negatives, of cases or of the pixels of a mask.
-
-    All four are float64 of one shape. Floats, because the products in `mcc` exceed 64-bit integers
-    for the pixels of a few slices.
-    """
+    """True and false positives and negatives, of cases or pixels: float64, all of one shape."""
 
     tp: np.ndarray
     fp: np.ndarray
@@ -36,11 +27,9 @@ class Counts:
     tn: np.ndarray
 
     def __post_init__(self) -> None:
+        # Floats, because the products in `mcc` exceed 64-bit integers for a few slices' pixels.
         for name in ("tp", "fp", "fn", "tn"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-        shapes = {part.shape for part in self.parts}
-        if len(shapes) > 1:
-            raise DataError(f"counts: shapes {sorted(shapes)} differ; count over the same axes.")
 
     @property
     def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -57,77 +46,42 @@ class Counts:
 
 def stack(counts: Sequence[Counts]) -> Counts:
     """Several counts of shape (...), such as one per class, as one of shape (..., number)."""
-    parts = zip(*(each.parts for each in counts), strict=True)
-    return Counts(*(np.stack(part, axis=-1) for part in parts))
+    return Counts(*np.moveaxis([each.parts for each in counts], 0, -1))
 
 
 def count_binary(
     truth: np.ndarray, predicted: np.ndarray, axis: tuple[int, ...] | None = None
 ) -> Counts:
-    """Count the outcomes of a two-way decision, boolean or 0 and 1.
+    """Count the outcomes of boolean decisions over some axes, all if None.
 
-    ``axis`` are the axes to count over: ``(1, 2)`` on masks (images, height, width) gives one count
-    per image.
+    On masks (images, height, width), ``axis=(1, 2)`` gives one count per image.
     """
-    truth, predicted = _boolean(truth, "truth"), _boolean(predicted, "prediction")
-    _same_shape(truth, predicted)
     outcomes = truth & predicted, ~truth & predicted, truth & ~predicted, ~(truth | predicted)
     return Counts(*(np.count_nonzero(outcome, axis=axis) for outcome in outcomes))
 
 
-def _boolean(values: np.ndarray, role: str) -> np.ndarray:
-    values = np.asarray(values)
-    # A mask of labels, or of 0 and 255, would otherwise pass as one big lesion.
-    if values.dtype != bool and not np.isin(values, (0, 1)).all():
-        raise DataError(f"{role}: values other than 0 and 1; compare with a label or threshold.")
-    return values.astype(bool)
-
-
-def _same_shape(truth: np.ndarray, predicted: np.ndarray) -> None:
-    if truth.shape != predicted.shape:
-        raise DataError(
-            f"truth {truth.shape} and prediction {predicted.shape} differ in shape; "
-            "give one prediction for each case, in the same order."
-        )
-
-
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np.ndarray:
-    """Confusion matrix, int64 (K, K): the row is the true class, the column the predicted one.
-
-    Args:
-        truth: True classes (N,).
-        predicted: Predicted classes (N,).
-        classes: The K class labels in order.
-
-    Raises:
-        DataError: The shapes differ, or a label is not among the classes.
-    """
+    """Confusion matrix, int64 (K, K): the row is the true class, the column the predicted one."""
     return unit_confusion(truth, predicted, classes).sum(axis=0)
 
 
 def unit_confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np.ndarray:
     """One confusion matrix per case, int64 (N, K, K): what the bootstrap resamples."""
-    truth, predicted = np.asarray(truth), np.asarray(predicted)
-    _same_shape(truth, predicted)
-    rows, columns = (_codes(values, list(classes)) for values in (truth, predicted))
-    units = np.zeros((len(truth), len(classes), len(classes)), np.int64)
-    units[np.arange(len(truth)), rows, columns] = 1
-    return units
-
-
-def _codes(values: np.ndarray, labels: list) -> np.ndarray:
-    codes = pd.Index(labels).get_indexer(pd.Index(values))
+    labels = pd.Index(list(classes))
+    codes = np.stack([labels.get_indexer(pd.Index(values)) for values in (truth, predicted)])
     if (codes < 0).any():
+        unknown = np.stack([truth, predicted])[codes < 0][0]
         raise DataError(
-            f"label '{values[codes < 0][0]}' is not among the classes {labels}; "
+            f"label '{unknown}' is not among the classes {list(classes)}; "
             "map or leave out such cases."
         )
-    return codes
+    units = np.zeros((len(truth), len(labels), len(labels)), np.int64)
+    units[np.arange(len(truth)), *codes] = 1
+    return units
 
 
 def one_vs_rest(confusion: np.ndarray) -> Counts:
     """Counts (..., K) of each class against all others, from confusion matrices (..., K, K)."""
-    confusion = np.asarray(confusion, dtype=np.float64)
     tp = np.diagonal(confusion, axis1=-2, axis2=-1)
     fp = confusion.sum(axis=-2) - tp
     fn = confusion.sum(axis=-1) - tp
@@ -141,17 +95,17 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def sensitivity(counts: Counts) -> np.ndarray:
-    """Recall, TP / (TP + FN); NaN without positives."""
+    """Recall, TP / (TP + FN)."""
     return _ratio(counts.tp, counts.tp + counts.fn)
 
 
 def specificity(counts: Counts) -> np.ndarray:
-    """TN / (TN + FP); NaN without negatives."""
+    """TN / (TN + FP)."""
     return _ratio(counts.tn, counts.tn + counts.fp)
 
 
 def accuracy(counts: Counts) -> np.ndarray:
-    """Share of right decisions, (TP + TN) / all; NaN without cases.
+    """Share of right decisions, (TP + TN) / all.
 
     On `one_vs_rest` counts it is each class's own accuracy, which is always higher than the
     accuracy of the multi-class decision.
@@ -161,25 +115,21 @@ def accuracy(counts: Counts) -> np.ndarray:
 
 
 def precision(counts: Counts) -> np.ndarray:
-    """TP / (TP + FP); NaN if nothing was predicted positive."""
+    """TP / (TP + FP)."""
     return _ratio(counts.tp, counts.tp + counts.fp)
 
 
 def f1(counts: Counts) -> np.ndarray:
-    """Harmonic mean of precision and sensitivity, 2 TP / (2 TP + FP + FN).
-
-    NaN only if there is no positive in truth or prediction; 0 if all were missed.
-    """
+    """Harmonic mean of precision and sensitivity, 2 TP / (2 TP + FP + FN); 0 if all were missed."""
     return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
 
 
-def dice(counts: Counts) -> np.ndarray:
-    """Dice coefficient of two masks, 2 |A and B| / (|A| + |B|): `f1` with pixels for cases."""
-    return f1(counts)
+#: Dice coefficient of two masks, 2 |A and B| / (|A| + |B|): F1 with pixels for cases.
+dice = f1
 
 
 def iou(counts: Counts) -> np.ndarray:
-    """Intersection over union (Jaccard), TP / (TP + FP + FN) = Dice / (2 - Dice); NaN as there."""
+    """Intersection over union (Jaccard), TP / (TP + FP + FN) = Dice / (2 - Dice)."""
     return _ratio(counts.tp, counts.tp + counts.fp + counts.fn)
 
 
@@ -195,25 +145,23 @@ def mcc(counts: Counts) -> np.ndarray:
     return _ratio(tp * tn - fp * fn, scale)
 
 
-#: The paper's metrics of a two-way decision, in the order of its tables.
+#: The paper's metrics of a two-way decision.
 METRICS: dict[str, Callable[[Counts], np.ndarray]] = {
     metric.__name__: metric
-    for metric in (sensitivity, specificity, accuracy, precision, f1, dice, iou, mcc)
-}
+    for metric in (sensitivity, specificity, accuracy, precision, f1, iou, mcc)
+} | {"dice": dice}
 
 
-def macro(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean over classes (or images) that leaves out undefined values (NaN); NaN if all are."""
-    values = np.asarray(values, dtype=np.float64)
+def macro(values: np.ndarray) -> np.ndarray:
+    """Mean over classes (..., classes) that leaves out undefined values; NaN if all are."""
     known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(axis=axis), known.sum(axis=axis))
+    return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
 
 
 def multiclass_mcc(confusion: np.ndarray) -> np.ndarray:
     """Matthews correlation coefficient for any number of classes: Gorodkin's R_K (2004).
 
     From confusion matrices (..., K, K) with rows of truth; at most 1, and `mcc` with two classes.
-    NaN if the truth or the prediction has one class only.
     """
     confusion = np.asarray(confusion, dtype=np.float64)
     true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)

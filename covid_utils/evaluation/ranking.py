@@ -22,7 +22,7 @@ BLOCK = 2**20
 
 
 def areas(
-    truth: np.ndarray, score: np.ndarray, groups: np.ndarray, names: tuple[str, ...], seed: int = 0
+    truth: np.ndarray, score: np.ndarray, groups: np.ndarray, names: tuple[str, ...]
 ) -> dict[tuple[str, str], intervals.Interval]:
     """Areas of each label, of all decisions pooled (``overall``), and their mean (``macro``).
 
@@ -31,7 +31,6 @@ def areas(
         score: float64 (images, labels), higher means more likely.
         groups: Patient of each image (images,).
         names: Labels.
-        seed: Of the bootstrap.
 
     Returns:
         (label, metric) -> interval; limits are NaN where fewer than `FEWEST_WITH_CLASS` patients
@@ -44,7 +43,7 @@ def areas(
         raise DataError("score: a value is not a finite number; check the predictions file.")
     parts = {name: [index] for index, name in enumerate(names)}
     parts["overall"] = list(range(len(names)))
-    found = _intervals(truth, score, groups, parts, seed)
+    found = _intervals(truth, score, groups, parts)
     unsure = {part: _few_patients(truth[:, columns], groups) for part, columns in parts.items()}
     # The mean is as unsure as any label that it is taken over; one without a curve is left out.
     curves = [name for name in names if not np.isnan(found[name, METRICS[0]].value)]
@@ -73,7 +72,7 @@ def _few_patients(truth: np.ndarray, groups: np.ndarray) -> bool:
 
 
 def _intervals(
-    truth: np.ndarray, score: np.ndarray, groups: np.ndarray, parts: dict[str, list[int]], seed: int
+    truth: np.ndarray, score: np.ndarray, groups: np.ndarray, parts: dict[str, list[int]]
 ) -> dict[tuple[str, str], intervals.Interval]:
     codes, patients = pd.factorize(groups, sort=True)
     defined = truth.any(axis=0) & ~truth.all(axis=0)
@@ -99,7 +98,7 @@ def _intervals(
         return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
 
     drawn = np.eye(len(patients))
-    return intervals.bootstrap(drawn, np.arange(len(patients)), statistic, seed=seed)
+    return intervals.bootstrap(drawn, np.arange(len(patients)), statistic)
 
 
 def weighted_areas(

@@ -47,13 +47,12 @@ def table_of(rows: Iterable[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
+def recognition(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """Scores of a task in which every image has one class.
 
     Args:
         predictions: ``truth``, ``predicted`` and ``patient_id`` of one subset.
         classes: Class names in order; with two, the first is the positive one.
-        seed: Of the bootstrap.
 
     Returns:
         Accuracy (class ``all``), each class against the rest, their macro averages, and the
@@ -68,9 +67,9 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int =
         macro = {f"macro {name}": metrics.macro(value) for name, value in values.items()}
         return values | macro | {"all mcc": metrics.multiclass_mcc(confusion)}
 
-    scored = intervals.bootstrap(units, groups, per_class, seed=seed, strata=strata)
+    scored = intervals.bootstrap(units, groups, per_class, strata=strata)
     counts = metrics.one_vs_rest(units)
-    rows = [accuracy(predictions, classes, seed).to_dict()]
+    rows = [accuracy(predictions, classes).to_dict()]
     for name in CLASS_METRICS:
         rows += _per_class(scored[name], name, classes, counts, groups, strata)
     rows += [row("macro", m, scored[f"macro {m}"], patients) for m in CLASS_METRICS[:-1]]
@@ -78,12 +77,12 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int =
     return table_of(rows)
 
 
-def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...], seed: int = 0) -> pd.Series:
+def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
     """Accuracy of a task in which every image has one class: the first row of `recognition`."""
     units, groups, strata = _confusions(predictions, classes)
     hits = np.trace(units, axis1=1, axis2=2)
     right = Counts(hits, 1 - hits, 0 * hits, 0 * hits)
-    interval = intervals.bootstrap(right, groups, metrics.accuracy, seed=seed, strata=strata)
+    interval = intervals.bootstrap(right, groups, metrics.accuracy, strata=strata)
     interval = _honest(interval, "accuracy", right, groups, strata)
     return pd.Series(row("all", "accuracy", interval, len(np.unique(groups))))
 
@@ -135,7 +134,7 @@ def _per_class(
 
 
 def labels(
-    predictions: pd.DataFrame, names: tuple[str, ...], threshold: float = 0.5, seed: int = 0
+    predictions: pd.DataFrame, names: tuple[str, ...], threshold: float = 0.5
 ) -> pd.DataFrame:
     """Scores of a task in which an image may have several labels.
 
@@ -143,7 +142,6 @@ def labels(
         predictions: ``truth_<label>``, ``p_<label>`` and ``patient_id`` of one subset.
         names: Labels.
         threshold: Probability from which a label counts as predicted.
-        seed: Of the bootstrap.
 
     Returns:
         For each label and for ``overall`` (all decisions pooled): the class metrics, accuracy, area
@@ -169,8 +167,8 @@ def labels(
         }
         return each | macro | {f"overall {name}": metrics.METRICS[name](pooled) for name in wanted}
 
-    scored = intervals.bootstrap(counts, groups, score, seed=seed)
-    curves = ranking.areas(*label_arrays(predictions, names), groups, names, seed)
+    scored = intervals.bootstrap(counts, groups, score)
+    curves = ranking.areas(*label_arrays(predictions, names), groups, names)
     rows = []
     for metric in wanted:
         rows += _per_class(scored[metric], metric, names, counts, groups)

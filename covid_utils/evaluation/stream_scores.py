@@ -102,7 +102,7 @@ def identity(profile: str, run: str, split: str = "") -> dict[str, str]:
     return {"run": run, "split": split, "subset": "test"} | keys
 
 
-def segmentation(pixels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
     """All scores of a segmentation.
 
     Classes of lesions are scored twice where labels are weak: on exactly labelled slices
@@ -110,7 +110,6 @@ def segmentation(pixels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     Args:
         pixels: Of one subset, from `outlines.pixel_table`.
-        seed: Of the bootstrap.
 
     Returns:
         The columns of `scoring.COLUMNS`. For each class ``dice`` and ``iou``, pooled and per image,
@@ -126,9 +125,9 @@ def segmentation(pixels: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         if has_weak and name in WEAK_CLASSES:
             scopes = {"exact": exact[exact["class"] == name], "all": part}
         for scope, chosen in scopes.items():
-            rows += _class_scores(chosen, name, scope, seed) if len(chosen) else []
+            rows += _class_scores(chosen, name, scope) if len(chosen) else []
     for scope, chosen in {"exact": exact, "all": pixels if has_weak else exact[:0]}.items():
-        rows += _mean_scores(chosen[chosen["class"] != "lesion"], scope, seed)
+        rows += _mean_scores(chosen[chosen["class"] != "lesion"], scope)
     return table_of(rows)
 
 
@@ -150,12 +149,11 @@ def slice_counts(part: pd.DataFrame) -> Counts:
     return Counts(*(part[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
 
 
-def _class_scores(part: pd.DataFrame, name: str, scope: str, seed: int) -> list[dict]:
+def _class_scores(part: pd.DataFrame, name: str, scope: str) -> list[dict]:
     counts, groups = slice_counts(part), part["patient_id"].to_numpy()
-    pooled = intervals.bootstrap(counts, groups, _pixel_scores, seed=seed)
+    pooled = intervals.bootstrap(counts, groups, _pixel_scores)
     each = _pixel_scores(counts) | _measures(part, counts)
-    means = intervals.bootstrap_mean(np.stack([*each.values()], axis=1), groups, seed=seed)
-    means = dict(zip(each, map(intervals.Interval._make, zip(*means, strict=True)), strict=True))
+    means = intervals.bootstrap_mean(each, groups)
     scored = []
     for metric, mean in means.items():
         if metric in pooled:
@@ -184,7 +182,7 @@ def _measures(part: pd.DataFrame, counts: Counts) -> dict[str, np.ndarray]:
     return values | {"volume_error": np.abs(volume_error(truth, called, lung))}
 
 
-def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
+def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
     """Mean of Dice and IoU over the classes that occur, with background and without."""
     rows = []
     for name, has_background in MEANS.items():
@@ -192,10 +190,7 @@ def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
         if chosen["class"].nunique() < 2:
             continue
         by_class = dict(iter(chosen.groupby("class", sort=False)))
-        parts = [slice_counts(of_one) for of_one in by_class.values()]
-        stacked = Counts(
-            *(np.stack([getattr(c, n) for c in parts], 1) for n in ("tp", "fp", "fn", "tn"))
-        )
+        stacked = metrics.stack([slice_counts(of_one) for of_one in by_class.values()])
         groups = next(iter(by_class.values()))["patient_id"].to_numpy()
         whole = stacked.sum(axis=0)
         occurs = np.flatnonzero(whole.tp + whole.fp + whole.fn > 0)
@@ -205,7 +200,7 @@ def _mean_scores(part: pd.DataFrame, scope: str, seed: int) -> list[dict]:
             each = _pixel_scores(counts)
             return {metric: values[..., occurs].mean(axis=-1) for metric, values in each.items()}
 
-        for metric, mean in intervals.bootstrap(stacked, groups, means, seed=seed).items():
+        for metric, mean in intervals.bootstrap(stacked, groups, means).items():
             patients = len(np.unique(groups))
             rows.append(row(name, metric, sure(mean, stacked, groups), patients, labels=scope))
     return rows
@@ -220,14 +215,18 @@ def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterat
     if first.empty:
         return
     groups, counts = first["patient_id"].to_numpy(), [slice_counts(p) for p in (first, second)]
-    each = metrics.dice(counts[0]) - metrics.dice(counts[1])
-    both = {
-        "pooled": intervals.paired_bootstrap(*counts, groups, metrics.dice),
-        "per_image": intervals.bootstrap_mean(each, groups),
+    both = metrics.stack(counts)
+    means = {
+        "pooled": intervals.bootstrap(both, groups, _dice_difference),
+        "per_image": intervals.bootstrap_mean(_dice_difference(both), groups),
     }
     is_exact = name == "lesion" or (first["label_quality"] == "exact").all()
     keys = {"labels": "exact" if is_exact else "all", "unit": "fraction", "note": ONE_TRAINING}
-    for average, interval in both.items():
+    for average, interval in means.items():
         patients, sured = len(np.unique(groups)), sure(interval, counts[0], groups)
         line = row(name, "dice difference", sured, patients, average=average)
         yield line | keys | {"groups": patients, "repeat": 0}
+
+
+def _dice_difference(both: Counts) -> np.ndarray:
+    return metrics.dice(both[..., 0]) - metrics.dice(both[..., 1])

@@ -126,10 +126,10 @@ def paired_difference(first: pd.DataFrame, second: pd.DataFrame) -> dict:
     groups = first["patient_id"].to_numpy()
     strata = intervals.class_strata(pd.factorize(first["truth"], sort=True)[0], groups)
     score = intervals.bootstrap_mean(right[0].astype(float) - right[1], groups, strata=strata)
-    test = intervals.mcnemar(*right)
+    only_first, only_second, p_value = intervals.mcnemar(*right)
     note = (
-        f"only the first right: {test.only_a}, only the second: {test.only_b} images "
-        f"(McNemar over images, as if independent: p = {test.p_value:.2g})"
+        f"only the first right: {only_first}, only the second: {only_second} images "
+        f"(McNemar over images, as if independent: p = {p_value:.2g})"
     )
     return _difference(score, groups, note)
 
