@@ -111,10 +111,7 @@ def passes(sizes: tuple[int, ...], shape: dict, rounds: int = 5) -> dict:
 
 
 def parts(side: int = 32, channels: int = 728, rounds: int = 15) -> dict:
-    """Time the layers of a separable convolution of the middle flow, each alone.
-
-    ``side`` is that of its maps, a sixteenth of the image's.
-    """
+    """Time the layers of a separable convolution of the middle flow, each alone, on its maps."""
     maps, calls = tf.random.normal((1, side, side, channels)), {}
     for name, (layer, weights) in layers(channels).items():
         for kind in PASSES:
