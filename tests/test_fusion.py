@@ -63,27 +63,16 @@ def is_left_alone(found):
     return found == fusion.Calibration(1, 0, is_fitted=False)
 
 
-@pytest.mark.parametrize("value", [True, False])
-def test_without_a_kind_of_pixel_there_is_nothing_to_fit(value):
-    probability = stored(4, (2, 20, 20))
-    assert is_left_alone(fusion.calibrate(np.full(probability.shape, value), probability))
-
-
-def test_without_validation_slices_there_is_nothing_to_fit():
-    empty = np.zeros((0, 20, 20), np.uint8)
-    assert is_left_alone(fusion.calibrate(empty > 0, empty))
+@pytest.mark.parametrize(
+    "truth", [np.ones((2, 20, 20)), np.zeros((2, 20, 20)), np.zeros((0, 9, 9))]
+)
+def test_without_a_kind_of_pixel_there_is_nothing_to_fit(truth):
+    assert is_left_alone(fusion.calibrate(truth > 0, stored(4, truth.shape)))
 
 
 def test_a_specialist_that_is_wrong_is_not_turned_around():
     probability = stored(5)
     assert is_left_alone(fusion.calibrate(drawn(probability, -1, 0), probability))
-
-
-def test_the_calibration_that_changes_nothing_changes_nothing_but_certainty():
-    steps = np.arange(256, dtype=np.uint8)
-    said = fusion.Calibration()(steps)
-    np.testing.assert_allclose(said[1:-1], steps[1:-1] / 255, atol=1e-6)
-    assert said[[0, 255]].tolist() == pytest.approx([fusion.EDGE, 1 - fusion.EDGE])
 
 
 def test_the_surest_specialist_gets_the_pixel():
@@ -103,14 +92,7 @@ def test_a_pixel_at_the_threshold_is_a_lesion_and_one_below_is_background():
     assert fusion.fuse(maps, 0.71).tolist() == [[[0, 0, 0]]]
 
 
-@pytest.mark.parametrize(
-    "maps",
-    [
-        {},
-        {1: np.zeros((2, 4, 4)), 2: np.zeros((3, 4, 4))},
-        {1: np.zeros((2, 4, 4)), 2: np.zeros((2, 4, 5)), 3: np.zeros((2, 4, 4))},
-    ],
-)
-def test_maps_of_other_slices_are_refused(maps):
+@pytest.mark.parametrize("shapes", [[], [(2, 4, 4), (3, 4, 4)], [(2, 4, 4), (2, 4, 5)]])
+def test_maps_of_other_slices_are_refused(shapes):
     with pytest.raises(DataError, match="of the same slices"):
-        fusion.fuse(maps, 0.5)
+        fusion.fuse({number: np.zeros(shape) for number, shape in enumerate(shapes)}, 0.5)

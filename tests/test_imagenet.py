@@ -136,21 +136,6 @@ def test_middle_blocks_keep_their_order(carried, number, expected):
             assert origin[names].tolist() == [f"block{block}_sepconv{part}" for block in expected]
 
 
-def test_entry_and_exit_come_from_the_blocks_of_the_same_place(carried):
-    origin = carried[16][1].set_index("layer")["source"]
-    expected = {
-        "entry_flow.conv1_1": "block1_conv1",
-        "entry_flow.conv1_2": "block1_conv2",
-        "entry_flow.block1.unit_1.separable_conv1_depthwise": "block2_sepconv1",
-        "entry_flow.block2.unit_1.separable_conv2_pointwise": "block3_sepconv2",
-        "entry_flow.block3.unit_1.separable_conv1_pointwise": "block4_sepconv1",
-        "exit_flow.block1.unit_1.separable_conv2_depthwise": "block13_sepconv2",
-        "exit_flow.block2.unit_1.separable_conv1_pointwise": "block14_sepconv1",
-        "exit_flow.block2.unit_1.separable_conv3_depthwise": "block14_sepconv2",
-    }
-    assert origin[list(expected)].to_dict() == expected
-
-
 @pytest.mark.parametrize("number", [4, 16])
 def test_kernels_are_keras_s_bit_by_bit(carried, source, number):
     model, report = carried[number]
@@ -279,14 +264,10 @@ def test_a_model_that_contains_the_network_gives_it(source, tmp_path):
     assert equal(source, found)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    for name in ("nowhere.weights.h5", "nowhere.keras"):
-        with pytest.raises(DataError, match=f"{name}: no such weights file; name a file of"):
-            imagenet.load_xception(str(tmp_path / name))
-
-
-@pytest.mark.parametrize("name", ["damaged.keras", "damaged.weights.h5", "damaged.h5", "x.ckpt"])
-def test_a_damaged_file_is_named(built_once, tmp_path, name):
+@pytest.mark.parametrize("name", ["x.keras", "x.weights.h5", "x.h5", "x.ckpt"])
+def test_a_missing_or_damaged_file_is_named(built_once, tmp_path, name):
+    with pytest.raises(DataError, match=f"{name}: no such weights file; name a file of"):
+        imagenet.load_xception(str(tmp_path / name))
     (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
     with pytest.raises(DataError, match=rf"{name}: not a whole weights file of Xception"):
         imagenet.load_xception(str(tmp_path / name))
@@ -300,34 +281,17 @@ def stranger():
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
-def test_weights_of_another_network_are_refused(stranger, built_once, tmp_path):
+def test_another_network_is_refused(stranger, built_once, tmp_path):
     path = tmp_path / "other.weights.h5"
     stranger.save_weights(path)
     with pytest.raises(DataError, match=r"other\.weights\.h5: not a whole weights file"):
         imagenet.load_xception(str(path))
-
-
-def test_a_model_without_the_network_is_refused(stranger, tmp_path):
     path = tmp_path / "other.keras"
     stranger.save(path)
     with pytest.raises(DataError, match=r"other\.keras: holds no Xception; name a file of"):
         imagenet.load_xception(str(path))
-
-
-@pytest.mark.parametrize("damage", ["unknown class", "broken member", "not JSON"])
-def test_a_model_that_cannot_be_read_is_named(stranger, tmp_path, damage):
-    path, changed = tmp_path / "whole.keras", tmp_path / "changed.keras"
-    stranger.save(path)
-    with zipfile.ZipFile(path) as file, zipfile.ZipFile(changed, "w") as copy:
+    with zipfile.ZipFile(path) as file, zipfile.ZipFile(tmp_path / "x.keras", "w") as copy:
         for name in file.namelist():
-            content = file.read(name)
-            if name == "config.json" and damage == "unknown class":
-                content = content.replace(b'"Dense"', b'"Denser"')
-            if name == "config.json" and damage == "not JSON":
-                content = content[:-20]
-            copy.writestr(name, content)
-    if damage == "broken member":
-        content = changed.read_bytes()
-        changed.write_bytes(content.replace(b'"class_name"', b'"class-name"', 1))
-    with pytest.raises(DataError, match=r"changed\.keras: not a whole weights file"):
-        imagenet.load_xception(str(changed))
+            copy.writestr(name, file.read(name).replace(b'"Dense"', b'"Denser"'))
+    with pytest.raises(DataError, match=r"x\.keras: not a whole weights file"):
+        imagenet.load_xception(str(tmp_path / "x.keras"))

@@ -8,7 +8,7 @@ import pytest
 
 from covid_utils import paths
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.models import checkpoints, inception, ml_cnn, unet
+from covid_utils.models import inception, ml_cnn, unet
 
 SIDE = 16
 
@@ -92,109 +92,93 @@ def built_once(base, monkeypatch):
 @pytest.fixture(scope="module")
 def arrays(base):
     """Folded weights in the layout of the 2015 file, from a generator of their own."""
-    rng = np.random.default_rng(8)
-    made = {}
-    convolutions, _ = checkpoints.in_creation_order(base)
-    for number, layer in enumerate(convolutions):
+    rng, folded = np.random.default_rng(8), {}
+    for number, layer in enumerate(inception.in_creation_order(base)[0]):
         shape = tuple(layer.kernel.shape)
-        made[f"conv_{number}/kernel"] = rng.normal(0, 0.1, shape).astype(np.float16)
-        made[f"conv_{number}/bias"] = rng.normal(0, 1, shape[-1]).astype(np.float32)
-    return made
+        folded[f"conv_{number}/kernel"] = rng.normal(0, 0.1, shape).astype(np.float16)
+        folded[f"conv_{number}/bias"] = rng.normal(0, 1, shape[-1]).astype(np.float32)
+    return folded
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Write arrays as a file of 2015, without some kernels; gives its path."""
+
+    def save(arrays, *without):
+        path = tmp_path / "2015.npz"
+        np.savez(path, **{k: v for k, v in arrays.items() if k not in without})
+        return path
+
+    return save
 
 
 def number_of(base, block, side):
     """Position in creation order of a convolution that lies before or behind a block."""
-    convolutions, _ = checkpoints.in_creation_order(base)
-    before = checkpoints.feeding(base, block)
+    convolutions, _ = inception.in_creation_order(base)
+    before = inception.feeding(base, block)
     return next(i for i, la in enumerate(convolutions) if (la.name in before) == (side == "before"))
 
 
 def test_creation_order_is_that_of_the_graph(base):
-    convolutions, norms = checkpoints.in_creation_order(base)
+    convolutions, norms = inception.in_creation_order(base)
     assert len(convolutions) == len(norms) == 94
     # Stem, then the first block: 1x1; 1x1, 5x5; 1x1, 3x3, 3x3; pool projection.
     shapes = [tuple(layer.kernel.shape) for layer in convolutions[:12]]
-    assert shapes == [
-        (3, 3, 3, 32),
-        (3, 3, 32, 32),
-        (3, 3, 32, 64),
-        (1, 1, 64, 80),
-        (3, 3, 80, 192),
-        (1, 1, 192, 64),
-        (1, 1, 192, 48),
-        (5, 5, 48, 64),
-        (1, 1, 192, 64),
-        (3, 3, 64, 96),
-        (3, 3, 96, 96),
-        (1, 1, 192, 32),
-    ]
+    stem = [(3, 3, 3, 32), (3, 3, 32, 32), (3, 3, 32, 64), (1, 1, 64, 80), (3, 3, 80, 192)]
+    first = [(1, 1, 192, 64), (1, 1, 192, 48), (5, 5, 48, 64), (1, 1, 192, 64), (3, 3, 64, 96)]
+    assert shapes == [*stem, *first, (3, 3, 96, 96), (1, 1, 192, 32)]
 
 
-def test_folded_weights_give_convolution_plus_bias(base, arrays):
+def test_folded_weights_give_convolution_plus_bias(base, arrays, saved):
     import keras
     import tensorflow as tf
 
-    assert checkpoints.assign_2015(base, arrays, "mixed9") == []
-    convolutions, norms = checkpoints.in_creation_order(base)
+    inception.load_weights(base, saved(arrays), "mixed9")
+    convolutions, norms = inception.in_creation_order(base)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 299, 299, 3)).astype(np.float32)
     stem = keras.Model(base.input, norms[0].output)(image, training=False).numpy()
     kernel, bias = arrays["conv_0/kernel"].astype(np.float32), arrays["conv_0/bias"]
     expected = tf.nn.conv2d(image, kernel, strides=2, padding="VALID").numpy() + bias
     assert np.allclose(stem, expected, atol=1e-4)
     for number in (5, 40, 93):
-        found = convolutions[number].kernel.numpy()
-        assert np.array_equal(found, arrays[f"conv_{number}/kernel"].astype(np.float32))
-        inputs = np.random.default_rng(1).normal(size=(1, 2, 2, found.shape[-1]))
+        kernel = convolutions[number].kernel.numpy()
+        assert np.array_equal(kernel, arrays[f"conv_{number}/kernel"].astype(np.float32))
+        inputs = np.random.default_rng(1).normal(size=(1, 2, 2, kernel.shape[-1]))
         shifted = norms[number](inputs.astype(np.float32), training=False).numpy()
         assert np.allclose(shifted, inputs + arrays[f"conv_{number}/bias"], atol=1e-5)
 
 
-def test_a_kernel_that_the_features_need_may_not_be_missing(base, arrays):
-    number = number_of(base, "mixed4", "before")
-    lacking = {key: value for key, value in arrays.items() if key != f"conv_{number}/kernel"}
-    with pytest.raises(DataError, match=rf"'conv_{number}' is missing, so mixed4 is incomplete"):
-        checkpoints.assign_2015(base, lacking, "mixed4")
+def test_a_kernel_may_be_missing_behind_the_features_and_not_before(base, arrays, saved):
+    path = saved(arrays, f"conv_{number_of(base, 'mixed4', 'behind')}/kernel")
+    inception.load_weights(base, path, "mixed4")
+    with pytest.raises(DataError, match="is missing, so mixed9 is incomplete"):
+        inception.load_weights(base, path, "mixed9")
+    path = saved(arrays, f"conv_{number_of(base, 'mixed4', 'before')}/kernel")
+    with pytest.raises(DataError, match=r"2015\.npz: the kernel .* is missing, so mixed4"):
+        inception.load_weights(base, path, "mixed4")
 
 
-def test_a_kernel_behind_the_features_may_be_missing(base, arrays):
-    number = number_of(base, "mixed4", "behind")
-    lacking = {key: value for key, value in arrays.items() if key != f"conv_{number}/kernel"}
-    assert checkpoints.assign_2015(base, lacking, "mixed4") == [f"conv_{number}"]
-    with pytest.raises(DataError, match="mixed9 is incomplete"):
-        checkpoints.assign_2015(base, lacking, "mixed9")
-
-
-def test_the_last_block_is_another_one_in_keras(base, arrays):
+def test_weights_of_another_network_are_refused(base, arrays, saved):
     with pytest.raises(DataError, match="takes the maximum in its last block where Keras averages"):
-        checkpoints.assign_2015(base, arrays, "mixed10")
-
-
-@pytest.mark.parametrize("part", ["kernel", "bias"])
-def test_another_shape_is_refused(base, arrays, part):
-    wrong = arrays | {f"conv_3/{part}": arrays[f"conv_4/{part}"]}
-    with pytest.raises(DataError, match="conv_3"):
-        checkpoints.assign_2015(base, wrong, "mixed0")
-
-
-def test_another_number_of_convolutions_is_refused(base, arrays):
-    few = {key: value for key, value in arrays.items() if not key.startswith("conv_93/")}
+        inception.load_weights(base, saved(arrays), "mixed10")
+    for part in ("kernel", "bias"):
+        wrong = arrays | {f"conv_3/{part}": arrays[f"conv_4/{part}"]}
+        with pytest.raises(DataError, match=r"2015\.npz: 'conv_3' has a kernel"):
+            inception.load_weights(base, saved(wrong), "mixed0")
+    few = saved(arrays, "conv_93/kernel", "conv_93/bias")
     with pytest.raises(DataError, match="93 convolutions, but Inception-v3 has 94"):
-        checkpoints.assign_2015(base, few, "mixed0")
+        inception.load_weights(base, few, "mixed0")
 
 
 @pytest.mark.real
 def test_the_real_2015_weights_reach_mixed8(base, real_data):
-    with np.load(real_data / "weights" / "inception_2015.npz") as file:
-        weights = dict(file)
-    assert checkpoints.assign_2015(base, weights, "mixed8") == [
-        "mixed_9_tower_1_conv_1",
-        "mixed_10_tower_1_conv_1",
-    ]
-    with pytest.raises(DataError, match="'mixed_9_tower_1_conv_1' is missing"):
-        checkpoints.assign_2015(base, weights, "mixed9")
+    path = real_data / "weights" / "inception_2015.npz"
+    inception.load_weights(base, path, "mixed8")
+    with pytest.raises(DataError, match="is missing, so mixed9 is incomplete"):
+        inception.load_weights(base, path, "mixed9")
 
 
-def test_network_refuses_what_it_cannot_do(built_once, monkeypatch):
+def test_network_refuses_what_it_cannot_do(built_once, monkeypatch, tmp_path):
     import keras
 
     with pytest.raises(ParameterError, match="feature_layer 'mixed11' is none of"):
@@ -202,6 +186,10 @@ def test_network_refuses_what_it_cannot_do(built_once, monkeypatch):
     for name in ("nowhere.npz", "nowhere.weights.h5"):
         with pytest.raises(DataError, match=f"{name}: no such weights file; set the parameter"):
             inception.network(name, "mixed0", 1)
+    for name in ("damaged.npz", "damaged.weights.h5"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
+        with pytest.raises(DataError, match=f"{name}: not a whole weights file of Inception-v3"):
+            inception.network(str(tmp_path / name), "mixed0", 1)
 
     def offline(**settings):
         raise OSError("no network")
@@ -211,63 +199,49 @@ def test_network_refuses_what_it_cannot_do(built_once, monkeypatch):
         inception.network("imagenet", "mixed0", 1)
 
 
-@pytest.mark.parametrize("name", ["damaged.npz", "damaged.weights.h5"])
-def test_a_damaged_weights_file_is_named(built_once, tmp_path, name):
-    (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
-    with pytest.raises(DataError, match=name):
-        inception.network(str(tmp_path / name), "mixed0", 1)
-
-
 def import_weights(source, target):
     """Exit code of the script that imports the weights of 2015."""
     script = runpy.run_path(str(paths.PROJECT / "workflow" / "import_weights_2015.py"))
     return script["main"]([str(source), str(target)])
 
 
-def test_an_imported_file_gives_the_weights_of_its_source(base, arrays, tmp_path, capsys):
+def test_an_imported_file_gives_the_weights_of_its_source(base, arrays, saved, tmp_path):
     """Through networks of their own, whose layers have other names."""
     gone = [number_of(base, "mixed8", "behind"), 93]
-    lacking = {k: v for k, v in arrays.items() if k not in {f"conv_{n}/kernel" for n in gone}}
-    source, target = tmp_path / "2015.npz", tmp_path / "new" / "2015.weights.h5"
-    np.savez(source, **lacking)
+    source = saved(arrays, *(f"conv_{number}/kernel" for number in gone))
+    target = tmp_path / "new" / "2015.weights.h5"
     assert import_weights(source, target) == 0
-    lacking = ", ".join(f"conv_{number}" for number in gone)
-    assert f"lacks {lacking}; blocks that need them" in capsys.readouterr().out
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     loaded = inception.network(str(target), "mixed4", 1)
     assert loaded.trainable_weights == []
-    found, norms = checkpoints.in_creation_order(loaded)
-    assert len(found) == 12 + 7 + 7 + 4 + 10
-    for number, (convolution, norm) in enumerate(zip(found, norms, strict=True)):
+    convolutions, norms = inception.in_creation_order(loaded)
+    assert len(convolutions) == 12 + 7 + 7 + 4 + 10
+    for number, (convolution, norm) in enumerate(zip(convolutions, norms, strict=True)):
         kernel = arrays[f"conv_{number}/kernel"].astype(np.float32)
         assert np.array_equal(convolution.kernel.numpy(), kernel)
         assert np.array_equal(norm.beta.numpy(), arrays[f"conv_{number}/bias"])
-        assert not norm.moving_mean.numpy().any()
-        assert np.allclose(norm.moving_variance.numpy() + norm.epsilon, 1)
     base.load_weights(target)
-    last_block = checkpoints.feeding(base, "mixed10") - checkpoints.feeding(base, "mixed9")
-    for number, convolution in enumerate(checkpoints.in_creation_order(base)[0]):
+    last_block = inception.feeding(base, "mixed10") - inception.feeding(base, "mixed9")
+    for number, convolution in enumerate(inception.in_creation_order(base)[0]):
         is_gone = number in gone or convolution.name in last_block
         assert np.isnan(convolution.kernel.numpy()).all() == is_gone
-    checkpoints.load_inception(base, target, "mixed8")
+    inception.load_weights(base, target, "mixed8")
     for layer in ("mixed9", "mixed10"):
         with pytest.raises(DataError, match=rf"2015\.weights\.h5: the kernel .*{layer} is incompl"):
-            checkpoints.load_inception(base, target, layer)
-    # The file of the source says the same, for what it has.
-    checkpoints.load_inception(base, source, "mixed8")
-    with pytest.raises(DataError, match=f"'conv_{gone[0]}' is missing, so mixed9 is incomplete"):
-        checkpoints.load_inception(base, source, "mixed9")
+            inception.load_weights(base, target, layer)
 
 
-def test_an_import_refuses_other_names_and_other_networks(built_once, arrays, tmp_path, capsys):
-    source, target = tmp_path / "x.npz", tmp_path / "x.weights.h5"
-    assert import_weights(source, tmp_path / "x.h5") == 1
-    assert "end in .weights.h5" in capsys.readouterr().err
-    assert import_weights(source, target) == 1
-    assert "x.npz: no such weights file" in capsys.readouterr().err
-    np.savez(source, **{k: v for k, v in arrays.items() if k != "conv_0/kernel"})
-    assert import_weights(source, target) == 1
-    assert "'conv_0' is missing, so mixed0 is incomplete" in capsys.readouterr().err
+def test_an_import_refuses_other_names_and_other_networks(
+    built_once, arrays, saved, tmp_path, capsys
+):
+    target = tmp_path / "x.weights.h5"
+    for source, name, message in (
+        (saved(arrays), "x.h5", "end in .weights.h5"),
+        (tmp_path / "nowhere.npz", target.name, "nowhere.npz: no such weights file"),
+        (saved(arrays, "conv_0/kernel"), target.name, "is missing, so mixed0 is incomplete"),
+    ):
+        assert import_weights(source, tmp_path / name) == 1
+        assert message in capsys.readouterr().err
     assert not target.exists()
 
 
@@ -284,7 +258,7 @@ def test_blocks_are_those_of_the_real_network(base):
 
 
 def test_every_layer_with_weights_belongs_to_its_block(base):
-    convolutions, norms = checkpoints.in_creation_order(base)
+    convolutions, norms = inception.in_creation_order(base)
     counts = [12, 7, 7, 4, 10, 10, 10, 10, 6, 9, 9]
     names = np.repeat(inception.FEATURE_LAYERS, counts).tolist()
     found = inception.block_of(base)
@@ -300,11 +274,13 @@ def test_every_layer_with_weights_belongs_to_its_block(base):
 
 
 @pytest.fixture(scope="module")
-def shallow(base, arrays):
+def shallow(base, arrays, tmp_path_factory):
     """The network up to its fourth block, and what its blocks make of an image."""
     import keras
 
-    checkpoints.assign_2015(base, arrays, "mixed9")
+    path = tmp_path_factory.mktemp("weights") / "2015.npz"
+    np.savez(path, **arrays)
+    inception.load_weights(base, path, "mixed9")
     model = keras.Model(base.input, base.get_layer("mixed3").output)
     image = np.random.default_rng(2).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
     names = ("mixed0", "mixed1", "mixed2", "mixed3")

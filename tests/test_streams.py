@@ -276,14 +276,6 @@ def test_losses_equal_numpy(name, class_weights, rows):
     assert loss.numpy() == pytest.approx([expected], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_ignored_pixels_cost_nothing(name):
-    loss = losses.segmentation_loss(name, (1.0, 2.0, 3.0, 4.0))
-    truth = np.full((1, 5, 5), losses.IGNORE, np.uint8)
-    logits = np.random.default_rng(0).normal(0, 9, (1, 5, 5, 4)).astype(np.float32)
-    assert float(loss(truth, logits)[0]) == pytest.approx(0, abs=1e-6)
-
-
 def test_a_lesion_taken_for_another_costs_less_than_one_that_is_missed():
     truth = np.full((1, 6, 6), 0, np.uint8)
     truth[0, 2:4, 2:4] = 1
@@ -489,7 +481,7 @@ def test_a_damaged_state_is_named(content):
     (state,) = state_files(TOY, data)
     state.parent.mkdir(parents=True)
     state.write_bytes(content)
-    with pytest.raises(DataError, match=r"\.state\.npz: a damaged training state; delete it"):
+    with pytest.raises(DataError, match=r"\.state\.npz: not a whole training state .*delete it"):
         train_stream.train("quick", TOY, NOWHERE, data)
     assert state.read_bytes() == content
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from covid_utils.errors import CompanionError, DataError
-from covid_utils.models import checkpoints
+from covid_utils.models import inception
 from covid_utils.writing import whole
 
 
@@ -21,7 +21,7 @@ def convert(source: Path, target: Path) -> list[str]:
     """Turn the arrays of the 2015 graph into a weights file.
 
     Args:
-        source: ``.npz`` with ``NAME/kernel`` and ``NAME/bias``, see `checkpoints.assign_2015`.
+        source: ``.npz`` with ``NAME/kernel`` and ``NAME/bias``, see `inception.load_weights`.
         target: File to write; must end in ``.weights.h5``.
 
     Returns:
@@ -33,11 +33,11 @@ def convert(source: Path, target: Path) -> list[str]:
     if not target.name.endswith(".weights.h5"):
         raise DataError(f"{target}: Keras reads weights from files that end in .weights.h5.")
     base = keras.applications.InceptionV3(include_top=False, weights=None)
-    convolutions = checkpoints.in_creation_order(base)[0]
+    convolutions = inception.in_creation_order(base)[0]
     _erase(convolutions)
-    checkpoints.load_inception(base, source, "mixed0")
+    inception.load_weights(base, source, "mixed0")
     is_lacking = [np.isnan(layer.kernel.numpy()).any() for layer in convolutions]
-    last = checkpoints.feeding(base, "mixed10") - checkpoints.feeding(base, "mixed9")
+    last = inception.feeding(base, "mixed10") - inception.feeding(base, "mixed9")
     _erase([layer for layer in convolutions if layer.name in last])
     with whole(target) as partial:
         base.save_weights(partial)

@@ -7,13 +7,13 @@ first computes nearly what Keras's does.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from covid_utils.data import guard
 from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,17 +49,17 @@ def load_xception(weights: str | Path) -> keras.Model:
     remedy = "name a file of keras.applications.Xception without its top, or 'imagenet'."
     if not path.is_file():
         raise DataError(f"{path}: no such weights file; {remedy}")
-    try:
-        if path.suffix != ".keras":
-            model = keras.applications.Xception(include_top=False, weights=None)
-            model.load_weights(path)
-            return model
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a whole weights file of Xception; {remedy}") from error
+
+    def decode(path: Path) -> keras.Model:
+        if path.suffix == ".keras":
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.applications.Xception(include_top=False, weights=None)
+        model.load_weights(path)
+        return model
+
+    model = guard.read(path, "weights file of Xception", decode)
     for candidate in (model, *model.layers):
-        names = {layer.name for layer in getattr(candidate, "layers", ())}
-        if "block14_sepconv2" in names:
+        if "block14_sepconv2" in {layer.name for layer in getattr(candidate, "layers", ())}:
             return candidate
     raise DataError(f"{path}: holds no Xception; {remedy}")
 

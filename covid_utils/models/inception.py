@@ -6,13 +6,14 @@ convolutions up to a named block, then global average pooling.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from covid_utils.data import guard
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.models import checkpoints
 
 if TYPE_CHECKING:
     import keras
@@ -33,7 +34,7 @@ def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = N
 
     Args:
         weights: ``imagenet`` (Keras's own download), ``none`` (random, from ``seed``), or a file:
-            see `checkpoints.load_inception`.
+            see `load_weights`.
         last: One of `FEATURE_LAYERS`.
         seed: Of random weights.
         calibrate: float32 images (n, 299, 299, 3) in [-1, 1]; needed for ``none``, whose
@@ -56,7 +57,7 @@ def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = N
     if weights == "none":
         calibrate_batch_norm(model, calibrate)
     elif weights != "imagenet":
-        checkpoints.load_inception(base, Path(weights), last)
+        load_weights(base, Path(weights), last)
     model.trainable = False
     return model
 
@@ -130,7 +131,7 @@ def block_of(model: keras.Model) -> dict[str, str]:
     for block in FEATURE_LAYERS:
         if block not in {layer.name for layer in model.layers}:
             continue
-        for name in checkpoints.feeding(model, block):
+        for name in feeding(model, block):
             owner.setdefault(name, block)
     return {name: block for name, block in owner.items() if model.get_layer(name).weights}
 
@@ -165,3 +166,89 @@ def calibrate_batch_norm(model: keras.Model, images: np.ndarray) -> None:
     model(images, training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def load_weights(base: keras.Model, path: Path, last: str) -> None:
+    """Fill Keras's Inception-v3 from a file.
+
+    The 2015-12-05 network that the paper's code retrained comes as an ``.npz`` with ``NAME/kernel``
+    (kh, kw, in, out) and ``NAME/bias`` (out,) of its 94 convolutions, in the order in which Keras
+    creates its own; a kernel may be missing.
+
+    Args:
+        base: `keras.applications.InceptionV3` without its top; changed.
+        path: That, or a ``.weights.h5`` such as ``workflow/import_weights_2015.py`` writes.
+        last: Block up to which the weights must be complete.
+
+    Raises:
+        DataError: There is no such file, it is damaged or of another network, or it lacks a kernel
+            that is needed.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such weights file; set the parameter 'weights' to a file that exists, "
+            "to 'imagenet' (downloads), or to 'none'."
+        )
+
+    def decode(path: Path) -> dict[str, np.ndarray] | None:
+        if path.suffix != ".npz":
+            return base.load_weights(path)
+        with np.load(path) as file:
+            return dict(file)
+
+    arrays = guard.read(path, "weights file of Inception-v3 without its top", decode)
+    if arrays is not None:
+        if last == "mixed10":
+            raise DataError(
+                f"{path}: the 2015 graph takes the maximum in its last block where Keras averages, "
+                "so mixed10 is another block; choose mixed9 or an earlier feature_layer."
+            )
+        _assign_2015(base, arrays, path)
+    needed = feeding(base, last)
+    for convolution in in_creation_order(base)[0]:
+        if convolution.name in needed and not np.isfinite(convolution.kernel.numpy()).all():
+            raise DataError(
+                f"{path}: the kernel of '{convolution.name}' is missing, so {last} is incomplete; "
+                "choose an earlier feature_layer."
+            )
+
+
+def _assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Fill convolutions whose batch norm is folded into a bias; missing kernels become NaN.
+
+    The bias becomes batch norm's beta, with mean 0 and variance 1 - epsilon, so that its scale is
+    exactly 1.
+    """
+    names = [key.removesuffix("/bias") for key in arrays if key.endswith("/bias")]
+    convolutions, norms = in_creation_order(base)
+    if len(names) != len(convolutions):
+        raise DataError(f"{path}: {len(names)} convolutions, but Inception-v3 has 94.")
+    for name, convolution, norm in zip(names, convolutions, norms, strict=True):
+        shape = tuple(convolution.kernel.shape)
+        bias = arrays[f"{name}/bias"]
+        kernel = arrays.get(f"{name}/kernel", np.full(shape, np.nan))
+        if kernel.shape != shape or bias.shape != shape[-1:]:
+            raise DataError(
+                f"{path}: '{name}' has a kernel {kernel.shape} and a bias {bias.shape}, "
+                f"{convolution.name} needs {shape} and {shape[-1:]}."
+            )
+        convolution.kernel.assign(kernel.astype(np.float32))
+        nothing = [np.zeros(bias.shape), np.full(bias.shape, 1 - norm.epsilon)]
+        norm.set_weights([bias, *nothing])
+
+
+def in_creation_order(base: keras.Model) -> tuple[list, list]:
+    """Convolutions and batch norms of a network as they were created; Keras lists them by depth."""
+
+    def numbered(kind: str) -> list:
+        layers = [layer for layer in base.layers if type(layer).__name__ == kind]
+        return sorted(layers, key=lambda la: int((re.findall(r"_(\d+)$", la.name) or [0])[0]))
+
+    return numbered("Conv2D"), numbered("BatchNormalization")
+
+
+def feeding(base: keras.Model, feature_layer: str) -> set[str]:
+    """Names of all layers that a layer's output is computed from, itself among them."""
+    import keras
+
+    return {la.name for la in keras.Model(base.input, base.get_layer(feature_layer).output).layers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,28 +36,23 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def assign(
-    model: keras.Model,
-    read: Callable[[str], np.ndarray],
-    names: Iterable[str],
-    exclude_logits: bool = False,
+    model: keras.Model, arrays: Mapping[str, np.ndarray], exclude_logits: bool = False
 ) -> list[str]:
     """Fill DeepLab-v3+ with variables of the published graph; nothing changes unless all fit.
 
     Args:
         model: From `deeplab.deeplab_v3plus`; changed.
-        read: From a variable's name, such as ``aspp0/weights``, to its array; raises ``KeyError``
-            for a name that it has not.
-        names: All names that can be read.
+        arrays: By a variable's name, such as ``aspp0/weights``.
         exclude_logits: Leave the last layer, which depends on the classes, as it is.
 
     Returns:
-        Names of the variables read.
+        Names of the variables used.
 
     Raises:
         DataError: A variable is missing, unused or of another shape; it is named.
     """
     wanted = variables(model)
-    unused = sorted(set(names) - set(wanted))
+    unused = sorted(set(arrays) - set(wanted))
     if unused:
         raise DataError(
             f"checkpoint: '{unused[0]}' has no place in {model.name} ({len(unused)} such); "
@@ -65,25 +60,20 @@ def assign(
         )
     if exclude_logits:
         wanted = {n: v for n, v in wanted.items() if not n.startswith("logits/")}
-    arrays = {name: _array(read, name, tuple(v.shape)) for name, v in wanted.items()}
-    for name, array in arrays.items():
-        wanted[name].assign(array)
-    return list(arrays)
-
-
-def _array(read: Callable[[str], np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        array = np.asarray(read(name))
-    except KeyError as error:
-        raise DataError(
-            f"checkpoint: the variable '{name}' is missing; the checkpoint is of another network."
-        ) from error
-    if array.shape != shape:
-        raise DataError(
-            f"checkpoint: '{name}' has shape {array.shape}, the network needs {shape}; "
-            "the width or the number of classes differs."
-        )
-    return array
+    for name, variable in wanted.items():
+        if name not in arrays:
+            raise DataError(
+                f"checkpoint: the variable '{name}' is missing; it is of another network."
+            )
+        shape = tuple(variable.shape)
+        if np.shape(arrays[name]) != shape:
+            raise DataError(
+                f"checkpoint: '{name}' has shape {np.shape(arrays[name])}, the network needs "
+                f"{shape}; the width or the number of classes differs."
+            )
+    for name, variable in wanted.items():
+        variable.assign(arrays[name])
+    return list(wanted)
 
 
 def load_checkpoint(model: keras.Model, path: Path) -> list[str]:
@@ -104,18 +94,14 @@ def load_checkpoint(model: keras.Model, path: Path) -> list[str]:
     try:
         reader = tf.train.load_checkpoint(str(path))
         names = [n for n in reader.get_variable_to_shape_map() if not _BOOKKEEPING.search(n)]
-
-        def read(name: str) -> np.ndarray:
-            if not reader.has_tensor(name):
-                raise KeyError(name)
-            return reader.get_tensor(name)
-
-        return assign(model, read, names, exclude_logits=True)
-    # The reader raises IndexError where the data file ends too early.
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+        arrays = {name: reader.get_tensor(name) for name in names}
+    # The reader raises many kinds, IndexError where the data file ends too early.
+    except Exception as error:
         raise DataError(
             f"{path}: not a whole TensorFlow checkpoint; name its prefix, the files' name without "
             ".index or .data, and keep both files together."
         ) from error
+    try:
+        return assign(model, arrays, exclude_logits=True)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import augment, labels
+from covid_utils.data import augment, guard, labels
 from covid_utils.data.collection import Collection
-from covid_utils.errors import DataError
 from covid_utils.models import imagenet, tf1
 from covid_utils.training import batches, losses, networks, streams
 from covid_utils.training.predict_stream import Committee, probabilities
@@ -224,11 +222,11 @@ def _keep(model: keras.Model, progress: Progress, path: Path) -> None:
 
 
 def _restore(model: keras.Model, path: Path) -> Progress:
-    try:
+    def decode(path: Path) -> dict[str, np.ndarray]:
         with np.load(path) as file:
-            arrays = dict(file)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: a damaged training state; delete it to start anew.") from error
+            return dict(file)
+
+    arrays = guard.read(path, "training state", decode)
 
     def listed(kind: str) -> list[np.ndarray]:
         return [arrays[f"{kind}_{i}"] for i in range(sum(n.startswith(kind) for n in arrays))]
