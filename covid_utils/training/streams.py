@@ -150,7 +150,8 @@ def members_of(settings: StreamSettings) -> list[StreamSettings]:
 
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
     """Where trained weights are kept; other settings or slices have another file."""
-    text = json.dumps([asdict(settings), runs.data_hash(rows), VERSION], sort_keys=True)
+    versions = VERSION, cache.IMAGES, cache.MASKS
+    text = json.dumps([asdict(settings), runs.data_hash(rows), versions], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
 
