@@ -1,7 +1,6 @@
 """The ledger: whole, unambiguous, and the same facts as its source."""
 
 import re
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -91,11 +90,6 @@ def test_stated_refuses_what_it_cannot_answer(claims):
         ledger.stated(claims, klass="ggo")
 
 
-def test_stated_none_asks_for_a_claim_without_the_field(claims):
-    twin = claims | {"x": replace(claims["p07"], id="x", modality=None)}
-    assert ledger.stated(twin, where="Table 3", modality=None).id == "x"
-
-
 GOOD = {
     "id": "p01",
     "where": "Table 2",
@@ -163,11 +157,6 @@ def test_load_refuses_what_is_no_ledger(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ResultsError, match=r"ledger\.yaml: not"):
         ledger.load(path)
-
-
-def test_a_missing_ledger_is_told(tmp_path):
-    with pytest.raises(ResultsError, match=r"gone\.yaml: no such file"):
-        ledger.load(tmp_path / "gone.yaml")
 
 
 def test_published_rows_restate_the_ledger(claims, published):

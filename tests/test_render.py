@@ -120,26 +120,10 @@ def test_a_page_shows_all_of_every_text_and_takes_none_for_a_tag(page):
     assert page.attributes("i") == []
 
 
-def test_a_text_that_looks_like_a_header_stays_a_text():
-    table = pd.DataFrame({"<th>": ["<thead>", "</table>"]})
-    page = Page(render.html(table, "<th>", "sample"))
-    assert page.of("th") == ["<th>"]
-    assert page.of("td") == ["<thead>", "</table>"]
-    assert page.open == []
-
-
 def test_a_page_needs_nothing_from_elsewhere(table):
     text = render.html(render.text_of(table), "Table 1", "sample")
     for word in ("http", "src=", "href=", "@import", "url("):
         assert word not in text
-
-
-def test_a_long_table_is_whole(tmp_path):
-    table = pd.DataFrame({"number": range(150)} | {f"c{i}": "x" for i in range(30)})
-    render.write(table, tmp_path / "long", "Long", "quick")
-    page = Page((tmp_path / "long.html").read_text("utf8"))
-    assert len(page.of("th")) == 31
-    assert page.of("td")[::31] == [str(number) for number in range(150)]
 
 
 def test_both_documents_are_written_with_heading_profile_and_legend(table, tmp_path):
@@ -153,15 +137,6 @@ def test_both_documents_are_written_with_heading_profile_and_legend(table, tmp_p
     page = (folder / "table3.html").read_text("utf8")
     assert page == render.html(render.text_of(table), "Table 3", "quick")
     assert f"<p>Profile <code>quick</code>. {render.LEGEND}</p>" in page
-
-
-def test_a_document_that_fails_leaves_the_old_one(table, tmp_path):
-    render.write(table, tmp_path / "a", "Old", "quick")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    # A lone half of a character cannot be written.
-    with pytest.raises(UnicodeEncodeError):
-        render.write(table, tmp_path / "a", "New \ud800", "quick")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

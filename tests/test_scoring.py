@@ -84,14 +84,6 @@ def test_a_class_that_never_occurs_has_no_scores_and_does_not_pull_the_mean():
     assert value(three, **of_class("macro", "sensitivity")) == pytest.approx(0.75)
 
 
-def test_always_the_same_answer_has_no_correlation():
-    table = class_predictions(["covid", "normal"] * 5, ["covid"] * 10)
-    scores = scoring.recognition(table, CLASSES[:2])
-    assert np.isnan(value(scores, **of_class("all", "mcc")))
-    assert np.isnan(value(scores, **of_class("normal", "precision")))
-    assert value(scores, **of_class("covid", "specificity")) == 0
-
-
 def test_perfect_scores_are_not_called_certain():
     truth = ["covid"] * 24 + ["normal"] * 12
     table = class_predictions(truth, truth, [f"p{i // 3}" for i in range(36)])
@@ -121,14 +113,6 @@ def test_one_patient_gives_values_without_limits():
     drawn = scores[scores["metric"] != "accuracy"]
     assert drawn[["low", "high"]].isna().all(axis=None)
     assert drawn["value"].notna().all()
-
-
-def test_no_images_and_strange_classes_are_refused():
-    table = guesses(CLASSES)
-    with pytest.raises(DataError):
-        scoring.recognition(table.iloc[:0], CLASSES)
-    with pytest.raises(DataError, match="not among the classes"):
-        scoring.recognition(table, CLASSES[:2])
 
 
 @pytest.fixture
@@ -171,11 +155,6 @@ def test_labels_equal_scikit_learn(multi):
         reference.matthews_corrcoef(truth, said)
     )
     assert not scores.duplicated(["class", "metric"]).any()
-
-
-def test_the_threshold_itself_counts_as_found():
-    table = pd.DataFrame({"patient_id": ["a", "b"], "truth_x": [True, True], "p_x": [0.5, 0.4999]})
-    assert value(scoring.labels(table, ("x",)), **of_class("x", "sensitivity")) == 0.5
 
 
 def test_a_label_in_every_slice_has_no_specificity_and_no_curve(multi):
@@ -286,31 +265,6 @@ def test_limits_of_an_area_are_those_of_redrawn_patients(multi):
         )
 
 
-def test_images_of_one_patient_widen_the_interval(multi):
-    apart = multi.assign(patient_id=[f"p{i}" for i in range(60)])
-    joined = multi.sort_values("p_effusion").assign(patient_id=[f"p{i // 10}" for i in range(60)])
-    widths = []
-    for table in (apart, joined):
-        scores = scoring.labels(table, ("effusion",)).set_index(["class", "metric"])
-        low, high = scores.loc[("effusion", "roc_auc"), ["low", "high"]]
-        widths.append(high - low)
-    assert widths[0] < widths[1]
-
-
-def perfect(truth, patients):
-    """One label, ranked without a mistake."""
-    truth = np.array(truth, bool)
-    score = np.linspace(0.1, 0.4, len(truth)) + 0.5 * truth
-    return pd.DataFrame({"patient_id": patients, "truth_x": truth, "p_x": score})
-
-
-def test_a_perfect_ranking_has_no_limits_because_no_resample_moves_it():
-    table = perfect([True, False] * 6, [f"p{i}" for i in range(12)])
-    curves = scoring.labels(table, ("x",)).query("metric in @CURVES")
-    assert (curves["value"] == 1).all()
-    assert curves[["low", "high"]].isna().all(axis=None)
-
-
 @pytest.mark.parametrize("rare", [True, False])
 @pytest.mark.parametrize(("patients", "has_limits"), [(1, False), (2, False), (3, True)])
 def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, patients, has_limits):
@@ -321,14 +275,6 @@ def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, pat
         assert curves.loc[name, "value"].notna().all()
         assert curves.loc[name, "low"].notna().all() == has_limits
     assert curves.loc["overall", "low"].notna().all()
-
-
-def test_a_single_patient_gives_areas_without_limits():
-    curves = scoring.labels(perfect([True, False] * 3, ["p"] * 6), ("x",)).query(
-        "metric in @CURVES"
-    )
-    assert (curves["value"] == 1).all()
-    assert curves[["low", "high"]].isna().all(axis=None)
 
 
 def test_a_probability_that_is_no_number_is_refused(multi):

@@ -14,7 +14,6 @@ from covid_utils.data.readers import medseg
 from covid_utils.data.readers.medseg import PublishedMasks
 from covid_utils.errors import DataError
 from covid_utils.evaluation import outlines, scoring, stream_scores
-from covid_utils.registry import PREDICTION_KEYS
 from covid_utils.training import predict_stream
 from covid_utils.training.streams import StreamData
 
@@ -81,21 +80,6 @@ def four_cases():
 # --- measures of a slice --------------------------------------------------------------------------
 
 
-def test_the_columns_of_a_pixel_table_are_these():
-    table, *_ = slices(["exact"] * 3)
-    counts = ["tp", "fp", "fn", "tn"]
-    assert list(table) == [
-        *PREDICTION_KEYS,
-        "class",
-        *counts,
-        "lung_pixels",
-        "hd95",
-        "dice_thresholds",
-    ]
-    assert list(dict.fromkeys(table["class"])) == [*CLASSES, "lesion"]
-    assert table["image_id"].tolist() == rows_of(["exact"] * 3)["image_id"].tolist() * 5
-
-
 @pytest.mark.parametrize("size", [50, 100])
 def test_the_distance_is_in_per_cent_of_the_slices_side(size):
     truth, found = square(10, 10, 20, size)[None], square(10, 14, 20, size)[None]
@@ -132,11 +116,6 @@ def test_thresholds_are_swept_for_all_lesions_or_the_one_class_of_a_stream(strea
     wanted = np.isin(truth, names[chosen])
     expected = [swept(*pair) for pair in zip(wanted, lesion, strict=True)]
     assert table[is_chosen]["dice_thresholds"].tolist() == pytest.approx(expected)
-
-
-def test_without_a_probability_nothing_is_swept():
-    table, *_ = slices(["exact"] * 3)
-    assert table["dice_thresholds"].isna().all()
 
 
 def test_distances_and_thresholds_are_not_measured_on_training_slices():
@@ -223,13 +202,6 @@ def test_the_empty_cases_follow_the_stated_rule():
     assert set(absent["metric"]) == {"dice", "iou", "volume_error"}
 
 
-def test_a_slice_with_nothing_to_find_and_nothing_found_is_left_out():
-    pixels, *_ = slices(["exact"] * 7)
-    scores = stream_scores.segmentation(pixels)
-    effusion = scores[(scores["class"] == "effusion") & (scores["metric"] == "dice")]
-    assert effusion.set_index("average")["n"].to_dict() == {"pooled": 7, "per_image": 6}
-
-
 def test_the_error_of_the_extent_is_in_per_cent_of_the_lung_field():
     truth = np.stack([square(0, 0, 20)] * 3)
     found = np.stack([square(0, 0, 30), square(0, 0, 10), square(0, 0, 30)])
@@ -241,12 +213,6 @@ def test_the_error_of_the_extent_is_in_per_cent_of_the_lung_field():
     assert (error["n"], error["average"]) == (2, "per_image")
     is_background = scores["class"] == "background"
     assert set(scores[is_background]["metric"]) == set(stream_scores.PIXEL_METRICS)
-
-
-def test_without_a_lung_field_the_extent_has_no_error():
-    pixels, *_ = slices(["exact"] * 4)
-    assert pixels["lung_pixels"].isna().all()
-    assert "volume_error" not in set(stream_scores.segmentation(pixels)["metric"])
 
 
 def test_distances_and_thresholds_are_means_over_slices():
@@ -288,12 +254,6 @@ def test_weak_classes_are_scored_on_exact_slices_and_on_all():
         assert mean == pytest.approx(np.mean(ious))
 
 
-def test_weak_slices_only_are_never_called_exact():
-    pixels, *_ = slices(["weak"] * 4)
-    scores = stream_scores.segmentation(pixels)
-    assert set(scores[scores["class"] != "lesion"]["labels"]) == {"all"}
-
-
 def test_mean_iou_leaves_out_a_class_that_never_occurs():
     pixels, truth, found = slices(["exact"] * 4)
     gone = pixels["class"] == "effusion"
@@ -302,16 +262,6 @@ def test_mean_iou_leaves_out_a_class_that_never_occurs():
     assert np.isnan(value(scores, **of_class("effusion", "dice"), **POOLED))
     ious = [iou_of(truth == index, found == index) for index in range(3)]
     assert value(scores, **of_class("mean", "iou")) == pytest.approx(np.mean(ious))
-
-
-def test_nothing_found_is_zero_and_not_undefined():
-    pixels, *_ = slices(["exact"] * 4)
-    ggo = pixels["class"] == "ggo"
-    pixels.loc[ggo, "fn"] += pixels.loc[ggo, "tp"]
-    pixels.loc[ggo, "tp"] = 0
-    scores = stream_scores.segmentation(pixels)
-    for average in (POOLED, PER_IMAGE):
-        assert value(scores, **of_class("ggo", "dice"), **average) == 0
 
 
 @pytest.mark.parametrize(("patients", "has_limits"), [(2, False), (3, True)])
@@ -390,26 +340,6 @@ def test_outlines_are_those_of_the_network_batch_by_batch_in_order(model, stream
     np.testing.assert_allclose(found.probability, 255 * (1 - shares[..., 0]), atol=0.51)
     np.testing.assert_array_equal(found.positions, np.flatnonzero(watched))
     np.testing.assert_array_equal(found.truth, data.masks[watched])
-
-
-def test_batches_measure_what_all_slices_at_once_would():
-    data = stream_data(19, 13)
-    settings = stream_settings(stream="all", model="unet", init="random", image_size=13)
-    found = outlines.outline(
-        predict_stream.probabilities(Reader(4, 64), data.images, settings),
-        data.rows,
-        data.masks,
-        "all",
-        ("train",),
-    )
-    assert set(found.rows["subset"]) == {"train"}
-    assert len(found.predicted) == len(found.probability) == len(found.rows) == 5
-    whole = outlines.pixel_table(data.rows, data.masks, data.images // 64, ALL)
-    columns = [name for name in whole if name != "dice_thresholds"]
-    pd.testing.assert_frame_equal(found.pixels[columns], whole[columns], check_dtype=False)
-    is_swept = found.pixels["dice_thresholds"].notna()
-    expected = (found.pixels["class"] == "lesion") & whole["hd95"].notna()
-    assert is_swept.tolist() == expected.tolist()
 
 
 def test_augmented_copies_are_outlined_like_slices():

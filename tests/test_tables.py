@@ -15,7 +15,7 @@ from small_runs import PROFILE, STREAMS, ct_rows, outlined, write_banded, write_
 import chest_phantom
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation import intervals, scores, task_scores
+from covid_utils.evaluation import intervals, scores, task_scores, times
 from covid_utils.registry import MANIFESTATIONS, RECOGNITION_CLASSES, SUBSETS
 from covid_utils.report import cells, headlines, recognition_tables, render, stream_tables, tables
 from covid_utils.report import claims as ledger
@@ -70,17 +70,6 @@ def test_everything_is_written_whole(built):
     assert not built["scores"].duplicated(list(scores.KEYS)).any()
 
 
-@pytest.mark.parametrize("name", NUMBERED)
-def test_a_document_has_the_title_and_every_row_of_its_table(built, name):
-    folder = paths.results(PROFILE) / "tables"
-    page, text = ((folder / f"{name}.{end}").read_text("utf8") for end in ("html", "md"))
-    assert text.startswith(f"# {tables.TITLES[name]}\n\n| ")
-    assert f"<caption>{tables.TITLES[name]}</caption>" in page
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(lines) == 2 + len(built[name])
-    assert page.count("<tr") == 1 + len(built[name])
-
-
 def test_a_table_that_fails_leaves_the_written_ones_alone(built, monkeypatch):
     folder = paths.results(PROFILE) / "tables"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -101,23 +90,27 @@ def test_a_missing_run_or_file_is_named_with_the_remedy(elsewhere):
             scores.compute(PROFILE, part)
     with pytest.raises(ResultsError, match=rf"results/{PROFILE}/scores.csv: not there yet"):
         scores.load(PROFILE)
-    with pytest.raises(ResultsError, match=r"tables/table2.csv: not there yet.*05_tables"):
+    with pytest.raises(ResultsError, match=r"tables/table2.csv: not there yet; 'make reproduce"):
         headlines.collect(PROFILE)
 
 
-def test_reports_load_few_modules_and_no_tensorflow():
-    code = (
-        "import sys\n"
-        "from covid_utils.report import headlines, render, tables, verdicts\n"
-        "ours = [name for name in sys.modules if name.split('.')[0] == 'covid_utils']\n"
-        "print(len(ours), 'tensorflow' in sys.modules or 'keras' in sys.modules)\n"
-    )
+def loaded_by(notebook):
+    """Modules that the imports of a notebook load."""
+    cells_ = json.loads((paths.notebooks() / f"{notebook}.ipynb").read_text("utf8"))["cells"]
+    lines = [line for c in cells_ if c["cell_type"] == "code" for line in c["source"]]
+    code = "".join(line for line in lines if line.startswith(("import ", "from ")))
+    code += "\nimport sys\nprint(*sys.modules)\n"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.PROJECT
     )
-    number, has_tensorflow = done.stdout.split()
-    assert int(number) <= 20
-    assert has_tensorflow == "False"
+    return done.stdout.split()
+
+
+def test_reading_results_loads_few_modules_and_no_tensorflow():
+    overview, comparison = (loaded_by(name) for name in ("00_overview", "05_tables"))
+    assert len([name for name in overview if name.split(".")[0] == "covid_utils"]) <= 20
+    for name in ("tensorflow", "keras"):
+        assert name not in {*overview, *comparison}
 
 
 # The paper's column
@@ -223,16 +216,6 @@ def test_ours_is_what_the_predictions_say(built):
         wilson = intervals.wilson(hits, len(part))
         assert row["wilson_low"] == pytest.approx(100 * wilson.low)
         assert row["wilson_high"] == pytest.approx(100 * wilson.high)
-
-
-def test_table2_tells_the_seeds_and_the_chosen_setting(built):
-    part = predictions("4 classes", subset="test", run=0)
-    each = 100 * (part["truth"] == part["predicted"]).groupby(part["run"]).mean()
-    row = only(built["table2"], **BY_PATIENT, subset="test", classes=4)
-    spread = f"{each.min():.1f} to {each.max():.1f} %"
-    assert row["note"] == f"2 seeds of weights and batches: {spread}"
-    chosen = scores.select(built["table2"], settings="chosen on validation")
-    assert chosen["note"].tolist() == ["rate 0.1, 300 steps"] * 2
 
 
 def test_table3_has_every_class_every_model_and_wilson_for_accuracies(built):
@@ -486,16 +469,6 @@ def test_table6_has_every_stream_and_its_differences(built):
     assert "too few patients to hold one out" in nodule["note"]
 
 
-def test_a_difference_is_that_of_the_same_slices(built):
-    masks = [list(of_test(run)) for run in ("stream_all_deeplab", "stream_all_unet")]
-    first, second = (dice_of(truth > 0, predicted > 0) for truth, predicted in masks)
-    work = "DeepLab-v3+, stream all minus U-Net, stream all"
-    row = only(built["table6"], work=work, class_="lesion", average="pooled")
-    assert row["ours"] == pytest.approx(first - second)
-    assert (row["n"], row["claim"]) == (4, "c04")
-    assert row["note"] == "limits over slices: another training of either could move it"
-
-
 def test_weak_labels_are_told(built):
     for name in ("table6", "table7"):
         table = built[name]
@@ -612,13 +585,6 @@ def test_differences_are_the_first_minus_the_second(elsewhere):
     assert signs["DeepLab-v3+, specialists together minus DeepLab-v3+, stream all"] == 1
 
 
-def test_a_run_that_is_missing_is_compared_with_nothing(elsewhere):
-    write_banded({run: KEPT[run] for run in ("stream_all_deeplab", "stream_all_unet")})
-    assert len(differences()) == 2
-    shutil.rmtree(paths.results(PROFILE) / "stream_all_unet")
-    assert differences() == []
-
-
 def test_a_difference_has_limits_only_where_a_score_would_have_them(elsewhere):
     same = dict.fromkeys(("stream_all_deeplab", "stream_all_unet"), (5,) * 5)
     different = {run: KEPT[run] for run in ("stream_effusion_deeplab", "stream_ggo_deeplab")}
@@ -642,8 +608,8 @@ def each_call(run):
 def test_table9_has_each_stage_the_pipeline_and_the_machine(built):
     table = built["table9"].set_index("stage")
     wholes = [f"whole pipeline, one {of}" for of in ("X-ray", "CT slice", "case of CT")]
-    assert table.index.tolist() == [*task_scores.STAGES, *wholes]
-    for stage, run in task_scores.STAGES.items():
+    assert table.index.tolist() == [*times.STAGES, *wholes]
+    for stage, run in times.STAGES.items():
         row = table.loc[stage]
         assert row["ours"] == pytest.approx(np.median(each_call(run)))
         assert row["p95 [s]"] == pytest.approx(np.percentile(each_call(run), 95))
@@ -657,32 +623,15 @@ def test_table9_has_each_stage_the_pipeline_and_the_machine(built):
     assert set(table.drop("whole pipeline, one CT slice")["claim"]) == {""}
 
 
-def test_the_pipeline_adds_up_each_calls_times_and_not_the_medians(built):
-    table = built["table9"].set_index("stage")
-    names = ["task1", "task2", "stream_all_deeplab"]
-    total = np.sum([each_call(run) for run in names], axis=0)
-    slice_ = table.loc["whole pipeline, one CT slice"]
-    assert slice_["ours"] == pytest.approx(np.median(total))
-    assert slice_["ours"] != pytest.approx(sum(np.median(each_call(run)) for run in names))
-    assert slice_["source_run"] == ", ".join(names)
-
-
 def test_a_case_of_ct_has_the_slices_of_a_test_patient_on_average(built, monkeypatch):
     slices = manifest({"a": 4, "b": 1, "c": 9}, "medseg", "covid", "CT")
     slices = slices.assign(subset=["test"] * 5 + ["train"] * 9)
-    monkeypatch.setattr(task_scores, "saved_manifest", lambda profile: slices)
+    monkeypatch.setattr(times, "saved_manifest", lambda profile: slices)
     table = tables.table9(scores.compute(PROFILE, "times")).set_index("stage")
     one, case = (table.loc[f"whole pipeline, one {of}"] for of in ("CT slice", "case of CT"))
     for name in ("ours", "low", "high", "p95 [s]"):
         assert case[name] == pytest.approx(2.5 * one[name])
     assert (one["step"], case["step"]) == ("stages in turn", "stages in turn, 2.5 slices a case")
-
-
-def test_times_of_an_older_version_are_made_anew(built, monkeypatch):
-    old = {"seconds_per_image": {"one image": {"median": 0.01, "p95": 0.02, "calls": 20}}}
-    monkeypatch.setattr(runs, "read_metrics", lambda profile, run: old)
-    with pytest.raises(ResultsError, match=r"task1: made by an older version.*make reproduce"):
-        scores.compute(PROFILE, "times")
 
 
 # Remarks and origins
@@ -757,23 +706,6 @@ def test_headlines_repeat_the_tables(built):
     assert text.count("\n") == len(headlines.KEY) + 1
     assert "nan" not in text.lower()
     assert f"| 99.4 % | {two['verdict']} |" in text.splitlines()[2]
-
-
-def test_a_run_that_is_made_on_demand_has_its_headline_where_it_is(built):
-    path = paths.results(PROFILE) / "tables" / "table8.csv"
-    written = path.read_bytes()
-    try:
-        table = tables.read(PROFILE, "table8")
-        usual = scores.select(table, work="ours, DeepLab-v3+, stream all")
-        other = usual.assign(work="ours, DeepLab-v3+, stream all, from imagenet", ours=0.125)
-        pd.concat([table, other]).to_csv(path, index=False)
-        (question,) = headlines.OPTIONAL
-        assert only(headlines.collect(PROFILE), question=question)["ours"] == 0.125
-        table[table["work"] != "ours, U-Net, stream all"].to_csv(path, index=False)
-        with pytest.raises(ResultsError, match="no row for"):
-            headlines.collect(PROFILE)
-    finally:
-        path.write_bytes(written)
 
 
 @pytest.mark.parametrize("name", SCORED)

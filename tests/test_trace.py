@@ -69,12 +69,6 @@ def test_a_word_may_be_of_any_key_and_of_the_claim(built, name, words, key):
     assert set(found[key[0]]) == {key[1]}
 
 
-def test_numbers_of_ours_are_no_words(built):
-    with pytest.raises(ParameterError, match="table2: no row has all of 7; try fewer words"):
-        trace.find(PROFILE, "table2", ["7"])
-    assert (built["table2"]["n"] == 7).any()
-
-
 def test_words_that_no_row_has_are_told(built):
     with pytest.raises(ParameterError, match="table6: no row has all of ggo, accuracy; try fewer"):
         trace.find(PROFILE, "table6", ["ggo", "accuracy"])
@@ -129,13 +123,6 @@ def test_a_difference_names_each_of_its_runs_once(built):
         said = chain_of(lines, run)["predictions"]
         assert said.endswith(f"sha256 {sha256(file_of(run))}")
     assert len({sha256(file_of(run)) for run in named}) == 3
-
-
-def test_the_pipeline_names_the_runs_of_its_stages(built):
-    lines = lines_of(built, "table9", ["slice", "CT"])
-    named = [line.split()[1] for line in lines if line.startswith("run ")]
-    assert named == ["task1", "task2", "stream_all_deeplab"]
-    assert "paper -60 % of readers' time, not reproducible" in lines[0]
 
 
 @pytest.mark.parametrize("table", ["table7", "table8"])
@@ -211,12 +198,6 @@ def test_a_run_without_its_predictions_is_told(copied):
         trace.trace(PROFILE, "table9", ["u-net"])
 
 
-def test_a_run_that_is_gone_is_told(copied):
-    shutil.rmtree(copied / "stream_all_unet")
-    with pytest.raises(ResultsError, match=r"stream_all_unet/provenance.json: not there yet"):
-        trace.trace(PROFILE, "table9", ["u-net"])
-
-
 # The command
 
 
@@ -238,10 +219,3 @@ def test_the_command_says_in_a_sentence_what_is_wrong(built, capsys, arguments, 
     out, error = capsys.readouterr()
     assert (out, error.count("\n")) == ("", 1)
     assert words in error
-
-
-@pytest.mark.parametrize("arguments", [["trace"], ["trace", "table6"], ["verdicts", "table6"]])
-def test_the_command_asks_for_table_and_words(capsys, arguments):
-    with pytest.raises(SystemExit):
-        command.main(arguments)
-    assert "usage: covid-companion" in capsys.readouterr().err

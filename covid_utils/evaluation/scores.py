@@ -32,6 +32,9 @@ DEFAULTS = dict.fromkeys(("split", "task", "model", "start", "subset", "note"), 
 DEFAULTS |= {"protocol": "split_first", "repeat": 1, "labels": "exact", "average": "pooled"}
 DEFAULTS |= {"n": 0, "groups": 0}
 INTEGERS = ("repeat", "n", "groups")
+#: Columns of texts that can be empty, of scores and of what is selected from them.
+TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "verdict"}
+TEXTS |= {"source_run", "reason", "departures"}
 
 
 def compute(profile: str, *parts: str) -> pd.DataFrame:
@@ -44,13 +47,13 @@ def compute(profile: str, *parts: str) -> pd.DataFrame:
     Raises:
         ResultsError: A run is not there.
     """
-    from covid_utils.evaluation import stream_scores, task_scores
+    from covid_utils.evaluation import stream_scores, task_scores, times
 
     known = {
         "task1": task_scores.recognition,
         "task2": task_scores.labels,
         "streams": stream_scores.rows_of_runs,
-        "times": task_scores.times,
+        "times": times.times,
     }
     rows = [row for part in parts or known for row in known[part](profile)]
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
@@ -60,29 +63,33 @@ def compute(profile: str, *parts: str) -> pd.DataFrame:
 def write(profile: str) -> pd.DataFrame:
     """Compute all scores of a profile and keep them, with all digits."""
     table = compute(profile)
-    with whole(_path(profile)) as partial:
+    with whole(paths.results(profile) / "scores.csv") as partial:
         table.to_csv(partial, index=False)
     return table
 
 
 def load(profile: str) -> pd.DataFrame:
-    """Scores as `write` left them.
+    """Scores as `write` left them."""
+    return read(profile, "scores")
+
+
+def read(profile: str, name: str) -> pd.DataFrame:
+    """A written table of scores, or one that was selected from them; empty texts are ''.
+
+    Args:
+        profile: Profile of the runs.
+        name: File below ``results/<profile>`` without its ending, such as ``tables/table2``.
 
     Raises:
-        ResultsError: They have not been computed.
+        ResultsError: It is not there.
     """
-    if not _path(profile).is_file():
+    path = paths.results(profile) / f"{name}.csv"
+    if not path.is_file():
         raise ResultsError(
-            f"{paths.shown(_path(profile))}: not there yet; 'make reproduce PROFILE={profile}' "
-            "makes it."
+            f"{paths.shown(path)}: not there yet; 'make reproduce PROFILE={profile}' makes it."
         )
-    return pd.read_csv(
-        _path(profile), keep_default_na=False, na_values={"value": "", "low": "", "high": ""}
-    )
-
-
-def _path(profile: str):
-    return paths.results(profile) / "scores.csv"
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"paper": str})
+    return table.fillna(dict.fromkeys(TEXTS & set(table), ""))
 
 
 def select(table: pd.DataFrame, **criteria: object) -> pd.DataFrame:

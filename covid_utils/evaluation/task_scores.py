@@ -1,4 +1,4 @@
-"""Rows of `scores.csv` for the recognition tasks, the multi-label task, and the measured times."""
+"""Rows of ``scores.csv`` for the recognition tasks and the multi-label task."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
-from covid_utils.data.manifest import saved_manifest
-from covid_utils.errors import ResultsError
 from covid_utils.evaluation import calibration, intervals, scoring
 from covid_utils.evaluation.scores import select
 from covid_utils.registry import (
@@ -20,7 +18,6 @@ from covid_utils.registry import (
     TASK1,
     TASK2,
     XRAY_SHARE,
-    stream_run,
 )
 
 #: Split of the predictions file that the data were prepared with.
@@ -36,13 +33,6 @@ RULES = ("modality only", "dataset only")
 FRACTIONS = ("mcc", "roc_auc", "average_precision")
 #: Copies of an image are no images of their own, so with them there is no Wilson interval.
 COPIES = "augmented copies among the images"
-#: Stages of the pipeline and their runs; the first three in turn are the pipeline.
-STAGES = {
-    "recognition": TASK1,
-    "manifestations": TASK2,
-    "segmentation, DeepLab-v3+": stream_run("all"),
-    "segmentation, U-Net": stream_run("all", "unet"),
-}
 
 
 def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.DataFrame:
@@ -97,6 +87,10 @@ def _of_part(part: pd.DataFrame, keys: dict, split: str) -> Iterator[dict]:
     if is_test and is_first and split == PREPARED and keys["model"] != TUNED:
         for score in scoring.recognition(part, classes).to_dict("records"):
             yield _line(score, **keys)
+    elif not is_first and is_test:  # another seed shows a spread, and needs no interval
+        value = (part["truth"] == part["predicted"]).mean()
+        own = {"class": "all", "metric": "accuracy", "value": value, "n": len(part)}
+        yield _line(own, **keys, groups=part["patient_id"].nunique())
     elif is_test or (is_first and keys["model"] == HEAD):
         yield _line(scoring.accuracy(part, classes), **keys)
 
@@ -272,58 +266,3 @@ def labels(profile: str) -> Iterator[dict]:
             keys = {"run": TASK2, "split": split, "task": "manifestations", "model": model}
             for score in scoring.labels(answers, MANIFESTATIONS).to_dict("records"):
                 yield _line(score, **keys | {"subset": "test", "labels": scope})
-
-
-def times(profile: str) -> Iterator[dict]:
-    """Median and 95th percentile of the timed calls, stage by stage and for all stages in turn.
-
-    One image at a time, after a warm-up. The whole pipeline is the stages one after another: each
-    call's times are added up. A case of CT has as many slices as the test's groups have on average.
-    """
-    spent = {stage: _calls(profile, run) for stage, run in STAGES.items()}
-    for stage, run in STAGES.items():
-        for step, each in spent[stage].items():
-            yield from _time(profile, each, run, stage, step)
-    stages = list(STAGES)[:3]
-    in_ct, run = [call for stage in stages for call in spent[stage].values()], ", ".join
-    every = run(STAGES[stage] for stage in stages)
-    slices, stand_in = _slices_per_case(profile)
-    turn = "stages in turn"
-    case = turn + (f", {slices:.1f} slices a case{stand_in}" if slices != 1 else "")
-    xray = np.sum([*spent["recognition"].values()], axis=0)
-    ct = np.sum(in_ct, axis=0)
-    yield from _time(profile, xray, TASK1, "whole pipeline, one X-ray", turn)
-    yield from _time(profile, ct, every, "whole pipeline, one CT slice", turn)
-    yield from _time(profile, slices * ct, every, "whole pipeline, one case of CT", case)
-
-
-def _calls(profile: str, run: str) -> dict[str, list[float]]:
-    """Seconds of each timed call of a run, by step."""
-    steps = runs.read_metrics(profile, run)["seconds_per_image"]
-    if not all("each" in measured for measured in steps.values()):
-        raise ResultsError(
-            f"results/{profile}/{run}: made by an older version, without the time of each call; "
-            f"'make reproduce PROFILE={profile}' makes it anew."
-        )
-    return {step: measured["each"] for step, measured in steps.items()}
-
-
-def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> Iterator[dict]:
-    from scipy.stats import quantile_test
-
-    median, p95 = np.percentile(each, [50, 95])
-    # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
-    limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
-    keys = {"run": run, "task": "time", "model": stage, "class": step, "n": len(each), "unit": "s"}
-    keys["note"] = runs.read_provenance(profile, run.split(", ", maxsplit=1)[0])["processor"]
-    yield keys | {"metric": "median time", "value": median, "low": limits.low, "high": limits.high}
-    yield keys | {"metric": "p95 time", "value": p95}
-
-
-def _slices_per_case(profile: str) -> tuple[float, str]:
-    """Mean number of test slices per patient, and what must be said of it."""
-    manifest = saved_manifest(profile)
-    slices = manifest[(manifest["dataset"] == "medseg") & (manifest["subset"] == "test")]
-    known = (slices["patient_basis"] == "given").all()
-    note = "" if known else ", a group of near copies standing for one"
-    return len(slices) / max(1, slices["patient_id"].nunique()), note

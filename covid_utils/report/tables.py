@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.errors import ResultsError
 from covid_utils.evaluation import scores
 from covid_utils.registry import (
     NODULE_SETS,
@@ -241,14 +240,5 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def read(profile: str, name: str) -> pd.DataFrame:
-    """A table as `write_all` left it; what is empty in a column of texts is ''.
-
-    Raises:
-        ResultsError: It has not been written.
-    """
-    path = paths.results(profile) / "tables" / f"{name}.csv"
-    if not path.is_file():
-        raise ResultsError(f"{paths.shown(path)}: not there yet; run notebook 05_tables first.")
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"paper": str})
-    texts = [name for name in ("claim", "verdict", "source_run", "note") if name in table]
-    return table.fillna(dict.fromkeys(texts, ""))
+    """A table as `write_all` left it, see `scores.read`."""
+    return scores.read(profile, f"tables/{name}")

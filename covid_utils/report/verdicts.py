@@ -24,7 +24,9 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import params, paths, registry, runs
-from covid_utils.errors import ParameterError, ResultsError
+from covid_utils.data.manifest import kind, saved_manifest
+from covid_utils.errors import ParameterError
+from covid_utils.evaluation.scores import read
 from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
 
@@ -53,8 +55,6 @@ class Basis:
     @cached_property
     def is_phantom(self) -> bool:
         """Whether the scans are simulated."""
-        from covid_utils.data.manifest import kind
-
         return kind(self.manifest) == "phantom"
 
     @cached_property
@@ -87,8 +87,6 @@ def _short(value: object) -> str:
 
 def of_profile(profile: str) -> Basis:
     """What a profile's numbers rest on."""
-    from covid_utils.data.manifest import saved_manifest
-
     return Basis(profile, saved_manifest(profile))
 
 
@@ -248,19 +246,8 @@ def _asked(claim: ledger.Claim, cell: Mapping) -> str:
 
 
 def load(profile: str) -> pd.DataFrame:
-    """Verdicts as `tables.write_all` left them, `COLUMNS`.
-
-    Raises:
-        ResultsError: They have not been made.
-    """
-    path = paths.results(profile) / "verdicts.csv"
-    if not path.is_file():
-        raise ResultsError(
-            f"{paths.shown(path)}: not there yet; 'make reproduce PROFILE={profile}' makes it."
-        )
-    texts = dict.fromkeys(("unit", "reason", "source_run", "departures"), "") | {"n": 0}
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"paper": str})
-    return table.fillna(texts)
+    """Verdicts as `tables.write_all` left them, `COLUMNS`; see `scores.read`."""
+    return read(profile, "verdicts")
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

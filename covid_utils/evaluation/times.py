@@ -1,0 +1,75 @@
+"""Rows of ``scores.csv`` for the measured times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from covid_utils import runs
+from covid_utils.data.manifest import saved_manifest
+from covid_utils.errors import ResultsError
+from covid_utils.registry import TASK1, TASK2, stream_run
+
+#: Stages of the pipeline and their runs; the first three in turn are the pipeline.
+STAGES = {
+    "recognition": TASK1,
+    "manifestations": TASK2,
+    "segmentation, DeepLab-v3+": stream_run("all"),
+    "segmentation, U-Net": stream_run("all", "unet"),
+}
+
+
+def times(profile: str) -> Iterator[dict]:
+    """Median and 95th percentile of the timed calls, stage by stage and for all stages in turn.
+
+    One image at a time, after a warm-up. The whole pipeline is the stages one after another: each
+    call's times are added up. A case of CT has as many slices as the test's groups have on average.
+    """
+    spent = {stage: _calls(profile, run) for stage, run in STAGES.items()}
+    for stage, run in STAGES.items():
+        for step, each in spent[stage].items():
+            yield from _time(profile, each, run, stage, step)
+    stages = list(STAGES)[:3]
+    in_ct, run = [call for stage in stages for call in spent[stage].values()], ", ".join
+    every = run(STAGES[stage] for stage in stages)
+    slices, stand_in = _slices_per_case(profile)
+    turn = "stages in turn"
+    case = turn + (f", {slices:.1f} slices a case{stand_in}" if slices != 1 else "")
+    xray = np.sum([*spent["recognition"].values()], axis=0)
+    ct = np.sum(in_ct, axis=0)
+    yield from _time(profile, xray, TASK1, "whole pipeline, one X-ray", turn)
+    yield from _time(profile, ct, every, "whole pipeline, one CT slice", turn)
+    yield from _time(profile, slices * ct, every, "whole pipeline, one case of CT", case)
+
+
+def _calls(profile: str, run: str) -> dict[str, list[float]]:
+    """Seconds of each timed call of a run, by step."""
+    steps = runs.read_metrics(profile, run)["seconds_per_image"]
+    if not all("each" in measured for measured in steps.values()):
+        raise ResultsError(
+            f"results/{profile}/{run}: made by an older version, without the time of each call; "
+            f"'make reproduce PROFILE={profile}' makes it anew."
+        )
+    return {step: measured["each"] for step, measured in steps.items()}
+
+
+def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> Iterator[dict]:
+    from scipy.stats import quantile_test
+
+    median, p95 = np.percentile(each, [50, 95])
+    # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
+    limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
+    keys = {"run": run, "task": "time", "model": stage, "class": step, "n": len(each), "unit": "s"}
+    keys["note"] = runs.read_provenance(profile, run.split(", ", maxsplit=1)[0])["processor"]
+    yield keys | {"metric": "median time", "value": median, "low": limits.low, "high": limits.high}
+    yield keys | {"metric": "p95 time", "value": p95}
+
+
+def _slices_per_case(profile: str) -> tuple[float, str]:
+    """Mean number of test slices per patient, and what must be said of it."""
+    manifest = saved_manifest(profile)
+    slices = manifest[(manifest["dataset"] == "medseg") & (manifest["subset"] == "test")]
+    known = (slices["patient_basis"] == "given").all()
+    note = "" if known else ", a group of near copies standing for one"
+    return len(slices) / max(1, slices["patient_id"].nunique()), note
