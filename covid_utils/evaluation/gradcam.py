@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from covid_utils.evaluation import intervals
+from covid_utils.evaluation.scoring import FEWEST_WITH_CLASS
+from covid_utils.registry import name_of
+
 #: Width of the frame around an image, as a share of its side.
 FRAME = 0.125
+#: Share of the area that the frame takes.
+EVEN_SHARE = 1 - (1 - 2 * FRAME) ** 2
 
 
 def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -29,7 +35,7 @@ def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.nda
     return np.maximum(np.einsum("nhwc,nc->nhw", np.asarray(maps, np.float32), weights), 0)
 
 
-def frame_share(heat: np.ndarray, frame: float = FRAME) -> np.ndarray:
+def frame_share(heat: np.ndarray) -> np.ndarray:
     """Share of the heat that lies in the frame of an image, where there is least lung.
 
     Letters, arrows, tubes and the edge of the film lie there; a network that relies on them may
@@ -39,28 +45,48 @@ def frame_share(heat: np.ndarray, frame: float = FRAME) -> np.ndarray:
 
     Args:
         heat: float (n, height, width), 0 or above.
-        frame: Width of the frame, as a share of the side.
 
     Returns:
-        float (n,) in [0, 1]; NaN where there is no heat. Heat spread evenly gives `even_share`.
+        float (n,) in [0, 1]; NaN where there is no heat. Heat spread evenly gives `EVEN_SHARE`.
     """
-    rows, columns = (_inner(side, frame) for side in heat.shape[1:])
+    rows, columns = (_inner(side) for side in heat.shape[1:])
     inside = np.einsum("nhw,h,w->n", heat, rows, columns)
     total = heat.sum(axis=(1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, 1 - inside / total, np.nan)
+    return 1 - np.divide(inside, total, out=np.full(len(heat), np.nan), where=total > 0)
 
 
-def _inner(cells: int, frame: float) -> np.ndarray:
+def _inner(cells: int) -> np.ndarray:
     """How much of each cell of a side lies inside the frame: cells may be cut by it."""
-    edges = np.linspace(0, 1, cells + 1)
-    low, high = np.maximum(edges[:-1], frame), np.minimum(edges[1:], 1 - frame)
-    return np.maximum(high - low, 0) * cells
+    edges = np.linspace(0, 1, cells + 1).clip(FRAME, 1 - FRAME)
+    return np.diff(edges) * cells
 
 
-def even_share(frame: float = FRAME) -> float:
-    """Share of the area that the frame takes."""
-    return 1 - (1 - 2 * frame) ** 2
+def frame_table(answers: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
+    """How much of what speaks for an answer lies in the frame of the picture, by true class.
+
+    Args:
+        answers: ``truth``, ``patient_id`` and ``p_<class>`` in the order of the classes.
+        heat: From `grad_cam`, of the predicted classes.
+
+    Returns:
+        One row per class: ``images``, mean share of heat ``in the frame`` with its 95 % interval
+        by patient (none for fewer than three patients), and what heat spread evenly would give
+        (``if even``), both in per cent.
+    """
+    table = answers.assign(share=100 * frame_share(heat))
+    rows = []
+    for name in _classes(answers):
+        part = table[table["truth"] == name]
+        if part["share"].isna().all():
+            continue
+        mean = intervals.bootstrap_mean(part["share"].to_numpy(), part["patient_id"].to_numpy())
+        text = f"{mean.value:.0f} %"
+        if part["patient_id"].nunique() >= FEWEST_WITH_CLASS:
+            text += f" [{mean.low:.0f}, {mean.high:.0f}]"
+        even = f"{100 * EVEN_SHARE:.0f} %"
+        row = {"class": name_of(name), "images": len(part), "in the frame": text, "if even": even}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def most_certain(answers: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +95,7 @@ def most_certain(answers: pd.DataFrame) -> pd.DataFrame:
     Args:
         answers: ``truth``, ``predicted`` and ``p_<class>`` in the order of the classes.
     """
-    names = [name.removeprefix("p_") for name in answers if name.startswith("p_")]
+    names = _classes(answers)
     confidence = answers[[f"p_{name}" for name in names]].max(axis=1)
     is_right = answers["truth"] == answers["predicted"]
     chosen = []
@@ -77,6 +103,10 @@ def most_certain(answers: pd.DataFrame) -> pd.DataFrame:
         best = confidence[among].groupby(answers["truth"][among]).idxmax()
         chosen += best.reindex(names).dropna().astype(int).tolist()
     return answers.loc[chosen]
+
+
+def _classes(answers: pd.DataFrame) -> list[str]:
+    return [name.removeprefix("p_") for name in answers if name.startswith("p_")]
 
 
 def draw(answers: pd.DataFrame, images: int = 25) -> pd.DataFrame:

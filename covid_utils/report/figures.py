@@ -1,11 +1,7 @@
-"""The paper's charts: confusion matrices, curves, maps of settings, reliability, intervals.
-
-Notebooks draw with this module; it also offers the pictures of `sheets`, and `save` and `style`.
-"""
+"""The paper's charts: confusion matrices, curves, maps of settings, reliability, intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -17,40 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from seaborn.utils import relative_luminance
 
 from covid_utils.registry import COLOURS, DASHES, INK, MARKS, name_of
-from covid_utils.report import alt_text
-from covid_utils.report.alt_text import describe, with_limits
-from covid_utils.report.sheets import heat_sheet, image_sheet, pair_sheet, segmentation_sheet
-from covid_utils.report.style import (
-    DOUBLE,
-    SINGLE,
-    SMALL,
-    finished,
-    readable_on,
-    save,
-    style,
-)
-
-__all__ = [
-    "confusion_matrices",
-    "forest",
-    "heat_sheet",
-    "image_sheet",
-    "pair_sheet",
-    "reliability",
-    "save",
-    "score_bars",
-    "segmentation_sheet",
-    "setting_maps",
-    "style",
-    "training_curves",
-]
+from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished
 
 #: Letters per line of the names beside a forest, and beside a panel of usual height.
 NAME_LETTERS, SIDE_LETTERS = 25, 24
 #: Side of a matrix's cell in inches.
 CELL = 0.55
+#: Luminance (WCAG 2) from which black has more contrast with a colour than white has.
+BRIGHT = 0.179
 POINTS = {"markersize": 4, "capsize": 2, "elinewidth": 1.2, "markeredgewidth": 0.8}
 
 
@@ -66,22 +39,27 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
     width = min(DOUBLE, sum(widths))
     size = (width, width / sum(widths) * CELL * max(sides) + 0.8)
     figure, axes = _panels(len(matrices), size, width_ratios=widths)
+    words = {}
     for axis, (title, (counts, classes)) in zip(axes, matrices.items(), strict=True):
-        n = counts.sum(axis=1, keepdims=True)
-        share = counts / np.maximum(n, 1)
-        text = [
-            # A share of no image would be no number.
-            f"{count}\n{part:.0%}" if total else f"{count}"
-            for count, part, total in np.nditer([counts, share, n])
-        ]
-        _map(axis, share, np.array(text).reshape(counts.shape), (0, 1), square=True)
-        names = [name_of(name).replace(" ", "\n") for name in classes]
-        axis.set_xticklabels(names)
-        axis.set_yticklabels([f"{a}\nn = {b}" for a, b in zip(names, n.ravel(), strict=True)])
+        names, n = [name_of(name) for name in classes], counts.sum(axis=1)
+        share = counts / np.maximum(n[:, None], 1)
+        # A share of no image would be no number.
+        text = np.where(n[:, None] > 0, np.char.mod("%d\n", counts), np.char.mod("%d", counts))
+        shares = np.where(n[:, None] > 0, np.char.mod("%.0f%%", 100 * share), "")
+        _map(axis, share, np.char.add(text, shares), (0, 1), square=True)
+        broken = [name.replace(" ", "\n") for name in names]
+        axis.set_xticklabels(broken)
+        axis.set_yticklabels(
+            [f"{name}\nn = {total}" for name, total in zip(broken, n, strict=True)]
+        )
         axis.set(xlabel="predicted", ylabel="", title=title, anchor="N")
+        right = np.trace(counts)
+        part = f" ({100 * right / n.sum():.1f} %)" if n.any() else ""
+        rows = (", ".join(map("{} as {}".format, row, names)) for row in counts)
+        words[title] = [f"{right} of {n.sum()} images{part} on the diagonal"]
+        words[title] += map("{}: {}".format, names, rows)
     axes[0].set_ylabel("true")
-    words = {title: alt_text.of_matrix(*matrix) for title, matrix in matrices.items()}
-    return finished(figure, describe("Confusion matrices, true class by predicted class", words))
+    return finished(figure, "Confusion matrices, true class by predicted class", words)
 
 
 def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "step") -> Figure:
@@ -94,9 +72,8 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
         x: Column of the horizontal axis.
     """
     panels = {name: label for name, label in panels.items() if history[name].notna().any()}
-    size = (SINGLE if len(panels) == 1 else DOUBLE, 2.4)
-    figure, axes = _panels(len(panels), size)
-    words: dict[str, list[str]] = {}
+    figure, axes = _panels(len(panels), (SINGLE if len(panels) == 1 else DOUBLE, 2.4))
+    words = {}
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
         for subset, part in history.dropna(subset=[column]).groupby("subset", sort=False):
             values = part.set_index(x)[column]
@@ -104,12 +81,16 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
             look = {"color": COLOURS[subset], "linestyle": DASHES[subset]}
             axis.plot(values.index, values, color=COLOURS[subset], alpha=0.25, linewidth=0.5)
             axis.plot(smooth.index, smooth, linewidth=1.5, label=subset, **look)
-            words[f"{label}, {subset}"] = alt_text.of_curve(smooth, x)
+            ends = {"": smooth.index[0], " ": smooth.index[-1]}
+            ends |= {"lowest ": smooth.idxmin(), "highest ": smooth.idxmax()}
+            words[f"{label}, {subset}"] = [
+                f"{word}{smooth[at]:.3g} at {x} {at}" for word, at in ends.items()
+            ]
         axis.set(xlabel=x, ylabel=fill(label, SIDE_LETTERS))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _legend_below(figure, axes)
-    return finished(figure, describe("Training curves; numbers are of the smoothed ones", words))
+    return finished(figure, "Training curves; numbers are of the smoothed ones", words)
 
 
 def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> Figure:
@@ -129,14 +110,20 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
     figure, axes = _panels(len(tables), size)
     words = {}
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
-        text = np.vectorize("{:.1f}".format)(100 * table.to_numpy())
+        text = np.char.mod("%.1f", 100 * table.to_numpy())
         _map(axis, below[title].to_numpy(), text, (lowest, -0.5 * lowest))
         axis.set_xticklabels(table.columns, rotation=90)
         axis.set_yticklabels([f"{rate:g}" for rate in table.index])
-        if marked[0] in table.index and marked[1] in table.columns:
-            _frame(axis, (table.columns.get_loc(marked[1]), table.index.get_loc(marked[0])))
         axis.set(xlabel="steps", ylabel="", title=title)
-        words[title] = alt_text.of_settings(table.stack(), marked)
+        cells = table.stack()
+        named = {"highest": cells.idxmax(), "lowest": cells.idxmin()}
+        if marked in cells.index:
+            named["the paper's setting"] = marked
+            _frame(axis, (table.columns.get_loc(marked[1]), table.index.get_loc(marked[0])))
+        words[title] = [
+            f"{word} {100 * cells[at]:.1f} % at rate {at[0]:g} after {at[1]} steps"
+            for word, at in named.items()
+        ]
     axes[0].set_ylabel("learning rate")
     figure.suptitle(
         "accuracy of all validation images, %; the darker, the nearer to the task's best; "
@@ -144,7 +131,7 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
         fontsize=SMALL,
     )
     caption = "Maps of validation accuracy against learning rate and number of steps"
-    return finished(figure, describe(caption, words))
+    return finished(figure, caption, words)
 
 
 def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
@@ -154,27 +141,34 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
         tables: Title -> table of `evaluation.calibration.reliability`.
     """
     width = min(DOUBLE, 2.7 * len(tables) + 0.4)
-    size = (width, width / len(tables) + 0.6)
-    figure, axes = _panels(len(tables), size, sharey=True)
+    figure, axes = _panels(len(tables), (width, width / len(tables) + 0.6), sharey=True)
+    words = {}
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
-        spread = [
-            table["accuracy"] - table["accuracy_low"],
-            table["accuracy_high"] - table["accuracy"],
-        ]
-        points = table["confidence"], table["accuracy"], np.maximum(spread, 0)
-        look = POINTS | {"fmt": "o-", "color": COLOURS["ours"]}
+        confidence, accuracy, share = (
+            table["confidence"],
+            table["accuracy"],
+            table["n"] / table["n"].sum(),
+        )
+        limits = _spread(accuracy, table["accuracy_low"], table["accuracy_high"])
         axis.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8, label="share right = confidence")
-        axis.errorbar(*points, **look, label="share that is right, 95 % interval")
-        middle, share = (table["low"] + table["high"]) / 2, table["n"] / table["n"].sum()
+        look = POINTS | {"fmt": "o-", "color": COLOURS["ours"]}
+        look["label"] = "share that is right, 95 % interval"
+        axis.errorbar(confidence, accuracy, limits, **look)
         look = {"width": table["high"] - table["low"], "color": "0.82", "zorder": 0}
+        middle = (table["low"] + table["high"]) / 2
         axis.bar(middle, share, **look, label="share of all predictions")
         axis.set(xlabel="confidence", title=title, xlim=(0, 1), ylim=(-0.02, 1.03), aspect="equal")
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        gap = confidence - accuracy
+        words[title] = [
+            f"{table['n'].sum()} predictions",
+            f"confidence too high in {(gap > 0).sum()} of {len(table)} bins, "
+            f"{100 * (share * gap.abs()).sum():.1f} points off on average",
+            f"highest bin: {100 * share.iloc[-1]:.0f} % of the predictions, confidence "
+            f"{100 * confidence.iloc[-1]:.0f} %, right {100 * accuracy.iloc[-1]:.0f} %",
+        ]
     axes[0].set_ylabel("share")
-    axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     _legend_below(figure, axes)
-    words = {title: alt_text.of_reliability(table) for title, table in tables.items()}
-    return finished(figure, describe("Reliability diagrams", words))
+    return finished(figure, "Reliability diagrams", words)
 
 
 def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float]) -> Figure:
@@ -187,64 +181,51 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
     """
     height = 0.75 + 0.3 * max(len(rows) for rows in panels.values())
     figure, axes = _panels(len(panels), (SINGLE if len(panels) == 1 else DOUBLE, height))
+    words = {}
     for axis, (title, rows) in zip(axes, panels.items(), strict=True):
         at = np.arange(len(rows))[::-1]
         is_ours = rows["name"].str.startswith("ours").to_numpy()
         for chosen, role, inside in ((is_ours, "ours", None), (~is_ours, "others", "white")):
-            limits = _spread(rows[chosen], "ours")
+            part = rows[chosen]
+            limits = _spread(part["ours"], part["low"], part["high"])
             look = POINTS | {"fmt": "o", "color": COLOURS[role], "markerfacecolor": inside}
-            axis.errorbar(rows["ours"][chosen], at[chosen], xerr=limits, **look)
+            axis.errorbar(part["ours"], at[chosen], xerr=limits, **look)
+        words[title] = _words(rows, "name", "ours", ".1f")
         if title in paper:
             colour, stated = COLOURS["paper"], paper[title]
             axis.axvline(stated, color=colour, linestyle="--", linewidth=1)
             place = (stated, len(rows) - 0.45)
             axis.text(*place, f"paper {stated:g} ", color=colour, ha="right", fontsize=SMALL)
+            words[title].append(f"the paper {stated:g}")
         axis.set(yticks=at, ylim=(-0.6, len(rows)), xlabel=label, title=title)
         axis.set_yticklabels([fill(name, NAME_LETTERS) for name in rows["name"]])
-        axis.grid(axis="x", color="0.9", linewidth=0.6)
-        axis.set_axisbelow(True)
-    words = {
-        title: [
-            f"{row.name} {with_limits(row.ours, row.low, row.high, '.1f')}"
-            for row in rows.itertuples(name="Row", index=False)
-        ]
-        + ([f"the paper {paper[title]:g}"] if title in paper else [])
-        for title, rows in panels.items()
-    }
-    return finished(figure, describe(f"Scores with 95 % intervals, {label}", words))
+        axis.grid(axis="x")
+    return finished(figure, f"Scores with 95 % intervals, {label}", words)
 
 
-def score_bars(scores: pd.DataFrame, x: str, hue: str, label: str) -> Figure:
-    """Scores as points with their intervals.
+def score_bars(scores: pd.DataFrame, label: str) -> Figure:
+    """Scores as points with their intervals, one group per metric, one colour per class.
 
     Args:
-        scores: Columns ``x``, ``hue``, ``value``, ``low`` and ``high``.
-        x: Column of the horizontal axis.
-        hue: Column of the colour; its values are keys of `COLOURS`, others are drawn in ink.
+        scores: Columns ``metric``, ``class``, ``value``, ``low`` and ``high``.
         label: Of the vertical axis.
     """
-    groups, kinds = list(scores[x].unique()), list(scores[hue].unique())
-    figure, (axis,) = _panels(1, (min(DOUBLE, 1.6 + 1.0 * len(groups)), 2.4))
+    metrics, kinds = list(scores["metric"].unique()), list(scores["class"].unique())
+    figure, (axis,) = _panels(1, (min(DOUBLE, 1.6 + 1.0 * len(metrics)), 2.4))
+    words = {}
     for index, kind in enumerate(kinds):
-        part = scores[scores[hue] == kind]
-        at = [groups.index(g) + (index - (len(kinds) - 1) / 2) * 0.16 for g in part[x]]
-        look = POINTS | {"fmt": MARKS[index % len(MARKS)], "color": COLOURS.get(kind, INK)}
+        part = scores[scores["class"] == kind]
+        at = part["metric"].map(metrics.index) + (index - (len(kinds) - 1) / 2) * 0.16
+        look = POINTS | {"fmt": MARKS[index % len(MARKS)], "color": COLOURS[kind]}
         # The rim makes a light colour visible on white.
         look |= {"markeredgecolor": INK, "label": name_of(kind)}
-        axis.errorbar(at, part["value"], _spread(part, "value"), **look)
-    axis.set(xticks=range(len(groups)), ylabel=label, ylim=(-0.02, 1.03))
-    axis.set_xticklabels([name_of(group) for group in groups])
-    axis.grid(axis="y", color="0.9", linewidth=0.6)
-    axis.set_axisbelow(True)
+        axis.errorbar(at, part["value"], _spread(part["value"], part["low"], part["high"]), **look)
+        words[name_of(kind)] = _words(part, "metric", "value", ".2f")
+    axis.set(xticks=range(len(metrics)), ylabel=label, ylim=(-0.02, 1.03))
+    axis.set_xticklabels([name_of(metric) for metric in metrics])
+    axis.grid(axis="y")
     _legend_below(figure, [axis])
-    words = {
-        name_of(kind): [
-            f"{name_of(row[x])} {with_limits(row['value'], row['low'], row['high'], '.2f')}"
-            for _, row in part.iterrows()
-        ]
-        for kind, part in scores.groupby(hue, sort=False)
-    }
-    return finished(figure, describe(f"{label} with 95 % intervals", words))
+    return finished(figure, f"{label} with 95 % intervals", words)
 
 
 def _panels(count: int, size: tuple[float, float], **grid: object) -> tuple[Figure, list[Axes]]:
@@ -253,21 +234,13 @@ def _panels(count: int, size: tuple[float, float], **grid: object) -> tuple[Figu
     return figure, list(axes[0])
 
 
-def _map(
-    axis: Axes,
-    values: np.ndarray,
-    text: np.ndarray,
-    limits: tuple[float, float],
-    square: bool = False,
-) -> None:
+def _map(axis: Axes, values: np.ndarray, text: np.ndarray, limits: tuple, square=False) -> None:
     """A table as a map of blues; each cell's text in black or white, whichever can be read."""
-    low, high = limits
-    look = {"cmap": "Blues", "vmin": low, "vmax": high, "cbar": False, "linewidths": 0.8}
+    look = {"cmap": "Blues", "vmin": limits[0], "vmax": limits[1], "cbar": False, "linewidths": 0.8}
     look |= {"annot_kws": {"size": SMALL}, "square": square}
     sns.heatmap(values, annot=text, fmt="", ax=axis, **look)
-    colours = axis.collections[0].get_facecolors()
-    for written, colour in zip(axis.texts, colours, strict=True):
-        written.set_color(readable_on(colour[:3]))
+    for written, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=True):
+        written.set_color("black" if relative_luminance(colour) > BRIGHT else "white")
     axis.tick_params(rotation=0, length=0)
 
 
@@ -278,18 +251,28 @@ def _frame(axis: Axes, cell: tuple[int, int]) -> None:
     axis.add_patch(frame)
 
 
-def _spread(rows: pd.DataFrame, column: str) -> list[pd.Series]:
+def _spread(value: pd.Series, low: pd.Series, high: pd.Series) -> list[pd.Series]:
     """Lengths of error bars below and above; none where there is no interval."""
-    sides = rows[column] - rows["low"], rows["high"] - rows[column]
-    return [side.clip(lower=0).fillna(0) for side in sides]
+    return [side.clip(lower=0).fillna(0) for side in (value - low, high - value)]
 
 
-def _legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
+def _words(rows: pd.DataFrame, name: str, value: str, form: str) -> list[str]:
+    """Scores with their intervals, where there are any."""
+    words = []
+    for row in rows.to_dict("records"):
+        limits = [format(row[side], form) for side in ("low", "high") if np.isfinite(row[side])]
+        score = format(row[value], form) if np.isfinite(row[value]) else "without value"
+        words.append(
+            f"{name_of(row[name])} {score}" + (f" ({' to '.join(limits)})" if limits else "")
+        )
+    return words
+
+
+def _legend_below(figure: Figure, axes: list[Axes]) -> None:
     """One legend for all panels, below them, where it hides nothing."""
     handles: dict[str, object] = {}
     for axis in axes:
         for handle, word in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(word, handle)
-    if handles:
-        look = {"loc": "outside lower center", "ncols": len(handles), "frameon": False}
-        figure.legend(handles.values(), handles.keys(), fontsize=SMALL, **look)
+    look = {"loc": "outside lower center", "ncols": len(handles)}
+    figure.legend(handles.values(), handles.keys(), **look)

@@ -6,8 +6,8 @@ has no pictures of real scans.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,34 +20,24 @@ from covid_utils.registry import (
     FUSION,
     LABEL_CLASSES,
     MANIFESTATIONS,
-    NAMES,
     NETWORKS,
+    name_of,
     stream_run,
 )
-from covid_utils.report import figures
+from covid_utils.report import sheets, style
 
-STREAMS = ("all", *MANIFESTATIONS)
 #: Outcome of a pixel -> name of the colour it gets in Figure 11.
 OUTCOMES = {1: "found", 2: "missed", 3: "false alarm"}
 
 
-@dataclass(frozen=True)
-class Masks:
-    """Test slices of a stream.
-
-    Attributes:
-        image_id: Names, str (n,).
-        images: uint8 (n, size, size).
-        truth: Labels of the reference, likewise.
-        predicted: Labels that the stream gave, likewise.
-        probability: Of any lesion of the stream, 0 to 255, likewise.
-    """
+class Masks(NamedTuple):
+    """Slices of a stream: names (n,), and uint8 (n, size, size)."""
 
     image_id: np.ndarray
     images: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
-    probability: np.ndarray
+    probability: np.ndarray  # of any lesion of the stream, 0 to 255
 
 
 def masks_of(measured: Outlines, images: np.ndarray, subset: str = "test") -> Masks:
@@ -60,88 +50,75 @@ def masks_of(measured: Outlines, images: np.ndarray, subset: str = "test") -> Ma
 
 def write_masks(path: Path, masks: Masks) -> None:
     """Keep a stream's held-out slices as ``masks.npz``."""
-    np.savez_compressed(path, **vars(masks))
+    np.savez_compressed(path, **masks._asdict())
 
 
-def read_masks(profile: str, run: str) -> Masks | None:
-    """Masks of a run, or None if they were made on another machine."""
-    path = paths.results(profile) / run / "masks.npz"
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return Masks(**arrays)
+def read_masks(profile: str, runs: dict[str, str]) -> dict[str, Masks]:
+    """Masks of each run by its heading; empty if any run has none on this disk."""
+    masks = {}
+    for name, run in runs.items():
+        path = paths.results(profile) / run / "masks.npz"
+        if not path.is_file():
+            return {}
+        with np.load(path, allow_pickle=False) as arrays:
+            masks[name] = Masks(**arrays)
+    return masks
 
 
 def most_varied(truth: np.ndarray, count: int) -> np.ndarray:
     """Positions of the slices that show most: first by manifestations, then by their area."""
-    kinds = np.stack([(truth == label).any(axis=(1, 2)) for label in LABEL_CLASSES], axis=1)
-    area = (truth > 0).mean(axis=(1, 2))
-    return np.lexsort((-area, -kinds.sum(axis=1)))[:count]
+    kinds = sum((truth == label).any(axis=(1, 2)) for label in LABEL_CLASSES)
+    return np.lexsort((-(truth > 0).mean(axis=(1, 2)), -kinds))[:count]
 
 
-def stream_sheet(profile: str, count: int = 4) -> Figure | None:
-    """Figure 10: truth, the all-class stream, the specialists, and these three put together.
-
-    None if the masks are elsewhere, or no slice was held out.
-    """
-    names = {f"stream: {NAMES[name]}": stream_run(name) for name in STREAMS}
-    names["specialists together"] = FUSION
-    found = {name: read_masks(profile, run) for name, run in names.items()}
-    if any(masks is None or not len(masks.truth) for masks in found.values()):
+def stream_sheet(profile: str) -> Figure | None:
+    """Figure 10: truth, the all-class stream, the specialists, and these three put together."""
+    runs = {f"stream: {name_of(name)}": stream_run(name) for name in ("all", *MANIFESTATIONS)}
+    masks = read_masks(profile, runs | {"specialists together": FUSION})
+    if not masks or not all(len(each.truth) for each in masks.values()):
         return None
-    first = next(iter(found.values()))
-    chosen = most_varied(first.truth, count)
+    first = next(iter(masks.values()))
+    chosen = most_varied(first.truth, count=4)
     columns = {"reference": first.truth[chosen]}
-    columns |= {name: masks.predicted[chosen] for name, masks in found.items()}
+    columns |= {name: each.predicted[chosen] for name, each in masks.items()}
     title = f"Streams on the same slices ({kind(saved_manifest(profile))})"
-    return figures.segmentation_sheet(first.images[chosen], columns, title)
+    return sheets.segmentation_sheet(first.images[chosen], columns, title)
 
 
 def outcome_sheet(profile: str) -> Figure | None:
-    """Figure 11: DeepLab-v3+ beside U-Net; lesion pixels found, missed and falsely called.
+    """Figure 11: lesion pixels that DeepLab-v3+ and U-Net found, missed and falsely called.
 
     Rows are the test slices with the best, the middle and the worst Dice of DeepLab-v3+.
     """
-    runs = {shown: stream_run("all", model) for model, shown in NETWORKS.items()}
-    found = {name: read_masks(profile, run) for name, run in runs.items()}
-    if any(masks is None for masks in found.values()):
-        return None
-    first = found[NETWORKS["deeplab"]]
-    truth = first.truth > 0
-    dice = metrics.dice(metrics.count_binary(truth, first.predicted > 0, axis=(1, 2)))
+    masks = read_masks(
+        profile, {shown: stream_run("all", model) for model, shown in NETWORKS.items()}
+    )
+    columns, dice = {}, {}
+    for name, each in masks.items():
+        truth, called = each.truth > 0, each.predicted > 0
+        columns[name] = np.select([truth & called, truth, called], list(OUTCOMES), 0)
+        dice[name] = metrics.dice(metrics.count_binary(truth, called, axis=(1, 2)))
     # Slices with nothing to find and nothing found have no Dice.
-    order = sorted(np.flatnonzero(~np.isnan(dice)), key=lambda i: -dice[i])
+    order = np.argsort(-dice[NETWORKS["deeplab"]], kind="stable") if masks else []
+    order = [at for at in order if np.isfinite(dice[NETWORKS["deeplab"]][at])]
     if not order:
         return None
     chosen = [order[0], order[len(order) // 2], order[-1]]
-    columns = {}
-    scores = {}
-    for name, masks in found.items():
-        called = masks.predicted > 0
-        outcome = np.select([truth & called, truth & ~called, ~truth & called], [1, 2, 3], 0)
-        columns[name] = outcome[chosen].astype(np.uint8)
-        scores[name] = [_dice_line(truth[at], called[at]) for at in chosen]
+    scores = {
+        row: ["no Dice" if np.isnan(each[at]) else f"Dice {each[at]:.2f}" for each in dice.values()]
+        for row, at in zip(("best", "middle", "worst"), chosen, strict=True)
+    }
+    columns = {name: outcome[chosen] for name, outcome in columns.items()}
+    images = masks[NETWORKS["deeplab"]].images[chosen]
     title = f"Lesions of three slices by two networks ({kind(saved_manifest(profile))})"
-    return figures.segmentation_sheet(
-        first.images[chosen], columns, title, OUTCOMES, ("best", "middle", "worst"), scores
-    )
-
-
-def _dice_line(truth: np.ndarray, called: np.ndarray) -> str:
-    """What stands below an outline; without lesion and outline there is no Dice."""
-    dice = float(metrics.dice(metrics.count_binary(truth, called)))
-    return "no Dice" if np.isnan(dice) else f"Dice {dice:.2f}"
+    return sheets.segmentation_sheet(images, columns, title, OUTCOMES, scores)
 
 
 def write(profile: str) -> list[str]:
-    """Write Figures 10 and 11 where the masks are on this disk.
-
-    Returns:
-        Names of the figures written.
-    """
-    figures.style()
-    sheets = {"fig10": stream_sheet(profile), "fig11": outcome_sheet(profile)}
-    present = {name: sheet for name, sheet in sheets.items() if sheet is not None}
+    """Write Figures 10 and 11 where the masks are on this disk; returns their names."""
+    style.use()
+    sheets_of = {"fig10": stream_sheet(profile), "fig11": outcome_sheet(profile)}
+    present = {name: sheet for name, sheet in sheets_of.items() if sheet is not None}
     for name, sheet in present.items():
-        figures.save(sheet, profile, name)
+        style.save(sheet, profile, name)
     return list(present)

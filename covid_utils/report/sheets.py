@@ -7,23 +7,24 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.ndimage import binary_erosion
 from skimage.transform import resize
 
+from covid_utils.evaluation.gradcam import frame_share
 from covid_utils.registry import COLOURS, INK, LABEL_CLASSES, name_of
-from covid_utils.report import alt_text
-from covid_utils.report.alt_text import describe
 from covid_utils.report.style import DOUBLE, PLAIN, SMALL, finished
 
 #: Width of a small letter as a share of its size; headings are broken so that they fit.
 LETTER = 0.6
-#: Largest side of a picture, in inches.
-LARGEST = 1.75
-GRAY = {"cmap": "gray", "vmin": 0, "vmax": 255}
+#: Largest side of a picture, margin beside all of them, and height of a line of text, in inches.
+LARGEST, MARGIN, LINE = 1.75, 0.25, 1.35 * PLAIN / 72
+#: Weight of a mask's colour inside a patch, and of a map's where the heat is greatest.
+MASK_WEIGHT, HEAT_WEIGHT = 0.45, 0.6
 
 
 def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
@@ -33,54 +34,30 @@ def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
         rows: Row name -> uint8 images (height, width), as many in each row.
         title: Heading.
     """
-    across = max(len(images) for images in rows.values())
-    figure, axes = _grid(len(rows), across)
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(image, **GRAY)
-        _row_name(line[0], name)
-    figure.suptitle(title)
     words = {name_of(name): [f"{len(images)} gray images"] for name, images in rows.items()}
-    return finished(figure, describe(title, words))
+    return _sheet(list(rows.values()), title, words, tuple(rows))
 
 
-def pair_sheet(
-    pairs: list[tuple[np.ndarray, np.ndarray]],
-    names: list[str],
-    title: str,
-    classes: dict[int, str] | None = None,
-    row_name: str = "mask",
-) -> Figure:
-    """Images above, the same images with their masks below (Figure 3).
+def pair_sheet(pairs: list[tuple[np.ndarray, np.ndarray]], names: list[str], title: str) -> Figure:
+    """CT slices above, the same slices with their masks below (Figure 3).
 
     Args:
-        pairs: uint8 image and uint8 label mask, both (size, size).
+        pairs: uint8 image and uint8 labels of `LABEL_CLASSES`, both (size, size).
         names: A heading for each pair.
         title: Heading of the figure.
-        classes: Label -> name of its colour; the CT manifestations if None.
-        row_name: Of the lower row.
     """
-    classes = classes or LABEL_CLASSES
-    figure, axes = _grid(2, len(pairs), headings=1, legend=True)
-    for column, (image, mask) in enumerate(pairs):
-        axes[0, column].imshow(image, **GRAY)
-        axes[1, column].imshow(overlay(image, mask, classes))
-    _headings(figure, axes[0], names)
-    _row_name(axes[0, 0], "image")
-    _row_name(axes[1, 0], row_name)
-    _mask_legend(figure, classes.values())
-    figure.suptitle(title)
-    columns = {name: mask[None] for name, (_, mask) in zip(names, pairs, strict=True)}
-    return finished(figure, describe(title, alt_text.of_masks(columns, classes)))
+    pictures = [[image for image, _ in pairs], [overlay(*pair) for pair in pairs]]
+    words = _covered({name: mask for name, (_, mask) in zip(names, pairs, strict=True)})
+    rows = ("image", "mask")
+    return _sheet(pictures, title, words, rows, [names], classes=LABEL_CLASSES.values())
 
 
 def segmentation_sheet(
     images: np.ndarray,
     columns: dict[str, np.ndarray],
     title: str,
-    classes: dict[int, str] | None = None,
-    row_names: Sequence[str] = (),
-    scores: Mapping[str, Sequence[str]] | None = None,
+    classes: dict[int, str] = LABEL_CLASSES,
+    scores: dict[str, list[str]] | None = None,
 ) -> Figure:
     """Slices with the truth and predictions side by side (Figures 10 and 11).
 
@@ -88,66 +65,51 @@ def segmentation_sheet(
         images: uint8 (n, size, size).
         columns: Heading -> uint8 labels (n, size, size).
         title: Heading of the figure.
-        classes: Label -> name of its colour; the CT manifestations if None.
-        row_names: Of each slice, if any.
-        scores: Heading -> a line for each slice, which stands below its picture.
+        classes: Label -> name of its colour.
+        scores: Name of each slice -> a line above each of its pictures with labels.
     """
-    classes, scores = classes or LABEL_CLASSES, scores or {}
-    columns = {_heading(name): masks for name, masks in columns.items()}
-    headings = ("image", *columns)
-    figure, axes = _grid(len(images), len(headings), headings=2, legend=True, lines=bool(scores))
-    for row, image in enumerate(images):
-        axes[row, 0].imshow(image, **GRAY)
-        for axis, (name, masks) in zip(axes[row, 1:], columns.items(), strict=True):
-            axis.imshow(overlay(image, masks[row], classes))
-            if name in scores:
-                axis.set_xlabel(scores[name][row], fontsize=SMALL, labelpad=2)
-    for line, name in zip(axes[:, 0], row_names, strict=False):
-        _row_name(line, name)
-    _headings(figure, axes[0], headings)
-    _mask_legend(figure, classes.values())
-    figure.suptitle(title)
-    words = alt_text.of_masks(columns, classes)
-    for name, lines in scores.items():
-        words[name] = [f"{row}: {line}" for row, line in zip(row_names, lines, strict=True)]
-    return finished(figure, describe(title, words))
+    pictures = [
+        [image, *(overlay(image, masks[row], classes) for masks in columns.values())]
+        for row, image in enumerate(images)
+    ]
+    headings = [["CT slice", *columns]]
+    words = _covered(columns, classes)
+    if scores:
+        lines = [["", *line] for line in scores.values()]
+        headings = [[f"{a}\n{b}" for a, b in zip(*headings, lines[0], strict=True)], *lines[1:]]
+        words |= {row: map("{}, {}".format, columns, line) for row, line in scores.items()}
+    return _sheet(pictures, title, words, tuple(scores or ()), headings, classes.values())
 
 
-def heat_sheet(
-    rows: dict[str, list[tuple[np.ndarray, np.ndarray, str]]], title: str, alpha: float = 0.6
-) -> Figure:
-    """Images with a class activation map laid over them.
+def heat_sheet(answers: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title: str) -> Figure:
+    """Images with what spoke for their answers, right ones above wrong ones.
 
     Args:
-        rows: Row name -> images (uint8, size x size), their heat (any size, 0 or above) and a
-            caption each.
+        answers: ``truth``, ``predicted`` and ``p_<class>``, such as `gradcam.most_certain` chooses.
+        images: uint8 (answers, height, width).
+        heat: From `gradcam.grad_cam`, of the predicted classes.
         title: Heading.
-        alpha: Weight of the colour where the heat is greatest.
     """
-    across = max(len(cells) for cells in rows.values())
-    figure, axes = _grid(len(rows), across, headings=2 * len(rows), legend=True)
-    for line, (name, cells) in zip(axes, rows.items(), strict=True):
-        for axis, (image, heat, _) in zip(line, cells, strict=False):
-            share = heat / max(float(heat.max()), 1e-12)
-            smooth = resize(share, image.shape, order=1)
-            axis.imshow(image, **GRAY)
-            axis.imshow(smooth, cmap="inferno", vmin=0, vmax=1, alpha=alpha * smooth)
-        _headings(figure, line, [caption for *_, caption in cells])
-        _row_name(line[0], name)
-    figure.suptitle(title)
-    meaning = "violet, red, yellow: little to most heat of a picture; uncoloured: none"
-    figure.supxlabel(meaning, fontsize=SMALL, color=INK)
-    words = {
-        name_of(name): [
-            f"{caption}, most heat {alt_text.of_place(heat)}" for _, heat, caption in row
-        ]
-        for name, row in rows.items()
-    }
-    return finished(figure, describe(title, words))
+    rows: dict[str, list[tuple[np.ndarray, str, str]]] = {}
+    shares = frame_share(heat)
+    for at, (image, share) in enumerate(zip(images, shares, strict=True)):
+        answer = answers.iloc[at]
+        is_right = answer["predicted"] == answer["truth"]
+        caption = f"{name_of(answer['predicted'])} ({answer['p_' + answer['predicted']]:.0%})"
+        caption += "" if is_right else f"\nis {name_of(answer['truth'])}"
+        where = f"{share:.0%} of the heat in the frame" if np.isfinite(share) else "no heat"
+        row = rows.setdefault(f"most certain, {'right' if is_right else 'wrong'}", [])
+        row.append((_glow(image, heat[at]), caption, f"{caption}, {where}"))
+    pictures, headings, words = (
+        [[cell[part] for cell in cells] for cells in rows.values()] for part in range(3)
+    )
+    note = "violet, red, yellow: little to most heat of a picture; uncoloured: none"
+    texts = dict(zip(rows, words, strict=True))
+    return _sheet(pictures, title, texts, tuple(rows), headings, note=note)
 
 
 def overlay(
-    image: np.ndarray, mask: np.ndarray, classes: dict[int, str] | None = None, alpha: float = 0.45
+    image: np.ndarray, mask: np.ndarray, classes: dict[int, str] = LABEL_CLASSES
 ) -> np.ndarray:
     """Lay a mask's colours over a gray image.
 
@@ -157,69 +119,80 @@ def overlay(
     Args:
         image: uint8 (size, size).
         mask: uint8 labels (size, size).
-        classes: Label -> name of its colour; the CT manifestations if None.
-        alpha: Weight of the colour inside a patch.
+        classes: Label -> name of its colour.
 
     Returns:
         float (size, size, 3) in [0, 1].
     """
     picture = np.repeat(image[..., None] / 255.0, 3, axis=-1)
-    for label, name in (classes or LABEL_CLASSES).items():
+    for label, name in classes.items():
         where = mask == label
         edge = where & ~binary_erosion(where, border_value=1)
-        weight = np.where(edge, 1.0, alpha)[where][:, None]
+        weight = np.where(edge, 1.0, MASK_WEIGHT)[where][:, None]
         picture[where] = (1 - weight) * picture[where] + weight * np.array(to_rgb(COLOURS[name]))
     return picture
 
 
-def _heading(name: str) -> str:
-    """A heading in which a stream's short name is replaced by its full one."""
-    kind, _, stream = name.partition(": ")
-    return f"{kind}: {name_of(stream)}" if stream else name_of(kind)
+def _glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A class activation map over a gray image, without colour where there is no heat."""
+    share = resize(heat / max(float(heat.max()), 1e-12), image.shape, order=1)
+    weight = HEAT_WEIGHT * share[..., None]
+    return (1 - weight) * image[..., None] / 255 + weight * colormaps["inferno"](share)[..., :3]
 
 
-def _grid(
-    rows: int, columns: int, headings: int = 0, legend: bool = False, lines: bool = False
-) -> tuple[Figure, np.ndarray]:
-    """A grid of bare axes for pictures, no wider than two columns of a page.
+def _covered(
+    columns: Mapping[str, np.ndarray], classes: Mapping[int, str] = LABEL_CLASSES
+) -> dict[str, list[str]]:
+    """Share of the pixels that each colour covers, in words."""
+    words = {}
+    for heading, masks in columns.items():
+        shares = {name: np.mean(masks == label) for label, name in classes.items()}
+        items = [f"{name_of(name)} {100 * part:.1f} %" for name, part in shares.items() if part]
+        words[f"{heading}, share of the pixels"] = items or ["nothing"]
+    return words
 
-    Args:
-        rows: Pictures from top to bottom.
-        columns: Pictures from left to right.
-        headings: Lines of headings above pictures, in all rows together.
-        legend: Whether a line stands below.
-        lines: Whether there is a line below each picture.
-    """
-    line = 1.35 * PLAIN / 72
-    margin = 0.25
-    side = min(LARGEST, (DOUBLE - margin) / columns)
-    height = rows * (side + (line if lines else 0)) + line * (1.4 + headings + 1.4 * legend)
-    size = (min(DOUBLE, side * columns + margin), height)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+
+def _sheet(
+    pictures: Sequence[Sequence[np.ndarray]],
+    title: str,
+    words: Mapping[str, Iterable[str]],
+    row_names: Sequence[str] = (),
+    headings: Sequence[Sequence[str]] = (),
+    classes: Iterable[str] = (),
+    note: str = "",
+) -> Figure:
+    """A grid of gray or coloured pictures, no wider than two columns of a page."""
+    across = max(len(row) for row in pictures)
+    side = min(LARGEST, (DOUBLE - MARGIN) / across)
+    headings = [[_broken(name, side) for name in row] for row in headings]
+    lines = 1.4 * (2 if classes or note else 1)
+    lines += sum(1 + max(name.count("\n") for name in row) for row in headings)
+    size = (side * across + MARGIN, side * len(pictures) + LINE * lines)
+    shape = (len(pictures), across)
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    for axis in axes.ravel():
+    for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
-        for spine in axis.spines.values():
-            spine.set_visible(False)
-    return figure, axes
+        axis.spines[:].set_visible(False)
+    for line, row in zip(axes, pictures, strict=True):
+        for axis, picture in zip(line, row, strict=False):
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    for line, row in zip(axes, headings, strict=False):
+        for axis, name in zip(line, row, strict=False):
+            axis.set_title(name, fontsize=SMALL, pad=2)
+    for axis, name in zip(axes[:, 0], row_names, strict=False):
+        axis.set_ylabel(name_of(name), fontsize=SMALL)
+    figure.suptitle(title)
+    figure.supxlabel(note, fontsize=SMALL, color=INK)
+    patches = [Patch(color=COLOURS[name], label=name_of(name)) for name in classes]
+    if patches:
+        look = {"loc": "outside lower center", "handlelength": 1.2}
+        figure.legend(handles=patches, ncols=len(patches), **look)
+    return finished(figure, title, words)
 
 
-def _headings(figure: Figure, axes: Sequence[Axes], names: Sequence[str]) -> None:
-    """Headings above pictures, broken where they are wider."""
-    inches = figure.get_figwidth() / len(axes)
-    letters = int(inches * 72 / (LETTER * SMALL))
-    for axis, name in zip(axes, names, strict=False):
-        parts = name.replace(": ", ":\n") if len(name) > letters else name
-        broken = "\n".join(fill(part, letters) for part in parts.split("\n"))
-        axis.set_title(broken, fontsize=SMALL, pad=2)
-
-
-def _row_name(axis: Axes, name: str) -> None:
-    axis.set_ylabel(name_of(name), fontsize=SMALL)
-
-
-def _mask_legend(figure: Figure, names: Iterable[str]) -> None:
-    """Say below a figure which colour is what."""
-    patches = [Patch(color=COLOURS[name], label=name_of(name)) for name in names]
-    look = {"frameon": False, "fontsize": SMALL, "handlelength": 1.2}
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), **look)
+def _broken(name: str, width: float) -> str:
+    """A heading in lines that fit above a picture of so many inches."""
+    letters = int(width * 72 / (LETTER * SMALL))
+    parts = name.replace(": ", ":\n") if len(name) > letters else name
+    return "\n".join(fill(part, letters) for part in parts.split("\n"))
