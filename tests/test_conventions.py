@@ -186,7 +186,7 @@ def test_one_convention_must_state_all_gains():
 
 
 def test_table_and_figure_of_a_profile(built):
-    style.style()
+    style.use()
     table = report.write("sample")
     runs = set(table["run"])
     assert {"stream_all_deeplab", "stream_all_unet", "fusion_deeplab", "stream_ggo_deeplab"} <= runs

@@ -43,9 +43,6 @@ def frame_share(heat: np.ndarray) -> np.ndarray:
     pictures, and each cell of a deep map has seen far more of the picture than itself, so a high
     share is a reason to look closer and no proof.
 
-    Args:
-        heat: float (n, height, width), 0 or above.
-
     Returns:
         float (n,) in [0, 1]; NaN where there is no heat. Heat spread evenly gives `EVEN_SHARE`.
     """
@@ -69,12 +66,11 @@ def frame_table(answers: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
         heat: From `grad_cam`, of the predicted classes.
 
     Returns:
-        One row per class: ``images``, mean share of heat ``in the frame`` with its 95 % interval
-        by patient (none for fewer than three patients), and what heat spread evenly would give
-        (``if even``), both in per cent.
+        One row per class: mean share of heat ``in the frame`` with its 95 % interval by patient
+        (none for fewer than three patients), and what heat spread evenly would give (``if even``).
     """
+    rows, even = [], f"{100 * EVEN_SHARE:.0f} %"
     table = answers.assign(share=100 * frame_share(heat))
-    rows = []
     for name in _classes(answers):
         part = table[table["truth"] == name]
         if part["share"].isna().all():
@@ -83,32 +79,19 @@ def frame_table(answers: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
         text = f"{mean.value:.0f} %"
         if part["patient_id"].nunique() >= FEWEST_WITH_CLASS:
             text += f" [{mean.low:.0f}, {mean.high:.0f}]"
-        even = f"{100 * EVEN_SHARE:.0f} %"
-        row = {"class": name_of(name), "images": len(part), "in the frame": text, "if even": even}
-        rows.append(row)
+        row = {"class": name_of(name), "images": len(part)}
+        rows.append(row | {"in the frame": text, "if even": even})
     return pd.DataFrame(rows)
 
 
 def most_certain(answers: pd.DataFrame) -> pd.DataFrame:
-    """Of each true class the most confident right answer, then the most confident wrong ones.
-
-    Args:
-        answers: ``truth``, ``predicted`` and ``p_<class>`` in the order of the classes.
-    """
-    names = _classes(answers)
-    confidence = answers[[f"p_{name}" for name in names]].max(axis=1)
-    is_right = answers["truth"] == answers["predicted"]
-    chosen = []
-    for among in (is_right, ~is_right):
-        best = confidence[among].groupby(answers["truth"][among]).idxmax()
-        chosen += best.reindex(names).dropna().astype(int).tolist()
-    return answers.loc[chosen]
+    """Of each true class the most confident right answer, then the most confident wrong ones."""
+    keys = pd.DataFrame({"is_wrong": answers["truth"] != answers["predicted"]})
+    keys["class"] = answers["truth"].map(_classes(answers).index)
+    keys["doubt"] = -answers.filter(regex="^p_").max(axis=1)
+    keys = keys.sort_values([*keys], kind="stable").drop_duplicates(["is_wrong", "class"])
+    return answers.loc[keys.index]
 
 
 def _classes(answers: pd.DataFrame) -> list[str]:
     return [name.removeprefix("p_") for name in answers if name.startswith("p_")]
-
-
-def draw(answers: pd.DataFrame, images: int = 25) -> pd.DataFrame:
-    """At most so many answers of each true class, at random."""
-    return answers.sample(frac=1, random_state=0).groupby("truth").head(images)

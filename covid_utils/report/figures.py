@@ -21,7 +21,7 @@ from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished
 #: Letters per line of the names beside a forest, and beside a panel of usual height.
 NAME_LETTERS, SIDE_LETTERS = 25, 24
 #: Side of a matrix's cell in inches.
-CELL = 0.55
+CELL = 0.6
 #: Luminance (WCAG 2) from which black has more contrast with a colour than white has.
 BRIGHT = 0.179
 POINTS = {"markersize": 4, "capsize": 2, "elinewidth": 1.2, "markeredgewidth": 0.8}
@@ -44,20 +44,17 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         names, n = [name_of(name) for name in classes], counts.sum(axis=1)
         share = counts / np.maximum(n[:, None], 1)
         # A share of no image would be no number.
-        text = np.where(n[:, None] > 0, np.char.mod("%d\n", counts), np.char.mod("%d", counts))
-        shares = np.where(n[:, None] > 0, np.char.mod("%.0f%%", 100 * share), "")
-        _map(axis, share, np.char.add(text, shares), (0, 1), square=True)
+        shares = np.where(n[:, None] > 0, np.char.mod("\n%.0f%%", 100 * share), "")
+        _map(axis, share, np.char.add(np.char.mod("%d", counts), shares), (0, 1), square=True)
         broken = [name.replace(" ", "\n") for name in names]
         axis.set_xticklabels(broken)
-        axis.set_yticklabels(
-            [f"{name}\nn = {total}" for name, total in zip(broken, n, strict=True)]
-        )
-        axis.set(xlabel="predicted", ylabel="", title=title, anchor="N")
+        axis.set_yticklabels(map("{}\nn = {}".format, broken, n))
+        axis.set(xlabel="predicted", title=title, anchor="N")
         right = np.trace(counts)
         part = f" ({100 * right / n.sum():.1f} %)" if n.any() else ""
-        rows = (", ".join(map("{} as {}".format, row, names)) for row in counts)
+        rows = [", ".join(map("{} as {}".format, row, names)) for row in counts]
         words[title] = [f"{right} of {n.sum()} images{part} on the diagonal"]
-        words[title] += map("{}: {}".format, names, rows)
+        words[title] += map("of {} {}: {}".format, n, names, rows)
     axes[0].set_ylabel("true")
     return finished(figure, "Confusion matrices, true class by predicted class", words)
 
@@ -81,15 +78,14 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
             look = {"color": COLOURS[subset], "linestyle": DASHES[subset]}
             axis.plot(values.index, values, color=COLOURS[subset], alpha=0.25, linewidth=0.5)
             axis.plot(smooth.index, smooth, linewidth=1.5, label=subset, **look)
-            ends = {"": smooth.index[0], " ": smooth.index[-1]}
-            ends |= {"lowest ": smooth.idxmin(), "highest ": smooth.idxmax()}
-            words[f"{label}, {subset}"] = [
-                f"{word}{smooth[at]:.3g} at {x} {at}" for word, at in ends.items()
-            ]
+            ends = ("", smooth.index[0]), ("", smooth.index[-1])
+            ends += ("lowest ", smooth.idxmin()), ("highest ", smooth.idxmax())
+            texts = [f"{word}{smooth[at]:.3g} at {x} {at}" for word, at in ends]
+            words[f"{label}, {subset}"] = texts
         axis.set(xlabel=x, ylabel=fill(label, SIDE_LETTERS))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _legend_below(figure, axes)
+    _legend_below(figure)
     return finished(figure, "Training curves; numbers are of the smoothed ones", words)
 
 
@@ -114,7 +110,7 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
         _map(axis, below[title].to_numpy(), text, (lowest, -0.5 * lowest))
         axis.set_xticklabels(table.columns, rotation=90)
         axis.set_yticklabels([f"{rate:g}" for rate in table.index])
-        axis.set(xlabel="steps", ylabel="", title=title)
+        axis.set(xlabel="steps", title=title)
         cells = table.stack()
         named = {"highest": cells.idxmax(), "lowest": cells.idxmin()}
         if marked in cells.index:
@@ -125,11 +121,8 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
             for word, at in named.items()
         ]
     axes[0].set_ylabel("learning rate")
-    figure.suptitle(
-        "accuracy of all validation images, %; the darker, the nearer to the task's best; "
-        "framed: the paper's setting",
-        fontsize=SMALL,
-    )
+    meaning = "%; the darker, the nearer to the task's best; framed: the paper's setting"
+    figure.suptitle(f"accuracy of all validation images, {meaning}", fontsize=SMALL)
     caption = "Maps of validation accuracy against learning rate and number of steps"
     return finished(figure, caption, words)
 
@@ -144,30 +137,26 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
     figure, axes = _panels(len(tables), (width, width / len(tables) + 0.6), sharey=True)
     words = {}
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
-        confidence, accuracy, share = (
-            table["confidence"],
-            table["accuracy"],
-            table["n"] / table["n"].sum(),
-        )
-        limits = _spread(accuracy, table["accuracy_low"], table["accuracy_high"])
+        right, share = table["accuracy"], table["n"] / table["n"].sum()
+        limits = _spread(right, table["accuracy_low"], table["accuracy_high"])
         axis.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8, label="share right = confidence")
         look = POINTS | {"fmt": "o-", "color": COLOURS["ours"]}
         look["label"] = "share that is right, 95 % interval"
-        axis.errorbar(confidence, accuracy, limits, **look)
+        axis.errorbar(table["confidence"], right, limits, **look)
         look = {"width": table["high"] - table["low"], "color": "0.82", "zorder": 0}
         middle = (table["low"] + table["high"]) / 2
         axis.bar(middle, share, **look, label="share of all predictions")
         axis.set(xlabel="confidence", title=title, xlim=(0, 1), ylim=(-0.02, 1.03), aspect="equal")
-        gap = confidence - accuracy
+        gap, top = table["confidence"] - right, 100 * table.assign(share=share).iloc[-1]
         words[title] = [
             f"{table['n'].sum()} predictions",
             f"confidence too high in {(gap > 0).sum()} of {len(table)} bins, "
             f"{100 * (share * gap.abs()).sum():.1f} points off on average",
-            f"highest bin: {100 * share.iloc[-1]:.0f} % of the predictions, confidence "
-            f"{100 * confidence.iloc[-1]:.0f} %, right {100 * accuracy.iloc[-1]:.0f} %",
+            f"highest bin: {top['share']:.0f} % of the predictions, confidence "
+            f"{top['confidence']:.0f} %, right {top['accuracy']:.0f} %",
         ]
     axes[0].set_ylabel("share")
-    _legend_below(figure, axes)
+    _legend_below(figure)
     return finished(figure, "Reliability diagrams", words)
 
 
@@ -224,7 +213,7 @@ def score_bars(scores: pd.DataFrame, label: str) -> Figure:
     axis.set(xticks=range(len(metrics)), ylabel=label, ylim=(-0.02, 1.03))
     axis.set_xticklabels([name_of(metric) for metric in metrics])
     axis.grid(axis="y")
-    _legend_below(figure, [axis])
+    _legend_below(figure)
     return finished(figure, f"{label} with 95 % intervals", words)
 
 
@@ -237,8 +226,9 @@ def _panels(count: int, size: tuple[float, float], **grid: object) -> tuple[Figu
 def _map(axis: Axes, values: np.ndarray, text: np.ndarray, limits: tuple, square=False) -> None:
     """A table as a map of blues; each cell's text in black or white, whichever can be read."""
     look = {"cmap": "Blues", "vmin": limits[0], "vmax": limits[1], "cbar": False, "linewidths": 0.8}
-    look |= {"annot_kws": {"size": SMALL}, "square": square}
-    sns.heatmap(values, annot=text, fmt="", ax=axis, **look)
+    sns.heatmap(
+        values, annot=text, fmt="", annot_kws={"size": SMALL}, square=square, ax=axis, **look
+    )
     for written, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=True):
         written.set_color("black" if relative_luminance(colour) > BRIGHT else "white")
     axis.tick_params(rotation=0, length=0)
@@ -246,9 +236,9 @@ def _map(axis: Axes, values: np.ndarray, text: np.ndarray, limits: tuple, square
 
 def _frame(axis: Axes, cell: tuple[int, int]) -> None:
     """A frame around a cell of a map, with a white rim against any colour."""
-    frame = Rectangle(cell, 1, 1, fill=False, edgecolor=COLOURS["paper"], linewidth=1.5)
-    frame.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])
-    axis.add_patch(frame)
+    rim = [patheffects.withStroke(linewidth=3, foreground="white")]
+    look = {"edgecolor": COLOURS["paper"], "linewidth": 1.5, "path_effects": rim}
+    axis.add_patch(Rectangle(cell, 1, 1, fill=False, **look))
 
 
 def _spread(value: pd.Series, low: pd.Series, high: pd.Series) -> list[pd.Series]:
@@ -260,19 +250,16 @@ def _words(rows: pd.DataFrame, name: str, value: str, form: str) -> list[str]:
     """Scores with their intervals, where there are any."""
     words = []
     for row in rows.to_dict("records"):
-        limits = [format(row[side], form) for side in ("low", "high") if np.isfinite(row[side])]
         score = format(row[value], form) if np.isfinite(row[value]) else "without value"
-        words.append(
-            f"{name_of(row[name])} {score}" + (f" ({' to '.join(limits)})" if limits else "")
-        )
+        if np.isfinite(row["low"]):
+            score += f" ({row['low']:{form}} to {row['high']:{form}})"
+        words.append(f"{name_of(row[name])} {score}")
     return words
 
 
-def _legend_below(figure: Figure, axes: list[Axes]) -> None:
+def _legend_below(figure: Figure) -> None:
     """One legend for all panels, below them, where it hides nothing."""
-    handles: dict[str, object] = {}
-    for axis in axes:
-        for handle, word in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(word, handle)
-    look = {"loc": "outside lower center", "ncols": len(handles)}
-    figure.legend(handles.values(), handles.keys(), **look)
+    entries = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in figure.axes]
+    named = {word: handle for pairs in entries for handle, word in pairs}
+    look = {"loc": "outside lower center", "ncols": len(named)}
+    figure.legend(named.values(), named.keys(), **look)

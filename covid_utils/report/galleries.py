@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from covid_utils import paths
@@ -54,7 +55,7 @@ def write_masks(path: Path, masks: Masks) -> None:
 
 
 def read_masks(profile: str, runs: dict[str, str]) -> dict[str, Masks]:
-    """Masks of each run by its heading; empty if any run has none on this disk."""
+    """Masks of each run by its heading; empty if any run has none on this disk, or no slice."""
     masks = {}
     for name, run in runs.items():
         path = paths.results(profile) / run / "masks.npz"
@@ -62,7 +63,7 @@ def read_masks(profile: str, runs: dict[str, str]) -> dict[str, Masks]:
             return {}
         with np.load(path, allow_pickle=False) as arrays:
             masks[name] = Masks(**arrays)
-    return masks
+    return masks if all(len(each.truth) for each in masks.values()) else {}
 
 
 def most_varied(truth: np.ndarray, count: int) -> np.ndarray:
@@ -73,9 +74,9 @@ def most_varied(truth: np.ndarray, count: int) -> np.ndarray:
 
 def stream_sheet(profile: str) -> Figure | None:
     """Figure 10: truth, the all-class stream, the specialists, and these three put together."""
-    runs = {f"stream: {name_of(name)}": stream_run(name) for name in ("all", *MANIFESTATIONS)}
-    masks = read_masks(profile, runs | {"specialists together": FUSION})
-    if not masks or not all(len(each.truth) for each in masks.values()):
+    runs = {f"stream:\n{name_of(name)}": stream_run(name) for name in ("all", *MANIFESTATIONS)}
+    masks = read_masks(profile, runs | {"specialists\ntogether": FUSION})
+    if not masks:
         return None
     first = next(iter(masks.values()))
     chosen = most_varied(first.truth, count=4)
@@ -90,28 +91,25 @@ def outcome_sheet(profile: str) -> Figure | None:
 
     Rows are the test slices with the best, the middle and the worst Dice of DeepLab-v3+.
     """
-    masks = read_masks(
-        profile, {shown: stream_run("all", model) for model, shown in NETWORKS.items()}
-    )
-    columns, dice = {}, {}
+    best = NETWORKS["deeplab"]
+    runs = {shown: stream_run("all", model) for model, shown in NETWORKS.items()}
+    masks, columns, dice = read_masks(profile, runs), {}, pd.DataFrame(columns=[best])
     for name, each in masks.items():
         truth, called = each.truth > 0, each.predicted > 0
         columns[name] = np.select([truth & called, truth, called], list(OUTCOMES), 0)
         dice[name] = metrics.dice(metrics.count_binary(truth, called, axis=(1, 2)))
     # Slices with nothing to find and nothing found have no Dice.
-    order = np.argsort(-dice[NETWORKS["deeplab"]], kind="stable") if masks else []
-    order = [at for at in order if np.isfinite(dice[NETWORKS["deeplab"]][at])]
-    if not order:
+    dice = dice.dropna(subset=best).sort_values(best, ascending=False, kind="stable")
+    if dice.empty:
         return None
-    chosen = [order[0], order[len(order) // 2], order[-1]]
-    scores = {
-        row: ["no Dice" if np.isnan(each[at]) else f"Dice {each[at]:.2f}" for each in dice.values()]
-        for row, at in zip(("best", "middle", "worst"), chosen, strict=True)
-    }
-    columns = {name: outcome[chosen] for name, outcome in columns.items()}
-    images = masks[NETWORKS["deeplab"]].images[chosen]
+    dice = dice.iloc[[0, len(dice) // 2, -1]]
+    scores = dice.map("Dice {:.2f}".format, na_action="ignore").fillna("no Dice")
+    columns = {name: outcome[dice.index] for name, outcome in columns.items()}
+    images = masks[best].images[dice.index]
     title = f"Lesions of three slices by two networks ({kind(saved_manifest(profile))})"
-    return sheets.segmentation_sheet(images, columns, title, OUTCOMES, scores)
+    return sheets.segmentation_sheet(
+        images, columns, title, OUTCOMES, scores.set_axis(["best", "middle", "worst"])
+    )
 
 
 def write(profile: str) -> list[str]:

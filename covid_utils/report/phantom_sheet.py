@@ -19,21 +19,17 @@ from chest_phantom.xray import take_xray
 from covid_utils.registry import COLOURS, INK, MANIFESTATIONS, name_of
 from covid_utils.report.style import LARGE, PLAIN, SMALL, finished
 
-#: Patient -> pattern, severity and draw of the disease, and points through which CT slices go.
+#: Points that are named in an X-ray of a healthy chest.
+CHEST = ("aortic arch", "trachea", "heart", "diaphragm")
+#: Patient -> pattern, severity and draw of the disease, points through which CT slices go, and
+#: points that are named in the X-ray; without any there is none.
 PATIENTS = {
-    "A": ("normal", 0.2, 0, ("aortic arch", "heart")),
-    "B": ("covid", 0.7, 0, ("ground-glass",)),
-    "C": ("bacterial", 0.8, 16, ("consolidation",)),
-    "D": ("covid", 0.55, 4, ("effusion",)),
-    "E": ("nodule", 0.9, 0, ("nodule",)),
-    "F": ("viral", 1.0, 0, ()),
-}
-#: Patient -> points that are named in the X-ray.
-XRAYS = {
-    "A": ("aortic arch", "trachea", "heart", "diaphragm"),
-    "F": ("ground-glass",),
-    "C": ("consolidation",),
-    "B": ("ground-glass",),
+    "A": ("normal", 0.2, 0, ("aortic arch", "heart"), CHEST),
+    "B": ("covid", 0.7, 0, ("ground-glass",), ("ground-glass",)),
+    "C": ("bacterial", 0.8, 16, ("consolidation",), ("consolidation",)),
+    "D": ("covid", 0.55, 4, ("effusion",), ()),
+    "E": ("nodule", 0.9, 0, ("nodule",), ()),
+    "F": ("viral", 1.0, 0, (), ("ground-glass",)),
 }
 #: Pixels of a picture, and mm of disease inside an edge.
 SIZE, OPAQUE_MM = 256, 25
@@ -45,20 +41,24 @@ Panel = tuple[str, np.ndarray, dict[str, tuple[float, float]], dict[str, np.ndar
 
 def anatomy() -> Figure:
     """CT and X-rays of six simulated patients, labelled; 10 inches wide."""
-    slices, people = [], {}
-    for number, (letter, (pattern, severity, draw, middles)) in enumerate(PATIENTS.items()):
+    slices, xrays = [], {"PA": [], "AP": []}
+    for number, (letter, (*disease, middles, named)) in enumerate(PATIENTS.items()):
+        pattern, severity, draw = disease
         chest = build(np.random.default_rng((2020, number)), SIZE)
         volume = infect(chest, pattern, severity, (2020, number, draw))
-        people[letter] = letter, volume, landmarks(chest, volume)
-        slices += [_slice(*people[letter], middle) for middle in middles]
-    xrays = [_xray(*people[letter], view) for view in ("PA", "AP") for letter in XRAYS]
+        points = landmarks(chest, volume)
+        slices += [_slice(letter, volume, points, middle) for middle in middles]
+        for view, row in xrays.items() if named else ():
+            row.append(_xray(letter, volume, {name: points[name] for name in named}, view))
     figure = plt.figure(figsize=(10, 14), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.12)
     figure.suptitle("The phantom: simulated chests, no person", fontsize=LARGE + 2)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     rays = f"edges: rays through more than {OPAQUE_MM} mm of disease"
     words = _group(upper, "CT of the phantom, lung window; edges: masks", slices)
-    words |= _group(lower, f"X-rays of the same phantom patients; {rays}", xrays)
+    words |= _group(
+        lower, f"X-rays of the same phantom patients; {rays}", [*xrays["PA"], *xrays["AP"]]
+    )
     return finished(figure, figure.get_suptitle(), words)
 
 
@@ -77,11 +77,12 @@ def _xray(letter: str, volume: Volume, points: Points, view: str) -> Panel:
     # The same draw for both views, so that only what the view itself changes differs.
     exposure = sample_exposure(np.random.default_rng(ord(letter)), view)
     image = take_xray(volume, exposure, SIZE, seed=ord(letter))
-    names = XRAYS[letter] if view == "PA" else ()
-    places = {name: locate(points[name], volume, exposure, SIZE) for name in names}
+    title = f"{letter}  {view}, {name_of(volume.pattern)}"
+    if view == "PA":
+        places = {name: locate(point, volume, exposure, SIZE) for name, point in points.items()}
+        return title, image, places, {}
     shadow = thickness(volume.labels > 0, volume, exposure, SIZE) > OPAQUE_MM
-    edges = {volume.pattern: shadow} if view == "AP" and shadow.any() else {}
-    return f"{letter}  {view}, {name_of(volume.pattern)}", image, places, edges
+    return title, image, {}, {volume.pattern: shadow} if shadow.any() else {}
 
 
 def _group(figure: SubFigure, title: str, panels: list[Panel]) -> dict[str, list[str]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from textwrap import fill
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,8 +18,6 @@ from covid_utils.evaluation.gradcam import frame_share
 from covid_utils.registry import COLOURS, INK, LABEL_CLASSES, name_of
 from covid_utils.report.style import DOUBLE, PLAIN, SMALL, finished
 
-#: Width of a small letter as a share of its size; headings are broken so that they fit.
-LETTER = 0.6
 #: Largest side of a picture, margin beside all of them, and height of a line of text, in inches.
 LARGEST, MARGIN, LINE = 1.75, 0.25, 1.35 * PLAIN / 72
 #: Weight of a mask's colour inside a patch, and of a map's where the heat is greatest.
@@ -31,25 +28,27 @@ def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
     """Gray images, one labelled row per class (Figure 2).
 
     Args:
-        rows: Row name -> uint8 images (height, width), as many in each row.
+        rows: Class -> uint8 images (height, width), as many in each row.
         title: Heading.
     """
-    words = {name_of(name): [f"{len(images)} gray images"] for name, images in rows.items()}
-    return _sheet(list(rows.values()), title, words, tuple(rows))
+    cells = {name_of(name): [(image, "") for image in images] for name, images in rows.items()}
+    words = {name: [f"{len(row)} gray images"] for name, row in cells.items()}
+    return _sheet(list(cells.items()), title, words)
 
 
 def pair_sheet(pairs: list[tuple[np.ndarray, np.ndarray]], names: list[str], title: str) -> Figure:
     """CT slices above, the same slices with their masks below (Figure 3).
 
     Args:
-        pairs: uint8 image and uint8 labels of `LABEL_CLASSES`, both (size, size).
+        pairs: uint8 image and labels of `LABEL_CLASSES`, both (size, size).
         names: A heading for each pair.
         title: Heading of the figure.
     """
-    pictures = [[image for image, _ in pairs], [overlay(*pair) for pair in pairs]]
-    words = _covered({name: mask for name, (_, mask) in zip(names, pairs, strict=True)})
-    rows = ("image", "mask")
-    return _sheet(pictures, title, words, rows, [names], classes=LABEL_CLASSES.values())
+    images, masks = zip(*pairs, strict=True)
+    upper = list(zip(images, names, strict=True))
+    lower = [(overlay(*pair), "") for pair in pairs]
+    words = _covered(dict(zip(names, masks, strict=True)), LABEL_CLASSES)
+    return _sheet([("image", upper), ("mask", lower)], title, words, LABEL_CLASSES.values())
 
 
 def segmentation_sheet(
@@ -57,28 +56,30 @@ def segmentation_sheet(
     columns: dict[str, np.ndarray],
     title: str,
     classes: dict[int, str] = LABEL_CLASSES,
-    scores: dict[str, list[str]] | None = None,
+    scores: pd.DataFrame | None = None,
 ) -> Figure:
     """Slices with the truth and predictions side by side (Figures 10 and 11).
 
     Args:
         images: uint8 (n, size, size).
-        columns: Heading -> uint8 labels (n, size, size).
+        columns: Heading -> labels (n, size, size).
         title: Heading of the figure.
         classes: Label -> name of its colour.
-        scores: Name of each slice -> a line above each of its pictures with labels.
+        scores: What stands above the pictures: a named row per slice, a column per heading.
     """
-    pictures = [
-        [image, *(overlay(image, masks[row], classes) for masks in columns.values())]
-        for row, image in enumerate(images)
-    ]
-    headings = [["CT slice", *columns]]
-    words = _covered(columns, classes)
-    if scores:
-        lines = [["", *line] for line in scores.values()]
-        headings = [[f"{a}\n{b}" for a, b in zip(*headings, lines[0], strict=True)], *lines[1:]]
-        words |= {row: map("{}, {}".format, columns, line) for row, line in scores.items()}
-    return _sheet(pictures, title, words, tuple(scores or ()), headings, classes.values())
+    rows, words = [], _covered(columns, classes)
+    for at, image in enumerate(images):
+        name, headings = "", list(columns) if at == 0 else [""] * len(columns)
+        if scores is not None:
+            name, line = scores.index[at], scores.iloc[at]
+            headings = [
+                f"{top}\n{score}".strip() for top, score in zip(headings, line, strict=True)
+            ]
+            words[name] = map("{}, {}".format, columns, line)
+        pictures = [overlay(image, masks[at], classes) for masks in columns.values()]
+        cells = [(image, "" if at else "CT slice"), *zip(pictures, headings, strict=True)]
+        rows.append((name, cells))
+    return _sheet(rows, title, words, classes.values())
 
 
 def heat_sheet(answers: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title: str) -> Figure:
@@ -90,22 +91,20 @@ def heat_sheet(answers: pd.DataFrame, images: np.ndarray, heat: np.ndarray, titl
         heat: From `gradcam.grad_cam`, of the predicted classes.
         title: Heading.
     """
-    rows: dict[str, list[tuple[np.ndarray, str, str]]] = {}
-    shares = frame_share(heat)
-    for at, (image, share) in enumerate(zip(images, shares, strict=True)):
-        answer = answers.iloc[at]
-        is_right = answer["predicted"] == answer["truth"]
-        caption = f"{name_of(answer['predicted'])} ({answer['p_' + answer['predicted']]:.0%})"
-        caption += "" if is_right else f"\nis {name_of(answer['truth'])}"
+    cells, words = {}, {}
+    for at, share in enumerate(frame_share(heat)):
+        truth, predicted = answers[["truth", "predicted"]].iloc[at]
+        is_right = predicted == truth
+        caption = f"{name_of(predicted)} ({answers[f'p_{predicted}'].iloc[at]:.0%})"
+        caption += "" if is_right else f"\nis {name_of(truth)}"
         where = f"{share:.0%} of the heat in the frame" if np.isfinite(share) else "no heat"
-        row = rows.setdefault(f"most certain, {'right' if is_right else 'wrong'}", [])
-        row.append((_glow(image, heat[at]), caption, f"{caption}, {where}"))
-    pictures, headings, words = (
-        [[cell[part] for cell in cells] for cells in rows.values()] for part in range(3)
-    )
-    note = "violet, red, yellow: little to most heat of a picture; uncoloured: none"
-    texts = dict(zip(rows, words, strict=True))
-    return _sheet(pictures, title, texts, tuple(rows), headings, note=note)
+        row = f"most certain, {'right' if is_right else 'wrong'}"
+        cells.setdefault(row, []).append((_glow(images[at], heat[at]), caption))
+        words.setdefault(row, []).append(f"{caption}, {where}")
+    figure = _sheet(list(cells.items()), title, words)
+    meaning = "violet, red, yellow: little to most heat of a picture; uncoloured: none"
+    figure.supxlabel(meaning, fontsize=SMALL, color=INK)
+    return figure
 
 
 def overlay(
@@ -118,7 +117,7 @@ def overlay(
 
     Args:
         image: uint8 (size, size).
-        mask: uint8 labels (size, size).
+        mask: Labels (size, size).
         classes: Label -> name of its colour.
 
     Returns:
@@ -140,9 +139,7 @@ def _glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (1 - weight) * image[..., None] / 255 + weight * colormaps["inferno"](share)[..., :3]
 
 
-def _covered(
-    columns: Mapping[str, np.ndarray], classes: Mapping[int, str] = LABEL_CLASSES
-) -> dict[str, list[str]]:
+def _covered(columns: dict[str, np.ndarray], classes: dict[int, str]) -> dict[str, list[str]]:
     """Share of the pixels that each colour covers, in words."""
     words = {}
     for heading, masks in columns.items():
@@ -153,46 +150,28 @@ def _covered(
 
 
 def _sheet(
-    pictures: Sequence[Sequence[np.ndarray]],
+    rows: list[tuple[str, list[tuple[np.ndarray, str]]]],
     title: str,
-    words: Mapping[str, Iterable[str]],
-    row_names: Sequence[str] = (),
-    headings: Sequence[Sequence[str]] = (),
+    words: dict[str, Iterable[str]],
     classes: Iterable[str] = (),
-    note: str = "",
 ) -> Figure:
-    """A grid of gray or coloured pictures, no wider than two columns of a page."""
-    across = max(len(row) for row in pictures)
+    """Named rows of pictures with headings, no wider than two columns of a page."""
+    across = max(len(cells) for _, cells in rows)
     side = min(LARGEST, (DOUBLE - MARGIN) / across)
-    headings = [[_broken(name, side) for name in row] for row in headings]
-    lines = 1.4 * (2 if classes or note else 1)
-    lines += sum(1 + max(name.count("\n") for name in row) for row in headings)
-    size = (side * across + MARGIN, side * len(pictures) + LINE * lines)
-    shape = (len(pictures), across)
-    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
+    lines = [max(name.count("\n") + bool(name) for _, name in cells) for _, cells in rows]
+    size = (side * across + MARGIN, side * len(rows) + LINE * (3 + sum(lines)))
+    bare = {"xticks": [], "yticks": [], "frame_on": False}
+    grid = {"figsize": size, "squeeze": False, "layout": "constrained", "subplot_kw": bare}
+    figure, axes = plt.subplots(len(rows), across, **grid)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    for line, row in zip(axes, pictures, strict=True):
-        for axis, picture in zip(line, row, strict=False):
+    for line, (name, cells) in zip(axes, rows, strict=True):
+        line[0].set_ylabel(name, fontsize=SMALL)
+        for axis, (picture, heading) in zip(line, cells, strict=False):
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-    for line, row in zip(axes, headings, strict=False):
-        for axis, name in zip(line, row, strict=False):
-            axis.set_title(name, fontsize=SMALL, pad=2)
-    for axis, name in zip(axes[:, 0], row_names, strict=False):
-        axis.set_ylabel(name_of(name), fontsize=SMALL)
+            axis.set_title(heading, fontsize=SMALL, pad=2)
     figure.suptitle(title)
-    figure.supxlabel(note, fontsize=SMALL, color=INK)
     patches = [Patch(color=COLOURS[name], label=name_of(name)) for name in classes]
     if patches:
         look = {"loc": "outside lower center", "handlelength": 1.2}
         figure.legend(handles=patches, ncols=len(patches), **look)
     return finished(figure, title, words)
-
-
-def _broken(name: str, width: float) -> str:
-    """A heading in lines that fit above a picture of so many inches."""
-    letters = int(width * 72 / (LETTER * SMALL))
-    parts = name.replace(": ", ":\n") if len(name) > letters else name
-    return "\n".join(fill(part, letters) for part in parts.split("\n"))

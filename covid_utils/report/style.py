@@ -1,8 +1,7 @@
 """How figures look and how they are written: sizes, fonts, files, and a text for each.
 
-A figure is drawn at the size at which it is printed, no wider than two columns of a page, so its
-letters have the size that they state. It carries a text for people who cannot see it. Colours are
-in `registry`.
+A figure is drawn at the size at which it is printed, so its letters have the size that they state.
+It carries a text for people who cannot see it. Colours are in `registry`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from covid_utils import paths
-from covid_utils.errors import ParameterError
 from covid_utils.registry import INK
 from covid_utils.writing import whole
 
@@ -30,10 +28,8 @@ SETTINGS = {
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), SMALL),
     "figure.titlesize": LARGE,
     "legend.frameon": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("text.color", "axes.labelcolor"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
     "axes.axisbelow": True,
     "grid.color": "0.9",
     "grid.linewidth": 0.6,
@@ -79,8 +75,6 @@ def save(figure: Figure, profile: str, name: str) -> Figure:
         The figure, so that a cell can end with it.
     """
     text = figure.get_label()
-    if not text:
-        raise ParameterError(f"figure '{name}' has no text; give it one with style.finished().")
     folder = paths.results(profile) / "figures"
     words = {"Title": text.split(". ")[0].rstrip("."), "Description": text}
     with whole(folder / f"{name}.png") as partial:
@@ -96,8 +90,7 @@ def save(figure: Figure, profile: str, name: str) -> Figure:
 def _describe(path: Path, name: str, text: str) -> None:
     """Add the description that screen readers look for, which Matplotlib leaves out of an SVG."""
     svg = path.read_text(encoding="utf8")
-    ids = f"{name}-title", f"{name}-desc"
-    svg = svg.replace("<svg ", f'<svg role="img" aria-labelledby="{" ".join(ids)}" ', 1)
-    svg = svg.replace("<title>", f'<title id="{ids[0]}">', 1)
-    desc = f'</title>\n <desc id="{ids[1]}">{escape(text)}</desc>'
-    path.write_text(svg.replace("</title>", desc, 1), encoding="utf8")
+    role = f'role="img" aria-labelledby="{name}-title {name}-desc"'
+    desc = f'</title>\n <desc id="{name}-desc">{escape(text)}</desc>'
+    svg = svg.replace("<svg ", f"<svg {role} ", 1).replace("</title>", desc, 1)
+    path.write_text(svg.replace("<title>", f'<title id="{name}-title">', 1), encoding="utf8")
