@@ -89,8 +89,9 @@ notebooks: setup ## Run all notebooks in place and store their outputs (for main
 			notebooks/00_overview.ipynb; do \
 		echo "$$file ..." && $(BIN)/python workflow/store_outputs.py $$file || exit 1; done
 
-readme: setup ## Put the numbers of results/sample into the README (for maintainers)
+readme: setup ## Put numbers and the first picture into the README (for maintainers)
 	@$(BIN)/python workflow/fill_readme.py
+	@$(BIN)/python workflow/first_look.py
 
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
