@@ -157,9 +157,10 @@ def _sheet(
 ) -> Figure:
     """Named rows of pictures with headings, no wider than two columns of a page."""
     across = max(len(cells) for _, cells in rows)
-    side = min(LARGEST, (DOUBLE - MARGIN) / across)
+    width = min(DOUBLE, LARGEST * across + MARGIN)
+    side = (width - MARGIN) / across
     lines = [max(name.count("\n") + bool(name) for _, name in cells) for _, cells in rows]
-    size = (side * across + MARGIN, side * len(rows) + LINE * (3 + sum(lines)))
+    size = (width, side * len(rows) + LINE * (3 + sum(lines)))
     bare = {"xticks": [], "yticks": [], "frame_on": False}
     grid = {"figsize": size, "squeeze": False, "layout": "constrained", "subplot_kw": bare}
     figure, axes = plt.subplots(len(rows), across, **grid)
