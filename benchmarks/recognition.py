@@ -177,7 +177,7 @@ def growing(stored: int = 500, added: int = 1000, side: int = 24) -> dict[str, i
     with (
         timing.temporary_home() as root,
         patch.object(inception, "network", lambda *_, **__: network),
-        patch.object(cache, "prepared_image", wraps=cache.prepared_image) as decoded,
+        patch.object(cache, "preprocess", wraps=cache.preprocess) as decoded,
     ):
         rows = write_xrays(root, noise)
         for some in (rows[:stored], rows, rows):

@@ -9,7 +9,6 @@ from builders import adult_xrays, ct_slices, save_png
 from covid_utils import paths
 from covid_utils.data import cache, readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-from covid_utils.errors import DataError
 
 SMALL = Preprocessing(size=24)
 
@@ -69,9 +68,7 @@ def test_images_are_made_once_whatever_the_order_and_choice_of_rows(root, decode
     assert len(files()) == len(rows)
 
 
-@pytest.mark.parametrize(
-    "settings", [Preprocessing(16), Preprocessing(24, 0.0), Preprocessing(24, 2.0, 4)]
-)
+@pytest.mark.parametrize("settings", [Preprocessing(16), Preprocessing(24, 0.0)])
 def test_other_settings_and_versions_make_other_files(root, settings, monkeypatch, decoded):
     rows = rows_of(root)
     cache.images(rows, root, SMALL)
@@ -115,26 +112,16 @@ def test_masks_lie_on_their_images_and_a_mended_one_is_not_served_from_before(tm
     assert set(np.unique(cache.masks(readers.read("medseg", root).rows, root, SMALL))) == {0, 1, 2}
 
 
-def test_an_image_that_fails_is_named_and_made_when_it_is_mended(root):
-    rows = rows_of(root)
-    broken = root / rows.loc[3, "path"]
-    whole = broken.read_bytes()
-    broken.write_bytes(whole[:40])
-    with pytest.raises(DataError, match=r"0003_000\.png"):
-        cache.images(rows, root, SMALL)
-    broken.write_bytes(whole)
-    assert np.array_equal(cache.images(rows, root, SMALL), expected(root, rows))
-
-
 @pytest.mark.parametrize("left", [0, 60, 500])
 def test_a_cut_file_is_made_anew(root, left, decoded):
     rows = rows_of(root)
     right = cache.images(rows, root, SMALL)[:]
-    damaged = files()[2]
-    damaged.write_bytes(damaged.read_bytes()[:left])
+    files()[2].write_bytes(files()[2].read_bytes()[:left])
     decoded.clear()
     assert np.array_equal(cache.images(rows, root, SMALL), right)
     assert len(decoded) == 1
+    files()[2].unlink()
+    assert np.array_equal(cache.images(rows, root, SMALL), right)
 
 
 def test_prepared_images_are_those_of_the_cache_and_none_is_kept(root, decoded):
@@ -155,8 +142,8 @@ def recipe(version=1, settings=(), shape=(2, 3), dtype=np.float32, kind="feature
     return cache.Recipe(kind, version, dict(settings), shape, dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
-@pytest.mark.parametrize("shape", [(), (5,), (35, 35, 288)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+@pytest.mark.parametrize("shape", [(), (35, 35, 288)])
 def test_a_file_is_an_npy_array_with_the_header_that_is_skipped(shape, dtype):
     one = recipe(shape=shape, dtype=dtype)
     array = np.random.default_rng(0).integers(0, 99, shape).astype(dtype)
@@ -178,25 +165,17 @@ def test_missing_are_the_first_of_equal_contents_that_are_not_kept():
     assert [int(row[0, 0]) for row in rows] == [0, 0, 2, 0]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"version": 2},
-        {"settings": {"layer": "mixed8"}},
-        {"shape": (6,)},
-        {"dtype": np.float16},
-        {"kind": "maps"},
-    ],
-)
-def test_another_recipe_finds_nothing(other):
+def test_another_recipe_finds_nothing():
     recipe().write("a", np.zeros((2, 3)))
-    assert recipe(**other).missing(["a"]) == [0]
+    others = [{"version": 2}, {"settings": {"layer": "mixed8"}}, {"shape": (6,)}]
+    for other in [*others, {"dtype": np.float16}, {"kind": "maps"}]:
+        assert recipe(**other).missing(["a"]) == [0]
     assert recipe().missing(["a"]) == []
 
 
 def test_a_killed_writer_leaves_nothing_that_is_read(monkeypatch):
-    def killed(file, array):
-        file.write(b"half")
+    def killed(path, array):
+        path.write_bytes(b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -210,37 +189,23 @@ def test_a_killed_writer_leaves_nothing_that_is_read(monkeypatch):
 # Lazy rows
 
 
-def several():
-    """Lazy rows of each kind, with the array that they stand for."""
-    array = np.stack([np.arange(7), np.arange(7) ** 2], axis=1).astype(np.float32)
-    names = [f"row {number}" for number in range(7)]
-    kept = recipe(shape=(2,)).filled(names, array.__getitem__)
-    made = cache.Rows((9, 2), np.float32, lambda at: np.array([at, at**2], np.float32))
-    twice = made.of(np.arange(9)[::-1]).of(np.arange(8, 1, -1))
-    return {"kept": kept, "twice": twice}, array
+INDICES = (0, -1, np.int64(3), slice(2, 5), slice(None, None, -2), slice(5, 99), slice(3, 3))
+INDICES += (np.array([5, 0, 5, -2]), [6, 1], np.array([], int), np.arange(7) % 3 == 0)
 
 
-INDICES = {
-    "first": 0,
-    "last": -1,
-    "numpy's": np.int64(3),
-    "slice": slice(2, 5),
-    "backwards": slice(None, None, -2),
-    "beyond": slice(5, 99),
-    "nothing": slice(3, 3),
-    "some": np.array([5, 0, 5, -2]),
-    "list": [6, 1],
-    "no position": np.array([], int),
-    "where": np.array([True, False, False, True, True, False, False]),
-}
-
-
-@pytest.mark.parametrize("kind", ["kept", "twice"])
+@pytest.mark.parametrize("kind", ["kept", "made", "chosen"])
 def test_rows_are_indexed_like_an_array(kind):
-    lazy, array = several()
-    rows = lazy[kind]
-    for name, index in INDICES.items():
-        assert np.array_equal(rows[index], array[index]), name
+    array = np.stack([np.arange(7), np.arange(7) ** 2], axis=1).astype(np.float32)
+    if kind == "kept":
+        rows = recipe(shape=(2,)).filled([f"row {at}" for at in range(7)], array.__getitem__)
+    else:
+        rows = cache.Rows((7, 2), np.float32, array.__getitem__)
+    if kind == "chosen":
+        backwards = np.arange(7)[::-1]
+        rows, array = cache.rows_of(rows, backwards), cache.rows_of(array, backwards)
+        assert isinstance(rows, cache.Rows)
+    for index in INDICES:
+        assert np.array_equal(rows[index], array[index])
         assert rows[index].shape == array[index].shape
         assert rows[index].dtype == array.dtype
     for outside in (7, -8, np.array([0, 7]), np.array([-8]), np.ones(6, bool)):
@@ -249,24 +214,3 @@ def test_rows_are_indexed_like_an_array(kind):
     assert (len(rows), rows.shape) == (7, (7, 2))
     assert np.array_equal(np.asarray(rows, np.float64), array)
     assert np.array_equal(np.stack(list(rows)), array)
-
-
-def test_rows_of_an_array_are_copied_and_those_of_rows_stay_lazy():
-    lazy, array = several()
-    assert np.array_equal(cache.rows_of(array, np.array([4, 2])), array[[4, 2]])
-    some = cache.rows_of(lazy["kept"], np.array([4, 2]))
-    assert isinstance(some, cache.Rows)
-    assert np.array_equal(some, array[[4, 2]])
-
-
-def test_memory_stays_flat_while_all_rows_are_read():
-    import tracemalloc
-
-    one = recipe(shape=(256, 256), dtype=np.uint8)
-    rows = one.filled([str(at) for at in range(60)], lambda at: np.full((256, 256), at))
-    tracemalloc.start()
-    total = sum(int(row[0, 0]) for row in rows)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert total == sum(range(60))
-    assert peak < 4 * 256 * 256

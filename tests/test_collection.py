@@ -10,7 +10,7 @@ from test_similarity import picture, turned
 
 from covid_utils import paths
 from covid_utils.data import collection, splits
-from covid_utils.errors import DataError, ParameterError
+from covid_utils.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -32,26 +32,9 @@ def cut(paths_):
         path.write_bytes(path.read_bytes()[:50])
 
 
-def test_prepared_rows(root):
-    made = prepare(root, validation_percent=20, test_percent=20)
-    rows = made.manifest
-    counts = {"bacterial": 6, "covid": 12, "normal": 6, "viral": 6}
-    assert rows["label"].value_counts().to_dict() == counts
-    assert set(rows["subset"]) == {"train", "validation", "test"}
-    splits.assert_disjoint(rows)
-    assert made.root == root.resolve()
-
-
-@pytest.mark.parametrize(
-    ("pattern", "label"),
-    [
-        ("chest_xray/train/PNEUMONIA/*bacteria*", "bacterial"),
-        ("chest_xray/train/NORMAL/*", "normal"),
-    ],
-)
-def test_a_class_that_is_lost_whole_stops_the_run(root, pattern, label):
-    cut(root.glob(pattern))
-    with pytest.raises(DataError, match=rf"labelled {label} can be read \(6 files are unreadable"):
+def test_a_class_that_is_lost_whole_stops_the_run(root):
+    cut(root.glob("chest_xray/train/NORMAL/*"))
+    with pytest.raises(DataError, match=r"labelled normal can be read \(6 files are unreadable"):
         prepare(root)
     assert not (paths.results("quick") / "data" / "manifest.csv").exists()
 
@@ -70,12 +53,7 @@ def test_unreadable_files_are_listed_and_the_run_goes_on(root):
 def test_limit_keeps_so_many_of_each_label(root):
     made = prepare(root, limit=4)
     counts = made.manifest.groupby(["dataset", "label"]).size()
-    assert counts.to_dict() == {
-        ("chest_xray", "bacterial"): 4,
-        ("chest_xray", "normal"): 4,
-        ("chest_xray", "viral"): 4,
-        ("covid-chestxray-dataset", "covid"): 4,
-    }
+    assert counts.tolist() == [4] * 4
     again = collection.reduce(prepare(root).manifest, 4, 2020)
     other = collection.reduce(prepare(root).manifest, 4, 2021)
     assert again["image_id"].tolist() == made.manifest["image_id"].tolist()
@@ -94,14 +72,6 @@ def test_recognition_rows_are_frontal_and_numbered(root):
     two = collection.recognition_rows(made, classes=2)
     assert two.groupby("label")["target"].first().to_dict() == {"covid": 0, "normal": 1}
     assert four.index.tolist() == list(range(24))
-
-
-def test_ct_of_the_same_label_is_no_x_ray(root):
-    made = prepare(root)
-    rows = made.manifest.copy()
-    rows.loc[rows.index[:3], ["modality", "view"]] = ["CT", "unknown"]
-    table = collection.recognition_rows(collection.Collection(rows, root, made.problems), 4)
-    assert len(table) == 24 - (made.manifest.iloc[:3]["view"] != "L").sum()
 
 
 def test_select_takes_one_value_or_several(root):
@@ -153,14 +123,8 @@ def test_opened_makes_what_is_not_there_with_the_profiles_settings(root):
     opened = collection.open_or_prepare("quick", str(root))
     made = prepare(root, validation_percent=15, test_percent=25)
     assert_frame_equal(opened.manifest, made.manifest)
-    folder = paths.results("quick") / "data"
-    assert {path.name for path in folder.iterdir()} == {
-        "manifest.csv",
-        "provenance.json",
-        "skipped.csv",
-        "source.json",
-        ".lock",
-    }
+    names = {path.name for path in (paths.results("quick") / "data").iterdir()}
+    assert names == {"manifest.csv", "provenance.json", "skipped.csv", "source.json", ".lock"}
 
 
 def test_a_preparation_that_was_killed_half_way_is_made_again(root, monkeypatch):
@@ -186,12 +150,6 @@ def test_benchmark_split_without_its_table_is_refused_in_words(root):
         prepare(root, split="infnet")
 
 
-def test_bad_shares_leave_nothing_behind(root):
-    with pytest.raises(ParameterError):
-        prepare(root, test_percent=95)
-    assert not (paths.results("quick") / "data" / "manifest.csv").exists()
-
-
 def test_data_root_messages(tmp_path):
     with pytest.raises(DataError, match="nowhere/scans: no such folder; name the folder"):
         collection.data_root("quick", "nowhere/scans")
@@ -209,10 +167,10 @@ def test_no_folder_named_means_the_phantom_under_home(monkeypatch):
     assert paths.phantom().is_relative_to(paths.home())
 
 
-@pytest.mark.parametrize("profile", ["sample", "paper", "ci"])
-def test_profiles_for_real_scans_ask_for_them(profile):
-    with pytest.raises(DataError, match=f"PROFILE={profile} DATA=folder"):
-        collection.data_root(profile, "")
+def test_profiles_for_real_scans_ask_for_them():
+    for profile in ("sample", "paper", "ci"):
+        with pytest.raises(DataError, match=f"PROFILE={profile} DATA=folder"):
+            collection.data_root(profile, "")
 
 
 def test_another_data_folder_is_read_anew(root, tmp_path):
@@ -228,14 +186,7 @@ def test_describe_counts_every_image_once(root):
     table = collection.describe(made)
     assert table["images"].sum() == 30
     assert (table[["train", "validation", "test"]].sum(axis=1) == table["images"]).all()
-    assert table.set_index("label")["patients"].to_dict() == dict.fromkeys(
-        ("bacterial", "covid", "normal", "viral"), 6
-    )
-
-
-def test_preparation_picks_what_prepare_takes():
-    values = {"profile": "quick", "limit": 3, "image_size": 256, "seed": 1}
-    assert collection.preparation(values) == {"profile": "quick", "limit": 3, "seed": 1}
+    assert table.set_index("label")["patients"].tolist() == [6] * 4
 
 
 def test_another_split_of_the_same_images_keeps_seed_and_shares(root):

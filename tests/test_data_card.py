@@ -65,7 +65,7 @@ def test_the_splits_of_every_real_set_are_described_once():
 @pytest.fixture(scope="module")
 def sample():
     """Manifest, problems and settings of the sample profile, and pairs that are one picture."""
-    table = manifest.load(SAMPLE / "data" / "manifest.csv")
+    table = manifest.saved_manifest("sample")
     pairs = same_pictures(table["phash"].tolist())
     first, second = (table.iloc[side].reset_index(drop=True) for side in pairs.T)
     apart = first["patient_id"] != second["patient_id"]

@@ -1,16 +1,16 @@
 """Downloads: continued, checked, never half, never outside their folder; from a local server."""
 
+import errno
 import functools
 import hashlib
 import io
 import subprocess
-import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
 
 import pytest
-from filelock import FileLock
 
 from covid_utils import __main__ as command
 from covid_utils.data import download, readers, transfer
@@ -75,7 +75,8 @@ def one(server, content=CONTENT):
 def fetch(chosen, root):
     """What was reported, with ``FAILED`` in front if the set is not complete."""
     lines = []
-    incomplete = download.fetch(["toy"], root, lines.append, {"toy": chosen})
+    with patch.object(download, "catalogue", lambda: {"toy": chosen}):
+        incomplete = download.fetch(["toy"], root, lines.append)
     return "\n".join(["FAILED"] * len(incomplete) + lines)
 
 
@@ -93,7 +94,7 @@ def test_a_file_is_whole_whatever_breaks_and_is_fetched_once(server, root, deeds
     requests = len(server.requests)
     assert "nothing was fetched" in fetch(one(server), root)
     assert len(server.requests) == requests
-    assert [path.name for path in (root / ".partial").iterdir()] == ["toy.lock"]
+    assert not any((root / ".partial").iterdir())
 
 
 @pytest.mark.parametrize("new", [CONTENT, CONTENT[::-1], CONTENT[:100]])
@@ -133,12 +134,10 @@ def test_other_content_is_named_and_a_file_of_that_name_is_not_touched(server, r
     assert (root / "toy/a.bin").read_bytes() == b"mine"
 
 
-def test_what_stands_in_the_way_is_one_sentence(server, root, monkeypatch):
-    with monkeypatch.context() as patched:
-        patched.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
+def test_what_stands_in_the_way_is_one_sentence(server, root):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch.object(transfer.shutil, "move", side_effect=full):
         assert "No space left on device; free some space" in fetch(one(server), root)
-    with FileLock(root / ".partial/toy.lock"):
-        assert "Another process" in fetch(one(server), root)
     (root.parent / "file").touch()
     assert "choose another folder with --to" in fetch(one(server), root.parent / "file")
     server.shutdown()
@@ -152,7 +151,8 @@ def test_what_stands_in_the_way_is_one_sentence(server, root, monkeypatch):
 def test_a_failing_set_does_not_stop_the_next(server, root):
     gone = data_set(files=(download.RemoteFile(f"{server.url}/gone", "gone/a.bin"),))
     sets = {"gone": gone, "toy": one(server)}
-    assert len(download.fetch(sets, root, lambda line: None, sets)) == 1
+    with patch.object(download, "catalogue", lambda: sets):
+        assert len(download.fetch(sets, root, lambda line: None)) == 1
     assert files(root) == ["toy/a.bin"]
 
 
@@ -167,39 +167,17 @@ def zipped(entries):
     return stream.getvalue()
 
 
-def tarred(name, kind=tarfile.REGTYPE, size=1):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        info = tarfile.TarInfo(name)
-        info.type, info.linkname, info.size = kind, "../secret", size
-        archive.addfile(info, io.BytesIO(bytes(size)))
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        zipped({"../evil": b"x", "/evil2": b"x", "C:/evil3": b"x"}),
-        tarred("../evil"),
-        tarred("evil", tarfile.SYMTYPE, 0),
-    ],
-)
-def test_nothing_leaves_the_folder(content, tmp_path):
+def test_nothing_leaves_the_folder(tmp_path):
+    content = zipped({"../evil": b"x", "/evil2": b"x", "C:/evil3": b"x"})
     (tmp_path / "a.zip").write_bytes(content)
-    (tmp_path / "secret").touch()
-    try:
-        Archive("a.zip", "toy", LIMIT).unpack(tmp_path / "a.zip", tmp_path)
-    except DataError as error:
-        assert "a.zip" in str(error)
-    assert {path.name for path in tmp_path.iterdir()} <= {"a.zip", "secret", "toy"}
-    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+    Archive("a.zip", "toy", LIMIT).unpack(tmp_path / "a.zip", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "toy"}
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (zipped({f"bomb{number}": bytes(LIMIT // 2) for number in range(3)}), "holds more than"),
-        (tarred("bomb", size=LIMIT + 1), "holds more than"),
         (zipped({"a": CONTENT})[:-40], "damaged"),
         (b"<!DOCTYPE html>", "damaged"),
         (zipped({"other/a.png": b"x"}), "1 images where there should be 2"),
@@ -267,7 +245,7 @@ def test_chosen_files_of_a_commit_are_fetched_once(remote, root, tmp_path):
     (tmp_path / "remote").rename(tmp_path / "offline")
     assert "nothing was fetched" in fetch(chosen, root)
     (root / "toy/a.csv").write_text("changed")
-    assert "(1 changes, first 'M a.csv'); restore it with" in fetch(chosen, root)
+    assert "(1 changes); restore it with" in fetch(chosen, root)
 
 
 def test_a_copy_put_there_by_hand_is_taken_and_a_part_of_one_refused(remote, root, tmp_path):

@@ -67,7 +67,8 @@ def images(home, monkeypatch):
     pixels = np.random.default_rng(4).integers(0, 120, (30, 16, 16)).astype(np.uint8)
     pixels[1::2, 4:12, 4:12] += 60
     content = dict(zip(rows["image_id"], pixels, strict=True))
-    monkeypatch.setattr(cache, "prepared_image", lambda root, row, _: content[row.image_id])
+    prepared = lambda rows, *_: np.stack([content[name] for name in rows["image_id"]])  # noqa: E731
+    monkeypatch.setattr(cache, "prepared", prepared)
     extraction = Extraction(rows, home, Preprocessing(16), "imagenet", "mixed3", 3)
     task = Task("dark or bright", rows, NAMES, run=2, split="image")
     return SimpleNamespace(rows=rows, extraction=extraction, task=task)

@@ -53,40 +53,26 @@ def test_every_kind_of_raster_becomes_gray(tmp_path, image, expected):
     assert read_raster(path).tolist() == expected
 
 
-def cut(path, share):
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".dcm"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_truncated_raster_is_named(tmp_path, gray, suffix, share):
+def test_a_truncated_file_is_named(tmp_path, gray, suffix, share):
     path = tmp_path / f"cut{suffix}"
-    Image.fromarray(gray).save(path)
-    cut(path, share)
-    with pytest.raises(DataError, match=rf"cut\{suffix}: not a whole image .*download"):
-        read_raster(path)
+    if suffix == ".dcm":
+        save_dicom(path, gray)
+    else:
+        Image.fromarray(gray).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(DataError, match=rf"cut\{suffix}: not a whole .*image .*download"):
+        (read_dicom if suffix == ".dcm" else read_raster)(path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_truncated_dicom_is_named(tmp_path, share):
-    path = tmp_path / "cut.dcm"
-    save_dicom(path, np.zeros((32, 32)))
-    cut(path, share)
-    with pytest.raises(DataError, match=r"cut\.dcm: not a whole DICOM image .*download"):
-        read_dicom(path)
-
-
-def test_ct_goes_through_the_lung_window(tmp_path):
-    path = tmp_path / "ct.dcm"
+def test_ct_goes_through_the_lung_window_and_monochrome1_is_inverted(tmp_path):
+    path = tmp_path / "a.dcm"
     stored = np.array([[-1350, -600], [150, 900]]) + 1024
     save_dicom(path, stored, Modality="CT", RescaleSlope="1", RescaleIntercept="-1024")
     assert read_dicom(path).tolist() == [[0, 128], [255, 255]]
-
-
-def test_monochrome1_is_inverted(tmp_path):
-    path = tmp_path / "xray.dcm"
     pixels = np.array([[0, 50], [75, 100]])
     save_dicom(path, pixels, Modality="DX", PhotometricInterpretation="MONOCHROME1")
     assert read_dicom(path).tolist() == [[255, 127], [64, 0]]
@@ -106,12 +92,8 @@ def test_dicom_of_several_frames_or_colours_is_named(tmp_path, shape, tags):
     assert pydicom.dcmread(path).pixel_array.shape == shape
     with pytest.raises(DataError, match=r"many\.dcm: pixels of \(.*not one gray image.*save each"):
         read_dicom(path)
-
-
-def test_dicom_of_no_possible_size_is_named(tmp_path):
-    path = tmp_path / "huge.dcm"
     save_dicom(path, np.zeros((4, 6)), Rows=65535, Columns=65535)
-    with pytest.raises(DataError, match=r"huge\.dcm: 1 x 65535 x 65535 values are no scan"):
+    with pytest.raises(DataError, match=r"many\.dcm: 1 x 65535 x 65535 values are no scan"):
         read_dicom(path)
 
 
@@ -125,11 +107,8 @@ def test_dicom_header_has_the_tags_wanted(tmp_path):
         read_dicom_header(path, ("PatientID",))
 
 
-def test_flat_image_becomes_black():
-    assert to_uint8(np.full((3, 3), 7.0)).tolist() == np.zeros((3, 3)).tolist()
-
-
-def test_clahe_raises_the_contrast_and_zero_leaves_it():
+def test_clahe_raises_the_contrast_and_zero_leaves_it_and_flat_is_black():
+    assert not to_uint8(np.full((3, 3), 7.0)).any()
     low = np.random.default_rng(0).integers(100, 120, (64, 64), dtype=np.uint8)
     assert np.array_equal(preprocess(low, Preprocessing(size=64, clahe_clip=0)), low)
     equalised = preprocess(low, Preprocessing(size=64))

@@ -6,16 +6,7 @@ import pytest
 
 from covid_utils.data import readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-from covid_utils.data.lungs import (
-    DENSE,
-    MARGIN,
-    box,
-    denser_than_healthy,
-    find,
-    healthy_level,
-    lung_field,
-)
-from covid_utils.errors import DataError, ParameterError
+from covid_utils.data.lungs import MARGIN, box, denser_than_healthy, find, lung_field
 
 AIR, LUNG, FLESH, FAT = 59, 80, 236, 213
 
@@ -50,6 +41,10 @@ def test_both_lungs_are_found_without_airway_and_surroundings():
     assert not field[100, 128]
     assert not field[:20].any()
     assert not field[230:].any()
+    # Lungs that a crop cuts at the sides stay, and noise does not matter.
+    assert overlap(lung_field(gray[50:206, 45:211]), lungs[50:206, 45:211]) > 0.93
+    noise = np.random.default_rng(1).normal(0, 20, gray.shape)
+    assert overlap(lung_field(np.clip(gray + noise, 0, 255).astype(np.uint8)), lungs) > 0.93
 
 
 def test_a_dense_lesion_in_a_lung_counts_as_lung():
@@ -70,16 +65,9 @@ def test_the_box_is_the_lungs_square_with_more_room_behind_them():
     assert left + side / 2 == pytest.approx(130, abs=1)
     # Of the height, one margin more below than above.
     assert top + side / 2 == pytest.approx(85 + margin / 2, abs=1)
-
-
-@pytest.mark.parametrize("at", [(0, 0), (190, 230)])
-def test_a_box_never_leaves_the_slice(at):
-    field = np.zeros((200, 240), bool)
-    field[at[0] : at[0] + 150, at[1] : at[1] + 150] = True
-    field[90:140, 100:150] = True
-    top, left, side = box(field)
-    assert 0 <= top <= 200 - side
-    assert 0 <= left <= 240 - side
+    field[:150, :150] = True
+    assert box(field)[:2] == (0, 0)
+    assert box(np.zeros_like(field)) == (0, 0, 200)
 
 
 @pytest.mark.parametrize("level", [75, LUNG, 120])
@@ -89,31 +77,18 @@ def test_dense_is_what_is_denser_than_the_slices_own_healthy_lung(level):
     lesion = ellipse(gray.shape, (60, 150), (12, 15)) & lungs
     haze = ellipse(gray.shape, (181, 128), (20, 30))
     gray[lesion], gray[haze] = level + 30, level + 10
-    assert healthy_level(gray) == level
-    found = denser_than_healthy(gray, 16)
-    assert overlap(found & lungs, lesion) > 0.9
-    assert found[gray == FLESH].mean() > 0.99
-    assert found[gray == AIR].mean() < 0.02  # their rim only
+    gray[128, 75] = FLESH  # a speck does not count
+    dense = denser_than_healthy(gray, 16)
+    assert not dense[120:136, 73:78].any()
+    assert overlap(dense & lungs, lesion) > 0.9
+    assert dense[gray == FLESH].mean() > 0.98
+    assert dense[gray == AIR].mean() < 0.02  # their rim only
     assert overlap(denser_than_healthy(gray, 5) & lungs, lesion | haze) > 0.9
-
-
-def test_a_speck_is_not_dense():
-    gray, _ = chest()
-    gray[128, 75] = FLESH
-    assert not denser_than_healthy(gray, 16)[120:136, 70:80].any()
 
 
 @pytest.mark.parametrize(("value", "share"), [(AIR, 0), (FLESH, 1)])
 def test_without_aerated_lung_only_tissue_is_dense(value, share):
-    gray = np.full((20, 20), value, np.uint8)
-    assert healthy_level(gray) == DENSE
-    assert denser_than_healthy(gray, 16).mean() == share
-
-
-def test_without_lungs_the_box_is_the_whole_height():
-    field = np.zeros((200, 240), bool)
-    field[:5, :5] = True
-    assert box(field) == (0, 0, 200)
+    assert denser_than_healthy(np.full((20, 20), value, np.uint8), 16).mean() == share
 
 
 def test_an_image_and_its_mask_are_cropped_alike():
@@ -134,33 +109,9 @@ def test_an_image_and_its_mask_are_cropped_alike():
     assert mask.mean() > lesion.mean()
 
 
-def test_another_crop_is_refused():
-    with pytest.raises(ParameterError, match="crop 'body' is none of none, lungs"):
-        Preprocessing(crop="body")
-
-
-def test_lungs_that_a_crop_cuts_at_the_sides_stay():
-    gray, lungs = chest()
-    field = lung_field(gray[50:206, 45:211])
-    assert overlap(field, lungs[50:206, 45:211]) > 0.93
-
-
-def test_noise_does_not_matter():
-    gray, lungs = chest()
-    noise = np.random.default_rng(1).normal(0, 20, gray.shape)
-    noisy = np.clip(gray + noise, 0, 255).astype(np.uint8)
-    assert overlap(lung_field(noisy), lungs) > 0.93
-
-
 @pytest.mark.parametrize("value", [0, AIR, FLESH, 255])
 def test_without_lungs_there_is_no_field(value):
     assert not lung_field(np.full((64, 80), value, np.uint8)).any()
-
-
-@pytest.mark.parametrize("gray", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.uint8)])
-def test_only_gray_slices_are_taken(gray):
-    with pytest.raises(DataError, match="CT slice"):
-        lung_field(gray)
 
 
 @pytest.mark.real

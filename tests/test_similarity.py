@@ -42,10 +42,11 @@ def test_a_perceptual_hash_survives_format_size_and_exposure(change):
 def test_same_pictures_counts_bits_and_works_across_blocks():
     words = np.random.default_rng(0).integers(0, 256, (200, 32), dtype=np.uint8)
     words[150] = words[3]
-    words[150, 0] ^= 0b111
+    words[150, :2] ^= 0xFF
     hashes = [word.tobytes().hex() for word in words]
-    assert similarity.same_pictures(hashes, bits=3).tolist() == [[3, 150]]
-    assert len(similarity.same_pictures(hashes, bits=2)) == 0
+    assert similarity.same_pictures(hashes).tolist() == [[3, 150]]
+    words[150, 2] ^= 1
+    assert len(similarity.same_pictures([word.tobytes().hex() for word in words])) == 0
     for few in ([], hashes[:1]):
         assert similarity.same_pictures(few).shape == (0, 2)
 
@@ -57,13 +58,13 @@ def turned(image, angle, flip):
     return np.ascontiguousarray(out[:, ::-1]) if flip else out
 
 
-@pytest.mark.parametrize("angle", [0, 25, 90, 137, 180])
+@pytest.mark.parametrize("angle", [0, 90, 137])
 @pytest.mark.parametrize("flip", [False, True])
 def test_turned_and_mirrored_copies_are_near(angle, flip):
     images = [picture(seed) for seed in range(6)]
     images.append(turned(images[2], angle, flip))
-    looks = np.stack([similarity.descriptor(image) for image in images])
-    assert similarity.near_copies(looks).tolist() == [[2, 6]]
+    descriptors = np.stack([similarity.descriptor(image) for image in images])
+    assert similarity.near_copies(descriptors).tolist() == [[2, 6]]
 
 
 def test_where_all_images_are_alike_only_what_stands_out_is_a_copy():

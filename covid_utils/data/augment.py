@@ -21,15 +21,9 @@ from covid_utils.errors import DataError, ParameterError
 class Ranges:
     """Largest changes of an image; each value is drawn uniformly from minus to plus.
 
-    Attributes:
-        rotation: Degrees.
-        shift: Share of the side, horizontally and vertically.
-        zoom: Share of the scale, 0.1 means 0.9 to 1.1.
-        shear: Degrees.
-        flip: Whether to mirror left and right with probability one half.
-        contrast: Share of the contrast about mean gray, 0.2 means 0.8 to 1.2.
-        brightness: Share of the gray scale, 0.1 means up to 25 gray values up or down.
-        gamma: Of the gray values, as a power of two: 0.5 means exponents from 0.7 to 1.4.
+    Rotation and shear are degrees, shift is a share of the side, zoom of the scale, contrast of
+    that about mean gray, brightness of the gray scale; a ``gamma`` of 0.5 means exponents of gray
+    from 2 ** -0.5 to 2 ** 0.5. ``flip`` mirrors every other image left and right.
     """
 
     rotation: float = 10.0
@@ -55,11 +49,7 @@ STILL = Ranges(0.0, 0.0, 0.0, 0.0, flip=False)
 
 
 def draw_matrix(rng: np.random.Generator, side: int, ranges: Ranges) -> np.ndarray:
-    """Draw one affine map about the centre of an image of ``side`` pixels.
-
-    Returns:
-        float64 (2, 3) matrix from source to target coordinates, as `cv2.warpAffine` takes it.
-    """
+    """Draw an affine map about the centre of an image, (2, 3), for `cv2.warpAffine`."""
     angle, shear = np.deg2rad(rng.uniform(-1, 1, 2) * (ranges.rotation, ranges.shear))
     scale = 1 + rng.uniform(-1, 1) * ranges.zoom
     shift = rng.uniform(-1, 1, 2) * ranges.shift * side
@@ -70,13 +60,10 @@ def draw_matrix(rng: np.random.Generator, side: int, ranges: Ranges) -> np.ndarr
     return np.hstack([linear, (centre + shift - linear @ centre)[:, None]])
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, is_mask: bool = False) -> np.ndarray:
-    """Apply a map of `draw_matrix` to a uint8 image or labels (side, side).
-
-    Labels take the nearest neighbour, images are interpolated; what comes in from outside is 0.
-    """
+def warp(image: np.ndarray, matrix: np.ndarray, is_mask: bool = False, fill: int = 0) -> np.ndarray:
+    """Move a uint8 image or labels (side, side); what comes in from outside is ``fill``."""
     how = cv2.INTER_NEAREST if is_mask else cv2.INTER_LINEAR
-    return cv2.warpAffine(image, matrix, image.shape[::-1], flags=how)
+    return cv2.warpAffine(image, matrix, image.shape[::-1], flags=how, borderValue=fill)
 
 
 def pair(
@@ -89,13 +76,10 @@ def pair(
 
 
 def change_gray(image: np.ndarray, rng: np.random.Generator, ranges: Ranges) -> np.ndarray:
-    """Draw another gray scale for a uint8 image: gamma, then contrast and brightness.
-
-    Nothing is drawn where the ranges of all three are 0.
-    """
-    if not (ranges.contrast or ranges.brightness or ranges.gamma):
-        return image
+    """Draw another gray scale for a uint8 image, unless the ranges of all its changes are 0."""
     limits = (ranges.gamma, ranges.contrast, ranges.brightness)
+    if not any(limits):
+        return image
     gamma, contrast, brightness = rng.uniform(-1, 1, 3) * limits
     gray = (np.arange(256) / 255) ** 2.0**gamma
     middle = MEAN_GRAY / 255
@@ -108,7 +92,7 @@ def published_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augment as the authors' code does: a scale from 0.5 to 2 by 0.25, a crop, a flip.
 
-    Beyond a slice that was made smaller the image is mean gray and the label `IGNORE`.
+    Beyond a slice that was made smaller the image is `MEAN_GRAY` and the label `IGNORE`.
     """
     side = image.shape[0]
     scaled = round(side * SCALES[rng.integers(len(SCALES))])
@@ -119,18 +103,13 @@ def published_pair(
     matrix = np.array([[factor, 0, at[0]], [0, factor, at[1]]])
     if rng.random() < 0.5:
         matrix = np.array([[-1.0, 0, side - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
-    fill = {"borderMode": cv2.BORDER_CONSTANT}
-    size, linear = image.shape[::-1], cv2.INTER_LINEAR
-    moved = cv2.warpAffine(image, matrix, size, flags=linear, borderValue=MEAN_GRAY, **fill)
-    nearest = cv2.INTER_NEAREST
-    return moved, cv2.warpAffine(mask, matrix, size, flags=nearest, borderValue=IGNORE, **fill)
+    return warp(image, matrix, fill=MEAN_GRAY), warp(mask, matrix, is_mask=True, fill=IGNORE)
 
 
 def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFrame:
     """Rows with augmented copies, so that each subset has as many images as wanted.
 
-    The images themselves are made when they are read, see `copies`. Splitting comes first: copies
-    stay in the subset of their original.
+    Splitting comes first: copies stay in the subset of their original. `copies` makes them.
 
     Args:
         rows: Manifest with ``subset``.
@@ -139,12 +118,8 @@ def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFram
         seed: Decides which images get one copy more than the others.
 
     Returns:
-        The rows, then the copies, index from 0, with the further columns ``copy`` (0 is the
-        original) and ``original`` (``image_id`` of the original). A copy's ``image_id`` ends in
-        ``~number``.
-
-    Raises:
-        ParameterError: A subset is empty, or already holds more images than wanted.
+        The rows, then the copies (``image_id~number``), with the columns ``copy`` (0 is the
+        original) and ``original`` (its ``image_id``).
     """
     source = [np.arange(len(rows))]
     for subset, total in totals.items():
@@ -171,21 +146,10 @@ def originals(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def copies(images: np.ndarray | Rows, rows: pd.DataFrame, seed: int, is_mask: bool = False) -> Rows:
-    """Images of expanded rows, each made when it is asked for, and always the same.
+    """Images of rows of `expand`, each made when it is asked for, and always the same.
 
     Image and mask of a row move alike, because the map is drawn from the seed and the row's name.
-
-    Args:
-        images: uint8 (images, side, side) of `originals`, in their order.
-        rows: From `expand`.
-        seed: Of the maps.
-        is_mask: Whether these are labels.
-
-    Returns:
-        uint8 (rows, side, side).
-
-    Raises:
-        DataError: A copy without its original among the rows.
+    ``images`` is uint8 (images, side, side) of the `originals`, in their order.
     """
     names, is_copy = rows["image_id"].to_numpy(), rows["copy"].fillna(0).to_numpy() > 0
     wanted = rows["original"].fillna(rows["image_id"])

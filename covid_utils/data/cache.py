@@ -1,9 +1,8 @@
 """What is made from a scan, made once: one ``.npy`` file per content and recipe.
 
-The name of a file is a hash of its content's own hash, and that of its folder a hash of the recipe
-with its version, so neither another order of the rows nor a set that grows makes anything anew. A
-file is written under a temporary name and renamed, so it is there whole or not at all. Raise a
-version when the code of its recipe gives other numbers.
+The name of a file is a hash of its content's own hash, that of its folder a hash of the recipe with
+its version, so another order of the rows or a set that grows makes nothing anew. Raise a version
+when the code of its recipe gives other numbers.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ import pandas as pd
 from covid_utils import paths
 from covid_utils.data import readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.writing import whole
 
 #: Versions of the recipes of this module: what decodes and prepares images and masks.
 IMAGES, MASKS = 1, 1
@@ -30,25 +30,18 @@ HEADER = 128
 
 
 class Rows:
-    """Looks like an array; a row is read or made when it is asked for, and not kept.
+    """Looks like an array; ``row`` reads or makes one when it is asked for, and none is kept.
 
     Memory stays flat however many rows there are.
-
-    Attributes:
-        shape: As of an array: rows first.
-        dtype: Type of the numbers.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type, row: Callable[[int], np.ndarray]):
-        """Lay rows out; ``row`` gives the one at a position from 0 on."""
         self.shape, self.dtype, self._row = tuple(shape), np.dtype(dtype), row
 
     def __len__(self) -> int:
-        """Number of rows."""
         return self.shape[0]
 
     def __getitem__(self, index: int | slice | Sequence | np.ndarray) -> np.ndarray:
-        """One row, or an array of several."""
         if np.ndim(index) == 0 and not isinstance(index, slice):
             return self._row(range(len(self))[int(index)])
         positions = np.arange(len(self))[index]
@@ -58,7 +51,6 @@ class Rows:
         return rows
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        """All rows at once, in memory."""
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def of(self, positions: np.ndarray) -> Rows:
@@ -73,21 +65,17 @@ def rows_of(array: np.ndarray | Rows, positions: np.ndarray) -> np.ndarray | Row
 
 
 class Recipe:
-    """Where the arrays of one recipe are kept.
+    """Where the arrays of one recipe are kept, all of one shape and type.
 
-    Attributes:
-        shape: Of each array.
-        dtype: Of each array.
+    ``kind`` is a folder of the cache; version and settings name a folder in it.
     """
 
     def __init__(
         self, kind: str, version: int, settings: dict, shape: tuple[int, ...], dtype: type
     ):
-        """Name a recipe by its folder of the cache, version and settings; nothing is written."""
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         text = json.dumps([version, settings, self.shape, self.dtype.str], sort_keys=True)
         self._folder = paths.cache() / kind / _hash(text)
-        self._bytes = HEADER + self.dtype.itemsize * int(np.prod(shape))
 
     def path(self, content: str) -> Path:
         """File of one content."""
@@ -95,26 +83,16 @@ class Recipe:
 
     def missing(self, contents: Sequence[str]) -> list[int]:
         """Positions of the contents that are not kept, or not whole; of equal ones the first."""
+        size = HEADER + self.dtype.itemsize * int(np.prod(self.shape))
         first = {content: at for at, content in reversed(list(enumerate(contents)))}
-        return sorted(at for content, at in first.items() if not self._is_kept(content))
-
-    def _is_kept(self, content: str) -> bool:
-        try:
-            return self.path(content).stat().st_size == self._bytes
-        except FileNotFoundError:
-            return False
+        files = {at: self.path(content) for content, at in first.items()}
+        kept = {at for at, file in files.items() if file.is_file() and file.stat().st_size == size}
+        return sorted(files.keys() - kept)
 
     def write(self, content: str, array: np.ndarray) -> None:
         """Keep the array of one content; of two processes that do so at once, the later one's."""
-        path = self.path(content)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        try:
-            with partial.open("wb") as file:
-                np.save(file, np.asarray(array, self.dtype).reshape(self.shape))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(self.path(content)) as partial:
+            np.save(partial, np.asarray(array, self.dtype).reshape(self.shape))
 
     def rows(self, contents: Sequence[str]) -> Rows:
         """Arrays of contents that are kept, in order; each is read when asked for."""
@@ -128,12 +106,8 @@ class Recipe:
 
     def filled(self, contents: Sequence[str], make: Callable[[int], np.ndarray]) -> Rows:
         """Arrays of contents; ``make`` makes those that are missing first, on all cores."""
-
-        def keep(position: int) -> None:
-            self.write(contents[position], make(position))
-
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            list(pool.map(keep, self.missing(contents)))
+            list(pool.map(lambda at: self.write(contents[at], make(at)), self.missing(contents)))
         return self.rows(contents)
 
 
@@ -142,28 +116,14 @@ def _hash(text: str) -> str:
 
 
 def contents(rows: pd.DataFrame, *further: str) -> list[str]:
-    """What tells the images of manifest rows apart, for `Recipe`.
-
-    Args:
-        rows: Manifest rows.
-        further: Columns that count besides the image and the place of its lungs.
-    """
+    """What tells the images of manifest rows apart, for `Recipe`: also by ``further`` columns."""
     columns = ("dataset", "sha256", "frame", "lungs", *further)
     parts = [rows[name].astype(str) for name in columns if name in rows]
     return ["/".join(part) for part in zip(*parts, strict=True)]
 
 
 def images(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
-    """Prepared images of manifest rows, from the cache or made now.
-
-    Args:
-        rows: Manifest rows.
-        root: Data folder that their paths are relative to.
-        settings: Preprocessing.
-
-    Returns:
-        uint8 (images, size, size).
-    """
+    """Prepared images of manifest rows, kept in the cache: uint8 (images, size, size)."""
     recipe = _recipe("images", IMAGES, settings)
     return recipe.filled(contents(rows), prepared(rows, root, settings).__getitem__)
 
@@ -183,14 +143,13 @@ def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """As `images`, but made at each reading and never kept: for what needs each image once."""
     listed = list(rows.itertuples())
-    shape = (len(listed), settings.size, settings.size)
-    return Rows(shape, np.uint8, lambda at: prepared_image(root, listed[at], settings))
 
+    def make(position: int) -> np.ndarray:
+        row = listed[position]
+        return preprocess(readers.load_image(root, row), settings, row.lungs)
 
-def prepared_image(root: Path, row: tuple, settings: Preprocessing) -> np.ndarray:
-    """One image of a manifest, decoded and preprocessed: uint8 (size, size)."""
-    return preprocess(readers.load_image(root, row), settings, row.lungs)
+    return Rows((len(listed), settings.size, settings.size), np.uint8, make)
 
 
 def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:
-    return Recipe(kind, version, settings.as_dict(), (settings.size, settings.size), np.uint8)
+    return Recipe(kind, version, asdict(settings), (settings.size, settings.size), np.uint8)

@@ -27,9 +27,6 @@ from covid_utils.errors import DataError
 from covid_utils.registry import REAL_PROFILES, RECOGNITION_CLASSES, SUBSETS, UNUSED
 from covid_utils.writing import whole
 
-#: Per cent for validation and for the test in the authors' code.
-RETRAIN_SHARES = (10.0, 10.0)
-
 
 @dataclass(frozen=True)
 class Collection:
@@ -54,7 +51,7 @@ class Collection:
 
 
 def data_root(profile: str, data_dir: str) -> Path:
-    """The folder with the data sets; '' is the phantom, made now if it is not there."""
+    """The folder with the data sets; '' is the phantom, made if it is not there."""
     if not data_dir and profile in REAL_PROFILES:
         raise DataError(
             f"profile '{profile}' reads real scans: name the folder that holds them, with "
@@ -97,8 +94,9 @@ def prepare(
         assert_apart(table, split)
         settings = {"split": split, "seed": seed, "limit": limit, "held_out": held_out}
         settings |= {"validation_percent": validation_percent, "test_percent": test_percent}
-        settings |= {"data_dir": data_dir}
-        return _keep(profile, Collection(table, root, reading.problems), settings)
+        collection = Collection(table, root, reading.problems)
+        _keep(profile, collection, settings | {"data_dir": data_dir})
+        return collection
 
 
 def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -120,17 +118,16 @@ def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     return rows.assign(patient_id=patients)
 
 
-def resplit(made: Collection, profile: str, kind: str) -> Collection:
-    """The same images under another kind of split; nothing is written.
+def resplit(collection: Collection, profile: str, kind: str) -> Collection:
+    """The same images under another kind of split, with the profile's seed and shares.
 
-    Seed and shares are those of the profile's own split, but for ``path_hash``, which has
-    ``retrain.py``'s ten per cent for validation and for the test.
+    ``path_hash`` has the shares of ``retrain.py``: ten per cent for validation and for the test.
     """
     settings = runs.read_provenance(profile, "data")["parameters"]
     shares = (settings["validation_percent"], settings["test_percent"])
-    shares = RETRAIN_SHARES if kind == "path_hash" else shares
-    rows = made.manifest.drop(columns="subset")
-    return replace(made, manifest=splits.assign(rows, kind, settings["seed"], *shares))
+    shares = (10.0, 10.0) if kind == "path_hash" else shares
+    rows = collection.manifest.drop(columns="subset")
+    return replace(collection, manifest=splits.assign(rows, kind, settings["seed"], *shares))
 
 
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:
@@ -138,23 +135,20 @@ def assert_apart(manifest: pd.DataFrame, split: str) -> None:
 
     The CT slices of ``infnet``, which follow a published split as it is, are left out of the check.
     """
-    if split not in splits.HONEST_KINDS:
-        return
-    ours = manifest[manifest["dataset"] != medseg.NAME] if split == "infnet" else manifest
-    for what in ("patient_id", "sha256", "phash"):
-        splits.assert_disjoint(ours, by=what)
+    if split in splits.HONEST_KINDS:
+        published = (manifest["dataset"] == medseg.NAME) & (split == "infnet")
+        splits.assert_disjoint(manifest[~published])
 
 
-def _keep(profile: str, made: Collection, settings: dict) -> Collection:
-    """Write a collection's tables, then what they were made from: where that is, they are whole."""
+def _keep(profile: str, collection: Collection, settings: dict) -> None:
     folder = paths.results(profile) / "data"
-    for name, content in (("skipped", made.problems), ("manifest", made.manifest)):
+    for name, table in (("skipped", collection.problems), ("manifest", collection.manifest)):
         with whole(folder / f"{name}.csv") as partial:
-            content.to_csv(partial, index=False)
-    runs.write_json(folder / "provenance.json", runs.provenance(settings, made.manifest))
-    runs.write_json(folder / "source.json", {"folder": _fingerprint(made.root)})
+            table.to_csv(partial, index=False)
+    runs.write_json(folder / "provenance.json", runs.provenance(settings, collection.manifest))
+    # The last file: where it is, all are whole.
+    runs.write_json(folder / "source.json", {"folder": _fingerprint(collection.root)})
     runs.forget_done(profile, "data")
-    return made
 
 
 def _fingerprint(root: Path) -> str:
@@ -169,10 +163,10 @@ def _fingerprint(root: Path) -> str:
 
 
 def _lock(profile: str) -> FileLock:
-    """Lock on a profile's data: notebooks that run side by side make the collection once."""
+    """Notebooks that run side by side make the collection once."""
     folder = paths.results(profile) / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    # A singleton in each process, so that whoever holds it may ask again.
+    # A singleton in each process, so that its holder may ask again.
     return FileLock(folder / ".lock", is_singleton=True)
 
 
@@ -184,14 +178,9 @@ def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
         source = folder / "source.json"
         is_there = (folder / "manifest.csv").is_file() and source.is_file()
         if not is_there or json.loads(source.read_text())["folder"] != _fingerprint(root):
-            return prepare(**preparation(params.load(profile, "01_data", data_dir=data_dir)))
+            values = params.load(profile, "01_data", data_dir=data_dir)
+            return prepare(**{name: values[name] for name in inspect.signature(prepare).parameters})
     return Collection(saved_manifest(profile), root, pd.read_csv(folder / "skipped.csv"))
-
-
-def preparation(values: dict) -> dict:
-    """The parameters of ``01_data`` that `prepare` takes."""
-    names = inspect.signature(prepare).parameters
-    return {name: value for name, value in values.items() if name in names}
 
 
 def require_classes(reading: readers.Reading) -> None:

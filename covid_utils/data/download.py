@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,36 +57,27 @@ def catalogue() -> dict[str, DataSet]:
     return {name: DataSet(name, **fields) for name, fields in sets.items()}
 
 
-def fetch(
-    names: Iterable[str],
-    folder: Path,
-    report: Callable[[str], None],
-    sets: Mapping[str, DataSet] | None = None,
-) -> list[str]:
+def fetch(names: Iterable[str], folder: Path, report: Callable[[str], None]) -> list[str]:
     """Fetch data sets; a set that fails does not stop the next.
 
     Args:
         names: Names of sets, in any case of letters.
         folder: Data folder; each set gets the folder of its name in it.
         report: Called with each line worth showing, with the remedy if something fails.
-        sets: The sets that are known; None for those of the catalogue.
 
     Returns:
         Names of the sets that are not complete.
-
-    Raises:
-        ParameterError: A name is unknown; nothing was fetched.
     """
-    sets = catalogue() if sets is None else sets
-    known = {name.casefold(): data_set for name, data_set in sets.items()}
+    known = {name.casefold(): data_set for name, data_set in catalogue().items()}
     chosen = list(dict.fromkeys(name.casefold() for name in names))
     if unknown := [name for name in chosen if name not in known]:
-        raise ParameterError(f"{unknown[0]}: no such data set; known are {', '.join(sets)}.")
+        raise ParameterError(f"{unknown[0]}: no such data set; known are {', '.join(catalogue())}.")
     incomplete = []
     for data_set in (known[name] for name in chosen):
         report(f"{data_set.name}: {data_set.title}. Licence: {data_set.licence}.")
         try:
-            message = _fetch_set(data_set, folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            message = _already(data_set, folder) or _complete(data_set, folder)
         except CompanionError as error:
             incomplete.append(data_set.name)
             message = str(error)
@@ -100,23 +91,6 @@ def fetch(
     return incomplete
 
 
-def _fetch_set(data_set: DataSet, folder: Path) -> str:
-    """Fetch a set and say what was done."""
-    from filelock import FileLock, Timeout
-
-    staging = folder / ".partial" / data_set.name
-    staging.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(f"{staging}.lock", timeout=0):
-            if message := _already(data_set, folder):
-                return message
-            message = _complete(data_set, folder, staging)
-            shutil.rmtree(staging, ignore_errors=True)
-            return message
-    except Timeout as error:
-        raise DataError("Another process fetches this set; run again when it is done.") from error
-
-
 def _already(data_set: DataSet, folder: Path) -> str:
     """Why nothing needs to be fetched; empty if something does."""
     from pooch.hashes import hash_matches
@@ -124,20 +98,23 @@ def _already(data_set: DataSet, folder: Path) -> str:
     goal = folder / data_set.name
     there = "Already there; nothing was fetched."
     if data_set.archives:
-        unpacked = {archive.is_unpacked(folder) for archive in data_set.archives}
-        return there if unpacked == {True} else ""
+        return there if all(archive.is_unpacked(folder) for archive in data_set.archives) else ""
     if data_set.files:
-        paths = {folder / file.path: file.checksum for file in data_set.files}
-        for path, checksum in paths.items():
-            if path.exists() and not hash_matches(path, checksum):
-                raise DataError(f"{path}: its checksum is not {checksum}; move it away, run again.")
-        return there if all(path.exists() for path in paths) else ""
+        present = [file for file in data_set.files if (folder / file.path).exists()]
+        for file in present:
+            if not hash_matches(folder / file.path, file.checksum):
+                raise DataError(
+                    f"{folder / file.path}: its checksum is not {file.checksum}; move it away, "
+                    "run again."
+                )
+        return there if len(present) == len(data_set.files) else ""
     if (goal / ".git").is_dir():
-        if changes := transfer.changes(goal, data_set.commit):
+        state = transfer.git(goal, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+        changes = [line for line in state.splitlines() if not line.startswith("#")]
+        if changes or f"# branch.oid {data_set.commit}" not in state:
             raise DataError(
-                f"{goal}: differs from commit {data_set.commit} ({len(changes)} changes, first "
-                f"{changes[0].strip()!r}); restore it with 'git checkout --force' and that commit, "
-                "or move it away and run again."
+                f"{goal}: differs from commit {data_set.commit} ({len(changes)} changes); restore "
+                "it with 'git checkout --force' and that commit, or move it away and run again."
             )
         return there
     needs = [folder / need for need in data_set.needs]
@@ -148,8 +125,9 @@ def _already(data_set: DataSet, folder: Path) -> str:
     return ""
 
 
-def _complete(data_set: DataSet, folder: Path, staging: Path) -> str:
+def _complete(data_set: DataSet, folder: Path) -> str:
     """Fetch what is missing, unpack it, and say so."""
+    staging = folder / ".partial" / data_set.name
     archives = data_set.archives
     given = [folder / Path(archive.path).name for archive in archives]
     is_given = bool(given) and all(path.is_file() for path in given)
@@ -162,6 +140,7 @@ def _complete(data_set: DataSet, folder: Path, staging: Path) -> str:
     for archive, path in zip(archives, given, strict=True):
         if not archive.is_unpacked(folder):
             archive.unpack(path if is_given else staging / archive.path, folder)
+    shutil.rmtree(staging, ignore_errors=True)
     if is_given:
         return f"Complete: unpacked; {', '.join(path.name for path in given)} may be deleted now."
     return "Complete: fetched and checked."
@@ -169,10 +148,10 @@ def _complete(data_set: DataSet, folder: Path, staging: Path) -> str:
 
 def _fetch_into(staging: Path, data_set: DataSet, folder: Path) -> None:
     """Fetch what is missing; what is no archive moves to its place when all is there."""
-    fetched = [file for file in data_set.files if not (folder / file.path).exists()]
-    for file in fetched:
-        transfer.fetch_file(file.url, staging / file.path, file.checksum)
-    names = [file.path for file in fetched]
+    names = [file.path for file in data_set.files if not (folder / file.path).exists()]
+    for file in data_set.files:
+        if file.path in names:
+            transfer.fetch_file(file.url, staging / file.path, file.checksum)
     if data_set.repository:
         names = [data_set.name]
         clone = staging / data_set.name

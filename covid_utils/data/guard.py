@@ -35,13 +35,7 @@ REMEDIES = (
 def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
     """Read a file with whatever decoder; every header, image, table and XML file comes this way.
 
-    Args:
-        path: The file.
-        kind: What it should be, for the message.
-        decode: Called with the path. A `DataError` of its own is passed on as it is.
-
-    Raises:
-        DataError: Anything went wrong: one sentence with the file, the first cause and a remedy.
+    ``kind`` is what it should be, for the message. A `DataError` is passed on as it is.
     """
     try:
         str(path).encode()  # fails for a name that no table could hold
@@ -83,7 +77,6 @@ class Problems:
     """What is not as it should be in one data set: `rows` with the keys `PROBLEM_COLUMNS`."""
 
     def __init__(self, dataset: str, root: Path):
-        """Start without a problem; ``root`` is the data folder."""
         self.dataset, self.root = dataset, root
         self.rows: list[dict[str, str]] = []
 
@@ -111,9 +104,8 @@ class Problems:
 
     def first(self) -> str:
         """The first file that could not be read, in brackets; '' if there is none."""
-        causes = (row["remedy"] for row in self.rows if row["problem"] == UNREADABLE)
-        cause = next(causes, "")
-        return f" (first: {cause})" if cause else ""
+        causes = [row["remedy"] for row in self.rows if row["problem"] == UNREADABLE]
+        return f" (first: {causes[0]})" if causes else ""
 
 
 def problem_table(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
@@ -122,18 +114,17 @@ def problem_table(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
 
 
 def files(folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Path]:
-    """Files with one of some endings (in small letters, whatever the names have), sorted.
+    """Sorted files with one of some endings, in either case; hidden ones are left out.
 
-    Hidden files (``._x.jpeg``) are left out; ``deep`` looks into the folders below as well. The
-    folder need not exist.
+    ``deep`` looks into the folders below as well. The folder need not exist.
     """
-    found = []
+    chosen = []
     for place, names in walk(folder):
-        chosen = [name for name in names if name.lower().endswith(endings)]
-        found += [place / name for name in chosen if not name.startswith(".")]
+        fitting = (n for n in names if n.lower().endswith(endings) and not n.startswith("."))
+        chosen += [place / name for name in fitting]
         if not deep:
             break
-    return sorted(found)
+    return sorted(chosen)
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -150,11 +141,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file as text, blank cells as ''.
-
-    Raises:
-        DataError: The file is missing, no CSV, or lacks one of the columns.
-    """
+    """Read a CSV file that must have some columns as text, blank cells as ''."""
     rows = read(path, "CSV file", lambda at: pd.read_csv(at, dtype=str, keep_default_na=False))
     missing = [name for name in columns if name not in rows.columns]
     if missing:

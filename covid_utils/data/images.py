@@ -8,7 +8,7 @@ contrast-limited adaptive histogram equalisation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from covid_utils.data import guard, lungs
-from covid_utils.errors import DataError, ParameterError
+from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
     import pydicom
@@ -25,35 +25,24 @@ if TYPE_CHECKING:
 #: Lung window in Hounsfield units: level -600, width 1500, the usual reading window.
 LUNG_WINDOW = (-1350.0, 150.0)
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-#: What a slice may be cropped to.
-CROPS = ("none", "lungs")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Settings of `preprocess`, stored with every model.
+    """Settings of `preprocess`.
 
     Attributes:
         size: Side of the square output in pixels; the paper uses 512.
         clahe_clip: Clip limit of CLAHE; the paper gives none, 2.0 is OpenCV's habit. 0 leaves the
             contrast alone.
         clahe_tiles: CLAHE tiles along each side.
-        crop: ``none``, as in the paper, or ``lungs``: the square around the lungs of an axial CT
-            slice, see `lungs.box`.
+        crop: ``none``, as in the paper, or ``lungs``, see `lungs.box`.
     """
 
     size: int = 512
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
     crop: str = "none"
-
-    def __post_init__(self):
-        if self.crop not in CROPS:
-            raise ParameterError(f"crop '{self.crop}' is none of {', '.join(CROPS)}.")
-
-    def as_dict(self) -> dict:
-        """Settings as plain values, for a cache key or a model's record."""
-        return asdict(self)
 
 
 def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
@@ -71,11 +60,10 @@ def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = N
 
 
 def read_raster(path: Path, frame: int = 0) -> np.ndarray:
-    """Read a PNG, JPEG, TIFF or BMP file as 8-bit gray (height, width).
+    """Read a PNG, JPEG, TIFF or BMP file as 8-bit gray (height, width); ``frame`` is not used.
 
-    Colour becomes luminance, an alpha channel is laid over black, a palette is looked up, 1-bit
-    becomes 0 and 255, and deeper images are stretched from their minimum to their maximum. There is
-    one ``frame``, the first.
+    Colour becomes luminance, an alpha channel is laid over black, 1-bit becomes 0 and 255, and
+    deeper images are stretched from their minimum to their maximum.
     """
     return guard.read(path, "image", _decode_raster)
 
@@ -94,10 +82,10 @@ def _decode_raster(path: Path) -> np.ndarray:
 
 
 def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
-    """Read a DICOM image as 8-bit gray: CT in the lung window, X-rays from minimum to maximum.
+    """Read a DICOM image as 8-bit gray (height, width); ``frame`` is not used.
 
-    Rescale slope and intercept are applied; ``MONOCHROME1`` (white is low) is inverted. Files of
-    several frames or in colour are refused, so there is one ``frame``, the first.
+    CT is shown in the lung window, an X-ray from its minimum to its maximum, and ``MONOCHROME1``
+    (white is low) is inverted.
     """
     return guard.read(path, "DICOM image", _decode_dicom)
 
@@ -106,8 +94,7 @@ def _decode_dicom(path: Path) -> np.ndarray:
     import pydicom
 
     header = pydicom.dcmread(path)
-    shape = [header.get(tag) or 1 for tag in ("NumberOfFrames", "Rows", "Columns")]
-    guard.bounded(path, shape)
+    guard.bounded(path, [header.get(at) or 1 for at in ("NumberOfFrames", "Rows", "Columns")])
     pixels = header.pixel_array.astype(np.float32)
     if pixels.ndim != 2:
         raise DataError(
@@ -116,8 +103,7 @@ def _decode_dicom(path: Path) -> np.ndarray:
         )
     slope = float(header.get("RescaleSlope", 1) or 1)
     pixels = pixels * slope + float(header.get("RescaleIntercept", 0) or 0)
-    low, high = LUNG_WINDOW if header.get("Modality") == "CT" else (None, None)
-    gray = to_uint8(pixels, low, high)
+    gray = to_uint8(pixels, *(LUNG_WINDOW if header.get("Modality") == "CT" else ()))
     return 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray
 
 
@@ -125,25 +111,17 @@ def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
     """Read some tags of a DICOM file, by keyword, without its pixels."""
     import pydicom
 
-    def decode(path: Path) -> pydicom.Dataset:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
-
-    return guard.read(path, "DICOM file", decode)
+    wanted = {"stop_before_pixels": True, "specific_tags": list(tags)}
+    return guard.read(path, "DICOM file", lambda path: pydicom.dcmread(path, **wanted))
 
 
 def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
-    """Resize and equalise one image (paper, section 3.2: CLAHE, 512 x 512).
+    """Crop, resize and equalise a uint8 image (height, width); the result is (size, size).
 
-    Args:
-        gray: uint8 image (height, width).
-        settings: What to do.
-        field: The manifest's ``lungs``, by which a slice is cropped; found now if it is ''.
-
-    Returns:
-        uint8 image (size, size). The networks repeat it to three equal channels.
+    ``field`` is the manifest's ``lungs``, by which a slice is cropped; '' finds them now.
     """
     if settings.crop == "lungs":
-        gray = _cropped(gray, field or str(lungs.find(gray)))
+        gray = _cropped(gray, field or lungs.find(gray))
     shrinking = max(gray.shape) > settings.size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
@@ -153,23 +131,14 @@ def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np
     return cv2.createCLAHE(clipLimit=settings.clahe_clip, tileGridSize=tiles).apply(resized)
 
 
-def _cropped(array: np.ndarray, field: str) -> np.ndarray:
-    top, left, side, _ = lungs.parse(field)
-    return array[top : top + side, left : left + side]
-
-
 def preprocess_mask(mask: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
-    """Resize a label mask with nearest neighbour, so that no new label appears.
-
-    Args:
-        mask: uint8 labels (height, width).
-        settings: The settings of the image that the mask belongs to.
-        field: The manifest's ``lungs`` of that image; needed for a crop only.
-
-    Returns:
-        uint8 labels (size, size).
-    """
+    """Crop and resize uint8 labels (height, width) as their image, so that no new label appears."""
     if settings.crop == "lungs":
-        mask = np.ascontiguousarray(_cropped(mask, field))
+        mask = _cropped(mask, field)
     size = (settings.size, settings.size)
     return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _cropped(array: np.ndarray, field: str) -> np.ndarray:
+    top, left, side, _ = map(int, field.split())
+    return np.ascontiguousarray(array[top : top + side, left : left + side])

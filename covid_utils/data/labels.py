@@ -17,14 +17,12 @@ def to_targets(masks: np.ndarray, stream: str) -> np.ndarray:
 
 def to_labels(classes: np.ndarray, stream: str) -> np.ndarray:
     """A stream's class indices as mask labels: what it calls 1 may be label 3 of the data set."""
-    lookup = [labels[0] for labels in STREAMS[stream].values()]
-    return np.array([0, *lookup[1:]], np.uint8)[classes]
+    return np.array([labels[0] for labels in STREAMS[stream].values()], np.uint8)[classes]
 
 
 def label_names(stream: str) -> dict[int, str]:
     """Mask label -> class, for the lesions that a stream segments."""
-    classes = STREAMS[stream].items()
-    return {labels[0]: name for name, labels in classes if name != "background"}
+    return {labels[0]: name for name, labels in STREAMS[stream].items() if name != "background"}
 
 
 def scored_classes(stream: str) -> dict[str, tuple[int, ...]]:

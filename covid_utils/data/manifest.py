@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 import chest_phantom
@@ -20,7 +18,7 @@ COLUMNS = {
     "frame": "slice of a volume, counted from 0; 0 for a file with one image",
     "dataset": "name of the source, as in `covid_utils.data.readers`",
     "patient_id": "patient, or the finest group known; unique across data sets",
-    "patient_basis": "what patient_id rests on: one of BASES",
+    "patient_basis": "what patient_id rests on: given, figure or none",
     "modality": "X-ray or CT",
     "view": "PA, AP, AP Supine, L, Axial, Coronal or unknown",
     "label": "one of LABELS",
@@ -36,17 +34,8 @@ COLUMNS = {
 }
 
 #: Image labels. ``pneumonia`` is pneumonia of a cause that the source does not tell.
-LABELS = (
-    "covid",
-    "normal",
-    "viral",
-    "bacterial",
-    "pneumonia",
-    "non_covid",
-    "nodule",
-    "no_nodule",
-    "other",
-)
+LABELS = ("covid", "normal", "viral", "bacterial", "pneumonia", "non_covid")
+LABELS += ("nodule", "no_nodule", "other")
 VIEWS = ("PA", "AP", "AP Supine", "L", "Axial", "Coronal", "unknown")
 #: Views in which a chest X-ray shows the front of the chest.
 FRONTAL = ("PA", "AP", "AP Supine")
@@ -63,16 +52,9 @@ _NUMBERS = ("frame", "width", "height")
 
 
 def validate(table: pd.DataFrame) -> pd.DataFrame:
-    """Check that a table is a manifest, and give its columns their types and order.
+    """Check a table with at least the columns of `COLUMNS`, and give it their types and order.
 
-    Args:
-        table: Any table with at least the columns of `COLUMNS`; further ones (``subset``) stay.
-
-    Returns:
-        The table, sorted by ``image_id``, with the manifest's columns first.
-
-    Raises:
-        DataError: A column is missing, a value is not in its vocabulary, or an id repeats.
+    Further columns (``subset``) stay, behind the manifest's; rows are sorted by ``image_id``.
     """
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
@@ -84,32 +66,20 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
     repeated = table.loc[table["image_id"].duplicated(), "image_id"]
     if len(repeated):
         raise DataError(f"manifest: image_id {repeated.iloc[0]!r} repeats; ids must be unique.")
-    if (table["patient_id"].astype(str).str.len() == 0).any():
+    if (table["patient_id"] == "").any():
         raise DataError("manifest: a row has no patient_id; give each unknown patient its own.")
     rest = [name for name in table.columns if name not in COLUMNS]
     table = table[[*COLUMNS, *rest]].astype(dict.fromkeys(_NUMBERS, "int64"))
     return table.sort_values("image_id", kind="stable").reset_index(drop=True)
 
 
-def load(path: Path) -> pd.DataFrame:
-    """Read a manifest that `pandas.DataFrame.to_csv` wrote.
-
-    Raises:
-        DataError: The file is missing or is no manifest.
-    """
+def saved_manifest(profile: str) -> pd.DataFrame:
+    """Manifest of a profile's last preparation."""
+    path = paths.results(profile) / "data" / "manifest.csv"
     if not path.is_file():
         raise DataError(f"{path}: no manifest here; run notebook 01_data of this profile first.")
     texts = {name: str for name in COLUMNS if name not in _NUMBERS}
     return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))
-
-
-def saved_manifest(profile: str) -> pd.DataFrame:
-    """Manifest of a profile's last preparation.
-
-    Raises:
-        DataError: Nothing has been prepared yet.
-    """
-    return load(paths.results(profile) / "data" / "manifest.csv")
 
 
 def kind(manifest: pd.DataFrame) -> str:

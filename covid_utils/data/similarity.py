@@ -1,9 +1,8 @@
 """Which images show the same thing: copies across names, and near copies that nobody named.
 
-Two measures. A **perceptual hash** survives another file format, another size and a little
-compression; it finds the same picture under two patients. A **rotation- and flip-tolerant
-descriptor** finds turned or mirrored copies and neighbouring slices; it stands in for the patient
-where a data set names none.
+A **perceptual hash** survives another file format, another size and a little compression; it finds
+the same picture under two patients. A **rotation- and flip-tolerant descriptor** finds turned or
+mirrored copies and neighbouring slices; it stands in for the patient where none is named.
 """
 
 from __future__ import annotations
@@ -49,20 +48,15 @@ _BLOCK = 64
 
 
 def perceptual_hash(gray: np.ndarray) -> str:
-    """Hash of what an image looks like (DCT hash).
-
-    Returns:
-        64 hexadecimal digits: for each of the 256 lowest frequencies of the cosine transform,
-        whether it is above the median.
-    """
+    """Whether each of the 256 lowest frequencies is above the median: 64 hexadecimal digits."""
     small = cv2.resize(gray, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:HASH_SIDE, :HASH_SIDE].ravel()
     low[0] = 0  # the mean brightness says nothing
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
-def same_pictures(hashes: Sequence[str], bits: int = SAME_BITS) -> np.ndarray:
-    """Pairs of images whose `perceptual_hash` differs in at most some bits: int64 (pairs, 2)."""
+def same_pictures(hashes: Sequence[str]) -> np.ndarray:
+    """Pairs of images whose `perceptual_hash` is that of one picture: int64 (pairs, 2)."""
     if len(hashes) < 2:
         return np.empty((0, 2), np.int64)
     words = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(len(hashes), -1)
@@ -71,28 +65,27 @@ def same_pictures(hashes: Sequence[str], bits: int = SAME_BITS) -> np.ndarray:
         block = words[first : first + _BLOCK]
         differ = np.bitwise_count(block[:, None] ^ words[None, first:]).sum(-1, dtype=np.uint16)
         # The columns start at ``first`` too, so right of the diagonal is each pair once.
-        pairs.append(np.argwhere(np.triu(differ <= bits, 1)) + first)
+        pairs.append(np.argwhere(np.triu(differ <= SAME_BITS, 1)) + first)
     return np.concatenate(pairs)
 
 
-def known_copies(image_id: Sequence[str]) -> np.ndarray:
-    """Pairs of `KNOWN_COPIES` among some images: int64 (pairs, 2), positions, smaller first."""
-    at = {name: position for position, name in enumerate(image_id)}
-    pairs = [sorted((at[a], at[b])) for a, b in KNOWN_COPIES if a in at and b in at]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+def copies(manifest: pd.DataFrame) -> np.ndarray:
+    """Pairs of rows that show the same picture, `KNOWN_COPIES` among them: int64 (pairs, 2)."""
+    at = {name: position for position, name in enumerate(manifest["image_id"])}
+    known = [sorted((at[a], at[b])) for a, b in KNOWN_COPIES if a in at and b in at]
+    return np.concatenate(
+        [same_pictures(manifest["phash"].tolist()), np.array(known, np.int64).reshape(-1, 2)]
+    )
 
 
 def descriptor(gray: np.ndarray) -> np.ndarray:
-    """What an image shows in polar coordinates, so that turning it is only a shift.
+    """The fine band of an image in polar coordinates, so that turning it is only a shift.
 
-    The image is reduced, its fine band kept and its local contrast evened out.
-
-    Returns:
-        float32 (angles, radii) of length 1.
+    float32 (angles, radii) of length 1.
     """
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     band = cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _BROAD)
-    band /= np.sqrt(cv2.GaussianBlur(band**2, (0, 0), 2 * _BROAD) + 25)
+    band /= np.sqrt(cv2.GaussianBlur(band**2, (0, 0), 2 * _BROAD) + 25)  # evens out contrast
     centre = ((_SIDE - 1) / 2, (_SIDE - 1) / 2)
     polar = cv2.warpPolar(band, (_RADII, _ANGLES), centre, _SIDE / 2, cv2.INTER_LINEAR)
     # A ring far out covers more of the image than one near the centre.
@@ -101,51 +94,35 @@ def descriptor(gray: np.ndarray) -> np.ndarray:
     return polar / max(float(np.linalg.norm(polar)), 1e-6)
 
 
-def near_copies(descriptors: np.ndarray, least: float = NEAR) -> np.ndarray:
-    """Pairs of images that look alike after the best rotation, mirrored or not.
+def near_copies(descriptors: np.ndarray) -> np.ndarray:
+    """Pairs of images that look alike after the best rotation, mirrored or not: int64 (pairs, 2).
 
     A pair counts if its correlation is high, and stands out among those of all pairs (by Fisher's
     z, with the spread taken from the upper half, so that copies do not widen it).
-
-    Args:
-        descriptors: float32 (images, angles, radii) from `descriptor`.
-        least: Correlation from which a pair can count, 0-1.
-
-    Returns:
-        int64 (pairs, 2): positions, the smaller first.
+    ``descriptors`` is float32 (images, angles, radii).
     """
-    if len(descriptors) < 2:
-        return np.empty((0, 2), np.int64)
-    best = _correlations(descriptors)
-    middle, high = np.arctanh(np.clip(np.quantile(best, [0.5, 0.9]), 0, 0.999))
-    usual = np.tanh(middle + OUTSTANDING * (high - middle) / norm.ppf(0.9))
-    limit = max(least, usual) if len(best) >= FEWEST_PAIRS else least
-    return np.column_stack(np.triu_indices(len(descriptors), 1))[best >= limit]
-
-
-def _correlations(descriptors: np.ndarray) -> np.ndarray:
-    """Correlation of each pair after the best rotation, float32, in the order of the triangle."""
     spectra = np.fft.rfft(descriptors, axis=1)
-    correlations = []
+    best = []
     for first in range(len(spectra) - 1):
-        rest = spectra[first + 1 :]
         # The correlation of all rotations at once; without the conjugate, of the mirror image.
-        turned = np.einsum("nfr,fr->nf", rest, np.conj(spectra[first]))
-        mirrored = np.einsum("nfr,fr->nf", rest, spectra[first])
-        best = np.maximum(*(_peak(product) for product in (turned, mirrored)))
-        correlations.append(best.astype(np.float32))
-    return np.concatenate(correlations)
-
-
-def _peak(product: np.ndarray) -> np.ndarray:
-    return np.fft.irfft(product, _ANGLES, axis=1).max(axis=1)
+        ways = [
+            np.fft.irfft(np.einsum("nfr,fr->nf", spectra[first + 1 :], one), _ANGLES, axis=1)
+            for one in (np.conj(spectra[first]), spectra[first])
+        ]
+        best.append(np.max(ways, axis=(0, 2)).astype(np.float32))
+    if not best:
+        return np.empty((0, 2), np.int64)
+    best, limit = np.concatenate(best), NEAR
+    if len(best) >= FEWEST_PAIRS:
+        middle, high = np.arctanh(np.clip(np.quantile(best, [0.5, 0.9]), 0, 0.999))
+        limit = max(NEAR, np.tanh(middle + OUTSTANDING * (high - middle) / norm.ppf(0.9)))
+    return np.column_stack(np.triu_indices(len(descriptors), 1))[best >= limit]
 
 
 def join(rows: pd.DataFrame, by: list[str], pairs: np.ndarray) -> pd.Series:
     """Join rows that share a value of some columns, or that a pair of positions connects.
 
-    Returns:
-        The smallest ``patient_id`` of all that are joined, a text for each row.
+    Returns the smallest ``patient_id`` of all that are joined, for each row.
     """
     count = len(rows)
     links, nodes = [np.asarray(pairs, np.int64).reshape(-1, 2)], count

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from covid_utils.data.similarity import join, known_copies, same_pictures
+from covid_utils.data import similarity
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.registry import UNUSED
 
@@ -20,9 +20,8 @@ from covid_utils.registry import UNUSED
 KINDS = ("patient", "image", "path_hash", "source_out", "infnet")
 #: Kinds that promise that no patient and no picture is on both sides.
 HONEST_KINDS = ("patient", "source_out", "infnet")
-#: `retrain.py` spreads hashes over this many buckets, and calls the subsets so.
+#: `retrain.py` spreads hashes over this many buckets.
 HASH_BUCKETS = 2**27 - 1
-HASH_SUBSETS = {"training": "train", "validation": "validation", "testing": "test"}
 
 
 def assign(
@@ -43,44 +42,31 @@ def assign(
             ``path_hash`` does what the paper's `retrain.py` did; ``source_out`` tests on whole
             data sets that are not trained on; ``infnet`` is ``patient``, but the CT slices follow
             a published split. All but ``path_hash`` are stratified by data set and label.
-        seed: Seed of the shuffle; ``path_hash`` has none.
+        seed: Not of ``path_hash``.
         validation: Share for validation.
-        test: Share for the test; ``source_out`` does not use it.
+        test: Share for the test; not of ``source_out``.
         held_out: Data sets that ``source_out`` tests on, separated by commas.
-        published: ``image_id`` to ``train``, ``test`` or '' for ``infnet``.
+        published: For ``infnet``: ``image_id`` to ``train``, ``test`` or ''.
     """
     tested = [name.strip() for name in held_out.split(",") if name.strip()]
-    _check(manifest, kind, validation, test, tested)
+    _check(manifest, kind, validation + test, tested)
     if kind == "path_hash":
-        names = [path_hash(path, validation, test) for path in manifest["path"]]
-        return manifest.assign(subset=[HASH_SUBSETS[name] for name in names])
-    if kind == "image":
-        alone = manifest["image_id"]
-        return manifest.assign(subset=_stratified(manifest, alone, seed, validation, test))
-    groups = joined_patients(manifest)
+        return manifest.assign(subset=[path_hash(p, validation, test) for p in manifest["path"]])
+    groups = manifest["image_id"] if kind == "image" else joined_patients(manifest)
+    share = 0.0 if kind == "source_out" else test
+    subset = _stratified(manifest, groups, seed, validation, share)
     if kind == "source_out":
-        subset = _stratified(manifest, groups, seed, validation, 0.0)
         outside = manifest["dataset"].isin(tested)
         # Who is joined to a patient of the tested sets is left out.
         subset = subset.mask(groups.isin(groups[outside]), UNUSED).mask(outside, "test")
-        return manifest.assign(subset=subset)
-    assigned = manifest.assign(subset=_stratified(manifest, groups, seed, validation, test))
-    return (
-        follow_benchmark(assigned, published or {}, seed, validation)
-        if kind == "infnet"
-        else assigned
-    )
+    if kind == "infnet":
+        subset = _published(manifest, subset, published or {}, seed, validation)
+    return manifest.assign(subset=subset)
 
 
-def _check(
-    manifest: pd.DataFrame, kind: str, validation: float, test: float, tested: list[str]
-) -> None:
-    if kind not in KINDS:
-        raise ParameterError(f"split: '{kind}' is not one of {', '.join(KINDS)}.")
-    if validation < 0 or test < 0 or validation + test >= 100:
-        raise ParameterError(
-            f"split: validation {validation} % and test {test} % leave nothing to train on."
-        )
+def _check(manifest: pd.DataFrame, kind: str, share: float, tested: list[str]) -> None:
+    if share >= 100:
+        raise ParameterError(f"split: {share} % for validation and test leave nothing to train on.")
     if bool(tested) != (kind == "source_out"):
         raise ParameterError(
             "held_out names the data sets that the split 'source_out' tests on; "
@@ -99,15 +85,10 @@ def joined_patients(manifest: pd.DataFrame) -> pd.Series:
 
     Public sets hold the same picture under two names, in two formats, and in two collections.
     """
-    return join(manifest, ["patient_id", "sha256"], _copies(manifest))
+    return similarity.join(manifest, ["patient_id", "sha256"], similarity.copies(manifest))
 
 
-def _copies(manifest: pd.DataFrame) -> np.ndarray:
-    hashes, names = manifest["phash"].tolist(), manifest["image_id"].tolist()
-    return np.concatenate([same_pictures(hashes), known_copies(names)])
-
-
-def path_hash(path: str, validation: float = 10, testing: float = 10) -> str:
+def path_hash(path: str, validation: float = 10, test: float = 10) -> str:
     """Subset that TensorFlow's ``retrain.py`` gives to a file, from the SHA-1 of its path.
 
     The whole path counts, so moving a folder changes the split; what follows ``_nohash_`` does not,
@@ -118,13 +99,12 @@ def path_hash(path: str, validation: float = 10, testing: float = 10) -> str:
     percent = number * (100.0 / HASH_BUCKETS)
     if percent < validation:
         return "validation"
-    return "testing" if percent < validation + testing else "training"
+    return "test" if percent < validation + test else "train"
 
 
 def _stratified(
     manifest: pd.DataFrame, groups: pd.Series, seed: int, validation: float, test: float
 ) -> pd.Series:
-    """Assign whole groups, within each data set and label, until the shares are filled."""
     strata = manifest["dataset"] + "/" + manifest["label"]
     # A patient with images of two labels belongs to the stratum of the most frequent one.
     home = strata.groupby(groups).agg(lambda names: names.mode().iloc[0])
@@ -140,10 +120,10 @@ def _stratified(
 
 
 def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
-    """Subset of each group, in order: test first, then validation, the rest trains.
+    """Subset of each group: a group goes where the middle of its images falls.
 
-    A group goes where the middle of its images falls. With three groups or more, each subset that
-    is asked for gets at least one, and the small groups are the ones to move.
+    With three groups or more, each subset that is asked for gets at least one, and the small groups
+    are the ones to move.
     """
     if len(counts) < 3:
         # One or two groups cannot be split honestly: they train, and nothing is claimed of them.
@@ -159,9 +139,9 @@ def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
     return subset.tolist()
 
 
-def follow_benchmark(
-    manifest: pd.DataFrame, published: dict[str, str], seed: int, validation: float
-) -> pd.DataFrame:
+def _published(
+    manifest: pd.DataFrame, subset: pd.Series, published: dict[str, str], seed: int, share: float
+) -> pd.Series:
     """Follow a published train / test split (Inf-Net's 50 / 48 CT slices).
 
     Validation slices are taken from the published training part, by patient where known.
@@ -170,11 +150,10 @@ def follow_benchmark(
     rows = names.isin(published.keys())
     if not rows.any():
         raise DataError("split: no image of the published benchmark is here; check slices.csv.")
-    subset = names.map(published).where(rows, manifest["subset"]).replace("", UNUSED)
+    subset = names.map(published).where(rows, subset).replace("", UNUSED)
     training = manifest[rows & (subset == "train")]
-    assigned = _stratified(training, joined_patients(training), seed, validation, 0)
-    subset.loc[training.index] = assigned
-    return manifest.assign(subset=subset)
+    subset.loc[training.index] = _stratified(training, joined_patients(training), seed, share, 0)
+    return subset
 
 
 def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
@@ -187,29 +166,29 @@ def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), UNUSED))
 
 
-def assert_disjoint(manifest: pd.DataFrame, by: str = "patient_id") -> None:
-    """Fail if a patient, a file (``sha256``) or a picture (``phash``) is in two subsets."""
+def assert_disjoint(manifest: pd.DataFrame) -> None:
+    """Fail if a patient, a file or a picture is in two subsets."""
     used = manifest[manifest["subset"] != UNUSED].reset_index(drop=True)
-    if by == "phash":
-        first, second = _copies(used).T
-        subsets, names = used["subset"].to_numpy(), used["image_id"].to_numpy()
-        apart = subsets[first] != subsets[second]
-        shared = sorted(set(names[np.concatenate([first[apart], second[apart]])]))
-    else:
-        spread = used.groupby(by)["subset"].nunique()
-        shared = spread[spread > 1].index.tolist()
-    if shared:
-        raise DataError(
-            f"split: {len(shared)} {by} values are in more than one subset, the first is "
-            f"{shared[0]!r}; make the split again with kind 'patient'."
-        )
+    shared = {}
+    for column in ("patient_id", "sha256"):
+        spread = used.groupby(column)["subset"].nunique()
+        shared[column] = spread.index[spread > 1].tolist()
+    pairs = similarity.copies(used)
+    first, second = used["subset"].to_numpy()[pairs].T
+    shared["phash"] = sorted(set(used["image_id"].to_numpy()[pairs[first != second]].flat))
+    for column, values in shared.items():
+        if values:
+            raise DataError(
+                f"split: {len(values)} {column} values are in more than one subset, the first is "
+                f"{values[0]!r}; make the split again with kind 'patient'."
+            )
 
 
-def memory(manifest: pd.DataFrame, kinds: tuple[str, ...] = KINDS[:3], **shares) -> pd.DataFrame:
-    """Share of the test images whose patient, or picture, each kind of split shows in training."""
+def memory(manifest: pd.DataFrame, **shares) -> pd.DataFrame:
+    """Share of the test images whose patient, or picture, a split shows in training, per kind."""
     groups = joined_patients(manifest)
     rows = []
-    for kind in kinds:
+    for kind in KINDS[:3]:
         subset = assign(manifest, kind, **shares)["subset"]
         test = subset == "test"
         seen = groups[test].isin(groups[subset == "train"])

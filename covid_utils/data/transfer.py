@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import subprocess
@@ -20,15 +19,11 @@ TIMEOUT = (15, 60)
 _PASSING = (None, 408, 425, 429, 500, 502, 503, 504)
 
 
-def fetch_file(url: str, path: Path, checksum: str | None = None) -> None:
+def fetch_file(url: str, path: Path, checksum: str | None) -> None:
     """Fetch a file; it gets its name only when it is whole and its checksum is right.
 
-    What has arrived lies in ``NAME.partial`` and is continued, by a later call too.
-
-    Args:
-        url: Its address.
-        path: Where to write; a file that is there and right is not fetched again.
-        checksum: ``ALGORITHM:DIGITS``, None if its publisher states none.
+    What has arrived lies in ``NAME.partial`` and is continued, by a later call too. The checksum is
+    ``ALGORITHM:DIGITS``, None if the publisher states none.
     """
     import pooch
     from requests import exceptions as errors
@@ -84,8 +79,6 @@ def _continue(url: str, partial: Path) -> None:
             raise requests.exceptions.ConnectionError("another file than before")
         response.raise_for_status()
         length = int(response.headers.get("Content-Length", 0))
-        if length > shutil.disk_usage(partial.parent).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial.parent))
         bar = tqdm(total=length or None, unit="B", unit_scale=True, leave=False, disable=None)
         # Unbuffered, so that a killed process leaves what has arrived.
         with bar, partial.open("ab" if status == 206 else "wb", buffering=0) as sink:
@@ -94,28 +87,17 @@ def _continue(url: str, partial: Path) -> None:
 
 
 def clone(url: str, commit: str, choose: tuple[str, ...], goal: Path) -> None:
-    """Check out chosen files of one commit into a new folder, replacing an unfinished one.
-
-    Git checks that their content is that of the commit. Patterns are those of ``.gitignore``.
-    """
+    """Check out chosen files (patterns of ``.gitignore``) of one commit into a new folder."""
     shutil.rmtree(goal, ignore_errors=True)
     goal.mkdir(parents=True)
-    _git(goal, "init", "--quiet")
-    _git(goal, "remote", "add", "origin", url)
-    _git(goal, "sparse-checkout", "set", "--no-cone", *choose)
-    _git(goal, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", commit)
-    _git(goal, "checkout", "--quiet", "--detach", commit)
+    git(goal, "init", "--quiet")
+    git(goal, "remote", "add", "origin", url)
+    git(goal, "sparse-checkout", "set", "--no-cone", *choose)
+    git(goal, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", commit)
+    git(goal, "checkout", "--quiet", "--detach", commit)
 
 
-def changes(goal: Path, commit: str) -> list[str]:
-    """How a clone differs from a commit, without the network: one line per file, or its commit."""
-    head = _git(goal, "rev-parse", "HEAD").strip()
-    if head != commit:
-        return [f"commit {head}"]
-    return _git(goal, "status", "--porcelain", "--untracked-files=no").splitlines()
-
-
-def _git(goal: Path, *arguments: str) -> str:
+def git(goal: Path, *arguments: str) -> str:
     """Output of git in a folder, whatever repository lies above it."""
     # Content as it is in the repository, and no link that could lead out of the folder.
     settings = ("-c", "core.autocrlf=false", "-c", "core.symlinks=false")
@@ -123,7 +105,7 @@ def _git(goal: Path, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "GIT_INDEX_FILE"}
     environment["GIT_TERMINAL_PROMPT"] = "0"
     try:
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return subprocess.check_output(command, env=environment, stderr=subprocess.PIPE, text=True)
     except FileNotFoundError as error:
         raise DataError("git was not found; install it and run again.") from error
     except subprocess.CalledProcessError as error:
@@ -132,4 +114,3 @@ def _git(goal: Path, *arguments: str) -> str:
             f"{goal.name}: git {arguments[0]} failed ({reason}); check the network, the proxy "
             "(HTTPS_PROXY) and the space on the disk, and run again."
         ) from error
-    return ran.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,12 +14,12 @@ from covid_utils.data.images import RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
 # RuntimeError: encrypted, or an unknown compression; ValueError: names that no file can have.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, ValueError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A ZIP or (compressed) TAR archive and the folder that it becomes; see ``catalogue.yaml``."""
+    """A ZIP archive and the folder that it becomes; ``catalogue.yaml`` explains the fields."""
 
     path: str
     into: str
@@ -29,11 +28,7 @@ class Archive:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def is_unpacked(self, folder: Path) -> bool:
-        """Whether a data folder has the content.
-
-        Raises:
-            DataError: Something else is in its place.
-        """
+        """Whether a data folder has the content; an error if it has another one."""
         goal = folder / self.into
         if not goal.is_dir() or not any(goal.iterdir()):
             return False
@@ -41,18 +36,13 @@ class Archive:
         return True
 
     def unpack(self, source: Path, folder: Path) -> None:
-        """Unpack into a data folder that lacks the content, whole or not at all.
-
-        Raises:
-            DataError: The archive is damaged, larger than allowed or not the expected one.
-        """
+        """Unpack into a data folder that lacks the content, whole or not at all."""
         goal = folder / self.into
         beside = goal.with_name(f".{goal.name}.unpacking")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
-            self._extract(source, beside)
-            content = self._content(beside)
+            content = self._extract(source, beside)
             self._check(content, f"{source}: not the expected archive", "delete it")
             if goal.exists():
                 goal.rmdir()
@@ -63,40 +53,25 @@ class Archive:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
-    def _extract(self, source: Path, goal: Path) -> None:
-        """Extract what is wanted; neither kind writes more of an entry than its header states."""
-        if zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as opened:
-                entries = [entry for entry in opened.infolist() if self._is_wanted(entry.filename)]
-                self._bound(source, sum(entry.file_size for entry in entries))
-                opened.extractall(goal, entries)  # drops drives, leading slashes and ".."
-            return
-        size = 0
-        with tarfile.open(source) as opened:
-            for entry in opened:
-                if entry.isreg() and self._is_wanted(entry.name):
-                    size += entry.size
-                    self._bound(source, size)
-                    opened.extract(entry, goal, filter="data")
+    def _extract(self, source: Path, goal: Path) -> Path:
+        """Extract what is wanted, never more of an entry than its header states."""
+        with zipfile.ZipFile(source) as opened:
+            entries = [entry for entry in opened.infolist() if self._is_wanted(entry.filename)]
+            if sum(entry.file_size for entry in entries) > self.limit:
+                raise DataError(
+                    f"{source}: holds more than the {self.limit:,} bytes that it may; delete it "
+                    "and get it from its publisher."
+                )
+            opened.extractall(goal, entries)  # drops drives, leading slashes and ".."
+        while [path.is_dir() and path.name not in self.top for path in goal.iterdir()] == [True]:
+            goal = next(goal.iterdir())
+        return goal
 
     def _is_wanted(self, name: str) -> bool:
         path = PurePosixPath(name)
         if "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store":
             return False
         return not self.top or not set(self.top).isdisjoint(path.parts)
-
-    def _bound(self, source: Path, size: int) -> None:
-        if size > self.limit:
-            raise DataError(
-                f"{source}: holds more than the {self.limit:,} bytes that it may; delete it and "
-                "get it from its publisher."
-            )
-
-    def _content(self, unpacked: Path) -> Path:
-        """Folder of what was unpacked that becomes the goal."""
-        inside = list(unpacked.iterdir())
-        is_above = len(inside) == 1 and inside[0].is_dir() and inside[0].name not in self.top
-        return self._content(inside[0]) if is_above else unpacked
 
     def _check(self, content: Path, problem: str, remedy: str) -> None:
         lacking = [f"{name} is missing" for name in self.top if not (content / name).exists()]

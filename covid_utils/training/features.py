@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -167,7 +167,7 @@ class Extraction:
     @cached_property
     def made_by(self) -> dict:
         """What the numbers depend on besides the image."""
-        made = self.settings.as_dict() | {"weights": _identity(self.weights)}
+        made = asdict(self.settings) | {"weights": _identity(self.weights)}
         if self.weights == "none":
             made |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}
         return made
