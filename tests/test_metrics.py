@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, and where they must be undefined."""
+"""Metrics against scikit-learn, masks whose answers are known, and where all are undefined."""
 
 import warnings
 
@@ -11,12 +11,12 @@ from covid_utils.evaluation import metrics
 from covid_utils.evaluation.metrics import Counts
 
 REFERENCE = {
-    "sensitivity": lambda t, p: reference.recall_score(t, p, zero_division=np.nan),
-    "specificity": lambda t, p: reference.recall_score(t, p, pos_label=0, zero_division=np.nan),
+    "sensitivity": reference.recall_score,
+    "specificity": lambda t, p: reference.recall_score(t, p, pos_label=0),
     "accuracy": reference.accuracy_score,
-    "precision": lambda t, p: reference.precision_score(t, p, zero_division=np.nan),
-    "f1": lambda t, p: reference.f1_score(t, p, zero_division=np.nan),
-    "dice": lambda t, p: reference.f1_score(t, p, zero_division=np.nan),
+    "precision": reference.precision_score,
+    "f1": reference.f1_score,
+    "dice": reference.f1_score,
     "iou": reference.jaccard_score,
     "mcc": reference.matthews_corrcoef,
 }
@@ -74,48 +74,89 @@ def test_counts_keep_the_axes_not_counted_over(rng):
 def test_mcc_survives_the_pixel_counts_of_a_whole_set():
     # 5000 slices of 512 x 512; the product of the four margins exceeds 64-bit integers.
     share = np.array([3, 1, 2, 94], dtype=np.int64)
+    mcc = metrics.METRICS["mcc"]
     pixels = share * (5000 * 512 * 512 // 100)
-    assert metrics.mcc(Counts(*pixels)) == pytest.approx(metrics.mcc(Counts(*share)))
-
-
-def test_confusion_equals_scikit_learn(rng):
-    truth, predicted = rng.integers(0, 4, (2, 300))
-    matrix = metrics.confusion(truth, predicted, range(4))
-    np.testing.assert_array_equal(matrix, reference.confusion_matrix(truth, predicted))
-    names = np.array(["normal", "covid", "viral", "bacterial"])
-    by_name = metrics.confusion(names[truth], names[predicted], list(names))
-    np.testing.assert_array_equal(by_name, matrix)
-    units = metrics.unit_confusion(truth, predicted, range(4))
-    assert units.shape == (300, 4, 4)
-    np.testing.assert_array_equal(units.sum(axis=0), matrix)
-    absent = metrics.confusion(np.array([0, 0, 2]), np.array([0, 2, 2]), range(4))
-    assert absent.tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert mcc(Counts(*pixels)) == pytest.approx(mcc(Counts(*share)))
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_multiclass_scores_equal_scikit_learn(rng, classes):
-    truth = rng.integers(0, classes, 300)
-    predicted = np.where(rng.random(300) < 0.6, truth, rng.integers(0, classes, 300))
-    both = np.stack([metrics.confusion(truth, p, range(classes)) for p in (predicted, truth)])
+def test_scores_of_several_classes_equal_scikit_learn(rng, classes):
+    names = np.array(["normal", "covid", "viral", "bacterial"])[:classes]
+    truth = names[rng.integers(0, classes, 300)]
+    predicted = np.where(rng.random(300) < 0.6, truth, names[rng.integers(0, classes, 300)])
+    units = metrics.unit_confusion(truth, predicted, names)
+    assert units.shape == (300, classes, classes)
+    matrix = units.sum(axis=0)
+    expected = reference.confusion_matrix(truth, predicted, labels=names)
+    np.testing.assert_array_equal(matrix, expected)
+    both = np.stack([matrix, np.diag(matrix.sum(axis=1))])
     expected = reference.matthews_corrcoef(truth, predicted)
     assert metrics.multiclass_mcc(both) == pytest.approx([expected, 1])
     assert np.isnan(metrics.multiclass_mcc([[5, 0, 0], [3, 0, 0], [2, 0, 0]]))
     counts = metrics.one_vs_rest(both)[0]
-    expected = reference.multilabel_confusion_matrix(truth, predicted).reshape(classes, 4).T
-    np.testing.assert_array_equal(counts.parts, expected[[3, 1, 2, 0]])
+    expected = reference.multilabel_confusion_matrix(truth, predicted, labels=names)
+    np.testing.assert_array_equal(counts.parts, expected.reshape(classes, 4).T[[3, 1, 2, 0]])
     macro = reference.f1_score(truth, predicted, average="macro")
-    assert metrics.macro(metrics.f1(counts)) == pytest.approx(macro)
+    assert metrics.macro(metrics.METRICS["f1"](counts)) == pytest.approx(macro)
+
+
+def test_a_label_that_is_no_class_is_refused():
+    for pair in ([0, 255], [0, 1]), ([0, 1], [0, 255]):
+        with pytest.raises(DataError, match="label '255' is not among the classes"):
+            metrics.unit_confusion(*map(np.array, pair), range(4))
 
 
 def test_macro_leaves_undefined_values_out():
-    values = np.array([[0.2, np.nan, 0.6], [np.nan, np.nan, np.nan]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        means = metrics.macro(values)
+        means = metrics.macro(np.array([[0.2, np.nan, 0.6], [np.nan, np.nan, np.nan]]))
     assert means == pytest.approx([0.4, np.nan], nan_ok=True)
 
 
-@pytest.mark.parametrize(("truth", "predicted"), [([0, 255], [0, 1]), ([0, 1], [0, 255])])
-def test_a_label_that_is_no_class_is_refused(truth, predicted):
-    with pytest.raises(DataError, match="label '255' is not among the classes"):
-        metrics.confusion(np.array(truth), np.array(predicted), range(4))
+# --- Measures of masks ---------------------------------------------------------------------------
+
+
+def square(top, left, side, shape=(40, 50)):
+    mask = np.zeros(shape, bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+@pytest.mark.parametrize("shift", [0, 1, 4, 9])
+def test_a_mask_shifted_sideways_is_that_far_away(shift):
+    # The two far edges of 20 pixels are `shift` away: more than 5 % of the contour.
+    distance = metrics.hausdorff95(square(8, 5, 20), square(8, 5 + shift, 20))
+    assert distance == pytest.approx(shift)
+
+
+def test_the_larger_direction_counts_but_not_a_lone_pixel():
+    outer, inner = square(5, 5, 31), square(10, 10, 21)
+    # Outward only the corners are further than the margin; the other direction has no corner.
+    assert 5 <= metrics.hausdorff95(outer, inner) <= 5 * np.sqrt(2)
+    assert metrics.hausdorff95(outer, inner) == metrics.hausdorff95(inner, outer)
+    truth = square(5, 5, 20)
+    # What is far away is an eighth of the predicted contour, or a single pixel of it.
+    assert metrics.hausdorff95(truth, truth | square(30, 40, 4)) > 15
+    assert metrics.hausdorff95(truth, truth | square(39, 49, 1)) == 0
+    # The border of the image is contour; an empty mask has none.
+    whole, inside = np.ones((30, 30), bool), square(1, 1, 28, (30, 30))
+    assert metrics.hausdorff95(whole, inside) == pytest.approx(1, abs=0.01)
+    for pair in (truth, truth & False), (truth & False, truth), (truth & False, truth & False):
+        assert np.isnan(metrics.hausdorff95(*pair))
+
+
+def test_dice_over_thresholds_equals_a_loop(rng):
+    truth = rng.random((30, 20)) < 0.2
+    probability = rng.random((30, 20)).astype(np.float32)
+    probability[:3] = np.float32([0, 1, 0.6, 0.2])[np.arange(20) % 4]  # on thresholds
+    called = [probability.astype(np.float64) >= limit for limit in np.linspace(0, 1, 256)]
+    expected = [float(metrics.dice(metrics.count_binary(truth, part))) for part in called]
+    assert metrics.dice_over_thresholds(truth, probability) == pytest.approx(expected)
+
+
+def test_a_perfect_prediction_is_limited_by_the_lowest_threshold_only():
+    truth = square(5, 5, 10)
+    dice = metrics.dice_over_thresholds(truth, truth.astype(float))
+    assert dice[0] == pytest.approx(2 * 100 / (100 + truth.size))
+    assert (dice[1:] == 1).all()
+    assert np.isnan(metrics.dice_over_thresholds(truth & False, truth.astype(float))).all()

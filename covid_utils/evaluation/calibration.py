@@ -14,8 +14,7 @@ from covid_utils.evaluation import intervals
 BINS = 10
 #: Smallest probability whose logarithm is taken: float32 underflows below.
 LEAST = 1e-12
-#: Range of the temperatures that are tried.
-RANGE = (0.1, 10.0)
+RANGE = (0.1, 10.0)  # of the temperatures that are tried
 
 
 def _confidence(probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -51,10 +50,9 @@ def scores(
 
     Returns:
         ``ece``: expected calibration error (Naeini et al. 2015), the mean distance between
-        confidence and accuracy over bins, in [0, 1]. It is never below 0 and so biased upwards, the
-        more the fewer cases there are; resamples even more, so it has no limits (NaN).
-        ``brier``: squared distance to the truth, in [0, 2]. ``nll``: mean negative logarithm of the
-        probability of the true class.
+        confidence and accuracy over bins, in [0, 1]; biased upwards, resamples even more, so it has
+        no limits (NaN). ``brier``: squared distance to the truth, in [0, 2]. ``nll``: mean negative
+        logarithm of the probability of the true class.
     """
     sure, right, bins = _confidence(probabilities, truth)
     is_true = np.eye(probabilities.shape[1])[truth]
@@ -68,17 +66,12 @@ def scores(
         return {"ece": gap / total, "brier": brier / total, "nll": nll / total}
 
     table = np.column_stack([gaps, squares, logarithms, np.ones(len(truth))])
-    strata = intervals.class_strata(truth, groups)
-    limited = intervals.bootstrap(table, groups, statistic, strata=strata)
+    limited = intervals.bootstrap(table, groups, statistic, intervals.class_strata(truth, groups))
     return limited | {"ece": limited["ece"]._replace(low=np.nan, high=np.nan)}
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Temperature that makes the probabilities fit best (Guo et al. 2017, section 4.2).
-
-    It lies in `RANGE`, above 1 where the model is overconfident. Give validation cases, never those
-    of the test.
-    """
+    """Temperature, in `RANGE`, that fits validation cases best (Guo et al. 2017, section 4.2)."""
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
@@ -89,11 +82,9 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities (n, classes) at another temperature: above 1 softer, below 1 sharper.
-
-    A softmax's logits are the logarithms of its output up to a constant that cancels.
-    """
+    """Probabilities at another temperature: above 1 softer, below 1 sharper."""
     from scipy.special import softmax
 
+    # A softmax's logits are the logarithms of its output up to a constant that cancels.
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), LEAST))
     return softmax(logits / temperature, axis=1)

@@ -36,13 +36,11 @@ Limits = dict[tuple[str, ...], intervals.Interval]
 def score(pixels: pd.DataFrame) -> pd.DataFrame:
     """Score one set of outlines, of `outlines.pixel_table`, under every convention.
 
-    Returns:
-        The columns `COLUMNS`, the highest value first. Manifestations are scored on exactly
-        labelled slices and, where some labels are weak, on ``all``. Limits are NaN where too few
-        patients show a class. A class that occurs nowhere has no row. ``average`` is one of: pooled
-        (all pixels together, then the mean over classes), pooled_classes (the pixels of all classes
-        together; with background this is pixel accuracy), per_image (each slice's mean over its
-        classes, then the mean over slices), per_class (the other way round).
+    The highest value comes first. Manifestations are scored on exactly labelled slices and, where
+    some labels are weak, on ``all``. ``average`` is one of: pooled (all pixels together, then the
+    mean over classes), pooled_classes (the pixels of all classes together; with background this is
+    pixel accuracy), per_image (each slice's mean over its classes, then the mean over slices),
+    per_class (the other way round).
     """
     exact = pixels[pixels["label_quality"] == "exact"]
     scopes = [("exact", pixels, ["lesion"]), ("exact", exact, [*TARGETS][1:])]
@@ -57,20 +55,17 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
     parts = dict(iter(pixels.groupby("class", sort=False)))
     for target in (name for name in targets if set(TARGETS[name]) <= set(parts)):
         members = [parts[name] for name in TARGETS[target]]
-        groups = members[0]["patient_id"].to_numpy()
-        own = metrics.stack([slice_counts(part) for part in members])
-        if not _occurs(own).any():
+        each = [slice_counts(part) for part in members]
+        own, groups = metrics.stack(each), members[0]["patient_id"].to_numpy()
+        if np.isnan(metrics.dice(own.sum(axis=0))).all():  # in no truth and no prediction
             continue
         # The background of a single class is all that is not this class.
-        rest = metrics.Counts(own.tn, own.fn, own.fp, own.tp)[:, 0]
-        if len(members) > 1:
+        rest = metrics.Counts(*each[0].parts[::-1])
+        if len(each) > 1:
             rest = slice_counts(parts["background"])
-        both = metrics.Counts(
-            *(np.column_stack(pair) for pair in zip(own.parts, rest.parts, strict=True))
-        )
-        for background, counts in (("without", own), ("with", both)):
+        for background, counts in (("without", own), ("with", metrics.stack([*each, rest]))):
             limits = _pooled(counts, groups) | _per_image(counts, groups)
-            if len(members) > 1:
+            if len(each) > 1:
                 limits |= _per_class(counts, groups)
             elif background == "without":
                 limits |= _over_thresholds(members[0], groups)
@@ -80,14 +75,8 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
                 yield row(target, metric, limited, len(np.unique(groups)), labels=labels, **keys)
 
 
-def _occurs(counts: metrics.Counts) -> np.ndarray:
-    """Whether each class is in any truth or prediction (classes,)."""
-    whole = counts.sum(axis=0)
-    return whole.tp + whole.fp + whole.fn > 0
-
-
 def _pooled(counts: metrics.Counts, groups: np.ndarray) -> Limits:
-    occurs = _occurs(counts)
+    occurs = ~np.isnan(metrics.dice(counts.sum(axis=0)))
 
     def score_sums(sums: metrics.Counts) -> dict[tuple[str, ...], np.ndarray]:
         scored = {}
@@ -113,10 +102,10 @@ def _per_image(counts: metrics.Counts, groups: np.ndarray) -> Limits:
 def _per_class(counts: metrics.Counts, groups: np.ndarray) -> Limits:
     limits = {}
     for metric in PIXEL_METRICS:
-        values = metrics.METRICS[metric](counts)[:, _occurs(counts)]
-        sums = intervals.sums_and_numbers(values)
-        mean = intervals.bootstrap(sums, groups, lambda s: (s[:, 0] / s[:, 1]).mean(axis=-1))
-        limits[metric, "per_class", "left out", ONE] = mean
+        values = metrics.METRICS[metric](counts)
+        values = values[:, ~np.isnan(values).all(axis=0)]
+        mean = intervals.bootstrap_mean(values, groups, combined=lambda m: m.mean(axis=-1))
+        limits[metric, "per_class", "left out", ONE] = mean._replace(n=len(groups))
     return limits
 
 

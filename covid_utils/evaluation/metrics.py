@@ -1,9 +1,8 @@
-"""The paper's metrics (section 3.6), as plain NumPy on counts.
+"""The paper's metrics (section 3.6), as plain NumPy on counts, and two that need whole masks.
 
 Counts may have any shape: one number, one per class, per image or per bootstrap resample. A metric
-that is 0/0 is NaN, never 0 or 1: a slice without lesion in which none was predicted has no Dice.
-Counts summed over images before the metric give the pooled value, in which large lesions weigh
-most; the mean of one value per image weighs all images alike.
+that is 0/0 is NaN, never 0 or 1. Counts summed over images before the metric give the pooled value,
+in which large lesions weigh most; the mean of one value per image weighs all images alike.
 """
 
 from __future__ import annotations
@@ -52,17 +51,9 @@ def stack(counts: Sequence[Counts]) -> Counts:
 def count_binary(
     truth: np.ndarray, predicted: np.ndarray, axis: tuple[int, ...] | None = None
 ) -> Counts:
-    """Count the outcomes of boolean decisions over some axes, all if None.
-
-    On masks (images, height, width), ``axis=(1, 2)`` gives one count per image.
-    """
+    """Count boolean decisions over some axes, such as (1, 2) of masks; over all if None."""
     outcomes = truth & predicted, ~truth & predicted, truth & ~predicted, ~(truth | predicted)
     return Counts(*(np.count_nonzero(outcome, axis=axis) for outcome in outcomes))
-
-
-def confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np.ndarray:
-    """Confusion matrix, int64 (K, K): the row is the true class, the column the predicted one."""
-    return unit_confusion(truth, predicted, classes).sum(axis=0)
 
 
 def unit_confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np.ndarray:
@@ -94,62 +85,26 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         return np.where(denominator == 0, np.nan, numerator / denominator)
 
 
-def sensitivity(counts: Counts) -> np.ndarray:
-    """Recall, TP / (TP + FN)."""
-    return _ratio(counts.tp, counts.tp + counts.fn)
-
-
-def specificity(counts: Counts) -> np.ndarray:
-    """TN / (TN + FP)."""
-    return _ratio(counts.tn, counts.tn + counts.fp)
-
-
-def accuracy(counts: Counts) -> np.ndarray:
-    """Share of right decisions, (TP + TN) / all.
-
-    On `one_vs_rest` counts it is each class's own accuracy, which is always higher than the
-    accuracy of the multi-class decision.
-    """
-    right = counts.tp + counts.tn
-    return _ratio(right, right + counts.fp + counts.fn)
-
-
-def precision(counts: Counts) -> np.ndarray:
-    """TP / (TP + FP)."""
-    return _ratio(counts.tp, counts.tp + counts.fp)
-
-
-def f1(counts: Counts) -> np.ndarray:
-    """Harmonic mean of precision and sensitivity, 2 TP / (2 TP + FP + FN); 0 if all were missed."""
-    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
-
-
-#: Dice coefficient of two masks, 2 |A and B| / (|A| + |B|): F1 with pixels for cases.
-dice = f1
-
-
-def iou(counts: Counts) -> np.ndarray:
-    """Intersection over union (Jaccard), TP / (TP + FP + FN) = Dice / (2 - Dice)."""
-    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn)
-
-
 def mcc(counts: Counts) -> np.ndarray:
-    """Matthews correlation coefficient, in [-1, 1]; 0 is what guessing reaches.
-
-    NaN if the truth or the prediction has one class only: a constant has no correlation. (Some
-    libraries write 0 there, which reads as a measured failure.)
-    """
+    """Matthews correlation coefficient, in [-1, 1]; a constant has none (NaN)."""
     tp, fp, fn, tn = counts.parts
     # Two square roots: one product of four pixel counts loses digits sooner.
     scale = np.sqrt((tp + fp) * (tp + fn)) * np.sqrt((tn + fp) * (tn + fn))
     return _ratio(tp * tn - fp * fn, scale)
 
 
-#: The paper's metrics of a two-way decision.
+#: The paper's metrics of a two-way decision. Dice is F1 with pixels for cases.
 METRICS: dict[str, Callable[[Counts], np.ndarray]] = {
-    metric.__name__: metric
-    for metric in (sensitivity, specificity, accuracy, precision, f1, iou, mcc)
-} | {"dice": dice}
+    "sensitivity": lambda c: _ratio(c.tp, c.tp + c.fn),
+    "specificity": lambda c: _ratio(c.tn, c.tn + c.fp),
+    "accuracy": lambda c: _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
+    "precision": lambda c: _ratio(c.tp, c.tp + c.fp),
+    "f1": lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
+    "dice": lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
+    "iou": lambda c: _ratio(c.tp, c.tp + c.fp + c.fn),
+    "mcc": mcc,
+}
+accuracy, dice = METRICS["accuracy"], METRICS["dice"]
 
 
 def macro(values: np.ndarray) -> np.ndarray:
@@ -159,10 +114,7 @@ def macro(values: np.ndarray) -> np.ndarray:
 
 
 def multiclass_mcc(confusion: np.ndarray) -> np.ndarray:
-    """Matthews correlation coefficient for any number of classes: Gorodkin's R_K (2004).
-
-    From confusion matrices (..., K, K) with rows of truth; at most 1, and `mcc` with two classes.
-    """
+    """Gorodkin's R_K (2004), `mcc` for K classes, of matrices (..., K, K) with rows of truth."""
     confusion = np.asarray(confusion, dtype=np.float64)
     true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     total = true.sum(axis=-1)
@@ -171,3 +123,39 @@ def multiclass_mcc(confusion: np.ndarray) -> np.ndarray:
     spread_true = total**2 - (true**2).sum(axis=-1)
     spread_predicted = total**2 - (predicted**2).sum(axis=-1)
     return _ratio(covariance, np.sqrt(spread_predicted) * np.sqrt(spread_true))
+
+
+def hausdorff95(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """95 % Hausdorff distance in pixels between the contours of two boolean masks (height, width).
+
+    The contour is the mask minus its erosion by the four direct neighbours. The result is the
+    larger of the two directed 95th percentiles (those of both directions pooled, which other
+    programs report, are lower where a large mask meets a small one); NaN if a mask is empty.
+    """
+    from scipy.ndimage import binary_erosion, distance_transform_edt
+
+    if not truth.any() or not predicted.any():
+        return float("nan")
+    first, second = (mask & ~binary_erosion(mask) for mask in (truth, predicted))
+    pairs = (first, second), (second, first)
+    return float(max(np.percentile(distance_transform_edt(~to)[start], 95) for start, to in pairs))
+
+
+def dice_over_thresholds(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Dice at 256 thresholds from 0 to 1; its mean is how Inf-Net reports Dice (Fan et al. 2020).
+
+    A pixel is positive where its probability (0 to 1) is at least the threshold. Threshold 0 makes
+    every pixel positive, so the mean stays below 1 even for a perfect prediction. NaN without a
+    true lesion, where Inf-Net's program (``main.m`` in its ``EvaluationTool``) gives 0.
+    """
+    thresholds = np.linspace(0, 1, 256)
+    if not truth.any():
+        return np.full(len(thresholds), np.nan)
+    # Comparing with each threshold would go through the image 256 times; counting the thresholds
+    # that each pixel passes goes through it once.
+    passed = np.searchsorted(thresholds, probability.astype(np.float64), side="right")
+    lesion, background = (
+        np.bincount(passed[part], minlength=len(thresholds) + 1)[:0:-1].cumsum()[::-1]
+        for part in (truth, ~truth)
+    )
+    return 2 * lesion / (lesion + background + np.count_nonzero(truth))

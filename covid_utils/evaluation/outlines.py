@@ -17,7 +17,7 @@ from covid_utils.data import labels
 from covid_utils.data.collection import Collection
 from covid_utils.data.readers.medseg import PublishedMasks, load_mask
 from covid_utils.errors import DataError
-from covid_utils.evaluation import surfaces
+from covid_utils.evaluation import metrics
 from covid_utils.registry import PREDICTION_KEYS
 
 #: Subsets whose masks are kept and measured with distances.
@@ -118,7 +118,7 @@ def pixel_table(
         table["hd95"], table["dice_thresholds"] = np.nan, np.nan
         if 0 not in members:
             pairs = zip(is_true[is_watched], is_called[is_watched], strict=True)
-            distances = np.array([surfaces.hausdorff95(*pair) for pair in pairs])
+            distances = np.array([metrics.hausdorff95(*pair) for pair in pairs])
             table.loc[is_watched, "hd95"] = distances / (truth.shape[1] / 100)
         if name == widest and lesion is not None:
             pairs = zip(is_true[is_watched], lesion[is_watched], strict=True)
@@ -166,4 +166,4 @@ def _by_class(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def _mean_dice(truth: np.ndarray, lesion: np.ndarray) -> float:
     stretched = (lesion - lesion.min()) / max(float(np.ptp(lesion)), 1e-6)
-    return float(np.mean(surfaces.dice_over_thresholds(truth, np.clip(stretched, 0, 1))))
+    return float(np.mean(metrics.dice_over_thresholds(truth, np.clip(stretched, 0, 1))))

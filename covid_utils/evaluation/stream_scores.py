@@ -21,7 +21,6 @@ from covid_utils import paths, runs
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.metrics import Counts
 from covid_utils.evaluation.scoring import FEWEST_WITH_CLASS, row, table_of
-from covid_utils.evaluation.surfaces import volume_error
 from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
 
 #: Pixel metrics of a segmentation.
@@ -178,8 +177,9 @@ def _measures(part: pd.DataFrame, counts: Counts) -> dict[str, np.ndarray]:
         return {}
     values = {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
     lung = part["lung_pixels"].to_numpy(float)
-    truth, called = counts.tp + counts.fn, counts.tp + counts.fp
-    return values | {"volume_error": np.abs(volume_error(truth, called, lung))}
+    # The error of a severity score: predicted minus true lesion in per cent of the lung field.
+    error = 100 * np.abs(counts.fp - counts.fn) / np.where(lung > 0, lung, np.nan)
+    return values | {"volume_error": error}
 
 
 def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:

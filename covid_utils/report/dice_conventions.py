@@ -7,8 +7,6 @@ convention; that it lies within none shows that no convention alone explains it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -31,12 +29,8 @@ AVERAGES = {
     "per_image": "mean over slices",
     "per_class": "mean over slices, by class",
 }
-#: Targets of the figure -> their title, and the slices that are shown.
-SHOWN = {
-    "lesion": ("Any lesion", "exact"),
-    "mean of lesions": ("Mean of manifestations", "all"),
-    "ggo": ("Ground-glass", "all"),
-}
+#: Targets of the figure -> their title.
+SHOWN = {"lesion": "Any lesion", "mean of lesions": "Mean of manifestations", "ggo": "Ground-glass"}
 #: Run -> name, shift of its line and mark.
 OURS = stream_run("all")
 MARKS = {
@@ -46,11 +40,7 @@ MARKS = {
 
 
 def write(profile: str) -> pd.DataFrame:
-    """Score every run's test slices under every convention: ``tables/conventions.csv``.
-
-    Returns:
-        ``run, work`` and `conventions.COLUMNS`. The `gains` go to ``conventions_gains.csv``.
-    """
+    """Score every run's test slices: ``tables/conventions.csv``, and the `gains` beside it."""
     parts = []
     for run in stream_scores.stream_runs(profile):
         pixels = stream_scores.test_pixels(profile, run)
@@ -71,11 +61,9 @@ def write(profile: str) -> pd.DataFrame:
 def gains(scored: pd.DataFrame) -> pd.DataFrame:
     """The gain that each convention would state, beside the one that the paper states.
 
-    Returns:
-        The columns of ``scored`` (from `write`), for each of the paper's gains and each work that
-        it can be over: ``claim``, ``over`` (that work), ``base`` (its value, 0 to 1), ``stated``;
-        and, read as per cent of the base and as points (``_percent``, ``_points``), our ``gain``,
-        its limits ``low`` and ``high``, and ``holds``: whether the stated gain lies within them.
+    To the columns of `write`'s table come, for each of the paper's gains and each work that it can
+    be ``over``: that work's value ``base``, the paper's ``stated`` gain and, in per cent of the
+    base and in points, our ``gain``, its limits ``low`` and ``high``, and whether it ``holds``.
     """
     parts = []
     for claim in (claim for claim in ledger.load().values() if " gain " in claim.metric):
@@ -83,9 +71,9 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
         targets = [claim.class_] if claim.class_ else ["lesion", "mean of lesions"]
         metric = METRICS[claim.metric.split()[0]]
         part = scored[(scored["metric"] == metric) & scored["class"].isin(targets)]
+        part, stated = part.assign(claim=claim.id), float(claim.value)
         for over, base in _bases(claim).items():
-            stated = float(claim.value)
-            parts.append(part.assign(claim=claim.id, over=over, base=base, stated=stated))
+            parts.append(part.assign(over=over, base=base, stated=stated))
     table = pd.concat(parts, ignore_index=True)
     for reading, scale in (("percent", 100 / table["base"]), ("points", 100)):
         for limit, name in (("value", "gain"), ("low", "low"), ("high", "high")):
@@ -126,36 +114,36 @@ def verdict(gained: pd.DataFrame, run: str) -> str:
     stated = by_convention.agg(lambda ids: tuple(sorted(set(ids))))
     most = stated.map(len).max()
     listed = "; ".join(
-        f"{words(dict(zip(FIELDS, convention, strict=False)))}, "
+        f"{words(*convention[:-1])}, "
         f"{'all' if convention[-1] == 'all' else 'exactly labelled'} slices ({', '.join(ids)})"
         for convention, ids in stated[stated.map(len) == most].drop_duplicates().items()
     )
-    tried = len(part.drop_duplicates([*KEYS]))
+    one, tried = "one" if most == len(claims) else "no", len(part.drop_duplicates([*KEYS]))
     return (
-        f"{work}: {'one' if most == len(claims) else 'no'} convention states all of "
-        f"{', '.join(claims)} ({tried} scores tried); most are stated by: {listed}."
+        f"{work}: {one} convention states all of {', '.join(claims)} ({tried} scores tried); "
+        f"most are stated by: {listed}."
     )
 
 
-def words(convention: Mapping[str, str]) -> str:
-    """A convention in words, from its entries `conventions.FIELDS`."""
-    has_background = convention["background"] == "with"
-    is_accuracy = has_background and convention["average"] == "pooled_classes"
-    parts = ["pixel accuracy" if is_accuracy else AVERAGES[convention["average"]]]
-    if has_background:
-        parts.append("with background")
-    if convention["threshold"] == MANY:
-        parts.append("256 thresholds")
-    if convention["empty"] in EMPTY:
-        parts.append(f"empty: {convention['empty'].removeprefix('as ')}")
-    return ", ".join(parts)
+def words(average: str, background: str, empty: str, threshold: str) -> str:
+    """A convention in words."""
+    is_accuracy = (average, background) == ("pooled_classes", "with")
+    parts = [
+        "pixel accuracy" if is_accuracy else AVERAGES[average],
+        "with background" if background == "with" else "",
+        "256 thresholds" if threshold == MANY else "",
+        f"empty: {empty.removeprefix('as ')}" if empty in EMPTY else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def figure(scored: pd.DataFrame) -> Figure:
     """Dice of the same outlines, from `write`: ours, and the authors' published masks."""
     dice = scored[(scored["metric"] == "dice") & scored["run"].isin(MARKS)]
-    panels = {target: _lines(dice, target) for target in SHOWN}
-    panels = {target: part for target, part in panels.items() if len(part)}
+    dice = dice.assign(words=[words(*row) for row in dice[[*FIELDS]].itertuples(index=False)])
+    panels = {
+        name: _lines(dice[dice["class"] == name]) for name in SHOWN if name in {*dice["class"]}
+    }
     heights = [part["line"].nunique() + 1.0 for part in panels.values()]
     size = (5.0, 0.6 + 0.16 * sum(heights))
     drawn, axes = plt.subplots(
@@ -169,19 +157,18 @@ def figure(scored: pd.DataFrame) -> Figure:
     return style.finished(drawn, " ".join(sentences))
 
 
-def _lines(dice: pd.DataFrame, target: str) -> pd.DataFrame:
+def _lines(part: pd.DataFrame) -> pd.DataFrame:
     """Values of one target with their ``line``, 0 for the lowest of ours."""
-    part = dice[dice["class"] == target]
-    labels = SHOWN[target][1] if SHOWN[target][1] in set(part["labels"]) else "exact"
-    part = part[part["labels"] == labels]
-    order = part[part["run"] == OURS].sort_values("value", kind="stable")[[*FIELDS]]
+    if "all" in set(part["labels"]):
+        part = part[part["labels"] == "all"]
+    order = part.loc[part["run"] == OURS].sort_values("value", kind="stable")[["words"]]
     # A convention of the other outlines only, such as one of empty cases, has no line.
-    return part.merge(order.assign(line=range(len(order))), on=[*FIELDS])
+    return part.merge(order.assign(line=range(len(order))), on="words")
 
 
 def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
     """Draw the lines of one target; their ranges, in sentences."""
-    title, sentences = SHOWN[target][0], []
+    title, sentences = SHOWN[target], []
     for run, (name, shift, look) in MARKS.items():
         rows = part[part["run"] == run].sort_values("value")
         if rows.empty:
@@ -189,11 +176,10 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
         limits = [(rows["value"] - rows["low"]).fillna(0), (rows["high"] - rows["value"]).fillna(0)]
         sizes = {"markersize": 3.2, "elinewidth": 0.9}
         axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, label=name, **look, **sizes)
-        ends = rows.iloc[[0, -1]].to_dict("records")
-        low, high = (f"{end['value']:.2f} ({words(end)})" for end in ends)
+        low, high = (f"{rows['value'].iat[end]:.2f} ({rows['words'].iat[end]})" for end in (0, -1))
         sentences.append(f"{title}, {name}: from {low} to {high}.")
     named = part.drop_duplicates("line").sort_values("line")
-    axis.set_yticks(named["line"], [words(convention) for convention in named.to_dict("records")])
+    axis.set_yticks(named["line"], named["words"])
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
     axis.set_axisbelow(True)
