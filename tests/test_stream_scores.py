@@ -371,7 +371,7 @@ def test_published_masks_are_measured_like_ours(tmp_path):
     rng = np.random.default_rng(9)
     labels = rng.integers(0, 4, (len(frame), 16, 16), dtype=np.uint8)
     names = np.array([f"medseg/{medseg.IMAGES}#{number:03d}" for number in frame])
-    table = outlines.of_published(PublishedMasks(names, frame, labels), scans)
+    table = outlines.of_published(PublishedMasks(names, labels), scans)
     assert set(table["subset"]) == {"published"}
     truth = [medseg.load_mask(root, SimpleNamespace(**rows.iloc[number])) for number in frame]
     for name, members in ALL.items():
@@ -387,9 +387,7 @@ def test_published_masks_are_measured_like_ours(tmp_path):
     assert one(scores, **of_class("lesion", "dice"), **PER_IMAGE)["n"] == len(frame)
     kept = rows["image_id"] != names[0]  # a profile with fewer images
     fewer = replace(scans, manifest=rows[kept])
-    part = outlines.of_published(PublishedMasks(names, frame, labels), fewer)
+    part = outlines.of_published(PublishedMasks(names, labels), fewer)
     assert set(part["image_id"]) == set(names) - {names[0]}
     with pytest.raises(DataError, match="none of their slices"):
-        outlines.of_published(
-            PublishedMasks(names, frame, labels), replace(scans, manifest=rows[:0])
-        )
+        outlines.of_published(PublishedMasks(names, labels), replace(scans, manifest=rows[:0]))

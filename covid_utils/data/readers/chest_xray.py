@@ -4,8 +4,6 @@ Layout: ``chest_xray / train|val|test / NORMAL|PNEUMONIA``. The cause of a pneum
 stand in the file name only. The children are one to five years old.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from covid_utils.data import guard
 from covid_utils.data.images import RASTER_SUFFIXES, read_raster
 
 NAME = FOLDER = "chest_xray"
-#: Folders of the authors' own split, which is not used.
-FOLDERS = ("train", "val", "test")
+ABOUT = {"modality": "X-ray", "licence": "CC BY 4.0"}
 
 _PERSON = re.compile(r"person(?P<number>\d+)_(?P<cause>virus|bacteria)_", re.IGNORECASE)
 _NORMAL = re.compile(r"(?:NORMAL2-)?IM-(?P<number>\d+)-", re.IGNORECASE)
@@ -31,10 +28,10 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     taken for the same patient, which can only make a split by patient stricter.
     """
     return [
-        {"path": path, "modality": "X-ray", "licence": "CC BY 4.0"} | _named(root, path, kind)
-        for folder in FOLDERS
+        {"path": path} | _named(root, path, kind)
+        for part in ("train", "val", "test")  # the authors' own split, which is not used
         for kind in ("NORMAL", "PNEUMONIA")
-        for path in guard.files(root / FOLDER / folder / kind, RASTER_SUFFIXES)
+        for path in guard.files(root / FOLDER / part / kind, RASTER_SUFFIXES)
     ]
 
 

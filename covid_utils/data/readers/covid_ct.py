@@ -4,8 +4,6 @@ Layout: ``COVID-CT / CT_COVID|CT_NonCOVID``. A name is ``PAPER-pPAGE-FIGURE%PANE
 and ``NUMBER%PANEL.jpg`` or ``NUMBER.png`` for the rest.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -14,9 +12,7 @@ from covid_utils.data.images import RASTER_SUFFIXES, read_raster
 
 NAME = "covid-ct"
 FOLDER = "COVID-CT"
-
-_PANEL = re.compile(r"%\d+$")
-_FIGURE = re.compile(r"(-p\d+-[\d_-]+|_\d+)$")
+ABOUT = {"modality": "CT", "view": "Axial", "patient_basis": "figure"}
 
 load_image = read_raster
 
@@ -29,14 +25,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """
     folders = {"CT_COVID": ("covid", paper), "CT_NonCOVID": ("non_covid", figure)}
     return [
-        {
-            "path": path,
-            "patient_id": f"{NAME}/{folder}/{group_of(path.name)}",
-            "patient_basis": "figure",
-            "modality": "CT",
-            "view": "Axial",
-            "label": label,
-        }
+        {"path": path, "patient_id": f"{NAME}/{folder}/{group_of(path.name)}", "label": label}
         for folder, (label, group_of) in folders.items()
         for path in guard.files(root / FOLDER / folder, RASTER_SUFFIXES)
     ]
@@ -44,7 +33,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
 def paper(name: str) -> str:
     """Paper that a COVID-19 slice was cut from: the file name without panel, figure and page."""
-    return _FIGURE.sub("", _PANEL.sub("", Path(name).stem))
+    return re.sub(r"(-p\d+-[\d_-]+|_\d+)$", "", re.sub(r"%\d+$", "", Path(name).stem))
 
 
 def figure(name: str) -> str:

@@ -4,13 +4,9 @@ Layout: ``lidc-idri`` with folders, however deep, of DICOM slices and the XML fi
 readers' outlines. In masks 1 is nodule.
 """
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,23 +15,17 @@ from covid_utils.data import guard
 from covid_utils.data.images import read_dicom, read_dicom_header
 from covid_utils.errors import DataError
 
-if TYPE_CHECKING:
-    import pydicom
-
 NAME = FOLDER = "lidc-idri"
-
-_XML = {"lidc": "http://www.nih.gov"}
+ABOUT = {"view": "Axial", "licence": "CC BY 3.0"}
 _TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "Rows", "Columns")
 
 load_image = read_dicom
 
 
 class Outline(NamedTuple):
-    """One closed outline that a reader drew.
+    """One closed outline that a reader drew, around nodule (``inside``) or around a hole in one.
 
     Attributes:
-        reader: Number of the reading session, from 0.
-        inside: True where it surrounds nodule, False where it surrounds a hole in one.
         points: Pixels (n, 2) as column and row, int32.
     """
 
@@ -44,126 +34,88 @@ class Outline(NamedTuple):
     points: np.ndarray
 
 
-class Contours(NamedTuple):
-    """Outlines of one XML file: of which series ('' if not stated), and by UID of the slice."""
-
-    series: str
-    slices: dict[str, list[Outline]]
+def folders(root: Path) -> dict[Path, list[Path]]:
+    """DICOM files of the data set, by folder."""
+    paths: dict[Path, list[Path]] = {}
+    for path in guard.files(root / FOLDER, (".dcm",), deep=True):
+        paths.setdefault(path.parent, []).append(path)
+    return paths
 
 
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """Slices labelled ``nodule``, ``no_nodule`` or, without outlines of their series, ``other``.
 
     Every slice of a series with an XML file of its own has that file as ``mask_path``, so that
-    slices without nodule have an empty mask; its label is what `load_mask` finds. Problems: series
-    without readable outlines (``missing`` or ``unreadable``) and images that are not CT (``not
-    CT``, left out: some patients also have X-rays).
+    slices without nodule have an empty mask. Images that are not CT are left out: some patients
+    also have X-rays.
     """
-    folders: dict[Path, list[Path]] = {}
-    for path in guard.files(root / FOLDER, (".dcm",), deep=True):
-        folders.setdefault(path.parent, []).append(path)
-    return [row for folder, paths in folders.items() for row in _series_in(folder, paths, problems)]
+    return [row for each in folders(root).items() for row in _rows_of(*each, problems)]
 
 
-def _series_in(folder: Path, paths: list[Path], problems: guard.Problems) -> list[dict]:
-    """Candidates of one folder of DICOM files."""
-    contours: dict[str, Path] = {}
-    for path in guard.files(folder, (".xml",)):
-        read = problems.attempt(path, "XML file", read_contours)
-        if read is not None:
-            contours.setdefault(read.series, path)
-    rows, other, is_bare = [], 0, False
-    for path in paths:
-        header = problems.attempt(path, "DICOM file", _header)
-        if header is None:
-            continue
-        if header.get("Modality", "CT") != "CT":
-            other += 1
-            continue
-        xml = contours.get(str(header.get("SeriesInstanceUID", ""))) or contours.get("")
-        is_bare |= xml is None
-        label = (
-            "other" if xml is None else problems.attempt(path, "DICOM file", _label(xml, header))
-        )
-        if label is not None:
-            rows.append(_candidate(path, header, xml, label, problems.root / FOLDER))
-    if other:
-        remedy = f"{other} images of this folder are not CT; they are not used."
+def _rows_of(folder: Path, paths: list[Path], problems: guard.Problems) -> list[dict]:
+    files = guard.files(folder, (".xml",))
+    parsed = {path: problems.attempt(path, "XML file", _parse) for path in files}
+    outlines = {xml[0]: (path, xml[1]) for path, xml in parsed.items() if xml}
+    rows = [
+        problems.attempt(path, "DICOM file", lambda at: _candidate(at, problems.root, outlines))
+        for path in paths
+    ]
+    rows = [row for row in rows if row]
+    used = [row for row in rows if row["modality"] == "CT"]
+    if len(used) < len(rows):
+        remedy = f"{len(rows) - len(used)} images of this folder are not CT; they are not used."
         problems.add(folder, "not CT", remedy)
-    if is_bare:
+    if not all(row["mask_path"] for row in used):
         remedy = "No XML file of the readers' outlines belongs to these slices; they have no mask."
         problems.add(folder, guard.MISSING, remedy)
-    return rows
+    return used
 
 
-def _header(path: Path) -> pydicom.Dataset:
-    return read_dicom_header(path, _TAGS)
-
-
-def _label(xml: Path | None, header: pydicom.Dataset) -> Callable[[Path], str]:
-    """How to label a slice, given its outlines and header."""
-
-    def label(path: Path) -> str:
-        if xml is None:
-            return "other"
-        return "nodule" if _consensus(xml, header).any() else "no_nodule"
-
-    return label
-
-
-def _candidate(
-    path: Path, header: pydicom.Dataset, xml: Path | None, label: str, folder: Path
-) -> dict:
-    patient = header.get("PatientID", "") or path.relative_to(folder).parts[0]
+def _candidate(path: Path, root: Path, outlines: dict[str, tuple]) -> dict:
+    header = read_dicom_header(path, _TAGS)
+    series = str(header.get("SeriesInstanceUID", ""))
+    xml, slices = outlines.get(series) or outlines.get("") or ("", {})
+    label, modality = "other", header.get("Modality", "CT")
+    if xml and modality == "CT":
+        label = "nodule" if _consensus(path, header, slices).any() else "no_nodule"
+    patient = header.get("PatientID", "") or path.relative_to(root / FOLDER).parts[0]
     return {
         "path": path,
         "patient_id": f"{NAME}/{patient}",
-        "modality": "CT",
-        "view": "Axial",
+        "modality": modality,
         "label": label,
-        "mask_path": xml or "",
+        "mask_path": xml,
         "label_quality": "exact" if xml else "none",
-        "licence": "CC BY 3.0",
     }
 
 
-def read_contours(path: Path) -> Contours:
-    """Read the outlines of an LIDC XML file; nodules under 3 mm, a single point, are skipped."""
-    return guard.read(path, "XML file", lambda path: _parse(path, path.stat().st_mtime_ns))
-
-
-@lru_cache(maxsize=16)
-def _parse(path: Path, changed: int) -> Contours:
+def _parse(path: Path) -> tuple[str, dict[str, list[Outline]]]:
+    """Series of an XML file ('' if not stated), and its outlines by UID of the slice."""
     message = ET.parse(path).getroot()
-    if message.tag != f"{{{_XML['lidc']}}}LidcReadMessage":
+    if message.tag != "{http://www.nih.gov}LidcReadMessage":
         raise DataError(
             f"{path}: not the outlines of a CT (LidcReadMessage); leave it, its series has no mask."
         )
-    series = message.findtext("lidc:ResponseHeader/lidc:SeriesInstanceUid", "", _XML).strip()
+    series = message.findtext("{*}ResponseHeader/{*}SeriesInstanceUid", "").strip()
     slices: dict[str, list[Outline]] = {}
-    for reader, session in enumerate(message.iterfind("lidc:readingSession", _XML)):
-        for roi in session.iterfind("lidc:unblindedReadNodule/lidc:roi", _XML):
-            uid = roi.findtext("lidc:imageSOP_UID", "", _XML).strip()
-            outline = _outline(reader, roi)
-            if len(outline.points) > 1:
+    for reader, session in enumerate(message.iterfind("{*}readingSession")):
+        for roi in session.iterfind("{*}unblindedReadNodule/{*}roi"):
+            uid = roi.findtext("{*}imageSOP_UID", "").strip()
+            inside = roi.findtext("{*}inclusion", "TRUE").strip().upper() != "FALSE"
+            points = [
+                [int(edge.findtext(f"{{*}}{axis}", "")) for axis in ("xCoord", "yCoord")]
+                for edge in roi.iterfind("{*}edgeMap")
+            ]
+            if len(points) > 1:  # a single point is a nodule under 3 mm
+                outline = Outline(reader, inside, np.array(points, np.int32))
                 slices.setdefault(uid, []).append(outline)
-    return Contours(series, slices)
+    return series, slices
 
 
-def _outline(reader: int, roi: ET.Element) -> Outline:
-    inside = roi.findtext("lidc:inclusion", "TRUE", _XML).strip().upper() != "FALSE"
-    points = [
-        [int(edge.findtext(f"lidc:{axis}", "", _XML)) for axis in ("xCoord", "yCoord")]
-        for edge in roi.iterfind("lidc:edgeMap", _XML)
-    ]
-    return Outline(reader, inside, np.array(points, np.int32).reshape(-1, 2))
-
-
-def _consensus(xml: Path, header: pydicom.Dataset) -> np.ndarray:
-    outlines = read_contours(xml).slices.get(str(header.get("SOPInstanceUID", "")), [])
+def _consensus(path: Path, header: Any, slices: dict[str, list[Outline]]) -> np.ndarray:
     shape = (int(header.get("Rows", 0)), int(header.get("Columns", 0)))
-    guard.bounded(xml, shape)
-    return consensus_mask(outlines, shape)
+    guard.bounded(path, shape)
+    return consensus_mask(slices.get(str(header.get("SOPInstanceUID", "")), []), shape)
 
 
 def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarray:
@@ -176,7 +128,7 @@ def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarra
         uint8 mask of ``shape``, 1 nodule; empty if nobody drew.
     """
     votes = np.zeros(shape, np.uint8)
-    readers = sorted({outline.reader for outline in outlines})
+    readers = {outline.reader for outline in outlines}
     for reader in readers:
         marked, holes = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         for outline in (each for each in outlines if each.reader == reader):
@@ -191,5 +143,6 @@ def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarra
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
     """Mask of an LIDC slice by `consensus_mask`: uint8 (height, width), 1 nodule."""
-    xml = root / row.mask_path
-    return guard.read(root / row.path, "DICOM file", lambda path: _consensus(xml, _header(path)))
+    _, slices = guard.read(root / row.mask_path, "XML file", _parse)
+    path = root / row.path
+    return _consensus(path, read_dicom_header(path, _TAGS), slices)
