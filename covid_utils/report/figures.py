@@ -18,8 +18,8 @@ from seaborn.utils import relative_luminance
 from covid_utils.registry import COLOURS, DASHES, INK, MARKS, name_of
 from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished
 
-#: Letters per line of the names beside a forest, and beside a panel of usual height.
-NAME_LETTERS, SIDE_LETTERS = 25, 24
+#: Letters per line of the names beside a panel.
+LETTERS = 25
 #: Side of a matrix's cell in inches.
 CELL = 0.6
 #: Luminance (WCAG 2) from which black has more contrast with a colour than white has.
@@ -82,7 +82,7 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
             ends += ("lowest ", smooth.idxmin()), ("highest ", smooth.idxmax())
             texts = [f"{word}{smooth[at]:.3g} at {x} {at}" for word, at in ends]
             words[f"{label}, {subset}"] = texts
-        axis.set(xlabel=x, ylabel=fill(label, SIDE_LETTERS))
+        axis.set(xlabel=x, ylabel=fill(label, LETTERS))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _legend_below(figure)
@@ -187,7 +187,7 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
             axis.text(*place, f"paper {stated:g} ", color=colour, ha="right", fontsize=SMALL)
             words[title].append(f"the paper {stated:g}")
         axis.set(yticks=at, ylim=(-0.6, len(rows)), xlabel=label, title=title)
-        axis.set_yticklabels([fill(name, NAME_LETTERS) for name in rows["name"]])
+        axis.set_yticklabels([fill(name, LETTERS) for name in rows["name"]])
         axis.grid(axis="x")
     return finished(figure, f"Scores with 95 % intervals, {label}", words)
 

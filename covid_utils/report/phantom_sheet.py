@@ -42,8 +42,8 @@ Panel = tuple[str, np.ndarray, dict[str, tuple[float, float]], dict[str, np.ndar
 def anatomy() -> Figure:
     """CT and X-rays of six simulated patients, labelled; 10 inches wide."""
     slices, xrays = [], {"PA": [], "AP": []}
-    for number, (letter, (*disease, middles, named)) in enumerate(PATIENTS.items()):
-        pattern, severity, draw = disease
+    for number, (letter, patient) in enumerate(PATIENTS.items()):
+        pattern, severity, draw, middles, named = patient
         chest = build(np.random.default_rng((2020, number)), SIZE)
         volume = infect(chest, pattern, severity, (2020, number, draw))
         points = landmarks(chest, volume)
@@ -56,9 +56,8 @@ def anatomy() -> Figure:
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     rays = f"edges: rays through more than {OPAQUE_MM} mm of disease"
     words = _group(upper, "CT of the phantom, lung window; edges: masks", slices)
-    words |= _group(
-        lower, f"X-rays of the same phantom patients; {rays}", [*xrays["PA"], *xrays["AP"]]
-    )
+    views = [*xrays["PA"], *xrays["AP"]]
+    words |= _group(lower, f"X-rays of the same phantom patients; {rays}", views)
     return finished(figure, figure.get_suptitle(), words)
 
 
