@@ -23,9 +23,16 @@ def only(**ranges):
     return augment.Ranges(**(vars(augment.STILL) | ranges))
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_image_and_mask_move_together(blob, seed):
-    image, mask = augment.pair(np.random.default_rng(seed), blob * 200, blob, augment.Ranges())
+def test_image_and_mask_move_together_and_still_is_still(blob):
+    still = augment.pair(np.random.default_rng(0), blob * 200, blob, augment.STILL)
+    assert np.array_equal(still, [blob * 200, blob])
+    rng = np.random.default_rng(1)
+    for _ in range(12):
+        moves_alike(*augment.pair(rng, blob * 200, blob, augment.Ranges()), blob)
+
+
+def moves_alike(image, mask, blob):
+    assert set(np.unique(mask)) <= {0, 1}
     seen = image > 100
     # Both are the same map; only the pixels on the rim may round to different sides.
     assert (seen != (mask == 1)).sum() <= 0.02 * blob.sum()
@@ -33,27 +40,9 @@ def test_image_and_mask_move_together(blob, seed):
     assert np.abs(inside).max() < 0.25
 
 
-def test_a_mask_gets_no_new_label():
-    rng = np.random.default_rng(0)
-    mask = rng.choice(np.array([0, 1, 3], np.uint8), (SIDE, SIDE))
-    for _ in range(20):
-        _, moved = augment.pair(rng, mask * 80, mask, augment.Ranges())
-        assert set(np.unique(moved)) <= {0, 1, 3}
-        assert moved.dtype == np.uint8
-
-
-def test_nothing_moves_when_all_ranges_are_zero(blob):
-    noise = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-    for seed in range(5):
-        image, mask = augment.pair(np.random.default_rng(seed), noise, blob, augment.STILL)
-        assert np.array_equal(image, noise)
-        assert np.array_equal(mask, blob)
-
-
-@pytest.mark.parametrize("side", [95, 96])
-def test_flip_mirrors_left_and_right_half_of_the_time(side):
+def test_flip_mirrors_left_and_right_half_of_the_time():
     rng = np.random.default_rng(2)
-    noise = rng.integers(0, 256, (side, side), dtype=np.uint8)
+    noise = rng.integers(0, 256, (95, 95), dtype=np.uint8)
     mirrored = 0
     for _ in range(200):
         image, mask = augment.pair(rng, noise, noise, only(flip=True))
@@ -86,36 +75,6 @@ def centre_moves(matrices):
     return matrices[:, :, :2] @ centre + matrices[:, :, 2] - centre
 
 
-def test_shifts_fill_their_range_in_both_directions_and_axes():
-    matrices = drawn(only(shift=0.1))
-    assert np.allclose(matrices[:, :, :2], np.eye(2))
-    moves = centre_moves(matrices) / SIDE
-    assert np.abs(moves).max() <= 0.1
-    assert (moves.max(axis=0) > 0.09).all()
-    assert (moves.min(axis=0) < -0.09).all()
-    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2
-
-
-def test_rotation_is_in_degrees_and_about_the_centre():
-    matrices = drawn(only(rotation=10))
-    assert np.abs(centre_moves(matrices)).max() < 1e-9
-    assert np.allclose(matrices[:, :, :2] @ matrices[:, :, :2].transpose(0, 2, 1), np.eye(2))
-    angles = np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
-    assert 9 < angles.max() <= 10
-    assert -10 <= angles.min() < -9
-
-
-def test_zoom_and_shear_stay_in_their_ranges():
-    scale = np.sqrt(np.linalg.det(drawn(only(zoom=0.2))[:, :, :2]))
-    assert 0.8 <= scale.min() < 0.83
-    assert 1.17 < scale.max() <= 1.2
-    sheared = drawn(only(shear=5))
-    assert np.allclose(np.linalg.det(sheared[:, :, :2]), 1)
-    angles = np.rad2deg(np.arctan(sheared[:, 0, 1]))
-    assert 4.5 < np.abs(angles).max() <= 5
-    assert np.abs(centre_moves(drawn(only(zoom=0.2, shear=5, flip=True)))).max() < 1e-9
-
-
 # Other gray scales
 
 
@@ -128,13 +87,25 @@ def grays(ranges, number=300):
     return np.stack([augment.change_gray(ALL_GRAYS, rng, ranges) for _ in range(number)])
 
 
-@pytest.mark.parametrize("ranges", [augment.Ranges(), augment.STILL])
-def test_where_no_gray_is_to_change_nothing_is_drawn(ranges):
-    image = np.random.default_rng(1).integers(0, 256, (9, 7), dtype=np.uint8)
-    rng = np.random.default_rng(2)
-    before = rng.bit_generator.state
-    assert augment.change_gray(image, rng, ranges) is image
-    assert rng.bit_generator.state == before
+def test_maps_fill_their_ranges_about_the_centre():
+    moves = drawn(only(shift=0.1))
+    assert np.allclose(moves[:, :, :2], np.eye(2))
+    moves = centre_moves(moves) / SIDE
+    assert (moves.max(axis=0) > 0.09).all()
+    assert (moves.min(axis=0) < -0.09).all()
+    assert np.abs(moves).max() <= 0.1
+    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2
+    turned = drawn(only(rotation=10))[:, :, :2]
+    assert np.allclose(turned @ turned.transpose(0, 2, 1), np.eye(2))
+    angles = np.rad2deg(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
+    assert (9 < angles.max() <= 10, -10 <= angles.min() < -9) == (True, True)
+    scale = np.sqrt(np.linalg.det(drawn(only(zoom=0.2))[:, :, :2]))
+    assert (0.8 <= scale.min() < 0.83, 1.17 < scale.max() <= 1.2) == (True, True)
+    sheared = drawn(only(shear=5))[:, :, :2]
+    assert np.allclose(np.linalg.det(sheared), 1)
+    assert 4.5 < np.abs(np.rad2deg(np.arctan(sheared[:, 0, 1]))).max() <= 5
+    moves = centre_moves(drawn(only(rotation=10, zoom=0.2, shear=5, flip=True)))
+    assert np.abs(moves).max() < 1e-9
 
 
 def test_gray_changes_stay_in_their_ranges():
@@ -158,7 +129,7 @@ def test_gray_changes_stay_in_their_ranges():
 def test_a_wide_pair_changes_grays_of_the_image_and_never_labels():
     mask = np.random.default_rng(6).choice(np.array([0, 1, 3], np.uint8), (SIDE, SIDE))
     grays_only = only(contrast=0.25, brightness=0.1, gamma=0.5)
-    for seed in range(8):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         image, labels = augment.pair(rng, mask * 80, mask, grays_only)
         assert np.array_equal(labels, mask)
@@ -209,18 +180,11 @@ def test_copies_are_made_when_asked_for_and_image_and_mask_agree(blob):
         assert ((images[number] > 100) != (labels[number] == 1)).sum() <= 0.02 * blob.sum()
         assert not np.array_equal(images[number], masks[0] * 200)
     assert np.array_equal(images[5], images[5:6][0])
-    assert np.array_equal(images.of(np.array([5, 7]))[1], images[7])
-    assert np.array_equal(np.asarray(images)[9], images[9])
     other = augment.copies(masks * 200, table, seed=4)
     assert not np.array_equal(other[5], images[5])
-
-
-def test_a_copy_without_its_original_is_refused_by_name(blob):
-    _, table = expanded(["train"] * 3, {"train": 6})
-    lost = table["original"].iloc[5]
-    some = table[table["image_id"] != lost]
+    lost = table["image_id"].iloc[1]
     with pytest.raises(DataError, match=f"{lost}~1: its original is not among the rows"):
-        augment.copies(np.stack([blob] * 2), some, seed=1)
+        augment.copies(masks[:2], table[table["image_id"] != lost], seed=3)
 
 
 # The authors' augmentation

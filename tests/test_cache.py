@@ -68,22 +68,18 @@ def test_images_are_made_once_whatever_the_order_and_choice_of_rows(root, decode
     assert len(files()) == len(rows)
 
 
-@pytest.mark.parametrize("settings", [Preprocessing(16), Preprocessing(24, 0.0)])
-def test_other_settings_and_versions_make_other_files(root, settings, monkeypatch, decoded):
-    rows = rows_of(root)
-    cache.images(rows, root, SMALL)
-    assert np.array_equal(cache.images(rows, root, settings), expected(root, rows, settings))
-    assert len(files()) == 2 * len(rows)
-    decoded.clear()
-    monkeypatch.setattr(cache, "IMAGES", cache.IMAGES + 1)
-    cache.images(rows, root, settings)
-    assert len(decoded) == len(rows)
-
-
-def test_the_version_belongs_to_what_preparing_an_image_gives():
+def test_other_settings_and_versions_make_other_files(root, monkeypatch, decoded):
     gray = np.random.default_rng(0).integers(0, 256, (60, 50), dtype=np.uint8)
     content = hashlib.sha256(preprocess(gray, Preprocessing(32)).tobytes()).hexdigest()[:12]
     assert (cache.IMAGES, content) == (1, "cc8dea3c9220"), "raise cache.IMAGES with the new hash"
+    rows = rows_of(root)
+    for number, settings in enumerate((SMALL, Preprocessing(16), Preprocessing(24, 0.0)), 1):
+        assert np.array_equal(cache.images(rows, root, settings), expected(root, rows, settings))
+        assert len(files()) == number * len(rows)
+    decoded.clear()
+    monkeypatch.setattr(cache, "IMAGES", cache.IMAGES + 1)
+    cache.images(rows, root, SMALL)
+    assert len(decoded) == len(rows)
 
 
 def test_changed_content_is_made_anew_and_equal_content_is_not(root, decoded):

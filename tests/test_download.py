@@ -72,11 +72,11 @@ def one(server, content=CONTENT):
     return data_set(files=(download.RemoteFile(f"{server.url}/a", "toy/a.bin", checksum),))
 
 
-def fetch(chosen, root):
-    """What was reported, with ``FAILED`` in front if the set is not complete."""
-    lines = []
-    with patch.object(download, "catalogue", lambda: {"toy": chosen}):
-        incomplete = download.fetch(["toy"], root, lines.append)
+def fetch(chosen, root, **others):
+    """What was reported, with ``FAILED`` in front for each set that is not complete."""
+    lines, sets = [], {"toy": chosen} | others
+    with patch.object(download, "catalogue", lambda: sets):
+        incomplete = download.fetch(sets, root, lines.append)
     return "\n".join(["FAILED"] * len(incomplete) + lines)
 
 
@@ -114,13 +114,15 @@ def test_a_later_run_continues_the_same_file_and_no_other(server, root, monkeypa
     assert (root / "toy/a.bin").read_bytes() == new
 
 
-@pytest.mark.parametrize(("status", "requests"), [(404, 1), (403, 1), (500, transfer.ATTEMPTS)])
-def test_a_refusal_says_what_to_do(server, root, status, requests):
+@pytest.mark.parametrize(("status", "requests"), [(403, 1), (500, transfer.ATTEMPTS)])
+def test_a_refusal_says_what_to_do_and_does_not_stop_the_next_set(server, root, status, requests):
     server.mischief = [status] * requests
-    text = fetch(one(server), root)
+    next_set = data_set(files=(download.RemoteFile(f"{server.url}/a", "next/a.bin"),))
+    text = fetch(one(server), root, next=next_set)
+    assert len(server.requests) == requests + 1
+    assert files(root) == ["next/a.bin"]
     assert f"the server answers {status}; run again later, or fetch it with a browser" in text
     assert str(root / ".partial/toy/toy/a.bin") in text
-    assert len(server.requests) == requests
 
 
 def test_other_content_is_named_and_a_file_of_that_name_is_not_touched(server, root):
@@ -146,14 +148,6 @@ def test_what_stands_in_the_way_is_one_sentence(server, root):
     assert "127.0.0.1 cannot be reached" in text
     assert "HTTPS_PROXY" in text
     assert files(root) == []
-
-
-def test_a_failing_set_does_not_stop_the_next(server, root):
-    gone = data_set(files=(download.RemoteFile(f"{server.url}/gone", "gone/a.bin"),))
-    sets = {"gone": gone, "toy": one(server)}
-    with patch.object(download, "catalogue", lambda: sets):
-        assert len(download.fetch(sets, root, lambda line: None)) == 1
-    assert files(root) == ["toy/a.bin"]
 
 
 # Archives
@@ -272,11 +266,11 @@ def test_archives_of_a_repository_become_folders(remote, root):
 # The catalogue and the command
 
 
-def test_every_set_lands_where_a_reader_looks():
+def test_every_set_lands_where_a_reader_looks_and_is_listed(root, capsys):
     assert set(download.catalogue()) == {source.FOLDER for source in readers.SOURCES.values()}
-
-
-def test_an_unknown_name_lists_the_known_ones(root):
+    assert command.main(["download"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in [*download.catalogue(), "by hand", "1.2 GB"])
     with pytest.raises(ParameterError, match="no such data set; known are medseg, "):
         download.fetch(["medseg", "chest"], root, print)
     assert not root.exists()
@@ -293,9 +287,3 @@ def test_a_set_by_hand_says_what_to_do_and_its_archive_is_unpacked(root, capsys)
     assert command.main(["download", "RSNA", "--to", str(root)]) == 0
     assert files(root)[1:] == [f"rsna/stage_2_{name}" for name in wanted]
     assert f"DATA={root}" in capsys.readouterr().out
-
-
-def test_without_names_the_sets_are_listed(capsys):
-    assert command.main(["download"]) == 0
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in [*download.catalogue(), "by hand", "1.2 GB"])

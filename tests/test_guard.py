@@ -43,11 +43,6 @@ def test_any_error_of_a_decoder_names_file_cause_and_remedy(path, error, message
     assert str(path) in str(caught.value) or isinstance(error, DataError)
 
 
-def test_an_interrupt_is_no_damaged_file(path):
-    with pytest.raises(KeyboardInterrupt):
-        guard.read(path, "scan", raising(KeyboardInterrupt()))
-
-
 def test_missing_files_and_dangling_links_are_named(tmp_path):
     with pytest.raises(DataError, match=r"absent: no such file; unpack"):
         guard.read(tmp_path / "absent", "scan", os.stat)
@@ -88,13 +83,6 @@ def test_files_are_found_behind_links_and_in_any_spelling_but_not_hidden_or_twic
     deep = guard.files(inside, (".dcm",), deep=True)
     assert [path.name for path in deep] == ["a.dcm", "b.DCM", "c.dcm"]
     assert guard.files(tmp_path / "absent", (".dcm",)) == []
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01", b'a,b\n1,2,3,4\n"'])
-def test_a_table_that_is_no_csv_is_named(path, content):
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"scan\.x: not a whole CSV file"):
-        guard.table(path, ("a",))
 
 
 def test_a_table_without_a_column_is_named(path):

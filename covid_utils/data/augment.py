@@ -107,19 +107,16 @@ def published_pair(
 
 
 def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFrame:
-    """Rows with augmented copies, so that each subset has as many images as wanted.
+    """The rows, then augmented copies, so that each subset has as many images as wanted.
 
-    Splitting comes first: copies stay in the subset of their original. `copies` makes them.
+    Copies stay in the subset of their original. The new columns are ``copy`` (0 is the original)
+    and ``original`` (its ``image_id``); a copy's ``image_id`` ends in ``~number``.
 
     Args:
         rows: Manifest with ``subset``.
         totals: Subset -> images wanted; 0 leaves it as it is (paper, section 3.1: 5000 + 403,
             9618 + 955 and 5219 + 536 for training and test).
         seed: Decides which images get one copy more than the others.
-
-    Returns:
-        The rows, then the copies (``image_id~number``), with the columns ``copy`` (0 is the
-        original) and ``original`` (its ``image_id``).
     """
     source = [np.arange(len(rows))]
     for subset, total in totals.items():
@@ -146,10 +143,9 @@ def originals(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def copies(images: np.ndarray | Rows, rows: pd.DataFrame, seed: int, is_mask: bool = False) -> Rows:
-    """Images of rows of `expand`, each made when it is asked for, and always the same.
+    """Images of rows of `expand`, each made when it is asked for, from those of the `originals`.
 
     Image and mask of a row move alike, because the map is drawn from the seed and the row's name.
-    ``images`` is uint8 (images, side, side) of the `originals`, in their order.
     """
     names, is_copy = rows["image_id"].to_numpy(), rows["copy"].fillna(0).to_numpy() > 0
     wanted = rows["original"].fillna(rows["image_id"])

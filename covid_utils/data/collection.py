@@ -1,8 +1,4 @@
-"""From a data folder to the split manifest of a profile, and back to its rows.
-
-Notebook ``01_data`` makes the collection; the later ones open it, and make it themselves when they
-are run alone.
-"""
+"""From a data folder to the split manifest of a profile, and back to its rows."""
 
 from __future__ import annotations
 
@@ -100,22 +96,15 @@ def prepare(
 
 
 def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Give near copies among CT images without a named patient one ``patient_id``.
-
-    Slices cut out of papers, or stacked into one file, come without patients. Copies, turned or
-    mirrored copies and neighbouring slices are then kept together, which is less than a patient.
-    """
-    unknown = np.flatnonzero((rows["patient_basis"] != "given") & (rows["modality"] == "CT"))
-    if not len(unknown):
+    """Give near copies and neighbouring slices among CT images without a named patient one."""
+    chosen = rows[(rows["patient_basis"] != "given") & (rows["modality"] == "CT")]
+    if chosen.empty:
         return rows
-    chosen = rows.iloc[unknown]
     with ThreadPoolExecutor() as pool:
         images = pool.map(lambda row: readers.load_image(root, row), chosen.itertuples())
         descriptors = np.stack([similarity.descriptor(image) for image in images])
-    patients = rows["patient_id"].copy()
-    pairs = similarity.near_copies(descriptors)
-    patients.iloc[unknown] = similarity.join(chosen, ["patient_id"], pairs).to_numpy()
-    return rows.assign(patient_id=patients)
+    joined = similarity.join(chosen, ["patient_id"], similarity.near_copies(descriptors))
+    return rows.assign(patient_id=joined.reindex(rows.index).fillna(rows["patient_id"]))
 
 
 def resplit(collection: Collection, profile: str, kind: str) -> Collection:
@@ -131,11 +120,11 @@ def resplit(collection: Collection, profile: str, kind: str) -> Collection:
 
 
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:
-    """Fail if an honest split has a patient, file or picture in two subsets.
+    """Fail if a split by patient has a patient, file or picture in two subsets.
 
-    The CT slices of ``infnet``, which follow a published split as it is, are left out of the check.
+    The CT slices of ``infnet`` follow a published split as it is, and are not checked.
     """
-    if split in splits.HONEST_KINDS:
+    if split not in ("image", "path_hash"):
         published = (manifest["dataset"] == medseg.NAME) & (split == "infnet")
         splits.assert_disjoint(manifest[~published])
 
@@ -188,12 +177,12 @@ def require_classes(reading: readers.Reading) -> None:
     xrays = frontal_xrays(reading.rows)
     lost = [label for label in RECOGNITION_CLASSES if label not in set(xrays["label"])]
     if lost:
-        unusable = reading.problems[reading.problems["problem"] == guard.UNREADABLE]
-        first = f", the first: {unusable['remedy'].iloc[0]}" if len(unusable) else ""
+        is_unreadable = reading.problems["problem"] == guard.UNREADABLE
+        problems = reading.problems.loc[is_unreadable, "remedy"].tolist()
+        first = f", the first: {problems[0]}" if problems else ""
         raise DataError(
-            f"no frontal X-ray labelled {' or '.join(lost)} can be read "
-            f"({len(unusable)} files are unreadable{first}); "
-            "add the data set that holds them, see docs/data.md."
+            f"no frontal X-ray labelled {' or '.join(lost)} can be read ({len(problems)} files are "
+            f"unreadable{first}); add the data set that holds them, see docs/data.md."
         )
 
 
@@ -211,8 +200,7 @@ def recognition_rows(collection: Collection, classes: int) -> pd.DataFrame:
     """Frontal X-rays of the task with 2 or 4 classes; ``target`` indexes `RECOGNITION_CLASSES`."""
     names = RECOGNITION_CLASSES[:classes]
     rows = frontal_xrays(collection.select(label=names)).reset_index(drop=True)
-    target = rows["label"].map(names.index)
-    return rows.assign(target=target.astype("int64"))
+    return rows.assign(target=rows["label"].map(names.index).astype("int64"))
 
 
 def describe(collection: Collection) -> pd.DataFrame:

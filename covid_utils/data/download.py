@@ -58,15 +58,9 @@ def catalogue() -> dict[str, DataSet]:
 
 
 def fetch(names: Iterable[str], folder: Path, report: Callable[[str], None]) -> list[str]:
-    """Fetch data sets; a set that fails does not stop the next.
+    """Fetch data sets into a data folder; a set that fails does not stop the next.
 
-    Args:
-        names: Names of sets, in any case of letters.
-        folder: Data folder; each set gets the folder of its name in it.
-        report: Called with each line worth showing, with the remedy if something fails.
-
-    Returns:
-        Names of the sets that are not complete.
+    ``report`` is called with each line worth showing; the names of incomplete sets are returned.
     """
     known = {name.casefold(): data_set for name, data_set in catalogue().items()}
     chosen = list(dict.fromkeys(name.casefold() for name in names))
@@ -101,12 +95,9 @@ def _already(data_set: DataSet, folder: Path) -> str:
         return there if all(archive.is_unpacked(folder) for archive in data_set.archives) else ""
     if data_set.files:
         present = [file for file in data_set.files if (folder / file.path).exists()]
-        for file in present:
-            if not hash_matches(folder / file.path, file.checksum):
-                raise DataError(
-                    f"{folder / file.path}: its checksum is not {file.checksum}; move it away, "
-                    "run again."
-                )
+        for path, checksum in ((folder / file.path, file.checksum) for file in present):
+            if not hash_matches(path, checksum):
+                raise DataError(f"{path}: its checksum is not {checksum}; move it away, run again.")
         return there if len(present) == len(data_set.files) else ""
     if (goal / ".git").is_dir():
         state = transfer.git(goal, "status", "--porcelain=v2", "--branch", "--untracked-files=no")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,10 +34,7 @@ REMEDIES = (
 
 
 def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
-    """Read a file with whatever decoder; every header, image, table and XML file comes this way.
-
-    ``kind`` is what it should be, for the message. A `DataError` is passed on as it is.
-    """
+    """Read a file with whatever decoder; ``kind`` is what it should be, for the message."""
     try:
         str(path).encode()  # fails for a name that no table could hold
         return decode(path)
@@ -64,7 +62,7 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
 def bounded(path: Path, shape: Sequence[int]) -> None:
     """Refuse an image or volume of more than `LARGEST` values, before memory is taken for it."""
     if math.prod(int(size) for size in shape) > LARGEST:
-        sizes = " x ".join(str(int(size)) for size in shape)
+        sizes = " x ".join(map(str, shape))
         raise DataError(f"{path}: {sizes} values are no scan; download it again or delete it.")
 
 
@@ -82,9 +80,9 @@ class Problems:
 
     def add(self, path: Path | str, problem: str, remedy: str) -> None:
         """Note a problem of a file, which is named relative to the data folder."""
-        path = self.relative(path) if isinstance(path, Path) else path
-        values = (self.dataset, printable(path), problem, remedy)
-        self.rows.append(dict(zip(PROBLEM_COLUMNS, values, strict=True)))
+        name = printable(self.relative(path) if isinstance(path, Path) else path)
+        row = {"dataset": self.dataset, "path": name, "problem": problem, "remedy": remedy}
+        self.rows.append(row)
 
     def attempt(self, path: Path, kind: str, decode: Callable[[Path], T]) -> T | None:
         """`read`; a file that cannot be read is noted, and gives None."""
@@ -114,17 +112,10 @@ def problem_table(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
 
 
 def files(folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Path]:
-    """Sorted files with one of some endings, in either case; hidden ones are left out.
-
-    ``deep`` looks into the folders below as well. The folder need not exist.
-    """
-    chosen = []
-    for place, names in walk(folder):
-        fitting = (n for n in names if n.lower().endswith(endings) and not n.startswith("."))
-        chosen += [place / name for name in fitting]
-        if not deep:
-            break
-    return sorted(chosen)
+    """Sorted files with one of some endings, not hidden; ``deep``: in the folders below too."""
+    places = walk(folder) if deep else islice(walk(folder), 1)
+    paths = (place / name for place, names in places for name in names)
+    return sorted(p for p in paths if p.name.lower().endswith(endings) and p.name[0] != ".")
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:

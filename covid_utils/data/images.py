@@ -1,8 +1,7 @@
-"""Decoding and the one preprocessing function (paper, section 3.2).
+"""Decoding to 8-bit gray, and the one preprocessing function (paper, section 3.2).
 
-Everything that trains, evaluates or reads a new scan sees the same steps: whatever the file is,
-it becomes an 8-bit gray image; then, of CT slices and if wanted, a crop to the lungs, a resize, and
-contrast-limited adaptive histogram equalisation.
+Everything that trains, evaluates or reads a new scan goes through the same steps: a crop to the
+lungs (of CT slices, if wanted), a resize, contrast-limited adaptive histogram equalisation.
 """
 
 from __future__ import annotations
@@ -46,17 +45,13 @@ class Preprocessing:
 
 
 def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """Scale numbers so that ``low`` (their minimum) becomes 0 and ``high`` (their maximum) 255.
-
-    A flat image becomes 0.
-    """
+    """Scale so that ``low`` (the minimum) becomes 0 and ``high`` (the maximum) 255; flat is 0."""
     image = np.asarray(image, dtype=np.float32)
     low = float(image.min()) if low is None else low
     high = float(image.max()) if high is None else high
     if high <= low:
         return np.zeros(image.shape, np.uint8)
-    scaled = np.clip((image - low) * (255.0 / (high - low)), 0, 255)
-    return np.rint(scaled).astype(np.uint8)
+    return np.rint(np.clip((image - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
 
 
 def read_raster(path: Path, frame: int = 0) -> np.ndarray:
@@ -122,21 +117,18 @@ def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np
     """
     if settings.crop == "lungs":
         gray = _cropped(gray, field or lungs.find(gray))
-    shrinking = max(gray.shape) > settings.size
-    how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if max(gray.shape) > settings.size else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
     if settings.clahe_clip <= 0:
         return resized
-    tiles = (settings.clahe_tiles, settings.clahe_tiles)
-    return cv2.createCLAHE(clipLimit=settings.clahe_clip, tileGridSize=tiles).apply(resized)
+    return cv2.createCLAHE(settings.clahe_clip, (settings.clahe_tiles,) * 2).apply(resized)
 
 
 def preprocess_mask(mask: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
     """Crop and resize uint8 labels (height, width) as their image, so that no new label appears."""
     if settings.crop == "lungs":
         mask = _cropped(mask, field)
-    size = (settings.size, settings.size)
-    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return cv2.resize(mask, (settings.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _cropped(array: np.ndarray, field: str) -> np.ndarray:

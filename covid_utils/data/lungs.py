@@ -62,9 +62,8 @@ def lung_field(gray: np.ndarray) -> np.ndarray:
 def box(field: np.ndarray) -> tuple[int, int, int]:
     """Top, left and side of the square around a lung field, with room for fluid behind the lungs.
 
-    Slices show anything from the lungs alone to the scanner's bore; in this square lungs are about
-    as large in all of them. Fewer than 1 in 100,000 lesion pixels of all 100 public slices lie
-    outside. Without lungs, it is the largest square from the top left.
+    Fewer than 1 in 100,000 lesion pixels of all 100 public slices lie outside. Without lungs, it is
+    the largest square from the top left.
     """
     most = min(field.shape)
     if np.count_nonzero(field) < LEAST_FIELD * field.size:

@@ -1,8 +1,8 @@
-"""Which images show the same thing: copies across names, and near copies that nobody named.
+"""Which images show the same thing.
 
-A **perceptual hash** survives another file format, another size and a little compression; it finds
-the same picture under two patients. A **rotation- and flip-tolerant descriptor** finds turned or
-mirrored copies and neighbouring slices; it stands in for the patient where none is named.
+A perceptual hash finds the same picture under two patients, in another format or size. A rotation-
+and flip-tolerant descriptor finds turned or mirrored copies and neighbouring slices; it stands in
+for the patient where none is named.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ HASH_SIDE = 16
 SAME_BITS = 16
 #: Copies that the hashes miss, found by eye: the ``image_id`` of both. Here the brightness was
 #: changed, and 22 bits differ. Wider limits would take different phantom patients for one.
+_IMAGES = "covid-chestxray-dataset/images"
 KNOWN_COPIES = (
-    (
-        "covid-chestxray-dataset/images/A7E260CE-8A00-4C5F-A7F5-27336527A981.jpeg",
-        "covid-chestxray-dataset/images/case_76_1-3.png",
-    ),
+    (f"{_IMAGES}/A7E260CE-8A00-4C5F-A7F5-27336527A981.jpeg", f"{_IMAGES}/case_76_1-3.png"),
 )
 #: Correlation from which two slices can be near copies. Of 846 real CT slices, the pairs above it
 #: are copies and neighbouring slices; of pairs of different papers, 1 in 3,700 lies above.
@@ -79,10 +77,7 @@ def copies(manifest: pd.DataFrame) -> np.ndarray:
 
 
 def descriptor(gray: np.ndarray) -> np.ndarray:
-    """The fine band of an image in polar coordinates, so that turning it is only a shift.
-
-    float32 (angles, radii) of length 1.
-    """
+    """The fine band in polar coordinates, float32 (angles, radii) of length 1."""
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     band = cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _BROAD)
     band /= np.sqrt(cv2.GaussianBlur(band**2, (0, 0), 2 * _BROAD) + 25)  # evens out contrast
@@ -98,8 +93,7 @@ def near_copies(descriptors: np.ndarray) -> np.ndarray:
     """Pairs of images that look alike after the best rotation, mirrored or not: int64 (pairs, 2).
 
     A pair counts if its correlation is high, and stands out among those of all pairs (by Fisher's
-    z, with the spread taken from the upper half, so that copies do not widen it).
-    ``descriptors`` is float32 (images, angles, radii).
+    z, with the spread of the upper half). ``descriptors`` is float32 (images, angles, radii).
     """
     spectra = np.fft.rfft(descriptors, axis=1)
     best = []
@@ -120,10 +114,7 @@ def near_copies(descriptors: np.ndarray) -> np.ndarray:
 
 
 def join(rows: pd.DataFrame, by: list[str], pairs: np.ndarray) -> pd.Series:
-    """Join rows that share a value of some columns, or that a pair of positions connects.
-
-    Returns the smallest ``patient_id`` of all that are joined, for each row.
-    """
+    """Smallest ``patient_id`` of all rows connected by values of columns or pairs of positions."""
     count = len(rows)
     links, nodes = [np.asarray(pairs, np.int64).reshape(-1, 2)], count
     for column in by:

@@ -18,8 +18,6 @@ from covid_utils.registry import UNUSED
 
 #: Kinds of split: who is kept apart from whom.
 KINDS = ("patient", "image", "path_hash", "source_out", "infnet")
-#: Kinds that promise that no patient and no picture is on both sides.
-HONEST_KINDS = ("patient", "source_out", "infnet")
 #: `retrain.py` spreads hashes over this many buckets.
 HASH_BUCKETS = 2**27 - 1
 
@@ -38,10 +36,10 @@ def assign(
     Args:
         manifest: Rows of images.
         kind: ``patient`` keeps all images of a patient, and of patients who share a picture, in
-            one subset; ``image`` assigns images one by one (and so lets a patient be in several);
-            ``path_hash`` does what the paper's `retrain.py` did; ``source_out`` tests on whole
-            data sets that are not trained on; ``infnet`` is ``patient``, but the CT slices follow
-            a published split. All but ``path_hash`` are stratified by data set and label.
+            one subset; ``image`` assigns images one by one; ``path_hash`` does what the paper's
+            `retrain.py` did; ``source_out`` tests on whole data sets that are not trained on;
+            ``infnet`` is ``patient``, but the CT slices follow a published split. All but
+            ``path_hash`` are stratified by data set and label.
         seed: Not of ``path_hash``.
         validation: Share for validation.
         test: Share for the test; not of ``source_out``.
@@ -81,10 +79,7 @@ def _check(manifest: pd.DataFrame, kind: str, share: float, tested: list[str]) -
 
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
-    """Patient of each image, where patients who share the same picture count as one.
-
-    Public sets hold the same picture under two names, in two formats, and in two collections.
-    """
+    """Patient of each image, where patients who share the same picture count as one."""
     return similarity.join(manifest, ["patient_id", "sha256"], similarity.copies(manifest))
 
 
@@ -120,11 +115,7 @@ def _stratified(
 
 
 def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
-    """Subset of each group: a group goes where the middle of its images falls.
-
-    With three groups or more, each subset that is asked for gets at least one, and the small groups
-    are the ones to move.
-    """
+    """Subset of each group: where the middle of its images falls, and none that is wanted empty."""
     if len(counts) < 3:
         # One or two groups cannot be split honestly: they train, and nothing is claimed of them.
         return ["train"] * len(counts)
@@ -142,10 +133,7 @@ def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
 def _published(
     manifest: pd.DataFrame, subset: pd.Series, published: dict[str, str], seed: int, share: float
 ) -> pd.Series:
-    """Follow a published train / test split (Inf-Net's 50 / 48 CT slices).
-
-    Validation slices are taken from the published training part, by patient where known.
-    """
+    """Follow a published split; validation slices are taken from its training part, by patient."""
     names = manifest["image_id"]
     rows = names.isin(published.keys())
     if not rows.any():
@@ -193,6 +181,6 @@ def memory(manifest: pd.DataFrame, **shares) -> pd.DataFrame:
         test = subset == "test"
         seen = groups[test].isin(groups[subset == "train"])
         share = 100 * seen.mean() if test.any() else np.nan
-        counts = {"test images": int(test.sum()), "patient seen in training": int(seen.sum())}
-        rows.append({"split": kind} | counts | {"per cent": round(share, 1)})
-    return pd.DataFrame(rows)
+        rows.append((kind, test.sum(), seen.sum(), round(share, 1)))
+    columns = ["split", "test images", "patient seen in training", "per cent"]
+    return pd.DataFrame(rows, columns=columns)
