@@ -12,11 +12,6 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
-def collection(real_data):
-    return readers.read("covid-chestxray-dataset", real_data)
-
-
-@pytest.fixture(scope="module")
 def slices(real_data):
     return readers.read("medseg", real_data).rows
 
@@ -26,54 +21,46 @@ def nodule_slices(real_data):
     return readers.read("lidc-idri", real_data).rows
 
 
-def test_covid_chestxray_counts(collection):
-    assert len(collection.rows) == 716
-    counts = collection.problems["problem"].value_counts().to_dict()
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    {
+        "chest_xray": {"bacterial": 742, "normal": 734, "viral": 648},
+        "nih-adult": {"normal": 400, "pneumonia": 200},
+        "covid-ct": {"covid": 349, "non_covid": 397},
+        "medseg": {"covid": 100},
+        "lidc-idri": {"no_nodule": 26, "nodule": 9},
+    }.items(),
+)
+def test_images_of_each_label(real_data, name, counts):
+    reading = readers.read(name, real_data)
+    assert reading.rows["label"].value_counts().to_dict() == counts
+    assert reading.problems.empty
+    for row in reading.rows.head(2).itertuples():
+        assert readers.load_image(real_data, row).shape == (row.height, row.width)
+
+
+def test_image_collection(real_data):
+    rows, problems = readers.read("covid-chestxray-dataset", real_data)
+    counts = problems["problem"].value_counts().to_dict()
     assert counts == {"missing": 35, "unreferenced": 13, "repeated": 5}
-
-
-def test_covid_chestxray_covid_patients(collection):
-    rows = collection.rows
+    assert len(rows) == 716
+    assert rows.groupby("path")["patient_id"].nunique().max() == 1
+    assert rows["image_id"].str.endswith("@2").sum() == 5
     covid = rows[(rows["label"] == "covid") & (rows["modality"] == "X-ray")]
-    assert len(covid) == 451
-    assert covid["patient_id"].nunique() == 258
+    assert (len(covid), covid["patient_id"].nunique()) == (451, 258)
     assert covid["view"].isin(FRONTAL).sum() == 427
 
 
-def test_covid_chestxray_files_do_not_cross_patients(collection):
-    assert collection.rows.groupby("path")["patient_id"].nunique().max() == 1
-    assert collection.rows["image_id"].str.endswith("@2").sum() == 5
-
-
-def test_chest_xray_counts(real_data):
-    rows = readers.read("chest_xray", real_data).rows
-    subset = rows["path"].str.split("/").str[1]
-    counts = rows.groupby([subset, "label"]).size().to_dict()
-    assert counts == {
-        ("test", "bacterial"): 242,
-        ("test", "normal"): 234,
-        ("test", "viral"): 148,
-        ("train", "bacterial"): 500,
-        ("train", "normal"): 500,
-        ("train", "viral"): 500,
-    }
-
-
-def test_nih_adult_counts(real_data):
+def test_patients_of_sets_without_a_table(real_data, nodule_slices):
     rows = readers.read("nih-adult", real_data).rows
-    assert rows["label"].value_counts().to_dict() == {"normal": 400, "pneumonia": 200}
     assert rows["patient_id"].nunique() < len(rows)
-
-
-def test_covid_ct_counts(real_data):
     rows = readers.read("covid-ct", real_data).rows
-    assert rows["label"].value_counts().to_dict() == {"covid": 349, "non_covid": 397}
     groups = rows.loc[rows["label"] == "covid", "patient_id"]
     assert not groups.str.contains(r"%|-p\d+-").any()
+    assert nodule_slices["patient_id"].unique().tolist() == ["lidc-idri/LIDC-IDRI-0001"]
 
 
-def test_medseg_counts(real_data, slices):
-    assert len(slices) == 100
+def test_medseg_notes(real_data, slices):
     assert slices["label_quality"].value_counts().to_dict() == {"weak": 80, "exact": 20}
     subsets = medseg.infnet_subset(real_data)
     assert set(subsets) == set(slices["image_id"])
@@ -129,11 +116,6 @@ def test_medseg_published_segmentations_reach_the_dice_that_is_told(real_data, s
     assert (np.diag(lesions) > 0.8 * lesions.sum(1)).all()
 
 
-def test_lidc_counts(nodule_slices):
-    assert nodule_slices["label"].value_counts().to_dict() == {"no_nodule": 26, "nodule": 9}
-    assert nodule_slices["patient_id"].unique().tolist() == ["lidc-idri/LIDC-IDRI-0001"]
-
-
 def test_lidc_masks_agree_with_labels_and_lie_on_the_nodule(real_data, nodule_slices):
     for row in nodule_slices.itertuples():
         mask = readers.load_mask(real_data, row)
@@ -146,10 +128,3 @@ def test_lidc_masks_agree_with_labels_and_lie_on_the_nodule(real_data, nodule_sl
     around = cv2.dilate(mask, np.ones((9, 9), np.uint8)) - mask
     assert np.median(image[mask == 1]) > 200
     assert np.median(image[around == 1]) < 150
-
-
-def test_every_image_can_be_loaded_through_the_one_door(real_data):
-    reading = readers.read_all(real_data)
-    assert len(reading.rows) == 716 + 2124 + 600 + 746 + 100 + 35
-    for row in reading.rows.groupby("dataset").head(2).itertuples():
-        assert readers.load_image(real_data, row).shape == (row.height, row.width)
