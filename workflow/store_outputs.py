@@ -20,7 +20,7 @@ NOISE = ("papermill", "execution", "ExecuteTime")
 
 def main() -> int:
     """Run the notebook named on the command line."""
-    path = paths.notebooks() / f"{sys.argv[1]}.ipynb"
+    path = Path(sys.argv[1]).resolve()
     kept = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / path.name
