@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from covid_utils import __main__ as command
-from covid_utils.data import download, readers, transfer
+from covid_utils.data import download, readers
 from covid_utils.data.unpacking import Archive
 from covid_utils.errors import DataError, ParameterError
 
@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(transfer, "PAUSE", 0)
+    monkeypatch.setattr(download, "PAUSE", 0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.contents, running.mischief, running.requests = {"/a": CONTENT}, [], []
@@ -101,7 +101,7 @@ def test_a_file_is_whole_whatever_breaks_and_is_fetched_once(server, root, deeds
 def test_a_later_run_continues_the_same_file_and_no_other(server, root, monkeypatch, new):
     server.mischief = ["cut"]
     with monkeypatch.context() as patched:
-        patched.setattr(transfer, "ATTEMPTS", 1)
+        patched.setattr(download, "ATTEMPTS", 1)
         assert "run again, what was fetched is kept" in fetch(one(server), root)
     assert files(root) == []
     size = (root / ".partial/toy/toy/a.bin.partial").stat().st_size
@@ -114,7 +114,7 @@ def test_a_later_run_continues_the_same_file_and_no_other(server, root, monkeypa
     assert (root / "toy/a.bin").read_bytes() == new
 
 
-@pytest.mark.parametrize(("status", "requests"), [(403, 1), (500, transfer.ATTEMPTS)])
+@pytest.mark.parametrize(("status", "requests"), [(403, 1), (500, download.ATTEMPTS)])
 def test_a_refusal_says_what_to_do_and_does_not_stop_the_next_set(server, root, status, requests):
     server.mischief = [status] * requests
     next_set = data_set(files=(download.RemoteFile(f"{server.url}/a", "next/a.bin"),))
@@ -138,7 +138,7 @@ def test_other_content_is_named_and_a_file_of_that_name_is_not_touched(server, r
 
 def test_what_stands_in_the_way_is_one_sentence(server, root):
     full = OSError(errno.ENOSPC, "No space left on device")
-    with patch.object(transfer.shutil, "move", side_effect=full):
+    with patch.object(download.shutil, "move", side_effect=full):
         assert "No space left on device; free some space" in fetch(one(server), root)
     (root.parent / "file").touch()
     assert "choose another folder with --to" in fetch(one(server), root.parent / "file")

@@ -75,13 +75,6 @@ def test_patients_stay_whole_and_shares_are_near_in_every_stratum(many, validati
             assert shares.get(name, 0) == pytest.approx(percent, abs=2.5)
 
 
-def test_image_split_may_spread_a_patient(many):
-    table = splits.assign(many, "image", validation=20, test=20)
-    assert table.groupby("patient_id")["subset"].nunique().max() > 1
-    with pytest.raises(DataError, match="patient_id values are in more than one subset"):
-        splits.assert_disjoint(table)
-
-
 @pytest.mark.parametrize("patients", [{"a": 1}, {"a": 30}, {"a": 2, "b": 9}])
 def test_one_or_two_patients_only_train(patients):
     table = splits.assign(manifest(patients), validation=20, test=40)
@@ -125,14 +118,12 @@ def test_a_published_split_is_followed(benchmark, validation, trained):
     training = subset[list(published)[:4]].tolist()
     assert sorted(training) == ["train"] * trained + ["validation"] * (4 - trained)
     assert subset[list(published)[4:]].tolist() == ["test"] * 4 + ["unused"]
-
-
-def test_validation_of_a_published_split_keeps_patients_whole():
+    # Validation slices are taken by patient.
     slices = manifest({f"s{i}": 3 for i in range(8)}, "medseg", "covid", "CT")
-    published = dict.fromkeys(slices["image_id"], "train")
-    followed = splits.assign(slices, "infnet", 2, 30, published=published)
+    training = dict.fromkeys(slices["image_id"], "train")
+    followed = splits.assign(slices, "infnet", 2, validation, published=training)
     splits.assert_disjoint(followed)
-    assert set(followed["subset"]) == {"train", "validation"}
+    assert ("validation" in set(followed["subset"])) == (validation > 0)
 
 
 @pytest.mark.parametrize("published", [{}, {"medseg/other#000": "train"}])
@@ -141,7 +132,9 @@ def test_a_benchmark_that_is_not_here_is_refused(benchmark, published):
         splits.assign(benchmark[0], "infnet", published=published)
 
 
-def test_assert_disjoint_names_patient_or_content():
+def test_assert_disjoint_names_patient_or_content(many):
+    with pytest.raises(DataError, match="patient_id values are in more than one subset"):
+        splits.assert_disjoint(splits.assign(many, "image", validation=20, test=20))
     table = manifest({"a": 2, "b": 1}).assign(subset=["train", "test", "train"])
     with pytest.raises(DataError, match=r"1 patient_id values.*'chest_xray/a'"):
         splits.assert_disjoint(table)

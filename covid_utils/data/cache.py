@@ -1,8 +1,7 @@
 """What is made from a scan, made once: one ``.npy`` file per content and recipe.
 
-The name of a file is a hash of its content's own hash, that of its folder a hash of the recipe with
-its version, so another order of the rows or a set that grows makes nothing anew. Raise a version
-when the code of its recipe gives other numbers.
+Another order of the rows or a set that grows makes nothing anew. Raise a version when the code of
+its recipe gives other numbers.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ HEADER = 128
 
 
 class Rows:
-    """Looks like an array; ``row`` reads or makes one when it is asked for, and none is kept.
-
-    Memory stays flat however many rows there are.
-    """
+    """Looks like an array; ``row`` reads or makes one when it is asked for, and none is kept."""
 
     def __init__(self, shape: tuple[int, ...], dtype: type, row: Callable[[int], np.ndarray]):
         self.shape, self.dtype, self._row = tuple(shape), np.dtype(dtype), row
@@ -65,10 +61,7 @@ def rows_of(array: np.ndarray | Rows, positions: np.ndarray) -> np.ndarray | Row
 
 
 class Recipe:
-    """Where the arrays of one recipe are kept, all of one shape and type.
-
-    ``kind`` is a folder of the cache; version and settings name a folder in it.
-    """
+    """Where the arrays of one recipe are kept, all of one shape and type."""
 
     def __init__(
         self, kind: str, version: int, settings: dict, shape: tuple[int, ...], dtype: type

@@ -8,14 +8,24 @@ folder. What is on its way lies in ``FOLDER/.partial``; nothing that is there is
 from __future__ import annotations
 
 import functools
+import os
 import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from covid_utils.data import transfer
 from covid_utils.data.unpacking import Archive
 from covid_utils.errors import CompanionError, DataError, ParameterError
+
+#: Attempts per file; the wait in seconds after the first, after which it grows.
+ATTEMPTS, PAUSE = 5, 1.0
+#: Seconds to connect, and seconds of silence after that.
+TIMEOUT = (15, 60)
+#: Answers after which the same request may succeed; None is a broken connection.
+_PASSING = (None, 408, 425, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ def fetch(names: Iterable[str], folder: Path, report: Callable[[str], None]) -> 
 
 
 def _already(data_set: DataSet, folder: Path) -> str:
-    """Why nothing needs to be fetched; empty if something does."""
+    """Why nothing needs to be fetched; '' if something does."""
     from pooch.hashes import hash_matches
 
     goal = folder / data_set.name
@@ -100,7 +110,7 @@ def _already(data_set: DataSet, folder: Path) -> str:
                 raise DataError(f"{path}: its checksum is not {checksum}; move it away, run again.")
         return there if len(present) == len(data_set.files) else ""
     if (goal / ".git").is_dir():
-        state = transfer.git(goal, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+        state = _git(goal, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
         changes = [line for line in state.splitlines() if not line.startswith("#")]
         if changes or f"# branch.oid {data_set.commit}" not in state:
             raise DataError(
@@ -117,7 +127,6 @@ def _already(data_set: DataSet, folder: Path) -> str:
 
 
 def _complete(data_set: DataSet, folder: Path) -> str:
-    """Fetch what is missing, unpack it, and say so."""
     staging = folder / ".partial" / data_set.name
     archives = data_set.archives
     given = [folder / Path(archive.path).name for archive in archives]
@@ -142,13 +151,103 @@ def _fetch_into(staging: Path, data_set: DataSet, folder: Path) -> None:
     names = [file.path for file in data_set.files if not (folder / file.path).exists()]
     for file in data_set.files:
         if file.path in names:
-            transfer.fetch_file(file.url, staging / file.path, file.checksum)
+            _fetch_file(file.url, staging / file.path, file.checksum)
     if data_set.repository:
         names = [data_set.name]
         clone = staging / data_set.name
-        transfer.clone(data_set.repository, data_set.commit, data_set.choose, clone)
+        _clone(data_set.repository, data_set.commit, data_set.choose, clone)
     for name in names if not data_set.archives else ():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (folder / name).is_dir():
             (folder / name).rmdir()  # empty: `_already` refuses any other
         shutil.move(staging / name, folder / name)
+
+
+def _fetch_file(url: str, path: Path, checksum: str | None) -> None:
+    import pooch
+    from requests import exceptions as errors
+
+    partial = path.with_name(f"{path.name}.partial")
+
+    def download(url: str, output_file: str, _: object) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                _continue(url, partial)
+                break
+            except errors.RequestException as error:
+                status = getattr(error.response, "status_code", None)
+                if attempt == ATTEMPTS or status not in _PASSING:
+                    raise
+                time.sleep(PAUSE * attempt)
+        shutil.move(partial, output_file)
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        pooch.retrieve(url, checksum, path.name, path.parent, downloader=download)
+    except errors.HTTPError as error:
+        raise DataError(
+            f"{url}: the server answers {error.response.status_code}; run again later, or fetch it "
+            f"with a browser and save it as {path}."
+        ) from error
+    except errors.RequestException as error:
+        raise DataError(
+            f"{urlsplit(url).hostname} cannot be reached, or the connection breaks "
+            f"({type(error).__name__}); check the network, the proxy (HTTPS_PROXY) and its "
+            "certificate (REQUESTS_CA_BUNDLE) and run again, what was fetched is kept."
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"{url}: wrong content ({str(error).split('. ')[0]}); it was deleted, run again, and "
+            "if it stays wrong its publisher has changed it or something on the way does."
+        ) from error
+
+
+def _continue(url: str, partial: Path) -> None:
+    import requests
+    from tqdm import tqdm
+
+    start = partial.stat().st_size if partial.is_file() else 0
+    # A body that is compressed on the way could not be continued.
+    headers = {"User-Agent": "covid-companion", "Accept-Encoding": "identity"}
+    headers |= {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        status, span = response.status_code, response.headers.get("Content-Range", "")
+        if status == 416 or (status == 206 and not span.startswith(f"bytes {start}-")):
+            partial.unlink(missing_ok=True)
+            raise requests.exceptions.ConnectionError("another file than before")
+        response.raise_for_status()
+        length = int(response.headers.get("Content-Length", 0))
+        bar = tqdm(total=length or None, unit="B", unit_scale=True, leave=False, disable=None)
+        # Unbuffered, so that a killed process leaves what has arrived.
+        with bar, partial.open("ab" if status == 206 else "wb", buffering=0) as sink:
+            for block in response.iter_content(1 << 16):
+                bar.update(sink.write(block))
+
+
+def _clone(url: str, commit: str, choose: tuple[str, ...], goal: Path) -> None:
+    shutil.rmtree(goal, ignore_errors=True)
+    goal.mkdir(parents=True)
+    _git(goal, "init", "--quiet")
+    _git(goal, "remote", "add", "origin", url)
+    _git(goal, "sparse-checkout", "set", "--no-cone", *choose)
+    _git(goal, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", commit)
+    _git(goal, "checkout", "--quiet", "--detach", commit)
+
+
+def _git(goal: Path, *arguments: str) -> str:
+    """Output of git in a folder, whatever repository lies above it."""
+    # Content as it is in the repository, and no link that could lead out of the folder.
+    settings = ("-c", "core.autocrlf=false", "-c", "core.symlinks=false")
+    command = ["git", f"--git-dir={goal / '.git'}", f"--work-tree={goal}", *settings, *arguments]
+    environment = {key: value for key, value in os.environ.items() if key != "GIT_INDEX_FILE"}
+    environment["GIT_TERMINAL_PROMPT"] = "0"
+    try:
+        return subprocess.check_output(command, env=environment, stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError as error:
+        raise DataError("git was not found; install it and run again.") from error
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise DataError(
+            f"{goal.name}: git {arguments[0]} failed ({reason}); check the network, the proxy "
+            "(HTTPS_PROXY) and the space on the disk, and run again."
+        ) from error

@@ -72,10 +72,8 @@ def _check(manifest: pd.DataFrame, kind: str, share: float, tested: list[str]) -
         )
     present = sorted(manifest["dataset"].unique())
     if tested and not set(tested) < set(present):
-        raise ParameterError(
-            f"held_out '{', '.join(tested)}': name some, not all, of the data sets "
-            f"{', '.join(present)}."
-        )
+        name, sets = ", ".join(tested), ", ".join(present)
+        raise ParameterError(f"held_out '{name}': name some, not all, of the data sets {sets}.")
 
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
@@ -145,10 +143,10 @@ def _published(
 
 
 def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Move slices of a patient, or of a group of near copies, that is tested on to ``unused``.
+    """Move other slices of a patient, or of near copies, that is tested on to ``unused``.
 
-    A published split may have them on both sides: 11 of Inf-Net's 50 training slices resemble test
-    slices so closely that they are of the same scan.
+    11 of Inf-Net's 50 training slices resemble test slices so closely that they are of the same
+    scan.
     """
     tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
     return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), UNUSED))
