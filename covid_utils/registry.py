@@ -54,8 +54,6 @@ LESION_SETS = ("medseg",)
 NETWORKS = {"deeplab": "DeepLab-v3+", "unet": "U-Net"}
 
 DATA, TASK1, TASK2 = "data", "task1", "task2"
-#: Columns that identify a row in every predictions file.
-PREDICTION_KEYS = ("image_id", "patient_id", "dataset", "modality", "subset", "label_quality")
 #: Runs that outline slices and are not one stream: three specialists fused, all starts averaged,
 #: and the masks that the paper's authors published.
 FUSION, STARTS, PUBLISHED = "fusion_deeplab", "starts_deeplab", "published_masks"

@@ -1,9 +1,11 @@
-"""Every data set that the companion can read, and the one door to their images and masks.
+"""Every data set that the companion can read; the single entry point to their images and masks.
 
 To add a data set, list in `_MODULES` a module with ``NAME``, ``FOLDER`` in the data folder,
 ``ABOUT``, the manifest's columns that are the same for all its images, ``candidates(root,
 problems)``, which returns what is known of each image, see `build`, ``load_image(path, frame)``
-and, if there are masks, ``load_mask(root, row)``.
+and, if there are masks, ``load_mask(root, row)``. Then describe it in ``data/catalogue.yaml``
+(where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and let `chest_phantom` write a
+folder in its layout, so that tests can run the reader.
 """
 
 from collections.abc import Iterable
