@@ -129,9 +129,8 @@ def test_the_trained_part_starts_as_the_frozen_network(images):
         every = finetune.predict(model, maps, np.arange(30))
         # The maps are kept in half precision.
         assert np.allclose(every, expected, atol=5e-3)
-        assert np.allclose(
-            finetune.predict(model, maps, np.array([7, 2])), every[[7, 2]], atol=1e-6
-        )
+        two = finetune.predict(model, maps, np.array([7, 2]))
+        assert np.allclose(two, every[[7, 2]], atol=1e-6)
     result = tuned(images, fitted.head)
     assert list(result.history) == ["epoch", "subset", "accuracy", "cross_entropy"]
     points = [(0, "validation"), *((e, s) for e in (1, 2) for s in ("train", "validation"))]
@@ -178,9 +177,7 @@ def test_fine_tuning_learns(images, monkeypatch):
     loss = result.history[result.history["subset"] == "train"]["cross_entropy"]
     assert loss.iloc[0] > 0.5
     assert loss.iloc[-1] < 0.3
-    of_validation = result.history[result.history["subset"] == "validation"]
-    assert of_validation["epoch"].max() == 30
-    assert of_validation[["accuracy", "cross_entropy"]].isna().all(axis=None)
+    assert result.history["epoch"].tolist() == list(range(1, 31)), "nothing to validate on"
 
 
 def test_every_block_has_its_own_rate(images, monkeypatch):
@@ -272,9 +269,8 @@ def test_the_seed_decides_and_test_images_do_not(images):
 
 def test_what_cannot_be_tuned_is_refused(images):
     start = frozen_head(images)[0].head
-    for name in ("mixed7", "mixed0"):
-        with pytest.raises(ParameterError, match=f"block '{name}' is none of mixed1, mixed2"):
-            tuned(images, start, before=name)
+    with pytest.raises(ParameterError, match="block 'mixed0' is none of mixed1, mixed2"):
+        tuned(images, start, before="mixed0")
     rows = images.rows[(images.rows["target"] == 0) | (images.rows["subset"] == "test")]
     images.task = replace(images.task, rows=rows)
     images.extraction = replace(images.extraction, rows=rows)

@@ -1,12 +1,12 @@
-"""The last layer against numerical gradients, and what must not change it."""
+"""The last layer against a numerical gradient, and what must not change it."""
 
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime
 
-from covid_utils.errors import ParameterError
 from covid_utils.training import head
 from covid_utils.training.head import Examples, HeadSettings
 
@@ -42,19 +42,13 @@ def cross_entropy(features, target, kernel, bias):
     return float(np.mean(norm - logits[np.arange(len(target)), target]))
 
 
-def numerical_gradient(features, target, kernel, bias, delta=1e-5):
-    """Central differences of the mean cross entropy, for the kernel and the bias."""
-    parts = [kernel.astype(np.float64), bias.astype(np.float64)]
-    gradients = [np.zeros(part.shape) for part in parts]
-    for part, gradient in zip(parts, gradients, strict=True):
-        for index in np.ndindex(part.shape):
-            kept = part[index]
-            part[index] = kept + delta
-            above = cross_entropy(features, target, *parts)
-            part[index] = kept - delta
-            gradient[index] = (above - cross_entropy(features, target, *parts)) / (2 * delta)
-            part[index] = kept
-    return gradients
+def gradient(features, target, start):
+    """Numerical gradient of the mean cross entropy: kernel, then bias, in one vector."""
+
+    def loss(weights):
+        return cross_entropy(features, target, weights[:-3].reshape(-1, 3), weights[-3:])
+
+    return approx_fprime(np.append(start.kernel, start.bias).astype(float), loss, 1e-6)
 
 
 def same(first, second):
@@ -68,10 +62,9 @@ def test_one_step_follows_the_gradient_of_the_mean(items, batch, tolerance):
     data = examples(features, np.arange(items) % 3)
     # A step at rate 0 leaves the weights where they start.
     before, after = (trained(data, learning_rate=r, batch_size=batch)[0] for r in (0.0, 0.5))
-    expected = numerical_gradient(features, data.target, before.kernel, before.bias)
-    moved = ((before.kernel - after.kernel) / 0.5, (before.bias - after.bias) / 0.5)
-    for step, wanted in zip(moved, expected, strict=True):
-        assert np.abs(step - wanted).max() < tolerance * np.abs(expected[0]).max()
+    expected = gradient(features, data.target, before)
+    moved = np.append(before.kernel - after.kernel, before.bias - after.bias) / 0.5
+    assert np.abs(moved - expected).max() < tolerance * np.abs(expected[:-3]).max()
 
 
 def test_batches_are_balanced_over_classes_and_images():
@@ -93,6 +86,7 @@ def test_initial_weights_are_small_and_cut_off():
     assert np.abs(start.kernel).max() <= 0.002
     assert start.kernel.std() == pytest.approx(0.00088, rel=0.03), "cut off at two deviations"
     assert not start.bias.any()
+    assert start.parameters == 4001 * 3
 
 
 def test_standardisation_is_folded_into_the_weights(clusters):
@@ -106,6 +100,7 @@ def test_standardisation_is_folded_into_the_weights(clusters):
     for shift in (0, np.float32(0.3)):
         expected = plain.probabilities(explicit + shift / spread)
         assert np.allclose(folded.probabilities(features + shift), expected, atol=5e-4, rtol=0)
+    assert (plain.probabilities(explicit).argmax(axis=1) == target).all(), "it has learned"
 
 
 def test_only_training_images_change_the_weights(clusters, monkeypatch):
@@ -125,12 +120,6 @@ def test_only_training_images_change_the_weights(clusters, monkeypatch):
     assert np.allclose(blocks.kernel, clean.kernel, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("classes", "parameters"), [(2, 4098), (4, 8196)])
-def test_number_of_parameters_on_the_whole_network(classes, parameters):
-    data = examples(np.zeros((4, 2048), np.float32), np.arange(4) % classes)
-    assert trained(replace(data, classes=classes))[0].parameters == parameters
-
-
 def test_the_seed_decides_and_watching_does_not(clusters):
     features, target = clusters
     kept = features.copy()
@@ -142,11 +131,6 @@ def test_the_seed_decides_and_watching_does_not(clusters):
         assert same(other, alone)
     assert not same(trained(examples(features, target), 30, standardise=True, seed=2)[0], alone)
     assert np.array_equal(features, kept)
-
-
-def test_no_steps_are_refused_in_words(clusters):
-    with pytest.raises(ParameterError, match="0 is no number of steps"):
-        trained(examples(*clusters), 0)
 
 
 def test_points_of_the_curve_are_the_head_before_their_step(clusters):
@@ -172,7 +156,6 @@ def test_heads_of_a_sweep_are_those_trained_alone(clusters, standardise):
     rates, steps = (0.01, 0.03, 0.003), (40, 15)
     swept = head.sweep(data, replace(PLAIN, standardise=standardise), rates, steps)
     assert set(swept.heads) == {(rate, step) for rate in rates for step in steps}
-    assert swept.steps == (15, 40)
     for (rate, step), one in swept.heads.items():
         alone, history = trained(data, step, learning_rate=rate, standardise=standardise)
         assert np.allclose(one.kernel, alone.kernel, rtol=1e-4, atol=1e-6)
@@ -185,17 +168,3 @@ def test_heads_of_a_sweep_are_those_trained_alone(clusters, standardise):
     kernels = [one.kernel for one in swept.heads.values()]
     assert all(not np.allclose(a, b) for a, b in combinations(kernels, 2))
     assert head.sweep(examples(*clusters), PLAIN, rates, steps).accuracy == {}
-
-
-def test_a_head_learns_what_can_be_separated(clusters):
-    features, target = clusters
-    one, history = trained(examples(*clusters), 300, learning_rate=0.5, standardise=True)
-    probability = one.probabilities(features)
-    assert (probability.argmax(axis=1) == target).all()
-    assert np.allclose(probability.sum(axis=1), 1, atol=1e-5)
-    assert history["cross_entropy"].iloc[-1] < 0.2 < history["cross_entropy"].iloc[0]
-
-
-def test_softmax_does_not_overflow():
-    large = head.softmax(np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4]], np.float32))
-    assert np.allclose(large, [[1, 0, 0], [1 / 3] * 3])

@@ -7,19 +7,17 @@ from builders import manifest
 from covid_utils.registry import PREDICTION_KEYS
 from covid_utils.training import predictions
 
+SHARES = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0, 0, 1]])
 
-@pytest.mark.parametrize("has_probabilities", [True, False])
-def test_class_table_names_the_most_probable(has_probabilities):
+
+@pytest.mark.parametrize("answers", [SHARES, SHARES.argmax(axis=1)])
+def test_class_table_names_the_most_probable(answers):
     rows = manifest({"a": 3}).assign(subset="test", target=[1, 0, 2])
     rows.index = [7, 3, 5]
-    shares = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0, 0, 1]])
-    names = ("x", "y", "z")
-    if has_probabilities:
-        table = predictions.class_table(rows, shares, names)
-        assert table["p_z"].tolist() == pytest.approx([0.1, 0.8, 1])
-    else:
-        table = predictions.answer_table(rows, shares.argmax(axis=1), names)
-        assert list(table) == [*PREDICTION_KEYS, "truth", "predicted"]
+    table = predictions.class_table(rows, answers, ("x", "y", "z"))
+    shares = ["p_x", "p_y", "p_z"] if answers is SHARES else []
+    assert list(table) == [*PREDICTION_KEYS, "truth", "predicted", *shares]
+    assert not shares or np.allclose(table[shares], SHARES)
     assert table["truth"].tolist() == ["y", "x", "z"]
     assert table["predicted"].tolist() == ["y", "z", "z"]
     assert table.index.tolist() == [7, 3, 5]

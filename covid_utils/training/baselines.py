@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import cache, readers
-from covid_utils.training import predictions
-from covid_utils.training.features import FeatureTable
 from covid_utils.training.tasks import Task
 
 #: Version of `trivial_features` in the cache.
@@ -23,7 +21,6 @@ SVM_C = (1e-5, 1e-4, 1e-3, 1e-2)
 HISTOGRAM_BINS = 16
 #: Side of a corner, as a share of the image's.
 CORNER = 0.08
-FEATURES = 3 + 4 + HISTOGRAM_BINS
 
 
 def trivial_features(gray: np.ndarray) -> np.ndarray:
@@ -44,57 +41,52 @@ def trivial_features(gray: np.ndarray) -> np.ndarray:
     return np.array([width, height, width / height, *corners, *bins], np.float32)
 
 
-def trivial_table(rows: pd.DataFrame, root: Path) -> FeatureTable:
+def trivial_table(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     """`trivial_features` of manifest rows without copies, from the cache or computed now."""
-    recipe = cache.Recipe("trivial", VERSION, {}, (FEATURES,), np.float32)
+    recipe = cache.Recipe("trivial", VERSION, {}, (3 + 4 + HISTOGRAM_BINS,), np.float32)
     listed = list(rows.itertuples())
     values = recipe.filled(
         cache.contents(rows), lambda at: trivial_features(readers.load_image(root, listed[at]))
     )
-    return FeatureTable(pd.Index(rows["image_id"]), values[:])
+    return pd.DataFrame(values[:], rows["image_id"], copy=False)
 
 
-def svm(table: FeatureTable, task: Task) -> pd.DataFrame:
-    """Deep features and a linear support vector machine, the recipe of Sethy et al. 2020.
+def svm(table: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Predictions of a linear support vector machine on deep features (Sethy et al. 2020).
 
     The strength of the margin is chosen on validation images.
-
-    Returns:
-        Predictions of all rows of the task, without probabilities.
     """
     from sklearn.svm import LinearSVC
 
     return _best_of(table, task, [LinearSVC(C=c, random_state=0) for c in SVM_C], "linear SVM")
 
 
-def trivial(table: FeatureTable, task: Task) -> pd.DataFrame:
-    """As `svm`, but logistic regression on a table of `trivial_features`."""
+def trivial(table: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Predictions of logistic regression on a table of `trivial_features`."""
     from sklearn.linear_model import LogisticRegression
 
     return _best_of(table, task, [LogisticRegression(max_iter=5000)], "trivial features")
 
 
-def _best_of(table: FeatureTable, task: Task, candidates: list, model: str) -> pd.DataFrame:
+def _best_of(table: pd.DataFrame, task: Task, candidates: list, model: str) -> pd.DataFrame:
     """Predictions of the candidate that does best on validation; of equals the first."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    values, target = table.of(task.rows), task.rows["target"].to_numpy()
+    values, target = task.values(table), task.rows["target"].to_numpy()
     train, validation = task.parts()
     fits = [make_pipeline(StandardScaler(), one) for one in candidates]
     fits = [fit.fit(values[train], target[train]) for fit in fits]
-    best = 0
+    best = fits[0]
     if len(validation):
-        best = int(np.argmax([fit.score(values[validation], target[validation]) for fit in fits]))
-    predicted = fits[best].predict(values)
-    return task.mark(predictions.answer_table(task.rows, predicted, task.names), model)
+        best = max(fits, key=lambda fit: fit.score(values[validation], target[validation]))
+    return task.predictions(best.predict(values), model)
 
 
 def majority(task: Task, column: str) -> pd.DataFrame:
     """The rule that knows one manifest column only: a value's most frequent class in training."""
-    train, _ = task.parts()
-    known = task.rows.iloc[train]
+    known = task.rows.iloc[task.parts()[0]]
     usual = known.groupby(column)["target"].agg(lambda target: target.mode().iloc[0])
     overall = known["target"].mode().iloc[0]
     predicted = task.rows[column].map(usual).fillna(overall).astype("int64").to_numpy()
-    return task.mark(predictions.answer_table(task.rows, predicted, task.names), f"{column} only")
+    return task.predictions(predicted, f"{column} only")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -39,40 +39,11 @@ TIMED = 8
 
 
 @dataclass(frozen=True)
-class FeatureTable:
-    """Features, float32 (images, channels), with the names of their images."""
-
-    image_id: pd.Index
-    values: np.ndarray
-
-    def positions(self, rows: pd.DataFrame) -> np.ndarray:
-        """Where the features of manifest rows lie, in their order.
-
-        Raises:
-            DataError: An image has no features here.
-        """
-        at = self.image_id.get_indexer(rows["image_id"])
-        if (at < 0).any():
-            unknown = rows["image_id"].to_numpy()[at < 0][0]
-            raise DataError(f"{unknown}: no features of this image; compute them first.")
-        return at
-
-    def of(self, rows: pd.DataFrame) -> np.ndarray:
-        """Features of manifest rows, float32 (rows, channels), in their order."""
-        return self.values[self.positions(rows)]
-
-
-@dataclass(frozen=True)
 class Extraction:
-    """Images and the frozen network that is applied to them.
+    """Images and the frozen network, up to the block ``last``, that is applied to them.
 
-    Attributes:
-        rows: Manifest rows; copies of `augment.expand` are made on the way to the network.
-        root: Data folder.
-        settings: Preprocessing of the images.
-        weights: See `inception.network`. Random ones are calibrated on some training images.
-        last: Deepest block that is wanted.
-        seed: Of random weights and of copies.
+    Copies of `augment.expand` are made on the way to the network. Random ``weights`` are calibrated
+    on some training images; ``seed`` is theirs and that of the copies.
     """
 
     rows: pd.DataFrame
@@ -87,16 +58,14 @@ class Extraction:
         import keras
 
         other = replace(self, rows=rows, last=last or self.last)
-        end = self.network.get_layer(other.last).output
-        network = keras.Model(self.network.input, end) if last else self.network
+        network = keras.Model(self.network.input, self.network.get_layer(other.last).output)
         other.__dict__.update({"network": network, "made_by": self.made_by})
         return other
 
     @cached_property
     def images(self) -> cache.Rows:
         """uint8 (rows, size, size), each prepared when it is asked for."""
-        sources = augment.originals(self.rows)
-        prepared = cache.prepared(sources, self.root, self.settings)
+        prepared = cache.prepared(augment.originals(self.rows), self.root, self.settings)
         return augment.copies(prepared, self.rows, self.seed) if "copy" in self.rows else prepared
 
     @cached_property
@@ -107,36 +76,12 @@ class Extraction:
             calibrate = to_input(cache.prepared(self._calibration, self.root, self.settings)[:])
         return inception.network(self.weights, self.last, self.seed, calibrate)
 
-    def features(self, layers: tuple[str, ...], before: str = "") -> dict[str, FeatureTable]:
-        """Averages of each map of some blocks, float32 (rows, channels), computed in one pass.
-
-        Args:
-            layers: Blocks up to the deepest one.
-            before: Keep what enters this block too, in the same pass; see `maps`.
-        """
-        recipes, names = self._computed(layers, before), pd.Index(self.rows["image_id"])
-        return {
-            layer: FeatureTable(names, recipe.rows(self.contents)[:])
-            for layer, recipe in zip(layers, recipes, strict=False)
-        }
-
-    def maps(self, before: str) -> cache.Rows:
-        """What enters a block, to train from there on: float16 (rows, side, side, channels)."""
-        (recipe,) = self._computed((), before)
-        return recipe.rows(self.contents)
-
-    def _recipe(self, kind: str, block: str) -> cache.Recipe:
-        """Recipe of the features of a block, or of the maps that enter it."""
-        made_by = self.made_by | {"block": block}
-        if kind == "features":
-            return cache.Recipe(kind, VERSION, made_by, inception.BLOCKS[block][1:], np.float32)
-        side, channels = inception.BLOCKS[inception.block_below(block)]
-        return cache.Recipe(kind, VERSION, made_by, (side, side, channels), np.float16)
-
-    def _computed(self, layers: tuple[str, ...], before: str) -> list[cache.Recipe]:
-        """Recipes of the features of some blocks, then of the maps; what is missing is computed."""
-        recipes = [self._recipe("features", layer) for layer in layers]
-        recipes += [self._recipe("maps", before)] if before else []
+    def compute(self, layers: tuple[str, ...], before: str = "") -> list[cache.Recipe]:
+        """Compute what the cache lacks of `features` and `maps`, in one pass; gives recipes."""
+        recipes = [self._recipe("features", b, inception.BLOCKS[b][1:], np.float32) for b in layers]
+        if before:
+            side, channels = inception.BLOCKS[inception.block_below(before)]
+            recipes.append(self._recipe("maps", before, (side, side, channels), np.float16))
         lacking = [set(recipe.missing(self.contents)) for recipe in recipes]
         absent = np.array(sorted(set().union(*lacking)), int)
         model = inception.outputs(self.network, layers, before) if len(absent) else None
@@ -146,6 +91,20 @@ class Extraction:
                     if position in missing:
                         recipe.write(self.contents[position], row)
         return recipes
+
+    def features(self, layers: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+        """For each block the averages of its maps, float32 (rows, channels); index ``image_id``."""
+        values = [recipe.rows(self.contents)[:] for recipe in self.compute(layers)]
+        tables = [pd.DataFrame(part, self.rows["image_id"], copy=False) for part in values]
+        return dict(zip(layers, tables, strict=True))
+
+    def maps(self, before: str) -> cache.Rows:
+        """What enters a block: float16 (rows, side, side, channels)."""
+        (recipe,) = self.compute((), before)
+        return recipe.rows(self.contents)
+
+    def _recipe(self, kind: str, block: str, shape: tuple[int, ...], dtype: type) -> cache.Recipe:
+        return cache.Recipe(kind, VERSION, self.made_by | {"block": block}, shape, dtype)
 
     def last_maps(self, positions: np.ndarray) -> np.ndarray:
         """Maps of the deepest block for some of the rows, float32 (n, side, side, channels)."""
@@ -158,17 +117,20 @@ class Extraction:
         known = cache.contents(self.rows)
         if "copy" not in self.rows:
             return known
-        moved = self.rows["image_id"].where(self.rows["copy"].fillna(0) > 0)
-        return [
-            f"{content}~{self.seed}~{name}" if isinstance(name, str) else content
-            for content, name in zip(known, moved, strict=True)
-        ]
+        moved = f"~{self.seed}~" + self.rows["image_id"].astype(str)
+        moved = moved.where(self.rows["copy"].fillna(0) > 0, "")
+        return [content + name for content, name in zip(known, moved, strict=True)]
 
     @cached_property
     def made_by(self) -> dict:
         """What the numbers depend on besides the image."""
-        made = asdict(self.settings) | {"weights": _identity(self.weights)}
-        if self.weights == "none":
+        weights = self.weights
+        if Path(weights).is_file():
+            with Path(weights).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            weights = f"{Path(weights).name} {digest}"
+        made = asdict(self.settings) | {"weights": weights}
+        if weights == "none":
             made |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}
         return made
 
@@ -182,31 +144,17 @@ class Extraction:
 
     def time_one_image(self, layer: str) -> dict[str, dict[str, object]]:
         """Times of ``decode and prepare`` and ``features`` up to a block, one image at a time."""
-        model = inception.outputs(self.network, (layer,))
-        some = self.images[:TIMED]
-        return {
-            "decode and prepare": time_per_item(lambda i: self.images[i], len(some)),
-            "features": time_per_item(
-                lambda i: model.predict_on_batch(to_input(some[i : i + 1])), len(some)
-            ),
-        }
+        model, some = inception.outputs(self.network, (layer,)), self.images[:TIMED]
 
+        def forward(at: int) -> object:
+            return model.predict_on_batch(to_input(some[at : at + 1]))
 
-def _identity(weights: str) -> str:
-    """What tells weights apart: their name, and the content of a file."""
-    path = Path(weights)
-    if not path.is_file():
-        return weights
-    with path.open("rb") as file:
-        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        calls = {"decode and prepare": self.images.__getitem__, "features": forward}
+        return {stage: time_per_item(call, len(some)) for stage, call in calls.items()}
 
 
 def to_input(images: np.ndarray) -> np.ndarray:
-    """Gray images, uint8 (n, size, size), as Inception-v3 takes them.
-
-    Returns:
-        float32 (n, 299, 299, 3) in [-1, 1], the three channels equal.
-    """
+    """Gray images, uint8 (n, size, size), as float32 (n, 299, 299, 3) in [-1, 1]."""
     import tensorflow as tf
 
     gray = tf.cast(images[..., None], tf.float32)
@@ -221,33 +169,21 @@ def extract(
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Apply a frozen network to some of the images, uint8 (n, size, size), in batches.
 
-    While it works on a batch, the next ones are decoded and prepared.
-
-    Yields:
-        Positions of a batch, and the rows of each output for them.
+    While it works on a batch, the next ones are decoded and prepared. Gives the positions of each
+    batch, and the rows of each output for them.
     """
     import tensorflow as tf
 
     forward = tf.function(lambda batch: model(batch, training=False))
 
-    def prepare(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        batch = to_input(images[part])
+    def prepare(part: np.ndarray) -> np.ndarray:
         # A short last batch is padded: another shape would be traced anew.
-        return part, np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+        return np.pad(to_input(images[part]), ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
 
     parts = [positions[first : first + BATCH] for first in range(0, len(positions), BATCH)]
-    for part, batch in _ahead(prepare, parts):
-        outputs = tf.nest.flatten(forward(batch))
-        yield part, [output.numpy()[: len(part)] for output in outputs]
-
-
-def _ahead(make: Callable, items: list) -> Iterator:
-    """What ``make`` makes of each item, in order, a few of them ahead in a thread of its own."""
-    waiting: deque = deque()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        waiting = deque(pool.submit(prepare, part) for part in parts[:AHEAD])
+        for at, part in enumerate(parts):
+            waiting.extend(pool.submit(prepare, later) for later in parts[at + AHEAD :][:1])
+            outputs = tf.nest.flatten(forward(waiting.popleft().result()))
+            yield part, [output.numpy()[: len(part)] for output in outputs]

@@ -6,7 +6,7 @@ and an epoch costs only the blocks that are trained. Images are therefore not au
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ import pandas as pd
 
 from covid_utils.data.cache import Rows
 from covid_utils.models import inception
-from covid_utils.training import head, predictions
 from covid_utils.training.features import Extraction
+from covid_utils.training.head import Head, quality
 from covid_utils.training.tasks import Task
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
-MODEL = "fine-tuned"
 BATCH = 32
 #: Epochs without a lower validation cross entropy after which to stop.
 PATIENCE = 2
@@ -33,14 +33,10 @@ BLOCK_FACTOR = 0.3
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A fine-tuned network with its predictions for every image.
+    """A network from the maps below the first trained block to probabilities.
 
-    Attributes:
-        model: From the maps below the first trained block to probabilities.
-        predictions: As `recognition.Fitted.predictions`.
-        history: One row per epoch and subset; epoch 0 is the frozen network.
-        rates: Name of a block, or ``last layer`` -> its learning rate.
-        trained: Number of values that were trained.
+    ``predictions`` are `Task.predictions`; epoch 0 of ``history`` is the frozen network; ``rates``
+    are the learning rate of each block and of the last layer, ``trained`` the number of values.
     """
 
     model: keras.Model
@@ -53,7 +49,7 @@ class Finetuned:
 def train(
     extraction: Extraction,
     task: Task,
-    start: head.Head,
+    start: Head,
     before: str,
     epochs: int,
     rate: float,
@@ -62,8 +58,7 @@ def train(
     """Fine-tune the last blocks, starting from the frozen network and its head.
 
     Batch norm keeps its statistics. The weights of the best epoch on validation are kept, which may
-    be those of the start; without validation images, those of the last. The extraction's own
-    network is not changed.
+    be those of the start; without validation images, those of the last.
 
     Args:
         extraction: Of the task's rows, in their order, up to the block of ``start``.
@@ -74,53 +69,47 @@ def train(
         rate: Of Adam, for the last block and the last layer.
         seed: Of the order.
     """
-    inception.block_below(before)  # refuses what is no block
-    before = inception.earlier(before, extraction.last)
+    names = inception.FEATURE_LAYERS
+    blocks = names[: names.index(extraction.last) + 1]
+    blocks = blocks[min(names.index(before), len(blocks) - 1) :]
+    rates = {name: rate * BLOCK_FACTOR**above for above, name in enumerate(reversed(blocks))}
+    rates["last layer"] = rate
+    maps, target = extraction.maps(blocks[0]), task.rows["target"].to_numpy()
     train_rows, watched = task.parts()
-    maps, target = extraction.maps(before), task.rows["target"].to_numpy()
-    model = build(extraction.network, before, start)
-    rates = block_rates(before, extraction.last, rate)
-    step = _train_step(model, inception.block_of(extraction.network), rates)
-    rng = np.random.default_rng(seed)
-    curve = [_point(0, "validation", predict(model, maps, watched), target[watched])]
-    best, best_weights, waited = curve[0]["cross_entropy"], model.get_weights(), 0
-    for epoch in range(1, epochs + 1):
-        order, answers = rng.permutation(train_rows), []
-        for first in range(0, len(order), BATCH):
-            part = order[first : first + BATCH]
-            # Half precision has no fast kernels on a processor, so it ends here.
-            answers.append(np.asarray(step(maps[part].astype(np.float32), target[part])))
-        curve.append(_point(epoch, "train", np.concatenate(answers), target[order]))
-        curve.append(_point(epoch, "validation", predict(model, maps, watched), target[watched]))
-        loss, waited = curve[-1]["cross_entropy"], waited + 1
-        if loss < best or not len(watched):
+    model = build(extraction.network, blocks[0], start)
+    step, rng = _train_step(model, rates), np.random.default_rng(seed)
+    curve, best, best_weights, waited = [], np.inf, [], 0
+
+    def add_point(subset: str, probabilities: np.ndarray, positions: np.ndarray) -> float:
+        curve.append((epoch, subset, *map(float, quality(probabilities, target[positions]))))
+        return curve[-1][-1]
+
+    for epoch in range(epochs + 1):
+        if epoch:
+            order = rng.permutation(train_rows)
+            answers = [np.asarray(step(b, target[part])) for part, b in _batches(maps, order)]
+            add_point("train", np.concatenate(answers), order)
+        loss = -epoch  # without validation images the last is the best
+        if len(watched):
+            loss = add_point("validation", predict(model, maps, watched), watched)
+        waited += 1
+        if loss < best or not epoch:
             best, best_weights, waited = loss, model.get_weights(), 0
         if waited >= PATIENCE:
             break
     model.set_weights(best_weights)
-    probabilities = predict(model, maps, np.arange(len(maps)))
-    table = task.mark(predictions.class_table(task.rows, probabilities, task.names), MODEL)
+    table = task.predictions(predict(model, maps, np.arange(len(maps))), "fine-tuned")
+    history = pd.DataFrame(curve, columns=["epoch", "subset", "accuracy", "cross_entropy"])
     trained = int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
-    return Finetuned(model, table, pd.DataFrame(curve), rates, trained)
+    return Finetuned(model, table, history, rates, trained)
 
 
-def block_rates(before: str, last: str, rate: float) -> dict[str, float]:
-    """Learning rate of each block from ``before`` to ``last``, and of the last layer."""
-    names = inception.FEATURE_LAYERS
-    blocks = names[names.index(before) : names.index(last) + 1]
-    rates = {name: rate * BLOCK_FACTOR**above for above, name in enumerate(reversed(blocks))}
-    return rates | {"last layer": rate}
-
-
-def build(network: keras.Model, before: str, start: head.Head) -> keras.Model:
-    """The trained part as a network of its own, with copies of the weights of the frozen one.
-
-    Returns:
-        Trainable model from the maps that enter ``before`` to probabilities (n, classes).
-    """
+def build(network: keras.Model, before: str, start: Head) -> keras.Model:
+    """The part from the maps that enter ``before`` to probabilities, with copies of the weights."""
     import keras
 
-    _, upper = inception.cut(network, before)
+    below = network.get_layer(inception.block_below(before)).output
+    upper = keras.Model(below, network.output)
     copied = keras.models.clone_model(upper)
     copied.set_weights(upper.get_weights())
     for layer in copied.layers:
@@ -132,16 +121,25 @@ def build(network: keras.Model, before: str, start: head.Head) -> keras.Model:
     return model
 
 
+def by_block(model: keras.Model, blocks: Iterable[str]) -> dict[str, list]:
+    """Trainable variables of each block, and under ``last layer`` of what follows the last one."""
+    groups: dict[str, list] = {name: [] for name in blocks}
+    rest: list = []
+    for layer in model.layers:  # from the input to the output
+        rest += layer.trainable_variables
+        if layer.name in groups:
+            groups[layer.name], rest = rest, []
+    return groups | {"last layer": rest}
+
+
 def _train_step(
-    model: keras.Model, block_of: dict[str, str], rates: dict[str, float]
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    model: keras.Model, rates: dict[str, float]
+) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
     """A traced function (maps, targets) -> probabilities; every block has its own rate."""
     import keras
     import tensorflow as tf
 
-    groups: dict[str, list] = {name: [] for name in rates}
-    for layer in model.layers:
-        groups[block_of.get(layer.name, "last layer")] += layer.trainable_variables
+    groups = by_block(model, rates)
     optimizers = {name: keras.optimizers.Adam(rate) for name, rate in rates.items()}
     for name, optimizer in optimizers.items():
         optimizer.build(groups[name])
@@ -162,18 +160,11 @@ def _train_step(
 
 def predict(model: keras.Model, maps: Rows, positions: np.ndarray) -> np.ndarray:
     """Probabilities (n, classes) of some rows of the maps."""
-    batches = [np.empty((0, model.output_shape[-1]), np.float32)]
+    return np.concatenate([model.predict_on_batch(b) for _, b in _batches(maps, positions)])
+
+
+def _batches(maps: Rows, positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for first in range(0, len(positions), BATCH):
-        batch = maps[positions[first : first + BATCH]].astype(np.float32)
-        batches.append(model.predict_on_batch(batch))
-    return np.concatenate(batches)
-
-
-def _point(epoch: int, subset: str, probabilities: np.ndarray, target: np.ndarray) -> dict:
-    """A point of the curve; NaN without images."""
-    accuracy = loss = np.nan
-    if len(target):
-        of_truth = probabilities[np.arange(len(target)), target]
-        accuracy = float((probabilities.argmax(axis=1) == target).mean())
-        loss = float(-np.log(np.maximum(of_truth, 1e-12)).mean())
-    return {"epoch": epoch, "subset": subset, "accuracy": accuracy, "cross_entropy": loss}
+        part = positions[first : first + BATCH]
+        # Half precision has no fast kernels on a processor, so it ends here.
+        yield part, maps[part].astype(np.float32)

@@ -1,10 +1,8 @@
 """The retrained last layer: softmax regression on cached features (paper, section 3.3).
 
-Plain gradient descent on batches drawn as in ``retrain.py``, the authors' code: for each place in a
-batch first a class, all with the same probability, then an image of it. Classes are thus balanced
-in training and in the curve, whatever their numbers of images. Heads that differ only in their
-learning rate are trained side by side on the same batches: reading a batch costs more than
-multiplying it with one more head.
+Batches are drawn as in ``retrain.py``, the authors' code: first a class, all with the same
+probability, then an image of it. Heads that differ only in their learning rate are trained side by
+side on the same batches: reading a batch costs more than multiplying it with one more head.
 """
 
 from __future__ import annotations
@@ -17,21 +15,19 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 from threadpoolctl import threadpool_limits
 
-from covid_utils.errors import ParameterError
-
 #: Validation images per point of the curve, as in ``retrain.py``.
 EVALUATION_BATCH = 100
 #: Images processed at a time where all images of a set are needed.
 BLOCK = 1024
+CURVE = ["rate", "step", "subset", "accuracy", "cross_entropy"]
 
 
 @dataclass(frozen=True)
 class HeadSettings:
     """Settings of a training; the defaults are the paper's (section 3.3).
 
-    ``standardise`` trains on features with mean 0 and variance 1. The paper need not: its ImageNet
-    features at ``mixed10`` are large enough. Those of earlier blocks or random weights are so small
-    that 2800 steps at rate 0.01 end far from convergence.
+    ``standardise`` gives features mean 0 and variance 1: those of earlier blocks or random weights
+    are so small that 2800 steps at rate 0.01 end far from convergence without.
     """
 
     steps: int = 2800
@@ -44,10 +40,7 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class Examples:
-    """What a head is trained on: features (n, channels), their classes, and positions among them.
-
-    Images at the positions ``validation`` never change the weights.
-    """
+    """Features (n, channels), their classes (n,), and the positions of two subsets among them."""
 
     features: np.ndarray
     train: np.ndarray
@@ -75,22 +68,14 @@ class Head:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Heads trained on the same batches with several learning rates, as they were at some steps.
+    """Heads of several rates and steps, and their accuracy on all validation images, if any.
 
-    Attributes:
-        rates: Learning rates.
-        steps: Steps at which the heads were kept, ascending.
-        heads: Rate and step -> head.
-        history: One row per evaluation: ``rate, step, subset, accuracy, cross_entropy``; of
-            training batches, and of random validation images.
-        accuracy: Rate and step -> accuracy on all validation images; empty without any.
+    ``history`` has the columns `CURVE`, of training batches and of random validation images.
     """
 
-    rates: tuple[float, ...]
-    steps: tuple[int, ...]
     heads: dict[tuple[float, int], Head]
-    history: pd.DataFrame
     accuracy: dict[tuple[float, int], float]
+    history: pd.DataFrame
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -98,6 +83,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     powers /= powers.sum(axis=-1, keepdims=True)
     return powers
+
+
+def quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy and cross entropy of probabilities (n, classes) or (n, rates, classes)."""
+    of_truth = probability[np.arange(len(truth)), ..., truth]
+    hits = probability.argmax(axis=-1) == truth.reshape(-1, *[1] * (of_truth.ndim - 1))
+    return hits.mean(axis=0), -np.log(np.maximum(of_truth, 1e-12)).mean(axis=0)
 
 
 # The matrices are small: more than one thread each only wait.
@@ -109,35 +101,44 @@ def sweep(
 
     The batches depend on the seed alone, and a longer training begins as a shorter one does.
     Nothing is selected on validation: heads are kept as they are after each number of ``steps``.
-    The settings' own rate and steps are not used.
-
-    Raises:
-        ParameterError: A number of steps below 1.
     """
-    if min(steps) < 1:
-        raise ParameterError(f"steps: {min(steps)} is no number of steps; use 1 or more.")
     rng = np.random.default_rng(settings.seed)
     # A generator of its own: drawing validation images must not change the training batches.
     validation_rng = np.random.default_rng([settings.seed, 1])
-    stack = _Stack(data, rates, settings.standardise, rng)
+    channels, features = data.features.shape[1], data.features
+    mean, scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    if settings.standardise:
+        mean, scale = _standardisation(features, data.train)
+        features = features - mean
+        features *= scale
+    stack = _Stack(channels, data.classes, rates, rng)
     draw_train, draw_validation = (_balanced(part, data) for part in (data.train, data.validation))
     curve, heads, accuracy = [], {}, {}
+
+    def add_point(subset: str, probability: np.ndarray, truth: np.ndarray) -> None:
+        hits, entropy = (part.tolist() for part in quality(probability, truth))
+        curve.extend((r, step, subset, *q) for r, *q in zip(rates, hits, entropy, strict=True))
+
     for step in range(1, max(steps) + 1):
         chosen = draw_train(rng, settings.batch_size)
-        batch, truth = stack.scaled(chosen), data.target[chosen]
+        batch, truth = features[chosen], data.target[chosen]
         probability = stack.probabilities(batch)
         if step == 1 or step % settings.evaluate_every == 0:
-            curve.append((step, "train", *_quality(probability, truth)))
+            add_point("train", probability, truth)
             if len(data.validation):
                 shown = draw_validation(validation_rng, EVALUATION_BATCH)
-                answers = stack.probabilities(stack.scaled(shown))
-                curve.append((step, "validation", *_quality(answers, data.target[shown])))
+                answers = stack.probabilities(features[shown])
+                add_point("validation", answers, data.target[shown])
         stack.descend(batch, truth, probability)
         if step in steps:
-            heads |= {(rate, step): head for rate, head in zip(rates, stack.heads(), strict=True)}
+            now = stack.heads(mean, scale)
+            heads |= {(rate, step): head for rate, head in zip(rates, now, strict=True)}
             if len(data.validation):
-                accuracy |= {(r, step): a for r, a in zip(rates, stack.accuracy(), strict=True)}
-    return Sweep(rates, tuple(sorted(steps)), heads, _history(curve, rates), accuracy)
+                answers = stack.probabilities(features[data.validation])
+                hits, _ = quality(answers, data.target[data.validation])
+                accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}
+    history = pd.DataFrame(curve, columns=CURVE)
+    return Sweep(heads, accuracy, history.sort_values("rate", kind="stable", ignore_index=True))
 
 
 def _balanced(
@@ -160,32 +161,18 @@ def _balanced(
 class _Stack:
     """Heads in training, one per rate, side by side in one matrix (channels, rates x classes)."""
 
-    def __init__(
-        self, data: Examples, rates: tuple[float, ...], standardise: bool, rng: np.random.Generator
-    ):
-        self._data, self._rates = data, np.array(rates, np.float32)
-        self._is_standardised, channels = standardise, data.features.shape[1]
-        self._mean, self._scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
-        if standardise:
-            self._mean, self._scale = _standardisation(data.features, data.train)
+    def __init__(self, channels: int, classes: int, rates: tuple[float, ...], rng):
+        self._rates, self._shape = np.array(rates, np.float32), (len(rates), classes)
         # All rates start from the same normal weights, cut off at two deviations.
-        uniform = rng.uniform(*ndtr([-2.0, 2.0]), (channels, data.classes))
+        uniform = rng.uniform(*ndtr([-2.0, 2.0]), (channels, classes))
         self._kernel = np.tile((0.001 * ndtri(uniform)).astype(np.float32), len(rates))
-        self._bias = np.zeros(len(rates) * data.classes, np.float32)
-
-    def scaled(self, positions: np.ndarray) -> np.ndarray:
-        """Features of some images, standardised if the settings say so."""
-        batch = self._data.features[positions]
-        if self._is_standardised:
-            batch -= self._mean
-            batch *= self._scale
-        return batch
+        self._bias = np.zeros(len(rates) * classes, np.float32)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Softmax of every head, (n, rates, classes)."""
         logits = batch @ self._kernel
         logits += self._bias
-        return softmax(logits.reshape(len(batch), len(self._rates), self._data.classes))
+        return softmax(logits.reshape(-1, *self._shape))
 
     def descend(self, batch: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> None:
         """One step of gradient descent; ``probability`` is used up."""
@@ -195,19 +182,12 @@ class _Stack:
         self._kernel -= batch.T @ error
         self._bias -= error.sum(axis=0)
 
-    def accuracy(self) -> np.ndarray:
-        """Accuracy of each head on all validation images."""
-        watched = self._data.validation
-        predicted = self.probabilities(self.scaled(watched)).argmax(axis=-1)
-        return (predicted == self._data.target[watched][:, None]).mean(axis=0)
-
-    def heads(self) -> list[Head]:
+    def heads(self, mean: np.ndarray, scale: np.ndarray) -> list[Head]:
         """The heads as they are now, for features as they are: scaling becomes part of them."""
-        shape = (len(self._mean), len(self._rates), self._data.classes)
-        kernels = (self._kernel * self._scale[:, None]).reshape(shape)
-        biases = self._bias.reshape(shape[1:])
-        each = (np.ascontiguousarray(kernels[:, rate]) for rate in range(len(self._rates)))
-        return [Head(k, b - self._mean @ k) for k, b in zip(each, biases, strict=True)]
+        kernels = (self._kernel * scale[:, None]).reshape(-1, *self._shape)
+        kernels = [np.ascontiguousarray(kernels[:, rate]) for rate in range(len(self._rates))]
+        biases = self._bias.reshape(self._shape)
+        return [Head(k, b - mean @ k) for k, b in zip(kernels, biases, strict=True)]
 
 
 def _standardisation(features: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -222,21 +202,3 @@ def _standardisation(features: np.ndarray, train: np.ndarray) -> tuple[np.ndarra
     # A channel that never varies carries no information; it stays at 0 instead of dividing by 0.
     scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
     return mean.astype(np.float32), scale.astype(np.float32)
-
-
-def _quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy and cross entropy of each rate, from probabilities (n, rates, classes)."""
-    of_truth = probability[np.arange(len(truth)), :, truth]
-    hits = (probability.argmax(axis=-1) == truth[:, None]).mean(axis=0)
-    return hits, -np.log(np.maximum(of_truth, 1e-12)).mean(axis=0)
-
-
-def _history(curve: list, rates: tuple[float, ...]) -> pd.DataFrame:
-    """Points of the curves as a table, one row per rate and point."""
-    rows = [
-        (rate, step, subset, float(accuracy), float(entropy))
-        for step, subset, *scores in curve
-        for rate, accuracy, entropy in zip(rates, *scores, strict=True)
-    ]
-    table = pd.DataFrame(rows, columns=["rate", "step", "subset", "accuracy", "cross_entropy"])
-    return table.sort_values("rate", kind="stable", ignore_index=True)

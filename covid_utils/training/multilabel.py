@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from covid_utils.data import augment
 from covid_utils.data.cache import Rows
-from covid_utils.errors import DataError, ParameterError
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.training import batches
 from covid_utils.training.predictions import time_per_item
-
-#: How present labels can weigh in the loss: as absent ones, or as `balanced_weights` computes.
-POSITIVE_WEIGHTS = ("none", "balanced")
-#: Column of the history -> what Keras calls it.
-CURVE = {"loss": "loss", "accuracy": "binary_accuracy"}
-
-
-@dataclass(frozen=True)
-class MultilabelSettings:
-    """Settings of `train`; the paper names 50 epochs and Adam, no rate and no weights."""
-
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 0.001
-    seed: int = 2020
-    positive_weight: str = "none"
-
-    def __post_init__(self) -> None:
-        if self.positive_weight not in POSITIVE_WEIGHTS:
-            choices = ", ".join(POSITIVE_WEIGHTS)
-            raise ParameterError(f"positive_weight '{self.positive_weight}' is none of {choices}.")
 
 
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
@@ -52,17 +28,9 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
     """Weight of each present label that makes present and absent slices count alike.
 
     It is the ratio of the training slices without the label to those with it (King and Zeng 2001,
-    section 4.2, up to a common factor).
-
-    Args:
-        labels: bool (n, labels) of the training subset.
-
-    Returns:
-        float32 (labels,): 1 for a label that all or none show, where there is nothing to balance.
+    section 4.2, up to a common factor): float32 (labels,) from bool (n, labels). Where all or none
+    show a label there is nothing to balance, and it is 1.
     """
-    labels = np.asarray(labels, bool)
-    if not len(labels):
-        raise DataError("no slices to count labels in; check the subset column for 'train'.")
     present_in, absent_from = labels.sum(axis=0), (~labels).sum(axis=0)
     varies = (present_in > 0) & (absent_from > 0)
     return np.where(varies, absent_from / np.maximum(present_in, 1), 1).astype(np.float32)
@@ -72,16 +40,25 @@ def train(
     images: np.ndarray,
     labels: np.ndarray,
     validation: tuple[np.ndarray, np.ndarray],
-    settings: MultilabelSettings,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    positive_weight: str,
 ):
-    """Train the network.
+    """Train the network; the paper names 50 epochs and Adam, no rate and no weights.
 
     Args:
         images: uint8 (n, size, size) of the training subset.
         labels: bool (n, 3).
         validation: The same for the validation subset; for the curve only. Its loss has the
             weights of the training subset, so that both curves measure the same.
-        settings: How.
+        epochs: Passes over the images.
+        batch_size: At most.
+        learning_rate: Of Adam.
+        seed: Of weights, order, dropout and augmentation.
+        positive_weight: Of present labels: ``none``, or ``balanced`` for `balanced_weights`.
 
     Returns:
         The Keras model after the last epoch, and the history: one row per epoch and subset with
@@ -89,39 +66,33 @@ def train(
     """
     import keras
 
-    keras.utils.set_random_seed(settings.seed)
+    def loss(truth, probability):  # cross entropy in nats, summed over the labels (section 3.4)
+        each = keras.ops.binary_crossentropy(truth, probability)
+        return keras.ops.sum((1 + (weights - 1) * truth) * each, axis=-1)
+
+    def one(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
+        matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
+        return to_input(augment.warp(images[at], matrix)), labels[at].astype(np.float32)
+
+    keras.utils.set_random_seed(seed)
     model = ml_cnn(labels.shape[1], images.shape[1])
-    weights = balanced_weights(labels) if settings.positive_weight == "balanced" else 1.0
-
-    def loss(truth, probability):
-        return summed_cross_entropy(truth, probability, weights)
-
-    optimizer = keras.optimizers.Adam(settings.learning_rate)
-    model.compile(optimizer=optimizer, loss=loss, metrics=["binary_accuracy"])
-    size = min(settings.batch_size, len(images))
+    weights = balanced_weights(labels) if positive_weight == "balanced" else 1.0
+    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["binary_accuracy"])
+    size = min(batch_size, len(images))
+    specs = (((*images.shape[1:], 1), np.float32), (labels.shape[1:], np.float32))
     history = model.fit(
-        batches.of_labels(images, labels, size, settings.seed, augment.Ranges()),
+        batches.endless(one, len(images), size, seed, specs),
         steps_per_epoch=int(np.ceil(len(images) / size)),
-        epochs=settings.epochs,
+        epochs=epochs,
         validation_data=(to_input(validation[0]), validation[1].astype(np.float32)),
         verbose=0,
     ).history
-    epoch, parts = np.arange(1, settings.epochs + 1), []
+    parts = []
     for subset, prefix in (("train", ""), ("validation", "val_")):
-        curve = {name: history[prefix + of] for name, of in CURVE.items()}
-        parts.append(pd.DataFrame({"epoch": epoch, "subset": subset} | curve))
+        loss_of, accuracy = history[f"{prefix}loss"], history[f"{prefix}binary_accuracy"]
+        curve = {"epoch": np.arange(1, epochs + 1), "subset": subset, "loss": loss_of}
+        parts.append(pd.DataFrame(curve | {"accuracy": accuracy}))
     return model, pd.concat(parts, ignore_index=True)
-
-
-def summed_cross_entropy(truth, probability, positive_weight: np.ndarray | float = 1.0):
-    """Binary cross entropy in nats, summed over the labels (paper, section 3.4): float32 (n,).
-
-    The terms of present labels have a weight, (labels,) or one for all; those of absent ones 1.
-    """
-    from keras import ops
-
-    each = ops.binary_crossentropy(truth, probability)
-    return ops.sum((1 + (positive_weight - 1) * truth) * each, axis=-1)
 
 
 def to_input(images: np.ndarray) -> np.ndarray:

@@ -14,39 +14,30 @@ from covid_utils.registry import PREDICTION_KEYS
 CALLS = 20
 
 
-def class_table(
-    rows: pd.DataFrame, probabilities: np.ndarray, names: tuple[str, ...]
-) -> pd.DataFrame:
-    """As `answer_table` for the most probable class, with a column ``p_<class>`` for each."""
-    table = answer_table(rows, probabilities.argmax(axis=1), names)
-    shares = {f"p_{name}": probabilities[:, at] for at, name in enumerate(names)}
-    return table.assign(**{name: share.astype(np.float32) for name, share in shares.items()})
-
-
-def answer_table(rows: pd.DataFrame, predicted: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
-    """Predictions of a model that gives no probability.
+def class_table(rows: pd.DataFrame, answers: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
+    """Predictions of one class per image, of manifest rows with ``target``.
 
     Args:
-        rows: Manifest rows with ``target``.
-        predicted: int (n,), classes.
+        rows: Manifest rows.
+        answers: Probabilities (n, classes), or classes (n,) of a model that gives none.
         names: Class names in order.
 
     Returns:
-        `PREDICTION_KEYS`, and ``truth`` and ``predicted`` (names).
+        `PREDICTION_KEYS`, ``truth`` and ``predicted`` (names), and ``p_<class>`` if known.
     """
     order = np.array(names, dtype=object)
-    answers = {"truth": order[rows["target"].to_numpy()], "predicted": order[predicted]}
-    return rows[list(PREDICTION_KEYS)].assign(**answers)
+    predicted = answers if answers.ndim == 1 else answers.argmax(axis=1)
+    table = rows[list(PREDICTION_KEYS)].assign(
+        truth=order[rows["target"].to_numpy()], predicted=order[predicted]
+    )
+    shares = [] if answers.ndim == 1 else answers.T.astype(np.float32)
+    return table.assign(**{f"p_{name}": share for name, share in zip(names, shares, strict=False)})
 
 
 def label_table(
     rows: pd.DataFrame, truth: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Predictions of a task in which an image may have several labels, arrays (n, labels).
-
-    Returns:
-        `PREDICTION_KEYS`, and ``truth_<label>`` (bool) and ``p_<label>`` for each label.
-    """
+    """Predictions of several labels per image, arrays (n, labels): ``truth_<label>, p_<label>``."""
     table = rows[list(PREDICTION_KEYS)].copy()
     for index, name in enumerate(names):
         table[f"truth_{name}"] = truth[:, index].astype(bool)
@@ -55,11 +46,9 @@ def label_table(
 
 
 def time_per_item(one: Callable[[int], object], items: int) -> dict[str, object]:
-    """Measure how long ``one`` takes with the position of an item, after a warm-up.
+    """Seconds of wall time that ``one`` takes with the position of an item, after a warm-up.
 
-    Returns:
-        ``median`` and ``p95`` in seconds of wall time, the ``calls`` that they are taken over, and
-        ``each`` call's, in order, so that times of stages can be put together.
+    ``each`` call's time is kept in order, so that times of stages can be added.
     """
     one(0)
     spent = []
@@ -68,5 +57,4 @@ def time_per_item(one: Callable[[int], object], items: int) -> dict[str, object]
         one(call % items)
         spent.append(time.perf_counter() - start)
     median, p95 = (round(float(part), 5) for part in np.percentile(spent, [50, 95]))
-    each = [round(seconds, 5) for seconds in spent]
-    return {"median": median, "p95": p95, "calls": CALLS, "each": each}
+    return {"median": median, "p95": p95, "calls": CALLS, "each": [round(s, 5) for s in spent]}

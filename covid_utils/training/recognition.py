@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
-from covid_utils.training import head, predictions
-from covid_utils.training.features import FeatureTable
+from covid_utils.training import head
 from covid_utils.training.tasks import Task
 
 #: Steps at which a sweep keeps its heads, besides the last: evenly apart on a logarithmic scale.
@@ -18,7 +16,7 @@ CHECKPOINTS = (100, 300, 1000, 2800, 5000, 10_000)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained head with its predictions for every image of its task, see `Task.mark`."""
+    """A trained head, and its `Task.predictions`."""
 
     task: Task
     head: head.Head
@@ -35,14 +33,13 @@ class Study:
 
     task: Task
     sweep: head.Sweep
-    table: FeatureTable
+    table: pd.DataFrame
 
     def fitted(self, rate: float, steps: int, model: str = "head") -> Fitted:
         """The head of one rate and number of steps, with its predictions of all rows."""
-        one, task = self.sweep.heads[rate, steps], self.task
-        probabilities = one.probabilities(self.table.of(task.rows))
-        answers = predictions.class_table(task.rows, probabilities, task.names)
-        return Fitted(task, one, task.mark(answers, model))
+        one = self.sweep.heads[rate, steps]
+        probabilities = one.probabilities(self.task.values(self.table))
+        return Fitted(self.task, one, self.task.predictions(probabilities, model))
 
     def history(self, rate: float) -> pd.DataFrame:
         """The curve of one rate, with the name of its task."""
@@ -51,7 +48,7 @@ class Study:
 
 
 def study(
-    table: FeatureTable,
+    table: pd.DataFrame,
     tasks: Iterable[Task],
     settings: head.HeadSettings,
     rates: tuple[float, ...] = (),
@@ -60,24 +57,19 @@ def study(
     """Train the heads of several tasks.
 
     Args:
-        table: Features of at least the tasks' images.
+        table: See `Extraction.features`.
         tasks: What to learn; run k has the seed of the settings plus k - 1.
         settings: Of the training; its own rate and number of steps are always among those kept.
         rates: Further learning rates.
         last_step: Train as far as this, and keep the heads at `CHECKPOINTS` too.
-
-    Raises:
-        DataError: A class has no training image, or an image no features.
     """
     rates = tuple(sorted({settings.learning_rate, *rates}))
-    kept = [step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step]
-    steps = tuple(sorted({settings.steps, *kept}))
+    kept = {step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step}
+    steps = tuple(sorted(kept | {settings.steps}))
     studies = []
     for task in tasks:
-        at, (train, validation) = table.positions(task.rows), task.parts()
-        target = np.zeros(len(table.image_id), np.int64)
-        target[at] = task.rows["target"]
-        data = head.Examples(table.values, at[train], at[validation], target, len(task.names))
+        target = task.rows["target"].to_numpy()
+        data = head.Examples(task.values(table), *task.parts(), target, len(task.names))
         seeded = replace(settings, seed=settings.seed + task.run - 1)
         studies.append(Study(task, head.sweep(data, seeded, rates, steps), table))
     return studies
@@ -122,26 +114,18 @@ def choose(studies: list[Study], settings: head.HeadSettings) -> dict[str, dict[
 
 def at_chosen(studies: Iterable[Study], chosen: dict[str, dict[str, float]]) -> dict[str, Fitted]:
     """For each task, the head of the first run at the setting from `choose`."""
+    first = (one for one in studies if one.task.run == 1)
     return {
-        one.task.name: one.fitted(**chosen[one.task.name], model="head, chosen")
-        for one in studies
-        if one.task.run == 1
+        one.task.name: one.fitted(**chosen[one.task.name], model="head, chosen") for one in first
     }
 
 
 def best_layer(
-    tables: dict[str, FeatureTable], tasks: list[Task], settings: head.HeadSettings
+    tables: dict[str, pd.DataFrame], tasks: list[Task], settings: head.HeadSettings
 ) -> tuple[str, pd.DataFrame]:
-    """The block whose features do best on validation, on average over tasks.
+    """The block whose features do best on validation, on average over tasks; of equals the first.
 
-    Args:
-        tables: Block -> features.
-        tasks: What to compare on.
-        settings: Of the training.
-
-    Returns:
-        The block (the first of equally good ones), and the accuracy on all validation images for
-        each block (rows) and task (columns).
+    The table has the accuracy on all validation images for each block (rows) and task (columns).
     """
     columns = {}
     for layer, table in tables.items():

@@ -12,18 +12,15 @@ from covid_utils.data import augment
 from covid_utils.data.collection import Collection, recognition_rows
 from covid_utils.errors import DataError
 from covid_utils.registry import BOTH, MULTIMODAL_CLASSES, RECOGNITION_CLASSES, UNUSED, XRAY_SHARE
+from covid_utils.training import predictions
 
 
 @dataclass(frozen=True)
 class Task:
     """One question, and the images that it is learned from and tested on.
 
-    Attributes:
-        name: Name that the predictions carry.
-        rows: Manifest rows with ``target`` and ``subset``.
-        names: Class names in the order of ``target``.
-        run: Number of the run, from 1; each has a seed of its own.
-        split: ``prepared`` for the subsets that ``01_data`` made, else the kind of another split.
+    ``rows`` have ``target``, an index into the class ``names``, and ``subset``. Each ``run``, from
+    1, has a seed of its own. ``split`` is ``prepared`` for the subsets that ``01_data`` made.
     """
 
     name: str
@@ -36,28 +33,28 @@ class Task:
         """The same task several times, to be trained with another seed each."""
         return [replace(self, run=number) for number in range(1, count + 1)]
 
-    def mark(self, table: pd.DataFrame, model: str) -> pd.DataFrame:
-        """A predictions table of all rows, with the columns that say whose it is.
+    def values(self, table: pd.DataFrame) -> np.ndarray:
+        """Features of the rows, (rows, channels), from a table whose index is ``image_id``."""
+        return table.loc[self.rows["image_id"]].to_numpy()
 
-        ``drawn`` is False for images that are there for comparison and not part of the task.
+    def predictions(self, answers: np.ndarray, model: str) -> pd.DataFrame:
+        """`predictions.class_table` of all rows, with the columns that say whose answers they are.
+
+        ``drawn`` is False for images that are there only for comparison.
         """
+        table = predictions.class_table(self.rows, answers, self.names)
         drawn = self.rows["drawn"].to_numpy() if "drawn" in self.rows else True
         marks = {"task": self.name, "model": model, "split": self.split, "run": self.run}
         return table.assign(**marks, drawn=drawn)
 
     def parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the training and of the validation rows.
-
-        Raises:
-            DataError: A class has no training image.
-        """
+        """Positions of the training and of the validation rows."""
         subset, target = self.rows["subset"].to_numpy(), self.rows["target"].to_numpy()
         train, validation = (np.flatnonzero(subset == name) for name in ("train", "validation"))
-        absent = sorted(set(range(len(self.names))) - set(target[train]))
+        absent = [name for at, name in enumerate(self.names) if at not in target[train]]
         if absent:
             raise DataError(
-                f"task '{self.name}': no training image of "
-                f"{', '.join(self.names[i] for i in absent)}; "
+                f"task '{self.name}': no training image of {', '.join(absent)}; "
                 "use more patients, or smaller validation and test shares."
             )
         return train, validation
@@ -69,13 +66,10 @@ def of_xrays(
     totals: dict[int, dict[str, int]] | None = None,
     seed: int = 2020,
 ) -> tuple[Task, Task]:
-    """The two-class and the four-class task on the X-rays of a collection.
+    """The two-class and the four-class task on X-rays.
 
-    Args:
-        scans: The images, with subsets.
-        split: As in `Task`.
-        totals: Number of classes -> subset -> images wanted, copies included; see `augment.expand`.
-        seed: Of the copies.
+    ``totals`` maps the number of classes and the subset to the images wanted, copies included (see
+    `augment.expand`); ``seed`` is that of the copies.
     """
     tasks = []
     for classes in (2, 4):
@@ -100,14 +94,8 @@ def of_both_modalities(scans: Collection, repeats: int, seed: int) -> tuple[list
     COVID-19, so modality and class would go together.
 
     Run k draws its X-rays with ``seed`` + k - 1. Those that were not drawn are left out, but the
-    test images among them stay in the test, with False in the column ``drawn``, so that all runs
-    can be compared on the same images.
-
-    Returns:
-        Task `BOTH` of each run, and its twin `XRAY_SHARE`.
-
-    Raises:
-        DataError: There are no CT images of one of the classes.
+    test images among them stay, with False in the column ``drawn``, so that all runs can be
+    compared on the same images.
     """
     ct = scans.select(dataset="covid-ct", label=MULTIMODAL_CLASSES)
     ct = ct.assign(target=ct["label"].map(MULTIMODAL_CLASSES.index).astype("int64"))
