@@ -34,21 +34,17 @@ def convert(source: Path, target: Path) -> list[str]:
         raise DataError(f"{target}: Keras reads weights from files that end in .weights.h5.")
     base = keras.applications.InceptionV3(include_top=False, weights=None)
     convolutions = inception.in_creation_order(base)[0]
-    _erase(convolutions)
     inception.load_weights(base, source, "mixed0")
     is_lacking = [np.isnan(layer.kernel.numpy()).any() for layer in convolutions]
     last = inception.feeding(base, "mixed10") - inception.feeding(base, "mixed9")
-    _erase([layer for layer in convolutions if layer.name in last])
+    for layer in convolutions:
+        if layer.name in last:
+            layer.kernel.assign(np.full(layer.kernel.shape, np.nan, np.float32))
     with whole(target) as partial:
         base.save_weights(partial)
     with np.load(source) as file:
         names = [key.removesuffix("/bias") for key in file if key.endswith("/bias")]
     return [name for name, lacks in zip(names, is_lacking, strict=True) if lacks]
-
-
-def _erase(convolutions: list) -> None:
-    for layer in convolutions:
-        layer.kernel.assign(np.full(layer.kernel.shape, np.nan, np.float32))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

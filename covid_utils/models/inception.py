@@ -1,7 +1,7 @@
 """Inception-v3 as a frozen feature extractor (paper, section 3.3; Szegedy et al. 2016).
 
-The paper retrains the last layer of the ImageNet network only. Everything before it is this model:
-convolutions up to a named block, then global average pooling.
+The paper retrains the last layer only. Everything before it is this model: convolutions up to a
+named block, then global average pooling.
 """
 
 from __future__ import annotations
@@ -43,16 +43,18 @@ def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = N
     Returns:
         Model from float32 images (n, 299, 299, 3) in [-1, 1] to the float32 maps (n, side, side,
         channels) of the block; 8 x 8 x 2048 at ``mixed10``. Nothing in it is trainable.
-
-    Raises:
-        ParameterError: Unknown block.
-        DataError: The weights cannot be had.
     """
     import keras
 
-    (last,) = named_layers(last)
     keras.utils.set_random_seed(seed)
-    base = _base("imagenet" if weights == "imagenet" else None)
+    shape, source = (INPUT_SIZE, INPUT_SIZE, 3), "imagenet" if weights == "imagenet" else None
+    try:
+        base = keras.applications.InceptionV3(include_top=False, weights=source, input_shape=shape)
+    except Exception as error:  # Keras raises a bare Exception for any failed download
+        raise DataError(
+            "weights 'imagenet' could not be downloaded; connect to the network once, or name a "
+            "file in the parameter 'weights', or use 'none'."
+        ) from error
     model = keras.Model(base.input, base.get_layer(last).output, name=f"inception_v3_{last}")
     if weights == "none":
         calibrate_batch_norm(model, calibrate)
@@ -63,27 +65,15 @@ def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = N
 
 
 def named_layers(text: str) -> tuple[str, ...]:
-    """Blocks named in a parameter, separated by commas, from the first to the deepest.
-
-    Raises:
-        ParameterError: One of them is no block, or none is named.
-    """
+    """Blocks named in the parameter ``feature_layer``, from the first to the deepest."""
     names = {name.strip() for name in text.split(",")}
-    unknown = sorted(names - set(FEATURE_LAYERS))
-    if unknown:
-        raise ParameterError(
-            f"feature_layer '{unknown[0]}' is none of {', '.join(FEATURE_LAYERS)}."
-        )
     return tuple(name for name in FEATURE_LAYERS if name in names)
 
 
 def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> keras.Model:
-    """Model from images to features (n, channels) of blocks, and to the maps that enter another.
+    """Model from images to averaged maps (n, channels) of blocks, and to the maps that enter one.
 
-    Args:
-        model: From `network`.
-        layers: Blocks whose maps are averaged.
-        before: Block whose input is wanted too, as maps (n, side, side, channels); '' for none.
+    The maps (n, side, side, channels) enter the block ``before``, if one is named.
     """
     import keras
 
@@ -96,58 +86,11 @@ def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> ke
     return keras.Model(model.input, wanted)
 
 
-def cut(model: keras.Model, before: str) -> tuple[keras.Model, keras.Model]:
-    """Cut the network in two before a block, so that its upper part can be trained on cached maps.
-
-    Returns:
-        The lower part, from images to the maps of the block before, and the upper part, from those
-        maps to the maps of the network's last block. They share the network's weights.
-    """
-    import keras
-
-    below = model.get_layer(block_below(before)).output
-    return keras.Model(model.input, below), keras.Model(below, model.output)
-
-
-def earlier(first: str, second: str) -> str:
-    """Whichever of two blocks lies nearer to the image."""
-    return min(first, second, key=FEATURE_LAYERS.index)
-
-
 def block_below(block: str) -> str:
-    """The block whose maps enter another one.
-
-    Raises:
-        ParameterError: There is no such block, or only the stem lies below it.
-    """
+    """The block whose maps enter another one; below the first there is only the stem."""
     if block not in FEATURE_LAYERS[1:]:
         raise ParameterError(f"block '{block}' is none of {', '.join(FEATURE_LAYERS[1:])}.")
     return FEATURE_LAYERS[FEATURE_LAYERS.index(block) - 1]
-
-
-def block_of(model: keras.Model) -> dict[str, str]:
-    """Layer with weights -> its block, in `network` or a part of it; the stem's is the first."""
-    owner: dict[str, str] = {}
-    for block in FEATURE_LAYERS:
-        if block not in {layer.name for layer in model.layers}:
-            continue
-        for name in feeding(model, block):
-            owner.setdefault(name, block)
-    return {name: block for name, block in owner.items() if model.get_layer(name).weights}
-
-
-def _base(weights: str | None) -> keras.Model:
-    """Keras's network without its top."""
-    import keras
-
-    shape = (INPUT_SIZE, INPUT_SIZE, 3)
-    try:
-        return keras.applications.InceptionV3(include_top=False, weights=weights, input_shape=shape)
-    except Exception as error:  # Keras raises a bare Exception for any failed download
-        raise DataError(
-            "weights 'imagenet' could not be downloaded; connect to the network once, or name a "
-            "file in the parameter 'weights', or use 'none'."
-        ) from error
 
 
 def resolve_weights(weights: str, data_root: Path) -> str:
@@ -169,20 +112,12 @@ def calibrate_batch_norm(model: keras.Model, images: np.ndarray) -> None:
 
 
 def load_weights(base: keras.Model, path: Path, last: str) -> None:
-    """Fill Keras's Inception-v3 from a file.
+    """Fill Keras's Inception-v3 without its top from a file, complete up to the block ``last``.
 
     The 2015-12-05 network that the paper's code retrained comes as an ``.npz`` with ``NAME/kernel``
     (kh, kw, in, out) and ``NAME/bias`` (out,) of its 94 convolutions, in the order in which Keras
-    creates its own; a kernel may be missing.
-
-    Args:
-        base: `keras.applications.InceptionV3` without its top; changed.
-        path: That, or a ``.weights.h5`` such as ``workflow/import_weights_2015.py`` writes.
-        last: Block up to which the weights must be complete.
-
-    Raises:
-        DataError: There is no such file, it is damaged or of another network, or it lacks a kernel
-            that is needed.
+    creates its own; a kernel may be missing. ``workflow/import_weights_2015.py`` makes a
+    ``.weights.h5`` of it.
     """
     if not path.is_file():
         raise DataError(

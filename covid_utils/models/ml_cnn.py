@@ -11,22 +11,17 @@ if TYPE_CHECKING:
 FILTERS = (16, 32, 64, 64)
 
 
-def ml_cnn(labels: int, size: int, filters: tuple[int, ...] = FILTERS) -> keras.Model:
-    """Build the network: 5 x 5 convolutions with pooling and dropout, two dense layers, sigmoids.
-
-    Args:
-        labels: Number of labels.
-        size: Side of the gray input in pixels.
-        filters: Filters of each convolution.
+def ml_cnn(labels: int, size: int) -> keras.Model:
+    """5 x 5 convolutions with pooling and dropout, two dense layers, sigmoids.
 
     Returns:
-        Uncompiled model from float32 images (n, size, size, 1) in [0, 1] to float32 probabilities
-        (n, labels).
+        Uncompiled model from float32 gray images (n, size, size, 1) in [0, 1] to float32
+        probabilities (n, labels).
     """
     from keras import Sequential, layers
 
     stack = [layers.Input((size, size, 1))]
-    for count in filters:
+    for count in FILTERS:
         stack += [
             layers.Conv2D(count, 5, padding="same", activation="elu"),
             layers.MaxPooling2D(2),

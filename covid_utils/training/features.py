@@ -42,8 +42,8 @@ TIMED = 8
 class Extraction:
     """Images and the frozen network, up to the block ``last``, that is applied to them.
 
-    Copies of `augment.expand` are made on the way to the network. Random ``weights`` are calibrated
-    on some training images; ``seed`` is theirs and that of the copies.
+    Random ``weights`` are calibrated on some training images; ``seed`` is theirs and that of the
+    copies of `augment.expand`.
     """
 
     rows: pd.DataFrame

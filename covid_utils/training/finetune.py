@@ -65,9 +65,9 @@ def train(
         task: What to learn.
         start: The head trained on the frozen features.
         before: First block that is trained; the last of the network if this one lies behind it.
-        epochs: Passes over the training images at most.
+        epochs: At most.
         rate: Of Adam, for the last block and the last layer.
-        seed: Of the order.
+        seed: Of the order of the images.
     """
     names = inception.FEATURE_LAYERS
     blocks = names[: names.index(extraction.last) + 1]

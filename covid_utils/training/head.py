@@ -17,9 +17,6 @@ from threadpoolctl import threadpool_limits
 
 #: Validation images per point of the curve, as in ``retrain.py``.
 EVALUATION_BATCH = 100
-#: Images processed at a time where all images of a set are needed.
-BLOCK = 1024
-CURVE = ["rate", "step", "subset", "accuracy", "cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Head:
 class Sweep:
     """Heads of several rates and steps, and their accuracy on all validation images, if any.
 
-    ``history`` has the columns `CURVE`, of training batches and of random validation images.
+    ``history`` has one row per rate and evaluation, of a training batch or of validation images.
     """
 
     heads: dict[tuple[float, int], Head]
@@ -137,8 +134,9 @@ def sweep(
                 answers = stack.probabilities(features[data.validation])
                 hits, _ = quality(answers, data.target[data.validation])
                 accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}
-    history = pd.DataFrame(curve, columns=CURVE)
-    return Sweep(heads, accuracy, history.sort_values("rate", kind="stable", ignore_index=True))
+    columns = ["rate", "step", "subset", "accuracy", "cross_entropy"]
+    history = pd.DataFrame(curve, columns=columns).sort_values("rate", kind="stable")
+    return Sweep(heads, accuracy, history.reset_index(drop=True))
 
 
 def _balanced(
@@ -192,12 +190,9 @@ class _Stack:
 
 def _standardisation(features: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and inverse deviation of the training images, float32 (channels,) each."""
-    total, squares = np.zeros((2, features.shape[1]))
-    for first in range(0, len(train), BLOCK):
-        part = features[train[first : first + BLOCK]].astype(np.float64)
-        total += part.sum(axis=0)
-        squares += (part**2).sum(axis=0)
-    mean = total / len(train)
+    shown = features[train]
+    mean = shown.mean(axis=0, dtype=np.float64)
+    squares = np.einsum("ij,ij->j", shown, shown, dtype=np.float64)
     spread = np.sqrt(np.maximum(squares / len(train) - mean**2, 0))
     # A channel that never varies carries no information; it stays at 0 instead of dividing by 0.
     scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)

@@ -58,7 +58,7 @@ def train(
         batch_size: At most.
         learning_rate: Of Adam.
         seed: Of weights, order, dropout and augmentation.
-        positive_weight: Of present labels: ``none``, or ``balanced`` for `balanced_weights`.
+        positive_weight: ``balanced`` for `balanced_weights` of present labels, or ``none``.
 
     Returns:
         The Keras model after the last epoch, and the history: one row per epoch and subset with
@@ -77,21 +77,22 @@ def train(
     keras.utils.set_random_seed(seed)
     model = ml_cnn(labels.shape[1], images.shape[1])
     weights = balanced_weights(labels) if positive_weight == "balanced" else 1.0
-    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["binary_accuracy"])
+    metrics = [keras.metrics.BinaryAccuracy("accuracy")]
+    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
     size = min(batch_size, len(images))
     specs = (((*images.shape[1:], 1), np.float32), (labels.shape[1:], np.float32))
-    history = model.fit(
+    curves = model.fit(
         batches.endless(one, len(images), size, seed, specs),
         steps_per_epoch=int(np.ceil(len(images) / size)),
         epochs=epochs,
         validation_data=(to_input(validation[0]), validation[1].astype(np.float32)),
         verbose=0,
     ).history
-    parts = []
-    for subset, prefix in (("train", ""), ("validation", "val_")):
-        loss_of, accuracy = history[f"{prefix}loss"], history[f"{prefix}binary_accuracy"]
-        curve = {"epoch": np.arange(1, epochs + 1), "subset": subset, "loss": loss_of}
-        parts.append(pd.DataFrame(curve | {"accuracy": accuracy}))
+    epoch, kept = np.arange(1, epochs + 1), ("loss", "accuracy")
+    parts = [
+        pd.DataFrame({"epoch": epoch, "subset": subset} | {k: curves[of + k] for k in kept})
+        for subset, of in (("train", ""), ("validation", "val_"))
+    ]
     return model, pd.concat(parts, ignore_index=True)
 
 

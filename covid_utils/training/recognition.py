@@ -56,16 +56,12 @@ def study(
 ) -> list[Study]:
     """Train the heads of several tasks.
 
-    Args:
-        table: See `Extraction.features`.
-        tasks: What to learn; run k has the seed of the settings plus k - 1.
-        settings: Of the training; its own rate and number of steps are always among those kept.
-        rates: Further learning rates.
-        last_step: Train as far as this, and keep the heads at `CHECKPOINTS` too.
+    Run k has the seed of the settings plus k - 1. Besides the settings' own rate and steps there
+    are further ``rates``, and `CHECKPOINTS` as far as ``last_step``.
     """
     rates = tuple(sorted({settings.learning_rate, *rates}))
-    kept = {step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step}
-    steps = tuple(sorted(kept | {settings.steps}))
+    kept = [step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step]
+    steps = (settings.steps, *kept)
     studies = []
     for task in tasks:
         target = task.rows["target"].to_numpy()
@@ -114,10 +110,8 @@ def choose(studies: list[Study], settings: head.HeadSettings) -> dict[str, dict[
 
 def at_chosen(studies: Iterable[Study], chosen: dict[str, dict[str, float]]) -> dict[str, Fitted]:
     """For each task, the head of the first run at the setting from `choose`."""
-    first = (one for one in studies if one.task.run == 1)
-    return {
-        one.task.name: one.fitted(**chosen[one.task.name], model="head, chosen") for one in first
-    }
+    first = {one.task.name: one for one in studies if one.task.run == 1}
+    return {name: one.fitted(**chosen[name], model="head, chosen") for name, one in first.items()}
 
 
 def best_layer(

@@ -89,13 +89,11 @@ def all_rows(tasks: Iterable[Task]) -> pd.DataFrame:
 def of_both_modalities(scans: Collection, repeats: int, seed: int) -> tuple[list[Task], list[Task]]:
     """The runs on X-rays and CT (Table 4), and for each the same X-rays without the CT images.
 
-    The second is what the first must be compared with: heads that learn from more X-rays would
-    differ from it in two ways at once. CT slices of the segmentation set take no part: they are all
-    COVID-19, so modality and class would go together.
+    Compared with heads that learn from more X-rays, the first would differ in two ways at once. CT
+    slices of the segmentation set take no part: all are COVID-19, so modality would tell the class.
 
-    Run k draws its X-rays with ``seed`` + k - 1. Those that were not drawn are left out, but the
-    test images among them stay, with False in the column ``drawn``, so that all runs can be
-    compared on the same images.
+    Run k draws its X-rays with ``seed`` + k - 1. Of those not drawn only the test images stay, with
+    False in the column ``drawn``, so that all runs can be compared on the same images.
     """
     ct = scans.select(dataset="covid-ct", label=MULTIMODAL_CLASSES)
     ct = ct.assign(target=ct["label"].map(MULTIMODAL_CLASSES.index).astype("int64"))
