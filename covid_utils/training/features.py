@@ -126,8 +126,7 @@ class Extraction:
         """What the numbers depend on besides the image."""
         weights = self.weights
         if Path(weights).is_file():
-            with Path(weights).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
             weights = f"{Path(weights).name} {digest}"
         made = asdict(self.settings) | {"weights": weights}
         if weights == "none":
