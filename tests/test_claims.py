@@ -1,11 +1,8 @@
 """The ledger: whole, unambiguous, and the same facts as its source."""
 
-import re
-
 import pytest
 import yaml
 
-from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import claims as ledger
 
@@ -38,13 +35,6 @@ def published():
 def test_headline_values(claims, key, value):
     assert claims[key].id == key
     assert claims[key].value == value
-
-
-def test_ids_are_unique_in_the_file_itself(claims):
-    # A repeated id would be refused by `load`, so count them where nothing is checked.
-    ids = re.findall(r"\bid: (\w+)", paths.claims().read_text(encoding="utf-8"))
-    assert ids == list(claims)
-    assert len(set(ids)) == len(ids) == 35
 
 
 @pytest.mark.parametrize(
@@ -86,8 +76,6 @@ def test_stated_finds_one_claim_or_none(claims):
 def test_stated_refuses_what_it_cannot_answer(claims):
     with pytest.raises(ParameterError, match="p07, p08 all fit"):
         ledger.stated(claims, where="Table 3", metric="accuracy")
-    with pytest.raises(ParameterError, match="klass"):
-        ledger.stated(claims, klass="ggo")
 
 
 GOOD = {
@@ -127,23 +115,14 @@ def without(key):
         # A verdict follows from numbers, and nobody writes one down.
         ([GOOD | {"verdict": "reproduced"}], "p01: .*'verdict' was unexpected"),
         ([without("unit")], "p01: 'unit' is a required property"),
-        ([without("task")], "'task' is a required property"),
         ([without("id")], "entry number 1 .*'id' is a required property"),
-        ([without("needs")], "p01: 'needs' is a required property"),
         ([GOOD | {"rule": {"classes": 2}}], "p01: rule: 'table' is a required property"),
-        ([GOOD | {"rule": "table2"}], "p01: rule: 'table2' is not of type 'object'"),
-        ([GOOD | {"needs": {}}], "p01: needs: "),
         ([GOOD | {"needs": {"machine": "GPU"}}], "p01: needs: .*'machine'"),
         ([GOOD | {"needs": {"profile": "huge"}}], "p01: needs.profile: 'huge' is not one of"),
         ([GOOD | {"source": "D"}], "'how' is a required property"),
         ([GOOD | {"source": "L"}], "'work' is a required property"),
-        ([GOOD | {"source": "R"}], "source: 'R' is not one of"),
-        ([GOOD | {"unit": "percent"}], "unit: 'percent' is not one of"),
         ([GOOD | {"value": "99.4"}], "value: "),
-        ([GOOD | {"value": [3, "536"]}], "value"),
-        ([GOOD | {"value": []}], "value: "),
         ([GOOD | {"value": False}], "value: "),
-        ([GOOD | {"id": 1}], "id: 1 is not of type 'string'"),
     ],
 )
 def test_load_names_file_and_entry_of_a_fault(tmp_path, rows, words):
@@ -178,8 +157,6 @@ def test_published_rows_restate_the_ledger(claims, published):
 @pytest.mark.parametrize(
     ("work", "lesion"),
     [
-        ("U-Net, ", 0.439),
-        ("U-Net++", 0.581),
         ("Fan 2020, Inf-Net", 0.682),
         ("Fan 2020, Semi-Inf-Net", 0.739),
     ],
@@ -187,26 +164,6 @@ def test_published_rows_restate_the_ledger(claims, published):
 def test_benchmark_rows_of_the_whole_lesion(published, work, lesion):
     rows = published[published["work"].str.startswith(work) & (published["class"] == "lesion")]
     assert rows["value"].tolist() == [lesion]
-
-
-@pytest.mark.parametrize(
-    ("work", "ggo", "consolidation"),
-    [
-        ("DeepLab-v3+", 0.443, 0.188),
-        ("FCN8s", 0.471, 0.221),
-        ("Fan 2020, Semi-Inf-Net & FCN8s", 0.646, 0.238),
-        ("Fan 2020, Semi-Inf-Net & UNet", 0.624, 0.362),
-    ],
-)
-def test_benchmark_rows_of_the_manifestations(published, work, ggo, consolidation):
-    rows = published[published["work"].str.startswith(work)].set_index("class")["value"]
-    assert rows.to_dict() == {"ggo": ggo, "consolidation": consolidation}
-
-
-def test_published_rows_are_whole_and_never_ours(published):
-    assert not published["rerun"].any()
-    assert not published.duplicated(["work", "task", "metric", "class", "test_set"]).any()
-    assert published.drop(columns="of").notna().all(axis=None)
 
 
 ROW = {"work": "X 2020", "task": 1, "metric": "accuracy", "class": "all", "value": 0.9}
@@ -218,8 +175,6 @@ ROW |= {"unit": "fraction", "test_set": "not given", "source": "L", "rerun": Fal
     [
         ({"colour": "red"}, "'colour' was unexpected"),
         ({"test_set": None}, "test_set: None is not of type 'string'"),
-        ({"value": "0.9"}, "value: '0.9' is not of type 'number'"),
-        ({"rerun": "no"}, "rerun: 'no' is not of type 'boolean'"),
         ({"source": "Z"}, "source: 'Z' is not one of"),
     ],
 )

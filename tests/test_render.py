@@ -163,13 +163,6 @@ def test_readable_formats(changes, ours, n, paper):
     assert list(text) == ["class", "metric", "ours", "n", "paper", "verdict", "note"]
 
 
-@pytest.mark.parametrize("empty", ["verdict", "note"])
-def test_readable_leaves_out_verdicts_and_notes_where_no_row_has_one(empty):
-    row = dict.fromkeys(cells.VALUES, "") | {"ours": 1.0, "low": np.nan, "n": 1, "unit": "%"}
-    table = pd.DataFrame([row | {"verdict": "differs", "note": "so", empty: ""}])
-    assert {"verdict", "note"} - set(render.readable(table)) == {empty}
-
-
 def test_a_wide_table_has_a_column_a_score_in_the_order_of_the_rows():
     keys = {"unit": "fraction", "low": np.nan, "high": np.nan}
     keys |= dict.fromkeys(("paper", "claim", "verdict", "source_run", "note"), "")

@@ -60,18 +60,6 @@ def test_recognition_equals_scikit_learn(classes):
     )
 
 
-def test_recognition_rows_and_intervals():
-    scores = scoring.recognition(guesses(CLASSES), CLASSES)
-    assert list(scores) == list(scoring.COLUMNS)
-    assert not scores.duplicated(["class", "metric"]).any()
-    assert set(scores["class"]) == {"all", "macro", *CLASSES}
-    assert (scores["low"] <= scores["value"]).all()
-    assert (scores["value"] <= scores["high"]).all()
-    assert (scores["high"] > scores["low"]).all()
-    assert set(scores["n"]) == {120}
-    assert set(scores["patients"]) == {40}
-
-
 def test_a_class_that_never_occurs_has_no_scores_and_does_not_pull_the_mean():
     table = class_predictions(
         ["covid", "normal", "covid", "normal"], ["covid", "normal", "normal", "normal"]
@@ -127,11 +115,11 @@ def multi():
 
 
 def test_labels_equal_scikit_learn(multi):
-    scores = scoring.labels(multi, NAMES, threshold=0.4)
+    scores = scoring.labels(multi, NAMES)
     pooled_truth, pooled_said = [], []
     for name in NAMES:
         truth, score = multi[f"truth_{name}"].to_numpy(), multi[f"p_{name}"].to_numpy()
-        said = score >= 0.4
+        said = score >= 0.5
         pooled_truth.append(truth)
         pooled_said.append(said)
         expected = {
@@ -176,16 +164,6 @@ def test_label_matrices_have_the_truth_in_rows(multi):
         truth, said = ~multi[f"truth_{name}"], multi[f"p_{name}"] < 0.5
         assert matrix.tolist() == reference.confusion_matrix(truth, said).tolist()
         assert matrix.sum() == 60
-
-
-def test_the_baseline_finds_everything(multi):
-    scores = scoring.labels(scoring.always_positive(multi, NAMES), NAMES)
-    for name in NAMES:
-        share = multi[f"truth_{name}"].mean()
-        assert value(scores, **of_class(name, "sensitivity")) == 1
-        assert value(scores, **of_class(name, "specificity")) == 0
-        assert value(scores, **of_class(name, "accuracy")) == pytest.approx(share)
-        assert value(scores, **of_class(name, "roc_auc")) == 0.5
 
 
 def test_overall_pools_decisions_and_macro_is_the_mean_over_labels(multi):
@@ -233,16 +211,6 @@ def test_weighted_areas_equal_scikit_learn_with_sample_weights():
             assert found[metric][row] == pytest.approx(expected), metric
 
 
-def test_resamples_with_one_outcome_have_no_area():
-    truth = np.array([True, True, False])
-    weights = np.array([[1.0, 1, 0], [0, 0, 3], [np.nan] * 3, [1, 0, 2]])
-    order = [0, 2, 1]
-    found = ranking.weighted_areas(truth[order], np.array([0.9, 0.5, 0.2]), weights[:, order])
-    for metric in CURVES:
-        assert np.isnan(found[metric][:3]).all()
-        assert found[metric][3] == 1
-
-
 def test_limits_of_an_area_are_those_of_redrawn_patients(multi):
     """The same bootstrap as a loop: whole patients, one-sided resamples left out."""
     rng = np.random.default_rng(1)
@@ -277,29 +245,23 @@ def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, pat
     assert curves.loc["overall", "low"].notna().all()
 
 
+def test_a_baseline_answers_the_same_for_every_image(multi):
+    shares = dict(zip(NAMES, (0.75, 1.0, 0.25), strict=True))
+    scores = scoring.labels(scoring.constant(multi, shares), NAMES)
+    for name in NAMES:
+        present, is_called = multi[f"truth_{name}"].mean(), shares[name] >= 0.5
+        assert value(scores, **of_class(name, "sensitivity")) == is_called
+        assert value(scores, **of_class(name, "specificity")) == (not is_called)
+        right = present if is_called else 1 - present
+        assert value(scores, **of_class(name, "accuracy")) == pytest.approx(right)
+        assert value(scores, **of_class(name, "roc_auc")) == 0.5
+        assert value(scores, **of_class(name, "average_precision")) == pytest.approx(present)
+
+
 def test_a_probability_that_is_no_number_is_refused(multi):
     multi.loc[3, "p_ggo"] = np.nan
     with pytest.raises(DataError, match="finite"):
         scoring.labels(multi, NAMES)
-
-
-def test_prevalence_answers_with_the_share_in_training(multi):
-    shares = dict(zip(NAMES, (0.75, 0.5, 0.25), strict=True))
-    training = pd.DataFrame({f"truth_{name}": np.arange(4) < 4 * shares[name] for name in NAMES})
-    scores = scoring.labels(scoring.prevalence(multi, training, NAMES), NAMES)
-    for name in NAMES:
-        is_found = shares[name] >= 0.5
-        assert value(scores, **of_class(name, "sensitivity")) == is_found
-        assert value(scores, **of_class(name, "specificity")) == (not is_found)
-        right = (multi[f"truth_{name}"] == is_found).mean()
-        assert value(scores, **of_class(name, "accuracy")) == pytest.approx(right)
-        assert value(scores, **of_class(name, "roc_auc")) == 0.5
-        present = multi[f"truth_{name}"].mean()
-        assert value(scores, **of_class(name, "average_precision")) == pytest.approx(present)
-    # The labels' frequencies fall in the same order as in training, which pooling rewards.
-    assert value(scores, **of_class("overall", "roc_auc")) > 0.6
-    with pytest.raises(DataError, match="no slices"):
-        scoring.prevalence(multi, training.iloc[:0], NAMES)
 
 
 @pytest.mark.parametrize(("patients", "is_wilson"), [(9, True), (10, False)])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from builders import ct_slices, manifest, stream_settings
 
-from covid_utils.data import augment, collection, readers
+from covid_utils.data import collection, readers
 from covid_utils.data.labels import scored_classes
 from covid_utils.data.readers import medseg
 from covid_utils.data.readers.medseg import PublishedMasks
@@ -90,13 +90,6 @@ def test_the_distance_is_in_per_cent_of_the_slices_side(size):
     assert table.loc[["background", "consolidation", "effusion"], "hd95"].isna().all()
 
 
-def test_a_distance_needs_both_masks():
-    truth, found = four_cases()
-    table = outlines.pixel_table(rows_of(["exact"] * 4), truth, found, ALL)
-    distances = table[table["class"] == "lesion"]["hd95"]
-    assert distances.tolist() == pytest.approx([np.nan] * 3 + [8], nan_ok=True)
-
-
 def swept(truth, probability):
     """Dice over 256 thresholds of the map stretched to 0-1, as a loop."""
     stretched = (probability - probability.min()) / np.ptp(probability)
@@ -163,17 +156,6 @@ def test_means_are_given_with_background_and_without(metric, score):
     assert not {"hd95", "volume_error"} & set(scores[scores["class"].isin(stream_scores.MEANS)])
 
 
-def test_a_stream_of_one_class_has_no_mean_of_lesions():
-    rng = np.random.default_rng(5)
-    truth, found = rng.integers(0, 2, (2, 4, 8, 8))
-    names = scored_classes("ggo")
-    pixels = outlines.pixel_table(rows_of(["exact"] * 4), truth, found, names)
-    scores = stream_scores.segmentation(pixels)
-    assert set(scores["class"]) == {"background", "ggo", "mean"}
-    each = [dice_of(truth == index, found == index) for index in (0, 1)]
-    assert value(scores, **of_class("mean", "dice")) == pytest.approx(np.mean(each))
-
-
 def test_the_empty_cases_follow_the_stated_rule():
     truth, found = four_cases()
     lung = {"lung_pixels": 1000}
@@ -215,20 +197,6 @@ def test_the_error_of_the_extent_is_in_per_cent_of_the_lung_field():
     assert set(scores[is_background]["metric"]) == set(stream_scores.PIXEL_METRICS)
 
 
-def test_distances_and_thresholds_are_means_over_slices():
-    rng = np.random.default_rng(6)
-    truth, found = rng.integers(0, 4, (2, 5, 9, 9))
-    rows = rows_of(["exact"] * 5)
-    pixels = outlines.pixel_table(rows, truth, found, ALL, rng.random(truth.shape))
-    scores = stream_scores.segmentation(pixels)
-    for metric in ("hd95", "dice_thresholds"):
-        row = one(scores, **of_class("lesion", metric))
-        of_lesion = pixels[pixels["class"] == "lesion"][metric]
-        assert (row["average"], row["n"]) == ("per_image", 5)
-        assert row["value"] == pytest.approx(of_lesion.mean())
-    assert set(scores[scores["metric"] == "dice_thresholds"]["class"]) == {"lesion"}
-
-
 def test_weak_classes_are_scored_on_exact_slices_and_on_all():
     quality = ["exact", "weak", "exact", "weak", "weak", "exact", "weak"]
     pixels, truth, found = slices(quality)
@@ -252,16 +220,6 @@ def test_weak_classes_are_scored_on_exact_slices_and_on_all():
         ious = [iou_of(truth[chosen] == i, found[chosen] == i) for i in range(4)]
         mean = value(scores, **of_class("mean", "iou"), labels=scope)
         assert mean == pytest.approx(np.mean(ious))
-
-
-def test_mean_iou_leaves_out_a_class_that_never_occurs():
-    pixels, truth, found = slices(["exact"] * 4)
-    gone = pixels["class"] == "effusion"
-    pixels.loc[gone, ["tp", "fp", "fn"]] = 0
-    scores = stream_scores.segmentation(pixels)
-    assert np.isnan(value(scores, **of_class("effusion", "dice"), **POOLED))
-    ious = [iou_of(truth == index, found == index) for index in range(3)]
-    assert value(scores, **of_class("mean", "iou")) == pytest.approx(np.mean(ious))
 
 
 @pytest.mark.parametrize(("patients", "has_limits"), [(2, False), (3, True)])
@@ -340,27 +298,6 @@ def test_outlines_are_those_of_the_network_batch_by_batch_in_order(model, stream
     np.testing.assert_allclose(found.probability, 255 * (1 - shares[..., 0]), atol=0.51)
     np.testing.assert_array_equal(found.positions, np.flatnonzero(watched))
     np.testing.assert_array_equal(found.truth, data.masks[watched])
-
-
-def test_augmented_copies_are_outlined_like_slices():
-    whole = stream_data(8, 16)
-    rows = augment.expand(whole.rows, {"train": 6, "test": 6}, seed=1)
-    images = augment.copies(whole.images, rows, 1)
-    masks = augment.copies(whole.masks, rows, 1, is_mask=True)
-    settings = stream_settings(stream="all", model="unet", init="random", image_size=16)
-    found = outlines.outline(
-        predict_stream.probabilities(Reader(4, 64), images, settings),
-        rows,
-        masks,
-        "all",
-    )
-    chosen = rows["subset"].isin(outlines.WATCHED).to_numpy()
-    pictures = np.stack([images[i] for i in np.flatnonzero(chosen)])
-    np.testing.assert_array_equal(found.predicted, pictures // 64)
-    ggo = found.pixels[found.pixels["class"] == "ggo"]
-    assert ggo["image_id"].tolist() == rows["image_id"].tolist()
-    expected = [int(((masks[i] == 1) & (images[i] // 64 == 1)).sum()) for i in range(len(rows))]
-    assert ggo["tp"].tolist() == expected
 
 
 def test_published_masks_are_measured_like_ours(tmp_path):

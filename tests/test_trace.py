@@ -11,7 +11,7 @@ from small_runs import PROFILE
 
 from covid_utils import __main__ as command
 from covid_utils import params, paths, runs
-from covid_utils.errors import ParameterError, ResultsError
+from covid_utils.errors import ResultsError
 from covid_utils.report import trace
 
 
@@ -46,14 +46,6 @@ def test_rows_have_every_word_whatever_its_case(built):
     assert fewer["metric"].tolist() == ["dice"]
 
 
-def test_rows_whose_metric_was_asked_for_come_first(built):
-    found = trace.find(PROFILE, "table7", ["ggo", "dice", "stream"])
-    is_gain = found["metric"] == "dice gain over Inf-Net"
-    assert 0 < is_gain.sum() < len(found)
-    assert is_gain.tolist() == sorted(is_gain)
-    assert set(found["metric"][~is_gain]) == {"dice"}
-
-
 @pytest.mark.parametrize(
     ("name", "words", "key"),
     [
@@ -67,20 +59,6 @@ def test_rows_whose_metric_was_asked_for_come_first(built):
 def test_a_word_may_be_of_any_key_and_of_the_claim(built, name, words, key):
     found = trace.find(PROFILE, name, words)
     assert set(found[key[0]]) == {key[1]}
-
-
-def test_words_that_no_row_has_are_told(built):
-    with pytest.raises(ParameterError, match="table6: no row has all of ggo, accuracy; try fewer"):
-        trace.find(PROFILE, "table6", ["ggo", "accuracy"])
-
-
-@pytest.mark.parametrize("name", ["table10", "figures"])
-def test_a_table_that_there_is_not_is_told(built, name):
-    with pytest.raises(
-        ResultsError,
-        match=rf"results/{PROFILE}/tables/{name}.csv: no such table; there are table1 to table9",
-    ):
-        trace.trace(PROFILE, name, ["ggo"])
 
 
 # The chain
@@ -136,15 +114,6 @@ def test_quoted_rows_have_no_run_behind_them(built, table):
     ]
 
 
-def test_table1_is_counted_from_the_manifest(built):
-    lines = lines_of(built, "table1", ["nodules"])
-    assert lines[0] == (
-        "table1: 3: nodules, CT, 1, patient, 4, 4, 0, 0, 0, 259, 0, anew at each showing, "
-        "not available, not available"
-    )
-    assert lines[-1].endswith(f"counted from results/{PROFILE}/data/manifest.csv.")
-
-
 def test_a_verdict_can_be_traced_too(built):
     lines = lines_of(built, "verdicts", ["p10", "train"])
     assert lines[0] == (
@@ -167,16 +136,6 @@ def test_many_rows_are_cut_and_said_to_be(built):
 
 
 # Origins
-
-
-def test_the_run_that_prepares_the_data_ends_at_the_manifest(built, monkeypatch):
-    facts = runs.provenance({"split": "infnet"}, pd.DataFrame({"image_id": ["a"]}))
-    monkeypatch.setattr(runs, "read_provenance", lambda profile, run: facts)
-    file = file_of("data", "manifest.csv")
-    assert trace.origin(PROFILE, "data")[-1] == (
-        f"predictions  results/{PROFILE}/data/manifest.csv, {len(pd.read_csv(file))} rows, "
-        f"sha256 {sha256(file)}"
-    )
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
             for (metric, average, empty, threshold), interval in limits.items():
                 keys = dict(zip(FIELDS, (average, background, empty, threshold), strict=True))
                 limited = sure(interval, own, groups)
-                yield row(target, metric, limited, len(np.unique(groups)), labels=labels, **keys)
+                yield row(target, metric, limited, groups, labels=labels, **keys)
 
 
 def _pooled(counts: metrics.Counts, groups: np.ndarray) -> Limits:

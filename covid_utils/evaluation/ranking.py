@@ -1,7 +1,6 @@
 """Areas under curves with intervals: how well probabilities rank images that show a label.
 
-Areas are no function of counts summed over patients, so what the bootstrap sums here is how often
-each patient was drawn: the weight of its images.
+What the bootstrap sums here is how often each patient was drawn: the weight of its images.
 """
 
 from __future__ import annotations
@@ -31,26 +30,19 @@ def areas(
         score: float64 (images, labels), higher means more likely.
         groups: Patient of each image (images,).
         names: Labels.
-
-    Returns:
-        (label, metric) -> interval; limits are NaN where fewer than `FEWEST_WITH_CLASS` patients
-        show a label, or lack it.
-
-    Raises:
-        DataError: A score is not finite.
     """
     if not np.isfinite(score).all():
         raise DataError("score: a value is not a finite number; check the predictions file.")
     parts = {name: [index] for index, name in enumerate(names)}
     parts["overall"] = list(range(len(names)))
-    found = _intervals(truth, score, groups, parts)
+    scored = _intervals(truth, score, groups, parts)
     unsure = {part: _few_patients(truth[:, columns], groups) for part, columns in parts.items()}
     # The mean is as unsure as any label that it is taken over; one without a curve is left out.
-    curves = [name for name in names if not np.isnan(found[name, METRICS[0]].value)]
+    curves = [name for name in names if not np.isnan(scored[name, METRICS[0]].value)]
     unsure["macro"] = any(unsure[name] for name in curves)
     limits = {True: {"low": np.nan, "high": np.nan}, False: {}}
     return {
-        (part, metric): found[part, metric]._replace(n=len(truth), **limits[unsure[part]])
+        (part, metric): scored[part, metric]._replace(n=len(truth), **limits[unsure[part]])
         for metric in METRICS
         for part in (*parts, "macro")
     }
@@ -66,7 +58,6 @@ def macro(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
 
 
 def _few_patients(truth: np.ndarray, groups: np.ndarray) -> bool:
-    """Whether too few patients show, or lack, any of the labels (images, labels) to resample."""
     shown, lacking = truth.any(axis=1), ~truth.all(axis=1)
     return min(len(np.unique(groups[which])) for which in (shown, lacking)) < FEWEST_WITH_CLASS
 
@@ -84,8 +75,8 @@ def _intervals(
 
     def of_block(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         block = {}
-        for part, (hit, said, patient) in ranked.items():
-            both = weighted_areas(hit, said, times_drawn[:, patient])
+        for part, (hit, likely, patient) in ranked.items():
+            both = weighted_areas(hit, likely, times_drawn[:, patient])
             block |= {(part, metric): area for metric, area in both.items()}
         for metric in METRICS:
             single = [block[part, metric] for part in parts if part != "overall"]
@@ -105,9 +96,6 @@ def weighted_areas(
     truth: np.ndarray, score: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Both areas of many weightings of the same decisions at once.
-
-    They are scikit-learn's `roc_auc_score` and `average_precision_score` with sample weights, for
-    all resamples from one sorting.
 
     Args:
         truth: bool (decisions,).

@@ -1,16 +1,9 @@
 """Every score of a profile in one long table, ``results/<profile>/scores.csv``.
 
-It is computed once, from prediction files; tables, verdicts, figures and site select from it. A row
-is one number:
-
-* ``run``: folder that it comes from; several with a comma between them, of a difference two.
-* ``protocol``, ``split``, ``task``, ``model``, ``start`` (of a stream's weights) and ``repeat``
-  (number of the training, 0 for all together): what was trained.
-* ``subset``, ``labels`` (``exact``, or ``all`` with weak ones), ``class``: what it was tested on.
-* ``metric``, ``average``, ``value``, ``low``, ``high``: the number and its 95 % limits. What a
-  table shows in per cent or points (``unit``) is a share here.
-* ``n``, ``groups``: images, and patients or groups of near copies.
-* ``note``: what a reader must know of this number.
+Computed once, from prediction files; tables, verdicts, figures and site select from it. ``run`` may
+name several folders, with commas; ``repeat`` is the number of the training, 0 for all together;
+``labels`` is ``exact``, or ``all`` with weak ones; ``low`` and ``high`` are 95 % limits; values in
+per cent or points (``unit``) are shares here; ``groups`` counts patients or groups of near copies.
 """
 
 from __future__ import annotations
@@ -38,15 +31,7 @@ TEXTS |= {"source_run", "reason", "departures"}
 
 
 def compute(profile: str, *parts: str) -> pd.DataFrame:
-    """Scores from the prediction files of a profile.
-
-    Args:
-        profile: Profile of the runs.
-        *parts: ``task1``, ``task2``, ``streams``, ``times``; all if none is named.
-
-    Raises:
-        ResultsError: A run is not there.
-    """
+    """Scores from the prediction files of a profile."""
     from covid_utils.evaluation import stream_scores, task_scores, times
 
     known = {
@@ -68,21 +53,8 @@ def write(profile: str) -> pd.DataFrame:
     return table
 
 
-def load(profile: str) -> pd.DataFrame:
-    """Scores as `write` left them."""
-    return read(profile, "scores")
-
-
 def read(profile: str, name: str) -> pd.DataFrame:
-    """A written table of scores, or one that was selected from them; empty texts are ''.
-
-    Args:
-        profile: Profile of the runs.
-        name: File below ``results/<profile>`` without its ending, such as ``tables/table2``.
-
-    Raises:
-        ResultsError: It is not there.
-    """
+    """``scores``, ``verdicts`` or ``tables/<name>``, as written; empty texts are ''."""
     path = paths.results(profile) / f"{name}.csv"
     if not path.is_file():
         raise ResultsError(
@@ -93,13 +65,7 @@ def read(profile: str, name: str) -> pd.DataFrame:
 
 
 def select(table: pd.DataFrame, **criteria: object) -> pd.DataFrame:
-    """Rows whose columns have these values.
-
-    Args:
-        table: Any table.
-        **criteria: Column -> value, or a list or tuple of which each will do; ``class_`` is the
-            column ``class``.
-    """
+    """Rows with these values, or one of a list of them; ``class_`` is the column ``class``."""
     for name, wanted in criteria.items():
         column = table[name.rstrip("_")]
         several = isinstance(wanted, list | tuple)

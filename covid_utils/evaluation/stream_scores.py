@@ -1,13 +1,9 @@
 """Scores of segmentations, with intervals, from the measures of their slices.
 
-Whatever outlined the slices (a stream of either network, the specialists put together, or the
-authors, whose masks were published) is a run with the same file of pixel counts, so all of them are
-scored by the same code.
-
-Two averages, and each score says which it has: ``pooled`` takes all pixels together, so large
-lesions weigh more; ``per_image`` is the mean over slices. The rule for empty cases: a class that is
-neither in the truth nor in the prediction of a slice has no Dice and no IoU there, and the slice is
-left out of the mean; one that is in either alone has 0. A Hausdorff distance needs both.
+``pooled`` takes all pixels together, so large lesions weigh more; ``per_image`` is the mean over
+slices. A class that is neither in the truth nor in the prediction of a slice has no Dice and no IoU
+there, and the slice is left out of the mean; one in either alone has 0. A Hausdorff distance needs
+both.
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.metrics import Counts
-from covid_utils.evaluation.scoring import FEWEST_WITH_CLASS, row, table_of
+from covid_utils.evaluation.scoring import COLUMNS, FEWEST_WITH_CLASS, row
 from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
 
 #: Pixel metrics of a segmentation.
@@ -48,11 +44,7 @@ NOT_HELD_OUT = "too few patients to hold one out for a test"
 
 
 def stream_runs(profile: str) -> list[str]:
-    """Runs that outlined slices: streams by name, then those put together and the authors'.
-
-    Raises:
-        ResultsError: The all-class stream, which all others are compared with, is not there.
-    """
+    """Runs that outlined slices: streams by name, then those put together and the authors'."""
     names = {path.parent.name for path in paths.results(profile).glob("*/predictions.parquet")}
     if ALL not in names:
         runs.read_predictions(profile, ALL)  # says what is missing, and the remedy
@@ -68,10 +60,7 @@ def test_pixels(profile: str, run: str) -> pd.DataFrame:
 
 
 def rows_of_runs(profile: str) -> Iterator[dict]:
-    """Rows of `scores.COLUMNS`: every score of every run, then the differences of `PAIRS`.
-
-    A run of which no slice is held out has one row without a value.
-    """
+    """Rows of `scores.COLUMNS`: every score of every run, then the differences of `PAIRS`."""
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     pixels = {run: test_pixels(profile, run) for run in stream_runs(profile)}
     for run, part in pixels.items():
@@ -107,14 +96,7 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
     Classes of lesions are scored twice where labels are weak: on exactly labelled slices
     (``labels`` = exact) and on all of them (``all``); the extent is exact on every slice.
 
-    Args:
-        pixels: Of one subset, from `outlines.pixel_table`.
-
-    Returns:
-        The columns of `scoring.COLUMNS`. For each class ``dice`` and ``iou``, pooled and per image,
-        for lesions ``hd95`` (per cent of the slice's side) and ``volume_error`` (mean absolute
-        difference, per cent of the lung field) per image, for the extent ``dice_thresholds``; and
-        the classes' means of `MEANS`, pooled.
+    ``hd95`` is in per cent of the slice's side, ``volume_error`` of the lung field.
     """
     rows = []
     exact = pixels[pixels["label_quality"] == "exact"]
@@ -127,16 +109,13 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
             rows += _class_scores(chosen, name, scope) if len(chosen) else []
     for scope, chosen in {"exact": exact, "all": pixels if has_weak else exact[:0]}.items():
         rows += _mean_scores(chosen[chosen["class"] != "lesion"], scope)
-    return table_of(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def sure(interval: intervals.Interval, counts: Counts, groups: np.ndarray) -> intervals.Interval:
     """An interval without its limits where too few patients show a class that it is about.
 
-    Args:
-        interval: Of a score.
-        counts: That it was made from, (slices,) or (slices, classes).
-        groups: Patient of each slice.
+    ``counts`` are those that it was made from, (slices,) or (slices, classes).
     """
     shown = (counts.tp + counts.fn > 0).reshape(len(groups), -1)
     fewest = min(len(np.unique(groups[column])) for column in shown.T)
@@ -159,20 +138,17 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str) -> list[dict]:
             scored.append((metric, "pooled", pooled[metric]))
         if metric in pooled or mean.n:
             scored.append((metric, "per_image", mean))
-    keys = {"patients": len(np.unique(groups)), "labels": scope}
     return [
-        row(name, metric, sure(of, counts, groups), average=average, **keys)
+        row(name, metric, sure(of, counts, groups), groups, average=average, labels=scope)
         for metric, average, of in scored
     ]
 
 
 def _pixel_scores(counts: Counts) -> dict[str, np.ndarray]:
-    """Each of `PIXEL_METRICS`, of the counts' shape."""
     return {metric: metrics.METRICS[metric](counts) for metric in PIXEL_METRICS}
 
 
 def _measures(part: pd.DataFrame, counts: Counts) -> dict[str, np.ndarray]:
-    """Values of each slice that are no function of the pooled counts; NaN where undefined."""
     if part["class"].iloc[0] == "background":
         return {}
     values = {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
@@ -183,7 +159,6 @@ def _measures(part: pd.DataFrame, counts: Counts) -> dict[str, np.ndarray]:
 
 
 def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
-    """Mean of Dice and IoU over the classes that occur, with background and without."""
     rows = []
     for name, has_background in MEANS.items():
         chosen = part if has_background else part[part["class"] != "background"]
@@ -201,17 +176,11 @@ def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
             return {metric: values[..., occurs].mean(axis=-1) for metric, values in each.items()}
 
         for metric, mean in intervals.bootstrap(stacked, groups, means).items():
-            patients = len(np.unique(groups))
-            rows.append(row(name, metric, sure(mean, stacked, groups), patients, labels=scope))
+            rows.append(row(name, metric, sure(mean, stacked, groups), groups, labels=scope))
     return rows
 
 
 def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterator[dict]:
-    """Difference in Dice of two runs on the same slices, first minus second.
-
-    Limits are given as for the scores themselves: where enough patients show the class, and
-    resamples differ.
-    """
     if first.empty:
         return
     groups, counts = first["patient_id"].to_numpy(), [slice_counts(p) for p in (first, second)]
@@ -223,9 +192,9 @@ def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterat
     is_exact = name == "lesion" or (first["label_quality"] == "exact").all()
     keys = {"labels": "exact" if is_exact else "all", "unit": "fraction", "note": ONE_TRAINING}
     for average, interval in means.items():
-        patients, sured = len(np.unique(groups)), sure(interval, counts[0], groups)
-        line = row(name, "dice difference", sured, patients, average=average)
-        yield line | keys | {"groups": patients, "repeat": 0}
+        kept = sure(interval, counts[0], groups)
+        line = row(name, "dice difference", kept, groups, average=average)
+        yield line | keys | {"groups": line["patients"], "repeat": 0}
 
 
 def _dice_difference(both: Counts) -> np.ndarray:

@@ -36,13 +36,7 @@ COPIES = "augmented copies among the images"
 
 
 def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.DataFrame:
-    """Predictions of one task, of the head's first training on the prepared split.
-
-    Args:
-        table: Predictions of the recognition run.
-        task: One of `RECOGNITION_TASKS`.
-        **criteria: ``subset``, and other values of ``model``, ``split`` and ``run`` (0 for all).
-    """
+    """Predictions of one task: unless others are named, of the head's first training."""
     keys = {"model": HEAD, "split": PREPARED, "run": 1} | criteria
     if not keys["run"]:
         del keys["run"]
@@ -50,7 +44,6 @@ def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.Dat
 
 
 def _line(interval: object, **keys: object) -> dict:
-    """One row from an interval, or from a row of `scoring`."""
     score = interval._asdict() if isinstance(interval, intervals.Interval) else dict(interval)
     unit = "fraction" if score.get("metric") in FRACTIONS else "%"
     return {"unit": unit, "groups": score.get("patients", 0)} | score | keys
@@ -79,7 +72,6 @@ def recognition(profile: str) -> Iterator[dict]:
 
 
 def _of_part(part: pd.DataFrame, keys: dict, split: str) -> Iterator[dict]:
-    """Scores of one model on one subset: on training images only what Table 2 shows of the head."""
     classes = RECOGNITION_TASKS[keys["task"]]
     is_test, is_first = keys["subset"] == "test", keys["repeat"] == 1
     notes = (keys.get("note", ""), COPIES if _is_copy(part).any() else "")
@@ -96,12 +88,10 @@ def _of_part(part: pd.DataFrame, keys: dict, split: str) -> Iterator[dict]:
 
 
 def _is_copy(part: pd.DataFrame) -> pd.Series:
-    """Whether each image is an augmented copy, see `augment.expand`."""
     return part["image_id"].str.contains("~", regex=False)
 
 
 def _differences(table: pd.DataFrame, base: dict) -> Iterator[dict]:
-    """Differences in accuracy of each other model and the heads, on the same images."""
     for model in OTHERS:
         other = predictions_of(table, base["task"], subset="test", model=model)
         for rival in (HEAD, TUNED) if model in CHOOSING else (HEAD,):
@@ -134,7 +124,6 @@ def _difference(score: intervals.Interval, groups: np.ndarray, note: str) -> dic
 
 
 def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
-    """Trainings on X-rays and CT, their mean, what CT adds, and rules without a picture."""
     test = predictions_of(table, BOTH, subset="test", run=0)
     drawn = test[test["drawn"]]
     for modality in (BOTH, "X-ray", "CT"):
@@ -152,14 +141,13 @@ def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
 
 
 def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]:
-    """Accuracy of each repeated training, and their mean."""
-    note, values, score = few_groups(part), [], {}
+    if part.empty:
+        return
+    note, values = few_groups(part), []
     for run, rows in part.groupby("run"):
         score = _sure(rows, note)
         values.append(score["value"])
         yield _line(score, **keys, repeat=run, note=note)
-    if not values:
-        return
     # How far runs lie apart is no interval of their mean: it does not tell about patients.
     spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     notes = (
@@ -173,7 +161,6 @@ def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]
 
 
 def _sure(part: pd.DataFrame, note: str) -> pd.Series:
-    """Accuracy, without limits where `few_groups` has something to say."""
     score = scoring.accuracy(part, RECOGNITION_TASKS[BOTH])
     if note:
         score[["low", "high"]] = np.nan
@@ -192,7 +179,6 @@ def few_groups(part: pd.DataFrame) -> str:
 
 
 def _against_alone(table: pd.DataFrame, test: pd.DataFrame, base: dict) -> Iterator[dict]:
-    """What learning from CT too does for X-rays: paired differences on all test X-rays."""
     both = _hits(test[test["modality"] == "X-ray"])
     images = test.drop_duplicates("image_id").set_index("image_id")
     for task in ("2 classes", XRAY_SHARE):
@@ -212,7 +198,6 @@ def _against_alone(table: pd.DataFrame, test: pd.DataFrame, base: dict) -> Itera
 
 
 def _hits(part: pd.DataFrame) -> pd.DataFrame:
-    """Whether each run (column) is right on each image (row), 1 or 0."""
     right = (part["truth"] == part["predicted"]).astype(float)
     table = part.assign(right=right)[~_is_copy(part)]
     return table.pivot_table(index="image_id", columns="run", values="right")
@@ -231,7 +216,6 @@ def temperature(table: pd.DataFrame, task: str) -> float:
 
 
 def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
-    """Calibration on the test images, before and after temperature scaling."""
     test = predictions_of(table, keys["task"], subset="test")
     if test.empty:
         return
@@ -247,20 +231,18 @@ def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
 
 
 def labels(profile: str) -> Iterator[dict]:
-    """Scores of the multi-label network and of two rules that look at no slice.
-
-    Where some test slices have weak labels, the exactly labelled ones are scored apart as well.
-    """
+    """Scores of the multi-label network and of two rules that look at no slice."""
     predictions = runs.read_predictions(profile, TASK2)
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     training, test = (predictions[predictions["subset"] == name] for name in SUBSETS[::2])
+    shown = {name: training[f"truth_{name}"].mean() for name in MANIFESTATIONS}
     exact = test[test["label_quality"] == "exact"]
     scopes = {"exact": exact} if len(exact) == len(test) else {"all": test, "exact": exact}
     for scope, part in scopes.items():
         models = {
             "network": part,
-            "always present": scoring.always_positive(part, MANIFESTATIONS),
-            "share in training": scoring.prevalence(part, training, MANIFESTATIONS),
+            "always present": scoring.constant(part, dict.fromkeys(MANIFESTATIONS, 1.0)),
+            "share in training": scoring.constant(part, shown),
         }
         for model, answers in models.items() if len(part) else ():
             keys = {"run": TASK2, "split": split, "task": "manifestations", "model": model}

@@ -8,7 +8,6 @@ import numpy as np
 
 from covid_utils import runs
 from covid_utils.data.manifest import saved_manifest
-from covid_utils.errors import ResultsError
 from covid_utils.registry import TASK1, TASK2, stream_run
 
 #: Stages of the pipeline and their runs; the first three in turn are the pipeline.
@@ -21,11 +20,7 @@ STAGES = {
 
 
 def times(profile: str) -> Iterator[dict]:
-    """Median and 95th percentile of the timed calls, stage by stage and for all stages in turn.
-
-    One image at a time, after a warm-up. The whole pipeline is the stages one after another: each
-    call's times are added up. A case of CT has as many slices as the test's groups have on average.
-    """
+    """Median and 95th percentile of the timed calls, stage by stage and for all stages in turn."""
     spent = {stage: _calls(profile, run) for stage, run in STAGES.items()}
     for stage, run in STAGES.items():
         for step, each in spent[stage].items():
@@ -44,13 +39,7 @@ def times(profile: str) -> Iterator[dict]:
 
 
 def _calls(profile: str, run: str) -> dict[str, list[float]]:
-    """Seconds of each timed call of a run, by step."""
     steps = runs.read_metrics(profile, run)["seconds_per_image"]
-    if not all("each" in measured for measured in steps.values()):
-        raise ResultsError(
-            f"results/{profile}/{run}: made by an older version, without the time of each call; "
-            f"'make reproduce PROFILE={profile}' makes it anew."
-        )
     return {step: measured["each"] for step, measured in steps.items()}
 
 
@@ -67,7 +56,6 @@ def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> I
 
 
 def _slices_per_case(profile: str) -> tuple[float, str]:
-    """Mean number of test slices per patient, and what must be said of it."""
     manifest = saved_manifest(profile)
     slices = manifest[(manifest["dataset"] == "medseg") & (manifest["subset"] == "test")]
     known = (slices["patient_basis"] == "given").all()

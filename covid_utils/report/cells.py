@@ -18,16 +18,10 @@ WILSON = ("wilson_low", "wilson_high")
 
 
 def beside(scored: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A table of scores beside what the paper states; verdicts are still open.
+    """The columns ``keys`` and `VALUES` of scores; verdicts are still open.
 
-    Args:
-        scored: Rows of `scores.COLUMNS` and the columns ``keys``. A column ``claim`` names the
-            entry of the ledger that a row answers ('' for none); ``paper`` replaces its value where
-            it is not ''.
-        keys: Columns that name a row.
-
-    Returns:
-        The keys and `VALUES`, in the units that people read.
+    ``claim`` names the entry of the ledger that a row answers, '' for none; ``paper``, where it is
+    not '', replaces its value.
     """
     claims, scored = ledger.load(), scored.reset_index(drop=True)
     table = scored[keys].copy()
@@ -50,22 +44,15 @@ def stated(claim: ledger.Claim) -> str:
     return "stated without a number" if claim.unit == "statement" else str(claim.value)
 
 
-def with_wilson(scored: pd.DataFrame, without: str) -> pd.DataFrame:
-    """Scores with the columns `WILSON`, in per cent, beside accuracies of single trainings.
-
-    Args:
-        scored: Rows of `scores.COLUMNS`.
-        without: Words of a note beside which there is no such interval.
-    """
-    limits = []
-    for row in scored.itertuples():
-        is_share = row.metric == "accuracy" and row.repeat and row.n and without not in row.note
-        interval = (np.nan, np.nan)
-        if is_share:
+def with_wilson(scored: pd.DataFrame) -> pd.DataFrame:
+    """Scores with `WILSON`, per cent, of single trainings; augmented copies are no images."""
+    limits = np.full((len(scored), 2), np.nan)
+    for index, row in enumerate(scored.itertuples()):
+        is_single = row.metric == "accuracy" and row.repeat and row.n
+        if is_single and "augmented copies" not in row.note:
             test = binomtest(round(row.value * row.n), row.n)
-            interval = test.proportion_ci(method="wilson")
-        limits.append([100 * limit for limit in interval])
-    return scored.assign(**dict(zip(WILSON, np.transpose(limits), strict=True)))
+            limits[index] = test.proportion_ci(method="wilson")
+    return scored.assign(**dict(zip(WILSON, 100 * limits.T, strict=True)))
 
 
 def sources(names: str) -> list[str]:

@@ -1,14 +1,13 @@
 """The ledger of what the paper states, and the published rows that the tables quote.
 
 Both are YAML files in the folder ``paper``, whose headers say what each key means; their form is
-checked by ``paper/schema.yaml``. They are the only place where a number of the paper or of others
-is written down; everything else looks it up.
+checked by ``paper/schema.yaml``. No number of the paper is written down anywhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,15 @@ import yaml
 from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
 
-Value = bool | float | tuple[float, ...]
-
 
 @dataclass(frozen=True)
 class Claim:
-    """One entry of the ledger; the header of ``paper/claims.yaml`` explains each key.
-
-    ``class_`` is ``class`` in the file, and a list of numbers is a tuple here.
-    """
+    """One entry of the ledger; ``class_`` is ``class`` in the file, a list of numbers a tuple."""
 
     id: str
     where: str
     metric: str
-    value: Value
+    value: bool | float | tuple[float, ...]
     unit: str
     source: str
     rule: Mapping[str, Any]
@@ -48,20 +42,8 @@ class Claim:
 
 
 def load(path: Path | None = None) -> dict[str, Claim]:
-    """Read the ledger.
-
-    Args:
-        path: The file; the project's ``paper/claims.yaml`` if None.
-
-    Returns:
-        Claims by id, in the order of the file.
-
-    Raises:
-        ResultsError: The file is missing or is no list of entries.
-        ParameterError: An entry does not have the form of the schema, or an id repeats.
-    """
-    path = paths.claims() if path is None else Path(path)
-    claims: dict[str, Claim] = {}
+    """The ledger by id, in the order of the file; the project's own if no path is given."""
+    path, claims = path or paths.claims(), {}
     for row in _rows(path, "claim"):
         if row["id"] in claims:
             raise ParameterError(
@@ -74,40 +56,15 @@ def load(path: Path | None = None) -> dict[str, Claim]:
 
 
 def published(path: Path | None = None) -> pd.DataFrame:
-    """Read the published rows that tables quote.
-
-    Returns:
-        One row per value with the columns of the schema; what a row lacks is missing (``of``) or
-        empty (``claim``, ``note``).
-
-    Raises:
-        ResultsError: The file is missing or is no list of rows.
-        ParameterError: A row does not have the form of the schema.
-    """
-    path = paths.claims().with_name("published.yaml") if path is None else Path(path)
+    """The published rows that tables quote, one per value, with the columns of the schema."""
+    path = path or paths.claims().with_name("published.yaml")
     columns = list(_schema()["published"]["properties"])
     table = pd.DataFrame(_rows(path, "published"), columns=columns)
     return table.fillna({"claim": "", "note": ""}).astype({"value": "float64", "of": "Int64"})
 
 
 def stated(claims: Mapping[str, Claim], **criteria: Any) -> Claim | None:
-    """Find what the paper states about something.
-
-    Args:
-        claims: The ledger, as `load` returns it.
-        **criteria: Fields of `Claim` with the values wanted. ``where`` need only be contained
-            (``where="Table 4"``), every other field must be equal; None asks for a claim without
-            that field.
-
-    Returns:
-        The claim, or None if the paper states nothing of the kind: the cell is "not available".
-
-    Raises:
-        ParameterError: A criterion is no field of a claim, or several claims fit.
-    """
-    unknown = sorted(set(criteria) - {field.name for field in fields(Claim)})
-    if unknown:
-        raise ParameterError(f"claims: {unknown} are no fields of a claim; see claims.Claim.")
+    """The one claim with these fields, None without any; ``where`` need only be contained."""
     where = criteria.pop("where", "")
     fitting = [
         claim
@@ -121,22 +78,8 @@ def stated(claims: Mapping[str, Claim], **criteria: Any) -> Claim | None:
     return fitting[0] if fitting else None
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _rows(path: Path, kind: str) -> list[dict]:
-    if not path.is_file():
-        raise ResultsError(
-            f"{paths.shown(path)}: no such file; check out the folder 'paper' again."
-        )
-    return _checked(path, kind, path.stat().st_mtime_ns)
-
-
 @lru_cache(maxsize=4)
-def _checked(path: Path, kind: str, _changed: int) -> list[dict]:
-    """Entries of a file that have the form of the schema; read once, though many tables ask."""
+def _rows(path: Path, kind: str) -> list[dict]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 

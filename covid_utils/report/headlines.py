@@ -6,25 +6,20 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation.scores import select
-from covid_utils.report import render, tables
+from covid_utils.evaluation.scores import read, select
+from covid_utils.report import render
 from covid_utils.report.cells import VALUES
 from covid_utils.report.recognition_tables import OTHERS, PUBLISHED, SPLITS
 
-#: Rows of Table 2 that say most; of several, the split that the data were prepared with is first.
+#: Question -> table and the values of its key columns that answer it. Of several rows of Table 2,
+#: the split that the data were prepared with is first.
 HONEST = {"settings": PUBLISHED, "subset": "test"}
 OVERALL = {"manifestation": "overall", "metric": "accuracy"}
-EXTENT = {"average": "per_image", "metric": "dice"}
-EXACT = {"average": "per_image", "labels": "exact"}
-STREAM = "ours, DeepLab-v3+, stream"
-#: Question -> table and the values of its key columns that answer it.
+KNOWN_SET = {"work": f"{OTHERS['dataset only']}, 2 classes", "metric": "accuracy"}
 ROWS = {
     "COVID-19 or normal, X-ray": ("table2", HONEST | {"classes": 2}),
     "four classes, X-ray": ("table2", HONEST | {"classes": 4}),
-    "COVID-19 or normal, knowing only the data set's name": (
-        "table3",
-        {"work": f"{OTHERS['dataset only']}, 2 classes", "metric": "accuracy"},
-    ),
+    "COVID-19 or normal, knowing only the data set's name": ("table3", KNOWN_SET),
     "four classes, split by hash of the path: patients on both sides": (
         "table2",
         HONEST | {"classes": 4, "split": SPLITS["path_hash"]},
@@ -38,26 +33,25 @@ ROWS = {
         "table5",
         OVERALL | {"work": "baseline: always present"},
     ),
-    "extent of disease, mean over slices": ("table8", EXTENT | {"work": f"{STREAM} all"}),
-    "the same, started from ImageNet": (
-        "table8",
-        EXTENT | {"work": f"{STREAM} all, from imagenet"},
-    ),
-    "the same, networks of every start together": (
-        "table8",
-        EXTENT | {"work": f"{STREAM} all, all starts together"},
-    ),
-    "the same by U-Net": ("table8", EXTENT | {"work": "ours, U-Net, stream all"}),
-    "the same, three specialists together": (
-        "table8",
-        EXTENT | {"work": "ours, DeepLab-v3+, specialists together"},
-    ),
-    "ground-glass, its own stream, mean over exactly labelled slices": (
-        "table7",
-        EXACT | {"work": f"{STREAM} ggo"},
-    ),
-    "consolidation, the same": ("table7", EXACT | {"work": f"{STREAM} consolidation"}),
-    "effusion, the same": ("table7", EXACT | {"work": f"{STREAM} effusion"}),
+}
+EXTENT = {
+    "extent of disease, mean over slices": "DeepLab-v3+, stream all",
+    "the same, started from ImageNet": "DeepLab-v3+, stream all, from imagenet",
+    "the same, networks of every start together": "DeepLab-v3+, stream all, all starts together",
+    "the same by U-Net": "U-Net, stream all",
+    "the same, three specialists together": "DeepLab-v3+, specialists together",
+}
+OWN_STREAM = {
+    "ground-glass, its own stream, mean over exactly labelled slices": "ggo",
+    "consolidation, the same": "consolidation",
+    "effusion, the same": "effusion",
+}
+MEAN_DICE = {"average": "per_image", "metric": "dice"}
+MEAN_EXACT = {"average": "per_image", "labels": "exact"}
+ROWS |= {q: ("table8", MEAN_DICE | {"work": f"ours, {work}"}) for q, work in EXTENT.items()}
+ROWS |= {
+    q: ("table7", MEAN_EXACT | {"work": f"ours, DeepLab-v3+, stream {name}"})
+    for q, name in OWN_STREAM.items()
 }
 #: Questions about a run that is made on demand only; left out where there is none.
 OPTIONAL = ("the same, started from ImageNet",)
@@ -72,14 +66,10 @@ KEY = (
 
 
 def collect(profile: str) -> pd.DataFrame:
-    """Headline numbers of a profile, with the columns ``question`` and `VALUES`.
-
-    Raises:
-        ResultsError: A table has not been written, or lacks a row.
-    """
+    """Headline numbers of a profile, with the columns ``question`` and `VALUES`."""
     rows = []
     for question, (name, criteria) in ROWS.items():
-        row = select(tables.read(profile, name), **criteria).head(1)
+        row = select(read(profile, f"tables/{name}"), **criteria).head(1)
         if len(row):
             rows.append(row.assign(question=question)[["question", *VALUES]])
         elif question not in OPTIONAL:

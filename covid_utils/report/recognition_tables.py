@@ -1,8 +1,4 @@
-"""Tables 2 to 5, calibration and the numbers of the forest figure, selected from scores.
-
-Intervals come from a bootstrap that draws whole patients; Wilson's, which takes images as
-independent, stand beside those of accuracies, because the paper's own can only be given so.
-"""
+"""Tables 2 to 5, calibration and the numbers of the forest figure, selected from scores."""
 
 from __future__ import annotations
 
@@ -37,15 +33,12 @@ RULES = {
     "modality only": "knows X-ray or CT; each class has as many of both, so it tells nothing",
     "dataset only": "knows the name of the data set",
 }
-#: What the paper's settings are taken over of: features can be others, see the run's provenance.
 PUBLISHED = "published rate and steps"
 SETTINGS = {HEAD: PUBLISHED, TUNED: "chosen on validation"}
 #: Tasks of Tables 2 and 3 -> number of classes.
 TASKS = {"2 classes": 2, "4 classes": 4}
 #: With two classes the paper's metrics are those of COVID-19; with four, macro averages.
 SUMMARY = {"2 classes": "covid", "4 classes": "macro"}
-#: What is said of images of one network beside copies, as a score's note has it.
-COPIES = "augmented copies"
 CALIBRATION = {"ece": "expected calibration error", "brier": "Brier score", "nll": "log loss"}
 MULTILABEL = {
     "network": "ours",
@@ -62,16 +55,11 @@ def joined(*notes: str) -> str:
 
 
 def _prepared(scored: pd.DataFrame) -> str:
-    """The split that the data were prepared with: only there every metric is computed."""
     return select(scored, run=TASK1, metric="mcc")["split"].iloc[0]
 
 
 def table2(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: accuracy of the 2- and 4-class head on training, validation and test images.
-
-    The split that the data were prepared with comes first, then those that let a patient be on both
-    sides, then the learning rate and number of steps that validation would have chosen.
-    """
+    """Table 2: accuracy of the 2- and 4-class head on training, validation and test images."""
     part = select(scored, run=TASK1, metric="accuracy", task=[*TASKS], model=[*SETTINGS])
     prepared = _prepared(scored)
     order = [prepared, *OTHER_SPLITS]
@@ -87,7 +75,9 @@ def table2(scored: pd.DataFrame) -> pd.DataFrame:
         claims.append(claim.id if claim else "")
         is_usual = (row.model, row.split, row.subset) == (HEAD, prepared, "test")
         seeds = select(part, model=HEAD, split=prepared, task=row.task, subset="test")["value"]
-        notes.append(joined(row.note, _spread(100 * seeds) if is_usual else ""))
+        spread = f"{len(seeds)} seeds of weights and batches: "
+        spread += f"{100 * seeds.min():.1f} to {100 * seeds.max():.1f} %"
+        notes.append(joined(row.note, spread if is_usual and len(seeds) > 1 else ""))
     table = first.assign(
         split=first["split"].map(SPLITS),
         settings=first["model"].map(SETTINGS),
@@ -96,14 +86,7 @@ def table2(scored: pd.DataFrame) -> pd.DataFrame:
         note=notes,
     )
     keys = ["split", "settings", "classes", "subset", *WILSON]
-    return beside(with_wilson(table, without=COPIES), keys)
-
-
-def _spread(seeds: pd.Series) -> str:
-    """How far the same head moves with other weights to start from and other batches."""
-    if len(seeds) < 2:
-        return ""
-    return f"{len(seeds)} seeds of weights and batches: {seeds.min():.1f} to {seeds.max():.1f} %"
+    return beside(with_wilson(table), keys)
 
 
 def table3(scored: pd.DataFrame) -> pd.DataFrame:
@@ -132,13 +115,12 @@ def table3(scored: pd.DataFrame) -> pd.DataFrame:
     published = ledger.published()
     others = published[(published["task"] == 1) & (published["source"] != "D")]
     theirs = quoted(others, ["work", "class"])
-    return pd.concat([beside(with_wilson(table, COPIES), keys), theirs], ignore_index=True)
+    return pd.concat([beside(with_wilson(table), keys), theirs], ignore_index=True)
 
 
 def _of_model(
     scored: pd.DataFrame, task: str, model: str, wanted: list[tuple[str, str]]
 ) -> pd.DataFrame:
-    """Test scores of one model, the (class, metric) that are wanted in this order; none if none."""
     part = select(scored, task=task, model=model, subset="test", repeat=1)
     part = part[(part["split"] == _prepared(scored)) & (part["average"] == "pooled")]
     order = [*zip(part["class"], part["metric"], strict=True)]
@@ -146,7 +128,6 @@ def _of_model(
 
 
 def _errors(ours: pd.DataFrame, classes: int) -> pd.DataFrame:
-    """Share of images named wrongly, beside the share that the paper's accuracy implies."""
     claim = ledger.stated(ledger.load(), metric="errors", source="D", classes=classes)
     wrong, total = claim.value
     note = f"paper: {wrong} of {total} images; {claim.how}"
@@ -172,16 +153,12 @@ def table4(scored: pd.DataFrame) -> pd.DataFrame:
         claim=claim,
         **{"tested on": part["subset"].str.removeprefix("test, ").replace("test", BOTH)},
     )
-    made = beside(with_wilson(table, COPIES), ["tested on", "run_", *WILSON])
+    made = beside(with_wilson(table), ["tested on", "run_", *WILSON])
     return made.rename(columns={"run_": "run"})
 
 
 def table5(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 5: the multi-label CNN, per manifestation and overall, beside two trivial baselines.
-
-    One baseline sees every manifestation in every slice; the other answers with the share of the
-    training slices that show it.
-    """
+    """Table 5: the multi-label CNN, per manifestation and overall, beside two trivial baselines."""
     part = select(scored, task="manifestations")
     is_ranking = part["metric"].isin(("roc_auc", "average_precision"))
     pooled = (is_ranking & (part["class"] == "overall")).map({True: POOLED, False: ""})
@@ -192,11 +169,7 @@ def table5(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def rivals(scored: pd.DataFrame, classes: int) -> pd.DataFrame:
-    """Test accuracy of every model and split of one task, for a figure.
-
-    Returns:
-        Columns ``name``, ``ours``, ``low`` and ``high``, in per cent; the head first.
-    """
+    """Test accuracies of one task: ``name``, ``ours``, ``low``, ``high`` (per cent), head first."""
     keys = {"task": f"{classes} classes", "subset": "test", "metric": "accuracy", "repeat": 1}
     part, prepared = select(scored, **keys), _prepared(scored)
     wanted = {f"ours, split {SPLITS[kind]}": (HEAD, kind) for kind in (prepared, *OTHER_SPLITS)}

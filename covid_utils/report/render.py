@@ -52,15 +52,7 @@ def style() -> None:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for people: value and interval in one cell, rounded to what the data can carry.
-
-    Args:
-        table: A table that ends with the columns of `VALUES`.
-
-    Returns:
-        The leading columns, then ``metric``, ``ours``, ``Wilson`` (where a table has it), ``n``,
-        ``paper``, and ``verdict`` and ``note`` (if there is any), as text.
-    """
+    """A table of `VALUES` for people, all text: value and interval in one cell, rounded."""
     keys = [name for name in table.columns if name not in (*VALUES, *WILSON)]
     text = table[[*keys, "metric"]].copy()
     text["ours"] = [with_interval(row) for row in table.itertuples()]
@@ -78,16 +70,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFrame:
-    """A table for people with one column per kind of score, for rows that share their keys.
-
-    Args:
-        table: A table that ends with the columns of `VALUES`.
-        keys: Columns that name a row.
-        across: Columns that name a score, such as ``metric`` and ``average``.
-
-    Returns:
-        Value and interval as text, '' where there is none; rows and columns in their order.
-    """
+    """A table of `VALUES` for people: a row per ``keys``, a column per score named ``across``."""
     text = readable(table)
     rows, columns = (pd.MultiIndex.from_frame(text[of].drop_duplicates()) for of in (keys, across))
     rows, columns = (i.get_level_values(0) if i.nlevels == 1 else i for i in (rows, columns))
@@ -110,7 +93,6 @@ def digits(unit: str) -> int:
 
 
 def _sign(unit: str) -> str:
-    """A unit as it stands behind a number."""
     return "" if unit == "fraction" else f" {unit}"
 
 

@@ -38,12 +38,7 @@ def streams(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def segmentation_scores(scored: pd.DataFrame) -> pd.DataFrame:
-    """Every score of every run, as ``segmentation_scores.csv`` has it.
-
-    ``class`` ``lesion`` is the union of the manifestations, ``mean`` the mean over classes with
-    background and ``mean of lesions`` without. ``subset`` says where weak labels are among those
-    tested on; it is exact for the extent on all test slices and for classes on exact slices.
-    """
+    """Every score of every run, as ``segmentation_scores.csv`` has it."""
     part = streams(scored)
     part = part[part["groups"] > 0]
     weak = part["labels"].map({"exact": "", "all": ", weak labels among them"})
@@ -63,25 +58,14 @@ def table6(scored: pd.DataFrame) -> pd.DataFrame:
     notes = zip(differences["labels"], differences["note"], strict=True)
     differences = differences.assign(
         work=[" minus ".join(works[run] for run in pair) for pair in pairs],
-        claim=[_statement(*pair) for pair in pairs],
+        claim=["c04" if b == UNET else "c03" if a == ALL else "c01" for a, b in pairs],
         note=[joined(WEAK[scope], note) for scope, note in notes],
     )
     return beside(pd.concat([own, differences]), ["work", "class", "average", "labels"])
 
 
-def _statement(first: str, second: str) -> str:
-    """The paper's statement that a difference of two runs answers."""
-    if second == UNET:
-        return "c04"
-    return "c03" if first == ALL else "c01"
-
-
 def table7(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 7: each manifestation against the literature; the paper's values are derived.
-
-    Rows measured on the slices of the Inf-Net benchmark come first: only those are of the same test
-    as ours, where our split is ``infnet``.
-    """
+    """Table 7: each manifestation against the literature; the paper's values are derived."""
     part, keys = streams(scored), ["class", "work", "average", "labels"]
     published, tables = ledger.published(), []
     for name in MANIFESTATIONS:
@@ -94,15 +78,7 @@ def table7(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _derived(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
-    """Scores of a manifestation; those of its own stream beside what the paper implies.
-
-    The paper's implied "mIoU" fits its implied Dice as the IoU of the class alone, without
-    background (0.911 / (2 - 0.911) = 0.837, stated 0.848), so that is what stands beside it.
-
-    Each such score is followed by the gain over Inf-Net that it would be. Both were measured on
-    other slices than the 403 of the paper; ours, where the split is the benchmark's, on the same as
-    Inf-Net's.
-    """
+    # The paper's implied "mIoU" fits its implied Dice as the IoU of the class alone.
     stated, words = ledger.load(), {"dice": "Dice", "iou": "mIoU"}[metric]
     keys = {"where": "Table 7", "class_": name}
     implied = ledger.stated(stated, metric=words, source="D", **keys)
@@ -120,7 +96,6 @@ def _derived(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
 
 
 def _literature(published: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Rows of the literature, those of the same benchmark first."""
     part = published[(published["task"] == 3) & (published["source"] != "D")]
     is_fair = part["test_set"].str.contains("Inf-Net benchmark")
     average = is_fair.map({True: "per_image", False: NOT_AVAILABLE})

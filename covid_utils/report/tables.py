@@ -1,8 +1,7 @@
 """Tables 1 to 9 of the paper, rebuilt: our numbers beside what the paper's prose states.
 
 The bodies of the paper's tables are not available, so the column ``paper`` holds what its prose
-says, with the id of the entry in ``paper/claims.yaml``, and "not available" elsewhere. A table is
-selected from the scores of a profile; nothing here trains or loads a network.
+says, with the id of the entry in ``paper/claims.yaml``, and "not available" elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from covid_utils import paths, runs
 from covid_utils.evaluation import scores
 from covid_utils.registry import (
     NODULE_SETS,
+    PUBLISHED,
     RECOGNITION_CLASSES,
     SUBSETS,
     TASK1,
@@ -48,16 +48,14 @@ TITLES = {
 }
 #: What keeps a patient's images together -> how the table says it.
 BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
+#: What must be said of the authors' masks.
+AUTHORS = "flips of all 100 slices, not of the test slices alone; their training saw them"
 #: Tables of the CT slices with masks.
 SLICE_TABLES = ("table5", "table6", "table7", "table8")
 
 
 def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: data of each task, before and after augmentation, beside the paper's counts.
-
-    Where patients are unknown, groups of near copies stand in, and ``grouped by`` says so. Images
-    that are augmented anew each time they are shown count once for each showing.
-    """
+    """Table 1: data of each task, before and after augmentation, beside the paper's counts."""
     from covid_utils.data.manifest import frontal_xrays
     from covid_utils.data.splits import without_near_copies
 
@@ -65,13 +63,11 @@ def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     four, two = (xrays[xrays["label"].isin(RECOGNITION_CLASSES[:n])] for n in (4, 2))
     # As the tasks take them: near copies of test slices train nothing.
     slices = without_near_copies(manifest[manifest["dataset"] == "medseg"])
+    both = pd.concat([two, manifest[manifest["dataset"] == "covid-ct"]])
     parts = {
         "1: recognition, 4 classes": (four, "p11"),
         "1: recognition, 2 classes": (two, "p12"),
-        "1: X-ray + CT, before undersampling": (
-            pd.concat([two, manifest[manifest["dataset"] == "covid-ct"]]),
-            "",
-        ),
+        "1: X-ray + CT, before undersampling": (both, ""),
         "2: manifestations of a slice": (slices, ""),
         "3: segmentation": (slices, "p10"),
         "3: nodules": (manifest[manifest["dataset"].isin(NODULE_SETS)], ""),
@@ -96,7 +92,6 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _composition(part: pd.DataFrame) -> dict:
-    """What a task's images are, before augmentation."""
     of_subset = part["subset"].value_counts()
     bases = [text for basis, text in BASES.items() if basis in set(part["patient_basis"])]
     return {
@@ -109,7 +104,6 @@ def _composition(part: pd.DataFrame) -> dict:
 
 
 def _augmented(profile: str, task: str) -> dict:
-    """How many images a task trained on and was tested on, after augmentation."""
     columns = ("train after", "test after", "augmentation")
     if task not in TASK_RUNS:
         return dict.fromkeys(columns, "as above")
@@ -158,19 +152,15 @@ BUILDERS = {
 
 
 def _marked(table: pd.DataFrame, name: str, basis: verdicts.Basis) -> pd.DataFrame:
-    """Say beside each of our numbers what its data cannot carry."""
-    on, slices = ["on the phantom"] if basis.is_phantom else [], []
+    on = slices = ["on the phantom"] if basis.is_phantom else []
     if name in SLICE_TABLES:
-        slices = unsure_of_patients(basis.manifest[basis.manifest["dataset"] == "medseg"])
+        slices = on + unsure_of_patients(basis.manifest[basis.manifest["dataset"] == "medseg"])
     notes = []
     for row in table.to_dict("records"):
-        remarks = on + slices
-        if "stream nodule" in row.get("work", ""):  # whose patients are known
-            remarks = on
-        if row["source_run"] == "published_masks":
-            remarks = [
-                "flips of all 100 slices, not of the test slices alone; their training saw them"
-            ]
+        # The patients of nodules are known.
+        remarks = on if "stream nodule" in row.get("work", "") else slices
+        if row["source_run"] == PUBLISHED:
+            remarks = [AUTHORS]
         if not basis.refitted.isdisjoint(cells.sources(row["source_run"])):
             remarks = [*remarks, "validation slices taught as well"]
         notes.append(recognition_tables.joined(*(remarks if row["n"] else []), row["note"]))
@@ -187,46 +177,31 @@ def unsure_of_patients(slices: pd.DataFrame) -> list[str]:
     return ["patients unknown, near copies kept together"]
 
 
-def build(name: str, profile: str, scored: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One table by name, ``table1`` to ``table9``, with its remarks and verdicts.
-
-    Args:
-        name: One of `TITLES`.
-        profile: Profile of the runs.
-        scored: From `scores.compute`; read from ``scores.csv`` if None.
-    """
-    scored = scores.load(profile) if scored is None else scored
-    return _built(name, verdicts.of_profile(profile), scored).drop(
-        columns="reason", errors="ignore"
-    )
+def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
+    """One table by name, ``table2`` to ``table9``, with its remarks and verdicts."""
+    return _built(name, verdicts.of_profile(profile), scored).drop(columns="reason")
 
 
 def _built(name: str, basis: verdicts.Basis, scored: pd.DataFrame) -> pd.DataFrame:
-    if name == "table1":
-        return table1(basis.profile, basis.manifest)
     return verdicts.judged(_marked(BUILDERS[name](scored), name, basis), basis)
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
     """Compute all scores, select the nine tables and the verdicts from them, and write everything.
 
-    ``results/<profile>/`` gets ``scores.csv``, its selections ``segmentation_scores.csv`` and
-    ``verdicts.csv``, and the folder ``tables``: ``table<n>.csv``, with all digits, for people
-    ``.md`` and ``.html``, and ``calibration.csv``.
-
-    Returns:
-        The tables by name, and ``verdicts`` and ``scores``.
+    Returns the tables by name, ``verdicts`` and ``scores``.
     """
     folder, basis = paths.results(profile), verdicts.of_profile(profile)
     scored = scores.write(profile)
-    judged = {name: _built(name, basis, scored) for name in TITLES}
-    answers = judged | {"table1": verdicts.judged(counts(judged["table1"]), basis)}
-    tables = {name: table.drop(columns="reason", errors="ignore") for name, table in judged.items()}
+    composition = table1(profile, basis.manifest)
+    answers = {name: _built(name, basis, scored) for name in BUILDERS}
+    tables = {"table1": composition}
+    tables |= {name: table.drop(columns="reason") for name, table in answers.items()}
+    answers["table1"] = verdicts.judged(counts(composition), basis)
     for name, table in tables.items():
         write(table, folder / "tables" / f"{name}.csv")
         render.write(table, folder / "tables" / name, TITLES[name], profile)
-    calibration = recognition_tables.calibration(scored)
-    write(calibration, folder / "tables" / "calibration.csv")
+    write(recognition_tables.calibration(scored), folder / "tables" / "calibration.csv")
     write(stream_tables.segmentation_scores(scored), folder / "segmentation_scores.csv")
     tables["verdicts"] = verdicts.collect(answers, basis)
     write(tables["verdicts"], folder / "verdicts.csv")
@@ -237,8 +212,3 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
     with whole(path) as partial:
         table.to_csv(partial, index=False, float_format="%.8g")
-
-
-def read(profile: str, name: str) -> pd.DataFrame:
-    """A table as `write_all` left it, see `scores.read`."""
-    return scores.read(profile, f"tables/{name}")

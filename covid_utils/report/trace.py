@@ -24,11 +24,7 @@ TEXTS = {*cells.WILSON, "note", "reason", "departures"}
 
 
 def origin(profile: str, run: str) -> list[str]:
-    """What one run was made of, read from its folder, as lines for a terminal.
-
-    Raises:
-        ResultsError: The run, or its predictions, are not there.
-    """
+    """What one run was made of, read from its folder, as lines for a terminal."""
     facts = runs.read_provenance(profile, run)
     # The run that prepares the data predicts nothing: its manifest is where the numbers come from.
     folder = paths.results(profile) / run
@@ -51,18 +47,7 @@ def origin(profile: str, run: str) -> list[str]:
 
 
 def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
-    """Rows of a written table that hold all words, those whose metric is one of them first.
-
-    Args:
-        profile: Profile.
-        name: ``table1`` to ``table9``, or ``verdicts``.
-        words: Each must be a word of the row's keys, of its metric or of its claim; case does not
-            count.
-
-    Raises:
-        ResultsError: The table has not been written.
-        ParameterError: No row holds them all.
-    """
+    """Rows of a written table that hold all words, those whose metric is one of them first."""
     folder = paths.results(profile)
     path = folder / ("verdicts.csv" if name == "verdicts" else f"tables/{name}.csv")
     if not path.is_file():
@@ -80,16 +65,7 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
 
 
 def trace(profile: str, name: str, words: Sequence[str]) -> str:
-    """The chain behind some numbers: cell, run, parameters, revision, data, predictions.
-
-    Args:
-        profile: Profile.
-        name: As for `find`.
-        words: As for `find`.
-
-    Returns:
-        Lines for a terminal: the cells that `find` finds, then each run behind them once.
-    """
+    """The chain behind some numbers: cell, run, parameters, revision, data, predictions."""
     rows = find(profile, name, words)
     shown = rows.head(MOST)
     lines = [_cell_line(name, row) for row in shown.to_dict("records")]

@@ -1,15 +1,10 @@
 """Verdicts: does what we measure agree with what the paper states?
 
-The ledger, ``paper/claims.yaml``, names for each statement the cell of a rebuilt table that answers
-it, and what an answer needs. Everything else follows by rule, so that no verdict is ever typed:
-
-* *reproduced*: the paper's value lies in our interval; of a claim that one thing beats another, the
-  interval of the paired difference lies above 0.
-* *differs*: it does not, and by how much; of such a claim, the interval lies below 0.
-* *not comparable*: other data, numbers of images of a reduced profile, or too few cases for an
-  interval.
-* *not reproducible*: what would be needed is missing; of such a claim, our cases or our trainings
-  cannot decide.
+The ledger, ``paper/claims.yaml``, names for each statement the cell of a table that answers it, and
+what an answer needs; the verdict follows by rule. *Reproduced*: the paper's value lies in our
+interval, or of a difference the interval lies above 0. *Differs*: outside, or below 0.
+*Not comparable*: other data, or too few cases for an interval. *Not reproducible*: something is
+missing, or our cases cannot decide.
 """
 
 from __future__ import annotations
@@ -25,8 +20,7 @@ import pandas as pd
 
 from covid_utils import params, paths, registry, runs
 from covid_utils.data.manifest import kind, saved_manifest
-from covid_utils.errors import ParameterError
-from covid_utils.evaluation.scores import read
+from covid_utils.evaluation.scores import read, select
 from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
 
@@ -82,7 +76,7 @@ class Basis:
 def _short(value: object) -> str:
     if isinstance(value, list):
         return "/".join(f"{item:g}" for item in value)
-    return f"{value:g}" if ledger.is_number(value) else str(value).lower()
+    return f"{value:g}" if type(value) in (int, float) else str(value).lower()
 
 
 def of_profile(profile: str) -> Basis:
@@ -91,16 +85,7 @@ def of_profile(profile: str) -> Basis:
 
 
 def judge(cell: Mapping, claim: ledger.Claim, basis: Basis) -> tuple[str, str]:
-    """Verdict on one cell.
-
-    Args:
-        cell: Columns of `cells.VALUES`; ``paper`` is a number, or text for a statement.
-        claim: What the cell answers.
-        basis: What the cell rests on.
-
-    Returns:
-        One of `VERDICTS`, and why.
-    """
+    """Verdict on one cell of `cells.VALUES`, and why."""
     obstacle = _obstacle(cell, claim, basis)
     if obstacle:
         return obstacle
@@ -120,7 +105,6 @@ def judge(cell: Mapping, claim: ledger.Claim, basis: Basis) -> tuple[str, str]:
 
 
 def _obstacle(cell: Mapping, claim: ledger.Claim, basis: Basis) -> tuple[str, str] | None:
-    """Why there is nothing to compare; None if there is."""
     if "missing" in claim.needs:
         return NOT_REPRODUCIBLE, f"missing: {claim.needs['missing']}"
     if pd.isna(cell["ours"]):
@@ -135,13 +119,11 @@ def _obstacle(cell: Mapping, claim: ledger.Claim, basis: Basis) -> tuple[str, st
 
 
 def _note(cell: Mapping, beginning: str) -> str:
-    """The part of a cell's note that begins so; '' without one."""
     parts = str(cell.get("note", "")).split("; ")
     return next((part for part in parts if part.startswith(beginning)), "")
 
 
 def _otherness(claim: ledger.Claim, basis: Basis) -> str:
-    """In what a profile's data or size are not what a claim needs; '' if they are."""
     if basis.is_phantom:
         return "other data: simulated scans (the phantom)"
     rank, needed = registry.PROFILES.index, claim.needs.get("profile", registry.PROFILES[0])
@@ -154,7 +136,6 @@ def _otherness(claim: ledger.Claim, basis: Basis) -> str:
 
 
 def _superiority(cell: Mapping) -> tuple[str, str]:
-    """Verdict on a difference, first minus second, of which the paper says that it is positive."""
     limits = _limits(cell)
     # Trainings of one network lie as far apart as such differences (docs/segmentation_log.md).
     if _note(cell, "limits over slices"):
@@ -184,18 +165,9 @@ def judged(table: pd.DataFrame, basis: Basis) -> pd.DataFrame:
 
 
 def collect(tables: Mapping[str, pd.DataFrame], basis: Basis) -> pd.DataFrame:
-    """The verdict on every entry of the ledger, as `judged` left it in the tables.
+    """Verdict on each entry of the ledger: a row for each cell that its rule names, or one without.
 
-    Args:
-        tables: Name -> judged table; of Table 1 its `tables.counts`.
-        basis: What the tables rest on.
-
-    Returns:
-        Columns `COLUMNS`: one row per cell that the entry's rule names, or one without numbers
-        where the tables have no such cell, and one per value of a quoted work.
-
-    Raises:
-        ParameterError: A rule names a table or column that does not exist.
+    Of Table 1 ``tables`` has its `tables.counts`.
     """
     rows = []
     for claim in ledger.load().values():
@@ -214,25 +186,14 @@ def collect(tables: Mapping[str, pd.DataFrame], basis: Basis) -> pd.DataFrame:
 
 
 def _answers(claim: ledger.Claim, tables: Mapping[str, pd.DataFrame]) -> list[dict]:
-    """Cells that a claim's rule names."""
-    rule, found = dict(claim.rule), []
+    rule = dict(claim.rule)
     names = rule.pop("table")
-    for name in [names] if isinstance(names, str) else names:
-        if name not in tables:
-            raise ParameterError(f"claims, {claim.id}: there is no table '{name}'; mend its rule.")
-        table = tables[name]
-        unknown = [column for column in rule if column not in table]
-        if unknown:
-            raise ParameterError(f"claims, {claim.id}: {name} has no column {unknown[0]!r}.")
-        chosen = table[table["claim"] == claim.id]
-        for column, wanted in rule.items():
-            chosen = chosen[chosen[column].isin(wanted if isinstance(wanted, list) else [wanted])]
-        found += chosen.to_dict("records")
-    return found
+    parts = [tables[name] for name in ([names] if isinstance(names, str) else names)]
+    chosen = [select(table, claim=claim.id, **rule) for table in parts]
+    return [cell for table in chosen for cell in table.to_dict("records")]
 
 
 def _asked(claim: ledger.Claim, cell: Mapping) -> str:
-    """What a cell measures, in words."""
     if claim.unit == "statement":  # the two sides of the difference
         of = [str(cell[key]) for key in ("average", "class", "tested on") if key in cell]
         sides = [str(cell[key]) for key in ("run", "work") if key in cell]
@@ -272,17 +233,12 @@ def tally(table: pd.DataFrame) -> dict[str, int]:
 
 def own(table: pd.DataFrame) -> pd.DataFrame:
     """Without the values that the paper quotes from others."""
-    return table[~is_quoted(table)]
+    return table[~table["id"].str.startswith("q")]
 
 
-def is_quoted(table: pd.DataFrame) -> pd.Series:
-    """Whether each row is a value that the paper quotes from others."""
-    return table["id"].str.startswith("q")
-
-
-def terminal(table: pd.DataFrame, width: int = 100) -> str:
+def terminal(table: pd.DataFrame) -> str:
     """The verdicts for a terminal: one line each, without the quoted works, then the sum."""
-    room = {"where": 11, "what": width - 77, "ours": 24, "paper": 14, "verdict": 16}
+    room = {"where": 11, "what": 23, "ours": 24, "paper": 14, "verdict": 16}
     lines = _wrapped(dict(zip(room, room, strict=True)), room)
     lines.append("-" * (sum(room.values()) + 2 * (len(room) - 1)))
     for row in readable(own(table)).to_dict("records"):
@@ -291,7 +247,6 @@ def terminal(table: pd.DataFrame, width: int = 100) -> str:
 
 
 def _wrapped(row: Mapping[str, str], room: Mapping[str, int]) -> list[str]:
-    """Lines of a row of which each column is as wide as there is room."""
     columns = [textwrap.wrap(row[name], size) or [""] for name, size in room.items()]
     return [
         "  ".join(part.ljust(n) for part, n in zip(line, room.values(), strict=True)).rstrip()
