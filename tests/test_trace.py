@@ -114,15 +114,6 @@ def test_quoted_rows_have_no_run_behind_them(built, table):
     ]
 
 
-def test_a_verdict_can_be_traced_too(built):
-    lines = lines_of(built, "verdicts", ["p10", "train"])
-    assert lines[0] == (
-        "verdicts: p10, section 4: images, train 259 images; n = 1; "
-        "claim p10: paper 5000, not comparable"
-    )
-    assert chain_of(lines, "stream_all_deeplab")["data"].startswith("12 images, sha256 ")
-
-
 def test_many_rows_are_cut_and_said_to_be(built):
     rows = trace.find(PROFILE, "table6", ["dice"])
     assert len(rows) > trace.MOST
