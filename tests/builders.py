@@ -17,32 +17,17 @@ from covid_utils.training import streams
 
 def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", **columns):
     """A valid manifest: ``patients`` maps a patient to how many images there are of it."""
-    rows = [
-        {
-            "image_id": f"{dataset}/{label}/{patient}-{number}.png",
-            "path": f"{dataset}/{label}/{patient}-{number}.png",
-            "frame": 0,
-            "dataset": dataset,
-            "patient_id": f"{dataset}/{patient}",
-            "modality": modality,
-            "view": "PA" if modality == "X-ray" else "Axial",
-            "label": label,
-            "mask_path": "",
-            "mask_sha256": "",
-            "label_quality": "none",
-            "licence": "unknown",
-            "sha256": f"{dataset} {label} {patient} {number}",
-            "phash": hashlib.sha256(f"{dataset} {label} {patient} {number}".encode()).hexdigest(),
-            "patient_basis": "given",
-            "width": 8,
-            "height": 8,
-            "lungs": "",
-        }
-        | columns
-        for patient, images in patients.items()
-        for number in range(images)
-    ]
-    return manifests.validate(pd.DataFrame(rows))
+    pairs = [(patient, number) for patient, images in patients.items() for number in range(images)]
+    content = [f"{dataset} {label} {patient} {number}" for patient, number in pairs]
+    paths = [f"{dataset}/{label}/{patient}-{number}.png" for patient, number in pairs]
+    values = {"image_id": paths, "path": paths, "sha256": content, "dataset": dataset}
+    values["patient_id"] = [f"{dataset}/{patient}" for patient, _ in pairs]
+    values["phash"] = [hashlib.sha256(text.encode()).hexdigest() for text in content]
+    values |= {"modality": modality, "view": "PA" if modality == "X-ray" else "Axial"}
+    values |= {"label": label, "patient_basis": "given", "frame": 0, "width": 8, "height": 8}
+    values |= {"label_quality": "none", "licence": "unknown"}
+    values |= dict.fromkeys(("mask_path", "mask_sha256", "lungs"), "")
+    return manifests.validate(pd.DataFrame(values | columns, index=range(len(pairs))))
 
 
 def join(*tables):
@@ -106,18 +91,9 @@ def recognition_sets(root, patients=6):
         for view in ("PA", "L"):
             name = f"covid{number}{view}.png"
             save_png(collection / "images" / name, f"{number}{view}".encode()[0] * 7 + number)
-            lines.append(
-                {
-                    "patientid": number,
-                    "finding": "COVID-19",
-                    "view": view,
-                    "modality": "X-ray",
-                    "folder": "images",
-                    "filename": name,
-                    "license": "",
-                }
-            )
-    pd.DataFrame(lines).to_csv(collection / "metadata.csv", index=False)
+            lines.append(f"{number},COVID-19,{view},X-ray,images,{name},")
+    heading = "patientid,finding,view,modality,folder,filename,license"
+    (collection / "metadata.csv").write_text("\n".join([heading, *lines]))
     kermany = root / "chest_xray" / "train"
     for number in range(patients):
         save_png(kermany / "NORMAL" / f"IM-{number:04d}-0001.jpeg", 100 + number)
@@ -130,17 +106,9 @@ def recognition_sets(root, patients=6):
 def class_predictions(truth, predicted, patients=None, **columns):
     """A predictions table of a one-class task; every image is its own patient by default."""
     patients = [f"p{i}" for i in range(len(truth))] if patients is None else patients
-    names = [f"image{i}" for i in range(len(truth))]
-    return pd.DataFrame(
-        {
-            "image_id": names,
-            "patient_id": patients,
-            "truth": truth,
-            "predicted": predicted,
-            **columns,
-        },
-        dtype=object,
-    )
+    values = {"image_id": [f"image{i}" for i in range(len(truth))], "patient_id": patients}
+    values |= {"truth": truth, "predicted": predicted}
+    return pd.DataFrame(values | columns, dtype=object)
 
 
 def stream_settings(**changes):

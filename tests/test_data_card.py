@@ -21,6 +21,7 @@ TEXT = (paths.PROJECT / "docs" / "data_card.md").read_text(encoding="utf8")
 PARTS = re.split(r"^## (.+)$", TEXT, flags=re.MULTILINE)
 #: Text below each heading; what stands before the first heading has the key ''.
 SECTIONS = {"": PARTS[0]} | dict(zip(PARTS[1::2], PARTS[2::2], strict=True))
+COHEN = covid_chestxray.NAME
 SAMPLE = paths.PROJECT / "results" / "sample"
 FOLDERS = {source.NAME: source.FOLDER for source in readers.SOURCES.values()}
 SETS = [*FOLDERS.values(), "phantom"]
@@ -35,15 +36,10 @@ def items(name):
 
 
 def rows(section, *heading):
-    """Rows of the one table of a section whose heading begins so; none without such a table."""
-    blocks = re.findall(r"(?:^\|.*\|\n?)+", SECTIONS[section], flags=re.MULTILINE)
-    tables = [
-        [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in block.split("\n")]
-        for block in map(str.strip, blocks)
-    ]
-    matching = [lines[2:] for lines in tables if lines[0][: len(heading)] == heading]
-    assert len(matching) <= 1, f"{section}: two tables {heading}"
-    return matching[0] if matching else []
+    """Rows of the table of a section whose heading begins so; none without such a table."""
+    below = SECTIONS[section].partition(f"\n| {' | '.join(heading)} |")[2].split("\n\n")[0]
+    lines = [line.strip("|").split("|") for line in below.strip().split("\n")[2:]]
+    return [tuple(cell.strip() for cell in line) for line in lines]
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -69,40 +65,30 @@ def sample():
     pairs = same_pictures(table["phash"].tolist())
     first, second = (table.iloc[side].reset_index(drop=True) for side in pairs.T)
     apart = first["patient_id"] != second["patient_id"]
+    names = [set(pair) for pair in zip(first["dataset"], second["dataset"], strict=True)]
     return SimpleNamespace(
         rows=table,
         parts=dict(tuple(table.groupby("dataset"))),
         problems=pd.read_csv(SAMPLE / "data" / "skipped.csv")["problem"].value_counts(),
         settings=json.loads((SAMPLE / "data" / "provenance.json").read_text())["parameters"],
-        first=first[apart],
-        second=second[apart],
+        pairs=pd.Series(names)[apart],  # names of their sets
     )
-
-
-def per_cent(share):
-    return f"{100 * share:.1f} %"
-
-
-def span(values):
-    low, high = values.min(), values.max()
-    return str(low) if low == high else f"{low}–{high}"
 
 
 def test_counts_of_all_sets(sample):
     read, counts = {}, {}
     for name, part in sample.parts.items():
         basis = ", ".join(sorted(part["patient_basis"].unique()))
-        sizes = (str(len(part)), str(part["patient_id"].nunique()), basis)
-        read[FOLDERS[name]] = (*sizes, span(part["width"]), span(part["height"]))
+        sides = (sorted({part[side].min(), part[side].max()}) for side in ("width", "height"))
+        spans = ("–".join(map(str, side)) for side in sides)
+        patients = str(part["patient_id"].nunique())
+        read[FOLDERS[name]] = (str(len(part)), patients, basis, *spans)
         for (modality, label), group in part.groupby(["modality", "label"]):
             numbers = (str(len(group)), str(group["patient_id"].nunique()))
             counts[FOLDERS[name], modality, label] = numbers
     assert {row[0]: row[1:] for row in rows("", "data set", "images")} == read
-    written = {
-        (folder, *row[:2]): row[2:]
-        for folder in FOLDERS.values()
-        for row in rows(folder, "modality")
-    }
+    tables = {folder: rows(folder, "modality") for folder in FOLDERS.values()}
+    written = {(name, *row[:2]): row[2:] for name, table in tables.items() for row in table}
     assert written == counts
     # Validation slices are taken from the published training part.
     published = {"train": 0, "validation": 0, "test": 1, "unused": 2}
@@ -116,38 +102,32 @@ def test_counts_of_all_sets(sample):
 def traps(sample):
     frontal = collection.frontal_xrays(sample.rows)
     two = frontal[frontal["label"].isin(("covid", "normal"))]
-    right = (two["dataset"] == covid_chestxray.NAME) == (two["label"] == "covid")
+    right = (two["dataset"] == COHEN) == (two["label"] == "covid")
     test = two["subset"] == "test"
     ours = pd.read_csv(SAMPLE / "verdicts.csv").set_index("id").loc["p01", "ours"]
     settings = {name: sample.settings[f"{name}_percent"] for name in ("validation", "test")}
     seen = memory(sample.rows, seed=sample.settings["seed"], **settings)
     seen = seen.set_index("split")["per cent"]
-    two_sets = sample.first["dataset"] != sample.second["dataset"]
     return {
         "frontal X-rays of COVID-19 or normal chests": len(two),
-        "of these, right by the rule of the source": per_cent(right.mean()),
+        "of these, right by the rule of the source": f"{100 * right.mean():.1f} %",
         "of these, in the test": test.sum(),
-        "of the test, right by the rule of the source": per_cent(right[test].mean()),
-        "of the test, right by our network": per_cent(ours / 100),
+        "of the test, right by the rule of the source": f"{100 * right[test].mean():.1f} %",
+        "of the test, right by our network": f"{ours:.1f} %",
         "test images of a patient in training, dealt out by image": f"{seen['image']} %",
         "the same, dealt out by patient": f"{seen['patient']} %",
-        "pairs of images that are one picture under two patients": len(sample.first),
-        "of these pairs, in two data sets": two_sets.sum(),
+        "pairs of images that are one picture under two patients": len(sample.pairs),
+        "of these pairs, in two data sets": (sample.pairs.map(len) == 2).sum(),
     }
 
 
-def identical_files(part):
-    return (part.groupby("sha256")["patient_id"].nunique() > 1).sum()
-
-
-def also_in(sample, name):
-    """CT slices of the image collection that are the same picture as one in another set."""
-    sets = zip(sample.first["dataset"], sample.second["dataset"], strict=True)
-    return sum({one, other} == {covid_chestxray.NAME, name} for one, other in sets)
+def several(part, key, value):
+    """How many groups of a key have more than one value of a column."""
+    return (part.groupby(key)[value].nunique() > 1).sum()
 
 
 def image_collection(sample):
-    part = sample.parts[covid_chestxray.NAME]
+    part = sample.parts[COHEN]
     covid = part[(part["label"] == "covid") & (part["modality"] == "X-ray")]
     family = part["licence"].str.replace(r" [\d.]+$", "", regex=True).value_counts()
     return {
@@ -159,35 +139,40 @@ def image_collection(sample):
         "rows whose image is not on disk": sample.problems["missing"],
         "files that several rows name": sample.problems["repeated"],
         "files that no row names": sample.problems["unreferenced"],
-        "identical files of two patients": identical_files(part),
-        "CT slices that are also in `medseg`": also_in(sample, "medseg"),
-        "CT slices that are also in `COVID-CT`": also_in(sample, "covid-ct"),
+        "identical files of two patients": several(part, "sha256", "patient_id"),
+        "CT slices that are also in `medseg`": sample.pairs.tolist().count({COHEN, "medseg"}),
+        "CT slices that are also in `COVID-CT`": sample.pairs.tolist().count({COHEN, "covid-ct"}),
     }
 
 
 def children(sample):
     part = sample.parts["chest_xray"]
-    ill = part[part["label"].isin(("viral", "bacterial"))].groupby("patient_id")["label"]
-    published = part["path"].str.split("/").str[1].groupby(part["patient_id"])
+    ill = part[part["label"].isin(("viral", "bacterial"))]
+    published = part.assign(published=part["path"].str.split("/").str[1])
     return {
-        "numbers that occur with both causes": (ill.nunique() > 1).sum(),
-        "numbers that occur in both published parts": (published.nunique() > 1).sum(),
+        "numbers that occur with both causes": several(ill, "patient_id", "label"),
+        "numbers that occur in both published parts": several(published, "patient_id", "published"),
         "files that repeat another file exactly": part["sha256"].duplicated().sum(),
-        "identical files of two patients": identical_files(part),
+        "identical files of two patients": several(part, "sha256", "patient_id"),
     }
+
+
+def adults(sample):
+    count = several(sample.parts["nih-adult"], "patient_id", "label")
+    return {"patients with images in both folders": count}
 
 
 def figures(sample):
     part = sample.parts["covid-ct"]
     names = part["path"].str.rsplit("/", n=1).str[1]
-    positive, groups = part["label"] == "covid", part.groupby("patient_id")
+    positive = part["label"] == "covid"
     jpeg = names.str.lower().str.endswith((".jpg", ".jpeg"))
     return {
         "papers with COVID-19": names[positive].map(covid_ct.paper).nunique(),
         "figures without COVID-19": names[~positive].map(covid_ct.figure).nunique(),
-        "groups after joining near copies": groups.ngroups,
-        "groups with both classes": (groups["label"].nunique() > 1).sum(),
-        "images in the largest group": groups.size().max(),
+        "groups after joining near copies": part["patient_id"].nunique(),
+        "groups with both classes": several(part, "patient_id", "label"),
+        "images in the largest group": part.groupby("patient_id").size().max(),
         "JPEG files with COVID-19": (jpeg & positive).sum(),
         "JPEG files without COVID-19": (jpeg & ~positive).sum(),
     }
@@ -204,18 +189,8 @@ def slices(sample):
     }
 
 
-MEASURES = {
-    "Before you use any of these for a claim": traps,
-    "covid-chestxray-dataset": image_collection,
-    "chest_xray": children,
-    "nih-adult": lambda sample: {
-        "patients with images in both folders": (
-            sample.parts["nih-adult"].groupby("patient_id")["label"].nunique() > 1
-        ).sum()
-    },
-    "COVID-CT": figures,
-    "medseg": slices,
-}
+MEASURES = {"Before you use any of these for a claim": traps, COHEN: image_collection}
+MEASURES |= {"chest_xray": children, "nih-adult": adults, "COVID-CT": figures, "medseg": slices}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -254,11 +229,10 @@ def test_the_phantoms_licence_and_patients():
 @pytest.mark.real
 def test_age_sex_and_what_was_measured_in_the_metadata(real_data, sample):
     """Of the image collection, with our label and patient where the image is there."""
-    root = real_data / covid_chestxray.FOLDER
-    table = read_table(root / covid_chestxray.METADATA, covid_chestxray.COLUMNS)
+    table = read_table(real_data / COHEN / covid_chestxray.METADATA, covid_chestxray.COLUMNS)
     table = table.apply(lambda column: column.str.strip())
-    path = covid_chestxray.FOLDER + "/" + table["folder"] + "/" + table["filename"]
-    part = sample.parts[covid_chestxray.NAME].drop_duplicates("path").set_index("path")
+    path = COHEN + "/" + table["folder"] + "/" + table["filename"]
+    part = sample.parts[COHEN].drop_duplicates("path").set_index("path")
     table["patient"], table["sex"] = path.map(part["patient_id"]), table["sex"].replace("", None)
     table["label"] = table["finding"].map(covid_chestxray.label_of)
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
@@ -273,9 +247,9 @@ def test_age_sex_and_what_was_measured_in_the_metadata(real_data, sample):
         "COVID-19 X-rays from SIRM": covid["url"].str.contains("//www.sirm.org").sum(),
         "patients with an X-ray who are under 18": xrays[xrays["age"] < 18]["patient"].nunique(),
     }
-    written = dict(rows("covid-chestxray-dataset", "measured in the metadata"))
+    written = dict(rows(COHEN, "measured in the metadata"))
     assert written == {what: str(number) for what, number in measured.items()}
-    written = rows("covid-chestxray-dataset", "X-rays labelled")
+    written = rows(COHEN, "X-rays labelled")
     assert [row[0] for row in written] == sorted(xrays["label"].unique())
     for label, *numbers in written:
         people = xrays[xrays["label"] == label].groupby("patient")[["age", "sex"]].first()

@@ -121,8 +121,7 @@ def _notes(root: Path) -> pd.DataFrame:
 def infnet_subset(root: Path) -> dict[str, str]:
     """Subset of the Inf-Net benchmark (Fan et al. 2020) that each slice belongs to.
 
-    Returns:
-        ``image_id`` to ``train``, ``test`` or '' (unused); empty where there is no ``slices.csv``.
+    It is ``train``, ``test`` or '' (unused), by ``image_id``; without ``slices.csv``, nothing is.
     """
     if not (root / FOLDER / SLICES).is_file():
         return {}
