@@ -25,12 +25,6 @@ SMALL = {"width": 0.125, "middle_blocks": 1}
 
 
 @pytest.fixture(scope="module")
-def full():
-    """The published network at the reference's size; the parity test fills it."""
-    return deeplab.deeplab_v3plus(4, (129, 129, 3))
-
-
-@pytest.fixture(scope="module")
 def small():
     """A network of eight times fewer channels with one middle block; no test may change it."""
     return filled(build(), seed=1)
@@ -91,26 +85,26 @@ def same(first, second):
 # The published network
 
 
-def test_the_network_has_the_published_size(full):
+def test_the_published_graphs_numbers_come_out():
+    """Its size, its 732 variables by their own names, its image, and four of its tensors."""
+    import keras
+
+    full = deeplab.deeplab_v3plus(4, (129, 129, 3))
     trained = sum(int(np.prod(variable.shape)) for variable in full.trainable_variables)
     assert trained == 41_051_044
     assert full.count_params() == 41_253_844
     assert full.output_shape == (None, 33, 33, 4)
-
-
-def test_the_published_graphs_numbers_come_out(full):
-    """Its 732 variables by their own names, its image, and four of its tensors."""
-    import keras
-
     if not PARITY.is_dir():
         pytest.skip("the reference run in ../shared/parity is not here")
     spec = importlib.util.spec_from_file_location("_weights", PARITY / "reference_weights.py")
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
     shapes = dict(reference.variables())
-    names = tf1.assign(full, {name: reference.weight(name, shapes[name]) for name in shapes})
+    wanted = tf1.variables(full)
     assert len(shapes) == 732
-    assert sorted(names) == sorted(shapes)
+    assert sorted(wanted) == sorted(shapes)
+    for name, variable in wanted.items():
+        variable.assign(reference.weight(name, shapes[name]))
     with np.load(PARITY / "deeplab_xception65.npz") as file:
         expected = {name: file[name] for name in ("input", *TENSORS)}
     outputs = [full.get_layer(layer).output for layer in TENSORS.values()]
@@ -118,7 +112,6 @@ def test_the_published_graphs_numbers_come_out(full):
     for name, tensor in zip(TENSORS, found, strict=True):
         ours, theirs = tensor.numpy(), expected[name]
         largest = np.abs(theirs).max()
-        assert ours.shape == theirs.shape
         assert np.abs(ours - theirs).max() / largest < 1e-3
         assert np.allclose(ours, theirs, rtol=1e-3, atol=1e-5 * largest)
 
@@ -138,58 +131,27 @@ def test_batch_norm_is_the_published_one(small):
 
 @pytest.fixture(scope="module")
 def written(small):
-    """Variables of the small network under their published names, of a generator of their own."""
+    """Variables of the small network under their published names."""
     rng = np.random.default_rng(3)
     wanted = tf1.variables(small)
     return {n: plausible(v.name, tuple(v.shape), rng) for n, v in wanted.items()}
 
 
-@pytest.fixture
-def arrays(written):
-    return dict(written)
-
-
-def refused(model, arrays, match):
-    before = model.get_weights()
-    with pytest.raises(DataError, match=match):
-        tf1.assign(model, arrays)
-    assert same(model.get_weights(), before)
-
-
-def holds(model, arrays):
-    wanted = tf1.variables(model)
-    return all(np.array_equal(wanted[name].numpy(), array) for name, array in arrays.items())
-
-
-def test_variables_are_found_by_their_published_names(other, arrays):
-    assert sorted(tf1.assign(other, arrays)) == sorted(arrays)
-    assert holds(other, arrays)
-    unit = "xception_65/middle_flow/block1/unit_1/xception_module/separable_conv2"
-    layer = other.get_layer("middle_flow.block1.unit_1.separable_conv2_depthwise")
-    assert np.array_equal(layer.kernel.numpy(), arrays[f"{unit}_depthwise/depthwise_weights"])
-    last = other.get_layer(deeplab.LOGITS)
-    assert np.array_equal(last.bias.numpy(), arrays["logits/semantic/biases"])
-
-
-def test_a_variable_that_does_not_fit_is_named_and_nothing_changed(other, arrays):
-    name = "decoder/decoder_conv1_pointwise/weights"
-    refused(other, {k: v for k, v in arrays.items() if k != name}, f"'{name}' is missing")
-    name = "xception_65/middle_flow/block1/unit_2/xception_module/separable_conv1_pointwise/weights"
-    more = arrays | {name: np.zeros(1, np.float32)}
-    refused(other, more, f"'{name}' has no place in deeplab_v3plus")
-    last = "logits/semantic/weights"
-    wrong = arrays | {last: arrays[last][..., :2]}
-    refused(other, wrong, rf"'{last}' has shape \(1, 1, 32, 2\), the network needs \(1, 1,")
-
-
-def test_excluded_logits_stay_as_they_are(other, arrays):
-    last = other.get_layer(deeplab.LOGITS).get_weights()
-    foreign = arrays | {"logits/semantic/weights": np.zeros((1, 1, 32, 21), np.float32)}
-    read = tf1.assign(other, foreign, exclude_logits=True)
-    rest = {name: a for name, a in arrays.items() if not name.startswith("logits/")}
-    assert sorted(read) == sorted(rest)
-    assert holds(other, rest)
-    assert same(other.get_layer(deeplab.LOGITS).get_weights(), last)
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("decoder/decoder_conv1_pointwise/weights", None, "is missing"),
+        ("middle_flow/unit_2/weights", np.zeros(1), "has no place in deeplab_v3plus"),
+        ("aspp0/weights", np.zeros((1, 1, 9, 2)), r"has shape \(1, 1, 9, 2\), the network needs"),
+    ],
+)
+def test_a_variable_that_does_not_fit_is_named_and_nothing_changed(
+    other, written, name, value, match
+):
+    before, arrays = other.get_weights(), {k: v for k, v in written.items() if k != name}
+    with pytest.raises(DataError, match=f"x: '{name}' {match}"):
+        tf1.assign(other, arrays if value is None else arrays | {name: value}, "x")
+    assert same(other.get_weights(), before)
 
 
 @pytest.fixture(scope="module")
@@ -214,20 +176,23 @@ def saved(written, tmp_path_factory):
 @pytest.fixture
 def checkpoint(saved, tmp_path):
     """A copy of it to damage."""
-    for path in saved.parent.iterdir():
-        shutil.copy(path, tmp_path)
+    shutil.copytree(saved.parent, tmp_path, dirs_exist_ok=True)
     return tmp_path / saved.name
 
 
-def test_a_checkpoint_of_tensorflow_1_is_read(other, arrays, checkpoint):
+def test_a_checkpoint_of_tensorflow_1_is_read_but_for_the_last_layer(other, written, checkpoint):
     last = other.get_layer(deeplab.LOGITS).get_weights()
-    rest = {name: a for name, a in arrays.items() if not name.startswith("logits/")}
+    rest = {name: a for name, a in written.items() if not name.startswith("logits/")}
     assert sorted(tf1.load_checkpoint(other, checkpoint)) == sorted(rest)
-    assert holds(other, rest)
+    wanted = tf1.variables(other)
+    assert all(np.array_equal(wanted[name].numpy(), array) for name, array in rest.items())
     assert same(other.get_layer(deeplab.LOGITS).get_weights(), last)
+    unit = "xception_65/middle_flow/block1/unit_1/xception_module/separable_conv2"
+    layer = other.get_layer("middle_flow.block1.unit_1.separable_conv2_depthwise")
+    assert np.array_equal(layer.kernel.numpy(), rest[f"{unit}_depthwise/depthwise_weights"])
 
 
-@pytest.mark.parametrize("damage", ["absent", "no data", "short data", "short index", "no index"])
+@pytest.mark.parametrize("damage", ["absent", "no data", "short data", "short index"])
 def test_a_checkpoint_that_is_not_whole_is_named(other, checkpoint, damage):
     before = other.get_weights()
     index = checkpoint.with_name(f"{checkpoint.name}.index")
@@ -258,33 +223,17 @@ def test_the_saved_network_loads_without_this_package(small, tmp_path):
     image = image_of(count=2)
     np.save(tmp_path / "image.npy", image)
     small.save(tmp_path / "network.keras")
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", LOADER],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-I", "-c", LOADER]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npy")
     assert found.std() > 0
-    assert np.allclose(found, run(small, image), rtol=1e-5, atol=1e-5)
-
-
-def test_bytes_and_floats_give_the_same(small):
-    image = image_of()
-    found = run(small, image)
-    assert found.dtype == np.float32
-    assert np.array_equal(found, run(small, image.astype(np.float32)))
-    assert found.std() > 0
-
-
-def test_the_network_scales_its_images_itself(small):
-    image = np.zeros((1, 65, 65, 3), np.uint8)
-    image[0, 0, 0] = 255
+    expected = run(small, image)
+    assert expected.dtype == np.float32
+    assert np.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert np.array_equal(expected, run(small, image.astype(np.float32)))
     unit = run(up_to(small, "to_unit"), image)
-    assert unit[0, 0, 0].tolist() == [1, 1, 1]
-    assert np.unique(unit).tolist() == [-1, 1]
+    assert np.allclose(unit, image / 127.5 - 1, atol=1e-6)
 
 
 # Geometry
@@ -293,60 +242,41 @@ def test_the_network_scales_its_images_itself(small):
 @pytest.mark.parametrize(
     ("shape", "stride", "decoder", "rates"),
     [
-        ((65, 65), 8, 4, (12, 24, 36)),
         ((64, 97), 16, 4, (6, 12, 18)),
         ((50, 63), 32, 8, (3, 6)),
-        ((66, 80), 8, 8, (1, 2, 3, 4)),
-        ((33, 48), 16, 1, (6, 12, 18)),
-        ((65, 50), 16, 2, (1, 2)),
+        ((66, 80), 8, 4, (12, 24, 36)),
+        ((33, 33), 16, 1, (6, 12, 18)),
+        ((33, 50), 16, 2, (1, 2)),
     ],
 )
 def test_outputs_have_the_shape_that_the_strides_say(shape, stride, decoder, rates):
+    """A fine answer comes from a second decoder, which joins the stem."""
     settings = {"output_stride": stride, "decoder_output_stride": decoder, "atrous_rates": rates}
     model = build((*shape, 3), 3, middle_blocks=0, **settings)
     sides = [-(-side // stride) for side in shape]
     assert model.get_layer(FEATURES).output.shape == (None, *sides, 2048 // 8)
     sides = [(side - 1) // decoder + 1 for side in shape]
-    assert run(model, image_of((*shape, 3), count=2)).shape == (2, *sides, 3)
-    found = [
-        model.get_layer(f"aspp{number}_depthwise").dilation_rate
-        for number in range(1, len(rates) + 1)
-    ]
-    assert found == [(rate, rate) for rate in rates]
+    assert model.output_shape == (None, *sides, 3)
+    for number, rate in enumerate(rates, start=1):
+        assert model.get_layer(f"aspp{number}_depthwise").dilation_rate == (rate, rate)
     assert model.get_layer("concat").output.shape[-1] == 32 * (2 + len(rates))
-
-
-@pytest.mark.parametrize("decoder", [1, 2, 4, 8])
-def test_a_fine_answer_comes_from_a_second_decoder_that_joins_the_stem(decoder):
-    model = build((65, 65, 3), 3, middle_blocks=0, decoder_output_stride=decoder)
-    names = {layer.name for layer in model.layers}
-    is_fine = decoder < 4
-    assert any(name.startswith("decoder_1.") for name in names) == is_fine
-    if not is_fine:
+    if decoder > 2:
+        assert not any(layer.name.startswith("decoder_1.") for layer in model.layers)
         return
-    first = model.get_layer("decoder.decoder_conv1_pointwise.relu").output
-    assert first.shape == (None, 17, 17, 32)
     early, late = model.get_layer("decoder_1.concat").input
-    assert late.shape[1:3] == early.shape[1:3] == ((65 - 1) // decoder + 1,) * 2
+    assert late.shape[1:3] == early.shape[1:3] == tuple(sides)
     assert early.shape[-1] == 8  # a quarter of the first decoder's
     joined = model.get_layer("decoder_1.feature_projection0").input
     assert joined is model.get_layer(xception.STEM).output
-    assert joined.shape[1:3] == (33, 33)
 
 
-@pytest.fixture(scope="module")
-def strides(small):
-    """The small network at three output strides, with the same weights."""
-    models = {16: small} | {stride: build(output_stride=stride) for stride in (8, 32)}
-    for model in models.values():
-        model.set_weights(small.get_weights())
-    return models
-
-
-def test_a_smaller_stride_sees_the_same_features_more_densely(strides):
+def test_a_smaller_stride_sees_the_same_features_more_densely(small):
     """Every second one of its features is the larger stride's: corners align at 65 pixels."""
-    image = image_of()
-    maps = {stride: run(up_to(model, FEATURES), image) for stride, model in strides.items()}
+    maps = {}
+    for stride in (8, 16, 32):
+        model = build(output_stride=stride)
+        model.set_weights(small.get_weights())
+        maps[stride] = run(up_to(model, FEATURES), image_of())
     assert [maps[stride].shape[1] for stride in (8, 16, 32)] == [9, 5, 3]
     assert maps[8].std() > 0
     for stride in (8, 16):
@@ -354,7 +284,7 @@ def test_a_smaller_stride_sees_the_same_features_more_densely(strides):
         assert np.abs(dense - sparse).max() < 1e-5 * np.abs(sparse).max()
 
 
-@pytest.mark.parametrize("size", [(17, 9), (5, 40), (3, 7), (2, 1), (5, 7)])
+@pytest.mark.parametrize("size", [(17, 9), (3, 7), (2, 1)])
 def test_resizing_is_that_of_tensorflow_1_with_aligned_corners(size):
     import tensorflow as tf
 
@@ -362,9 +292,7 @@ def test_resizing_is_that_of_tensorflow_1_with_aligned_corners(size):
     found = np.asarray(deeplab.resize_aligned(tensor, size))
     expected = tf.compat.v1.image.resize_bilinear(tensor, size, align_corners=True).numpy()
     assert np.allclose(found, expected, atol=1e-5)
-    assert np.allclose(found[:, 0, 0], tensor[:, 0, 0])
 
 
 def test_channels_of_another_width_are_a_multiple_of_8():
     assert [xception.scaled(728, width) for width in (1, 0.5, 0.125, 0.001)] == [728, 368, 88, 8]
-    assert xception.scaled(48, 0.25) == 16

@@ -67,8 +67,12 @@ def build(middle_blocks, width=1.0):
 @pytest.fixture(scope="module")
 def carried(source):
     """Number of middle blocks -> the network, filled, and its report."""
-    models = {number: build(number) for number in (4, 8, 16)}
+    models = {number: build(number) for number in (8, 16)}
     return {n: (model, imagenet.carry_over(model, source)) for n, model in models.items()}
+
+
+def equal(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def convolutions(middle_blocks):
@@ -93,52 +97,33 @@ def norm_does_nothing(norm):
 
 
 @pytest.mark.parametrize(
-    ("number", "counts"),
-    [
-        (4, {"carried": 50, "identity": 10}),
-        (8, {"carried": 74, "identity": 10}),
-        (16, {"carried": 74, "identity": 10, "silent copy": 48}),
-    ],
+    ("number", "copies"), [(8, {}), (16, {"silent copy": 48})], ids=["8", "16"]
 )
-def test_every_convolution_of_the_encoder_is_reported_once(carried, number, counts):
-    report = carried[number][1]
-    assert list(report) == ["layer", "source", "how"]
-    assert report["how"].value_counts().to_dict() == counts
-    assert sorted(report["layer"]) == sorted(convolutions(number))
-
-
-def test_every_convolution_of_keras_is_used_once(carried, source):
+def test_every_convolution_is_reported_once_and_every_one_of_keras_is_used(
+    carried, source, number, copies
+):
     import keras
 
+    report = carried[number][1]
+    assert list(report) == ["layer", "source", "how"]
+    assert report["how"].value_counts().to_dict() == {"carried": 74, "identity": 10} | copies
+    assert sorted(report["layer"]) == sorted(convolutions(number))
     kinds = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
     names = [layer.name for layer in source.layers if isinstance(layer, kinds)]
-    report = carried[8][1].query("how == 'carried'")
-    halves = report["source"].value_counts().to_dict()
+    halves = report.query("how == 'carried'")["source"].value_counts().to_dict()
     assert halves == {name: 2 if "sepconv" in name else 1 for name in names}
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (4, [5, 7, 9, 11]),
-        (8, [5, 6, 7, 8, 9, 10, 11, 12]),
-        (16, [block for block in range(5, 13) for _ in range(2)]),
-    ],
-)
-def test_middle_blocks_keep_their_order(carried, number, expected):
-    origin = carried[number][1].set_index("layer")["source"]
-    for part in (1, 2, 3):
-        for half in ("depthwise", "pointwise"):
-            names = [
-                f"middle_flow.block1.unit_{unit}.separable_conv{part}_{half}"
-                for unit in range(1, number + 1)
-            ]
-            assert origin[names].tolist() == [f"block{block}_sepconv{part}" for block in expected]
+def middle(report):
+    """Blocks of Keras's network that our middle blocks come from, in order."""
+    rows = report[report["layer"].str.contains("middle_flow.*separable_conv2_pointwise")]
+    return [int(name.removeprefix("block").split("_")[0]) for name in rows["source"]]
 
 
-@pytest.mark.parametrize("number", [4, 16])
-def test_kernels_are_keras_s_bit_by_bit(carried, source, number):
-    model, report = carried[number]
+def test_middle_blocks_keep_their_order_and_kernels_are_keras_s(carried, source):
+    assert middle(carried[8][1]) == [*range(5, 13)]
+    model, report = carried[16]
+    assert middle(report) == [block for block in range(5, 13) for _ in range(2)]
     for row in report.query("how != 'identity'").itertuples():
         weights = source.get_layer(row.source).get_weights()
         kernel = weights[1] if row.layer.endswith("_pointwise") else weights[0]
@@ -167,8 +152,7 @@ def test_batch_norms_are_keras_s_where_it_has_them(carried, source):
             name = behind[row.source]
         theirs = source.get_layer(name)
         assert norm.epsilon == theirs.epsilon
-        for a, b in zip(norm.get_weights(), theirs.get_weights(), strict=True):
-            assert np.array_equal(a, b)
+        assert equal(norm.get_weights(), theirs.get_weights())
 
 
 def test_layers_that_keras_lacks_pass_their_input_on(carried):
@@ -191,7 +175,9 @@ def test_layers_that_keras_lacks_pass_their_input_on(carried):
 # Copies that say nothing
 
 
-def test_copies_are_silent_by_their_last_scale_alone(carried):
+def test_copies_are_silent_by_their_last_scale_and_leave_the_features_as_they_are(carried):
+    import keras
+
     model, report = carried[16]
     copies = report.query("how == 'silent copy'")["layer"]
     units = {name.split(".")[2] for name in copies}
@@ -199,14 +185,8 @@ def test_copies_are_silent_by_their_last_scale_alone(carried):
     for name in copies:
         norm = model.get_layer(f"{name}.BatchNorm")
         assert norm.gamma.numpy().any() == (not name.endswith("conv3_pointwise"))
-    for number in (4, 8):
-        norms = [layer for layer in carried[number][0].layers if "BatchNorm" in layer.name]
-        assert all(layer.gamma.numpy().all() for layer in norms)
-
-
-def test_silent_copies_leave_the_features_as_they_are(carried):
-    import keras
-
+    norms = [layer for layer in carried[8][0].layers if "BatchNorm" in layer.name]
+    assert all(layer.gamma.numpy().all() for layer in norms)
     image = np.random.default_rng(5).integers(0, 256, (2, 33, 33, 3), dtype=np.uint8)
     maps = {}
     for number, (model, _) in carried.items():
@@ -215,42 +195,35 @@ def test_silent_copies_leave_the_features_as_they_are(carried):
     largest = np.abs(maps[8]).max()
     assert maps[8].std() > 0
     assert np.abs(maps[16] - maps[8]).max() < 1e-4 * largest
-    assert np.abs(maps[4] - maps[8]).max() > 1e-2 * largest
 
 
 # Another width
 
 
 def test_what_does_not_fit_stays_random(source):
-    model = build(2, width=0.5)
+    model = build(4, width=0.125)
     before = {layer.name: layer.get_weights() for layer in model.layers}
     report = imagenet.carry_over(model, source)
-    assert sorted(report["layer"]) == sorted(convolutions(2))
+    assert sorted(report["layer"]) == sorted(convolutions(4))
+    assert middle(report) == [5, 7, 9, 11]
     fits = {f"{name}_{half}" for name in IDENTITY for half in ("depthwise", "pointwise")}
     assert set(report.query("how == 'identity'")["layer"]) == fits
     rest = report.query("how != 'identity'")
     assert set(rest["how"]) == {"random"}
     for name in rest["layer"]:
         for layer in (name, f"{name}.BatchNorm"):
-            after = model.get_layer(layer).get_weights()
-            assert all(np.array_equal(a, b) for a, b in zip(before[layer], after, strict=True))
+            assert equal(before[layer], model.get_layer(layer).get_weights())
 
 
 # Files
 
 
-def equal(first, second):
-    return all(
-        np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True)
-    )
-
-
 def test_a_weights_file_comes_back_whole(source, target, built_once, tmp_path):
     path = tmp_path / "xception.weights.h5"
     source.save_weights(path)
-    assert not equal(source, target)
+    assert not equal(source.get_weights(), target.get_weights())
     assert imagenet.load_xception(str(path)) is target
-    assert equal(source, target)
+    assert equal(source.get_weights(), target.get_weights())
 
 
 def test_a_model_that_contains_the_network_gives_it(source, tmp_path):
@@ -259,12 +232,10 @@ def test_a_model_that_contains_the_network_gives_it(source, tmp_path):
     path = tmp_path / "classifier.keras"
     layers = [keras.Input((71, 71, 3)), source, keras.layers.Dense(2)]
     keras.Sequential(layers).save(path)
-    found = imagenet.load_xception(str(path))
-    assert found.name == source.name
-    assert equal(source, found)
+    assert equal(source.get_weights(), imagenet.load_xception(str(path)).get_weights())
 
 
-@pytest.mark.parametrize("name", ["x.keras", "x.weights.h5", "x.h5", "x.ckpt"])
+@pytest.mark.parametrize("name", ["x.keras", "x.weights.h5"])
 def test_a_missing_or_damaged_file_is_named(built_once, tmp_path, name):
     with pytest.raises(DataError, match=f"{name}: no such weights file; name a file of"):
         imagenet.load_xception(str(tmp_path / name))
@@ -273,15 +244,11 @@ def test_a_missing_or_damaged_file_is_named(built_once, tmp_path, name):
         imagenet.load_xception(str(tmp_path / name))
 
 
-@pytest.fixture
-def stranger():
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_another_network_is_refused(built_once, tmp_path):
     import keras
 
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-
-
-@pytest.mark.filterwarnings("ignore:Skipping nested container")
-def test_another_network_is_refused(stranger, built_once, tmp_path):
+    stranger = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     path = tmp_path / "other.weights.h5"
     stranger.save_weights(path)
     with pytest.raises(DataError, match=r"other\.weights\.h5: not a whole weights file"):

@@ -22,32 +22,19 @@ def home(tmp_path, monkeypatch):
 # U-Net and multi-label CNN
 
 
-def test_unet_has_the_published_size():
-    network = unet.unet(2, 32, 64, 0.9)
-    assert network.output_shape == (None, 32, 32, 2)
+def test_unet_has_the_published_size_and_scales_its_images():
+    import keras
+
+    network = unet.unet(2, SIDE, 64, 0.9)
     # 31.0 million is the network of 2015 without batch norm; ours has gamma and beta for a bias.
     trained = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
     assert trained == pytest.approx(31.0e6, rel=0.005)
-    assert network.count_params() == pytest.approx(31.0e6, rel=0.01)
     assert network.get_layer(unet.LOGITS).count_params() == 64 * 2 + 2
-
-
-def test_unet_outputs_logits_for_every_class():
-    network = unet.unet(4, SIDE, 2, 0.9)
-    found = network.predict_on_batch(np.zeros((3, SIDE, SIDE, 1), np.float32))
-    assert found.shape == (3, SIDE, SIDE, 4)
+    assert network.output_shape == (None, SIDE, SIDE, 2)
     assert network.layers[-1].activation.__name__ == "linear"
-
-
-def test_unet_takes_gray_values_as_they_are_stored():
-    import keras
-
-    network = unet.unet(2, SIDE, 2, 0.9)
     scaled = keras.Model(network.input, network.get_layer("to_unit").output)
     gray = np.array([0, 51, 255], np.uint8).repeat(SIDE**2).reshape(3, SIDE, SIDE, 1)
-    found = scaled.predict_on_batch(gray)
-    assert np.allclose(found[:, 0, 0, 0], [-1, -0.6, 1], atol=1e-6)
-    assert np.array_equal(scaled.predict_on_batch(gray.astype(np.float32)), found)
+    assert np.allclose(scaled.predict_on_batch(gray)[:, 0, 0, 0], [-1, -0.6, 1], atol=1e-6)
 
 
 def test_ml_cnn_is_built_as_the_paper_says():

@@ -1,15 +1,10 @@
-"""Three specialists put together into one label map.
-
-So they answer the question of the all-class stream, and not each its own.
-"""
+"""Three specialists put together into one label map, to answer the all-class stream's question."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-
-from covid_utils.errors import DataError
 
 #: Pixels of each kind, at most, that a calibration is fitted on.
 PIXELS = 20_000
@@ -19,18 +14,14 @@ EDGE = 1 / 512
 
 @dataclass(frozen=True)
 class Calibration:
-    """Platt's logistic calibration of one specialist (Platt 1999): slope x logit + offset.
-
-    Without a fit (``is_fitted``) it changes nothing: the validation slices lacked the
-    manifestation.
-    """
+    """Platt's logistic calibration of one specialist (Platt 1999): slope x logit + offset."""
 
     slope: float = 1.0
     offset: float = 0.0
-    is_fitted: bool = False
+    is_fitted: bool = False  # else it changes nothing: validation lacked the manifestation
 
     def __call__(self, probability: np.ndarray) -> np.ndarray:
-        """Calibrated probability in (0, 1) of a stored one, uint8, of the same shape."""
+        """Calibrated probability in (0, 1) of a stored one, uint8."""
         return 1 / (1 + np.exp(-(self.slope * _logit(probability) + self.offset)))
 
 
@@ -40,16 +31,12 @@ def _logit(probability: np.ndarray) -> np.ndarray:
 
 
 def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Calibration:
-    """Fit one specialist's calibration on validation slices.
+    """Fit one specialist's calibration on validation slices, if it does not reverse the order.
 
     Args:
         truth: Whether a pixel shows the manifestation, bool (n, size, size).
         probability: The specialist's, uint8 (n, size, size), 255 is certain.
         seed: Of the choice of pixels.
-
-    Returns:
-        The calibration; the one that changes nothing if all pixels are lesion or none is, or if it
-        would reverse the order.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -70,20 +57,15 @@ def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Cali
 
 
 def fuse(probability: dict[int, np.ndarray], threshold: float) -> np.ndarray:
-    """One label map from several specialists.
+    """One label map from several specialists: in each pixel the label of the highest probability.
 
     Args:
         probability: Mask label -> calibrated probability (n, size, size).
         threshold: A pixel whose highest probability is below is background.
 
     Returns:
-        uint8 labels (n, size, size): in each pixel that of the highest probability.
-
-    Raises:
-        DataError: No specialist, or shapes that differ.
+        uint8 labels (n, size, size).
     """
-    if len({array.shape for array in probability.values()}) != 1:
-        raise DataError("fusion: give one probability map for each specialist, of the same slices.")
     labels = np.array([*probability], np.uint8)
     stacked = np.stack([*probability.values()])
     winner = np.where(stacked.max(axis=0) >= threshold, labels[stacked.argmax(axis=0)], 0)

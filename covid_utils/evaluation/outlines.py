@@ -1,8 +1,6 @@
 """From a stream's probabilities to the pixel counts that its scores are computed from.
 
-The prediction file of a stream holds counts and distances, one row per slice and class: enough for
-Dice, IoU and every other score, small enough to keep, and without any picture. Masks themselves
-stay on the disk that made them.
+Counts and distances, one row per slice and class, are enough for every score, and no picture.
 """
 
 from __future__ import annotations
@@ -27,23 +25,14 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Outlines:
-    """Predictions of a stream, measured.
+    """Predictions of a stream, measured; masks are uint8 (n, size, size), of the kept slices."""
 
-    Attributes:
-        pixels: From `pixel_table`, all slices.
-        rows: The slices that are kept, by default validation and test.
-        positions: Of these among all slices, int (n,).
-        truth: Their labels of the reference, uint8 (n, size, size).
-        predicted: Their predicted labels in the data set's coding, likewise.
-        probability: Of any lesion of the stream, 0 to 255, likewise.
-    """
-
-    pixels: pd.DataFrame
-    rows: pd.DataFrame
-    positions: np.ndarray
+    pixels: pd.DataFrame  # from `pixel_table`, all slices
+    rows: pd.DataFrame  # the slices that are kept
+    positions: np.ndarray  # of these among all slices, int (n,)
     truth: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
+    predicted: np.ndarray  # in the data set's coding
+    probability: np.ndarray  # of any lesion of the stream, 0 to 255
 
 
 def outline(
@@ -58,7 +47,7 @@ def outline(
     Args:
         probabilities: Of the stream's classes, float (batch, size, size, classes), batch by batch.
         rows: The slices, as for `pixel_table`.
-        masks: Their labels, uint8 (n, size, size), an array or rows that are read when asked for.
+        masks: Their labels, uint8 (n, size, size).
         stream: One of `registry.STREAMS`.
         kept: Subsets whose masks are kept.
     """
@@ -107,12 +96,9 @@ def pixel_table(
     for name, members in names.items():
         is_true, is_called = np.isin(truth, members), np.isin(predicted, members)
         table = rows[list(PREDICTION_KEYS)].assign(**{"class": name})
-        for count, hit in (
-            ("tp", is_true & is_called),
-            ("fp", ~is_true & is_called),
-            ("fn", is_true & ~is_called),
-            ("tn", ~is_true & ~is_called),
-        ):
+        counts = {"tp": is_true & is_called, "fp": ~is_true & is_called}
+        counts |= {"fn": is_true & ~is_called, "tn": ~is_true & ~is_called}
+        for count, hit in counts.items():
             table[count] = hit.sum(axis=(1, 2), dtype=np.int64)
         table["lung_pixels"] = rows.get("lung_pixels", pd.Series(np.nan, rows.index))
         table["hd95"], table["dice_thresholds"] = np.nan, np.nan
@@ -128,19 +114,7 @@ def pixel_table(
 
 
 def of_published(published: PublishedMasks, collection: Collection) -> pd.DataFrame:
-    """Measures of the segmentations that the authors published.
-
-    Args:
-        published: From `data.medseg.published_predictions`.
-        collection: The images that they are of.
-
-    Returns:
-        As `pixel_table`, of subset ``published``, one row per published image and class; distances
-        are measured at the masks' full size. Slices that are not among the images have no row.
-
-    Raises:
-        DataError: None of their slices is among the images.
-    """
+    """`pixel_table` of the masks that the authors published, at full size; subset ``published``."""
     slices = collection.select(dataset="medseg").set_index("image_id", drop=False)
     here = np.isin(published.image_id, slices["image_id"].to_numpy(str))  # a profile may have fewer
     if not here.any():
@@ -158,10 +132,8 @@ def of_published(published: PublishedMasks, collection: Collection) -> pd.DataFr
 def _by_class(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """One table, class by class, slices in their order."""
     table = pd.concat(tables, ignore_index=True)
-    order = {name: index for index, name in enumerate(dict.fromkeys(table["class"]))}
-    return table.sort_values(
-        "class", key=lambda names: names.map(order), kind="stable", ignore_index=True
-    )
+    groups = table.groupby("class", sort=False)
+    return pd.concat([part for _, part in groups], ignore_index=True)
 
 
 def _mean_dice(truth: np.ndarray, lesion: np.ndarray) -> float:

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     import keras
     from keras import KerasTensor
 
-#: Of batch norm after the encoder.
-EPSILON = 1e-5
+
 #: Layer that depends on the number of classes; transfer leaves it out.
 LOGITS = "logits.semantic"
-DROPOUT = 0.1
 
 
 def deeplab_v3plus(
@@ -36,11 +34,10 @@ def deeplab_v3plus(
     """Build the network; no weight depends on the size, the strides' or the rates' values.
 
     Args:
-        num_classes: Classes, background included; at least 2.
-        input_shape: Height, width and 3 channels. The published crops have 513 pixels: with sizes
-            of a multiple of the output stride plus one, corners of all resolutions align.
-        output_stride: Of the encoder: 8, 16 or 32. With 8, the published rates are doubled, by
-            the caller.
+        num_classes: Background included.
+        input_shape: Height, width and 3 channels. With sizes of a multiple of the output stride
+            plus one, such as the published 513, corners of all resolutions align.
+        output_stride: Of the encoder: 8, 16 or 32. With 8, the caller doubles the rates.
         atrous_rates: Of the spatial pyramid's 3 x 3 convolutions.
         width: Factor of all channels.
         middle_blocks: Blocks of the middle flow.
@@ -49,9 +46,8 @@ def deeplab_v3plus(
             statistics lag behind the weights.
 
     Returns:
-        Uncompiled model from images (n, height, width, 3), uint8 or float32 in [0, 255] (scaling
-        to [-1, 1] is inside), to float32 logits (n, rows, columns, num_classes) at the decoder's
-        stride, with rows = floor((height - 1) / decoder_output_stride) + 1.
+        Uncompiled model from images (n, height, width, 3) in [0, 255] to float32 logits (n, rows,
+        columns, num_classes), with rows = floor((height - 1) / decoder_output_stride) + 1.
     """
     import keras
     from keras import layers
@@ -60,9 +56,14 @@ def deeplab_v3plus(
     tensor = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
     tensor = xception.xception65(tensor, output_stride, width, middle_blocks, momentum)
     encoder = keras.Model(image, tensor)
-    norm = {"epsilon": EPSILON, "momentum": momentum}
+    norm = {"epsilon": 1e-5, "momentum": momentum}
     tensor = _pyramid(tensor, atrous_rates, width, norm)
-    for name, layer, stride, depth in _stages(decoder_output_stride):
+    # One decoder, as published; to answer every second pixel or every one, a second that joins the
+    # stem. It has a quarter of the channels, since it has four or more times the pixels.
+    stages = [("decoder", xception.LOW_LEVEL, max(decoder_output_stride, 4), 256)]
+    if decoder_output_stride <= 2:
+        stages.append(("decoder_1", xception.STEM, decoder_output_stride, 64))
+    for name, layer, stride, depth in stages:
         size = tuple((side - 1) // stride + 1 for side in input_shape[:2])
         early = encoder.get_layer(layer).output
         tensor = _decoder(tensor, early, size, name, depth, width, norm)
@@ -73,7 +74,6 @@ def deeplab_v3plus(
 def _pyramid(
     tensor: KerasTensor, rates: tuple[int, ...], width: float, norm: dict[str, float]
 ) -> KerasTensor:
-    """Atrous spatial pyramid pooling: the image's mean, the point, and three neighbourhoods."""
     from keras import layers
 
     depth = xception.scaled(256, width)
@@ -87,18 +87,7 @@ def _pyramid(
         branches.append(branch)
     joined = layers.Concatenate(name="concat")(branches)
     joined = xception.convolution(joined, depth, 1, "concat_projection", norm)
-    return layers.Dropout(DROPOUT, name="dropout")(joined)
-
-
-def _stages(stride: int) -> list[tuple[str, str, int, int]]:
-    """Name, joined layer of the encoder, stride and channels at width 1 of each decoder.
-
-    One, as published; to answer every second pixel or every one, a second that joins the stem. It
-    has a quarter of the channels, since it has four or more times the pixels.
-    """
-    if stride > 2:
-        return [("decoder", xception.LOW_LEVEL, stride, 256)]
-    return [("decoder", xception.LOW_LEVEL, 4, 256), ("decoder_1", xception.STEM, stride, 64)]
+    return layers.Dropout(0.1, name="dropout")(joined)
 
 
 def _decoder(
@@ -128,30 +117,19 @@ def _decoder(
 def resize_aligned(tensor, size: tuple[int, int]):
     """Bilinear resizing whose corner pixels stay at the corners, as the published graph does it.
 
-    Keras's and TensorFlow 2's own resizing aligns the outer edges of the corner pixels instead,
-    which moves everything by up to half a pixel.
-
-    Args:
-        tensor: Tensor or Keras tensor (n, height, width, channels) of known height and width.
-        size: Height and width wanted.
-
-    Returns:
-        Tensor (n, *size, channels).
+    Keras's own resizing aligns the outer edges of the corner pixels instead, which moves everything
+    by up to half a pixel. ``tensor`` is (n, height, width, channels), ``size`` height and width.
     """
     from keras import ops
 
     for axis, pattern in ((0, "ij,bjwc->biwc"), (1, "ij,bhjc->bhic")):
         if tensor.shape[axis + 1] != size[axis]:
-            matrix = interpolation(tensor.shape[axis + 1], size[axis])
+            matrix = _interpolation(tensor.shape[axis + 1], size[axis])
             tensor = ops.einsum(pattern, matrix, tensor)
     return tensor
 
 
-def interpolation(source: int, target: int) -> np.ndarray:
-    """Weights of linear interpolation with aligned corners: float32 (target, source)."""
-    at = np.linspace(0, source - 1, target) if target > 1 else np.zeros(1)
-    low = np.minimum(at.astype(int), max(source - 2, 0))
-    matrix = np.zeros((target, source), np.float32)
-    matrix[np.arange(target), low] = 1 - (at - low)
-    matrix[np.arange(target), np.minimum(low + 1, source - 1)] += at - low
-    return matrix
+def _interpolation(source: int, target: int) -> np.ndarray:
+    at = np.linspace(0, source - 1, target)
+    columns = [np.interp(at, np.arange(source), one) for one in np.eye(source)]
+    return np.stack(columns, axis=1).astype(np.float32)

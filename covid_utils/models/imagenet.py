@@ -19,6 +19,7 @@ from covid_utils.errors import DataError
 if TYPE_CHECKING:
     import keras
 
+
 #: Middle blocks of Keras's network: ``block5`` to ``block12``.
 MIDDLE = range(5, 13)
 #: Block of ours -> block of Keras's, and the number in the name of its shortcut.
@@ -37,9 +38,6 @@ def load_xception(weights: str | Path) -> keras.Model:
     Args:
         weights: ``imagenet`` (Keras downloads them once), or a file: a ``.weights.h5`` of the
             network without its top, or a ``.keras`` model that is one or contains one.
-
-    Raises:
-        DataError: No such file, or there is no Xception in it.
     """
     import keras
 
@@ -65,11 +63,7 @@ def load_xception(weights: str | Path) -> keras.Model:
 
 
 def carry_over(model: keras.Model, source: keras.Model) -> pd.DataFrame:
-    """Fill the encoder of DeepLab-v3+ from Keras's Xception.
-
-    Args:
-        model: From `deeplab.deeplab_v3plus`, of width 1; changed.
-        source: From `load_xception`.
+    """Fill the encoder of DeepLab-v3+, of width 1, from Keras's Xception.
 
     Returns:
         One row per convolution of the encoder: ``layer``, ``source`` and ``how``: ``carried``,
@@ -87,7 +81,7 @@ def carry_over(model: keras.Model, source: keras.Model) -> pd.DataFrame:
 
 
 def _origin(name: str, model: keras.Model, source: keras.Model) -> tuple[str, bool]:
-    """Layer of Keras's network that one of ours comes from ('' for none), and if it is a copy."""
+    # Layer of Keras's network that one of ours comes from ("" for none), and if it is a copy.
     if name.startswith("entry_flow.conv1_"):
         return f"block1_conv{name[-1]}", False
     block, _, part = name.rpartition(".")
@@ -97,7 +91,8 @@ def _origin(name: str, model: keras.Model, source: keras.Model) -> tuple[str, bo
     if block in _ENTRY:
         theirs, shortcut = _ENTRY[block]
         if part == "shortcut":
-            return _shortcuts(source)[shortcut], False
+            points = [la for la in source.layers if getattr(la, "kernel_size", 0) == (1, 1)]
+            return sorted(points, key=lambda la: la.kernel.shape[-1])[shortcut].name, False
         return (f"{theirs}_sepconv{number}" if number in "12" else ""), False
     # Our middle blocks are spread over theirs; the second from the same block is a copy.
     units = sum(la.name.endswith("separable_conv1_depthwise") for la in model.layers) - 5
@@ -106,18 +101,9 @@ def _origin(name: str, model: keras.Model, source: keras.Model) -> tuple[str, bo
     return f"block{chosen}_sepconv{number}", unit > 0 and chosen == before
 
 
-def _shortcuts(source: keras.Model) -> list[str]:
-    """Names of the 1 x 1 shortcut convolutions, which Keras numbers as it goes."""
-    shortcuts = [
-        la for la in source.layers if la.name.startswith("conv2d") and la.kernel_size == (1, 1)
-    ]
-    return [la.name for la in sorted(shortcuts, key=lambda la: la.kernel.shape[-1])]
-
-
 def _fill(
     model: keras.Model, layer: keras.layers.Layer, source: keras.Model, origin: str, is_copy: bool
 ) -> str:
-    """Fill a convolution and its batch norm; how it was done."""
     norm = model.get_layer(f"{layer.name}.BatchNorm")
     channels = norm.gamma.shape
     is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
@@ -130,7 +116,7 @@ def _fill(
         values = values if is_depthwise else _norm_of(source, origin).get_weights()
     else:
         kernel = _identity(tuple(layer.kernel.shape), is_depthwise)
-    if kernel is None or kernel.shape != tuple(layer.kernel.shape):
+    if kernel.shape != tuple(layer.kernel.shape):
         return "random"
     if is_copy and layer.name.endswith("separable_conv3_pointwise"):
         values[:2] = np.zeros(channels), np.zeros(channels)
@@ -147,13 +133,10 @@ def _norm_of(source: keras.Model, name: str) -> keras.layers.Layer:
     return next(la for la in source.layers if la.input is output)
 
 
-def _identity(shape: tuple[int, ...], is_depthwise: bool) -> np.ndarray | None:
-    """Kernel that passes its input on; None where channels change."""
+def _identity(shape: tuple[int, ...], is_depthwise: bool) -> np.ndarray:
+    """Kernel that passes its input on; of another shape where channels change."""
+    if not is_depthwise:
+        return np.eye(shape[2], dtype=np.float32)[None, None]
     kernel = np.zeros(shape, np.float32)
-    if is_depthwise:
-        kernel[1, 1] = 1
-        return kernel
-    if shape[2] != shape[3]:
-        return None
-    kernel[0, 0] = np.eye(shape[2], dtype=np.float32)
+    kernel[1, 1] = 1
     return kernel

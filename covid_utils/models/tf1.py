@@ -14,6 +14,7 @@ from covid_utils.errors import DataError
 if TYPE_CHECKING:
     import keras
 
+
 #: Variables that a TensorFlow 1 training keeps beside the network's own.
 _BOOKKEEPING = re.compile(r"^global_step$|/(Momentum|Adam|Adam_1|RMSProp|RMSProp_1)$")
 #: Kind of Keras weight -> name of its TensorFlow 1 variable; a kernel's depends on its layer.
@@ -35,41 +36,32 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
     return named
 
 
-def assign(
-    model: keras.Model, arrays: Mapping[str, np.ndarray], exclude_logits: bool = False
-) -> list[str]:
-    """Fill DeepLab-v3+ with variables of the published graph; nothing changes unless all fit.
+def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], source: Path | str) -> list[str]:
+    """Fill all but the last layer of DeepLab-v3+ by variables' published names, or change nothing.
 
     Args:
         model: From `deeplab.deeplab_v3plus`; changed.
         arrays: By a variable's name, such as ``aspp0/weights``.
-        exclude_logits: Leave the last layer, which depends on the classes, as it is.
+        source: Where they are from, for the message.
 
     Returns:
         Names of the variables used.
-
-    Raises:
-        DataError: A variable is missing, unused or of another shape; it is named.
     """
     wanted = variables(model)
     unused = sorted(set(arrays) - set(wanted))
     if unused:
         raise DataError(
-            f"checkpoint: '{unused[0]}' has no place in {model.name} ({len(unused)} such); "
+            f"{source}: '{unused[0]}' has no place in {model.name} ({len(unused)} such); "
             "the checkpoint is of another network, or middle_blocks differs."
         )
-    if exclude_logits:
-        wanted = {n: v for n, v in wanted.items() if not n.startswith("logits/")}
+    wanted = {name: v for name, v in wanted.items() if not name.startswith("logits/")}
     for name, variable in wanted.items():
         if name not in arrays:
+            raise DataError(f"{source}: '{name}' is missing; the checkpoint is of another network.")
+        given, shape = np.shape(arrays[name]), tuple(variable.shape)
+        if given != shape:
             raise DataError(
-                f"checkpoint: the variable '{name}' is missing; it is of another network."
-            )
-        shape = tuple(variable.shape)
-        if np.shape(arrays[name]) != shape:
-            raise DataError(
-                f"checkpoint: '{name}' has shape {np.shape(arrays[name])}, the network needs "
-                f"{shape}; the width or the number of classes differs."
+                f"{source}: '{name}' has shape {given}, the network needs {shape}; width differs."
             )
     for name, variable in wanted.items():
         variable.assign(arrays[name])
@@ -77,17 +69,11 @@ def assign(
 
 
 def load_checkpoint(model: keras.Model, path: Path) -> list[str]:
-    """Fill all but the last layer of DeepLab-v3+ from a TensorFlow 1 checkpoint file.
+    """`assign` from a checkpoint file.
 
     Args:
         model: From `deeplab.deeplab_v3plus`; changed.
         path: Prefix of the checkpoint: the name without ``.index`` or ``.data-00000-of-00001``.
-
-    Returns:
-        Names of the variables read; a training's own (``global_step``, momentum) are ignored.
-
-    Raises:
-        DataError: No checkpoint there, a damaged one, or one of another network.
     """
     import tensorflow as tf
 
@@ -101,7 +87,4 @@ def load_checkpoint(model: keras.Model, path: Path) -> list[str]:
             f"{path}: not a whole TensorFlow checkpoint; name its prefix, the files' name without "
             ".index or .data, and keep both files together."
         ) from error
-    try:
-        return assign(model, arrays, exclude_logits=True)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    return assign(model, arrays, path)

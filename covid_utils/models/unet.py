@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
+
 #: Name of the layer that depends on the number of classes; transfer leaves it out.
 LOGITS = "logits"
 DEPTH = 4
@@ -16,15 +17,14 @@ def unet(classes: int, size: int, base: int, momentum: float) -> keras.Model:
     """Build a U-Net with batch normalisation and same padding.
 
     Args:
-        classes: Number of classes, background included.
-        size: Side of the gray input in pixels, a multiple of 16.
+        classes: Background included.
+        size: Side of the input in pixels, a multiple of 16.
         base: Channels of the first level; each of the four levels below doubles them.
-        momentum: Of batch norm. Short runs need about 0.9: with Keras's 0.99 the moving statistics
-            lag behind the weights.
+        momentum: Of batch norm.
 
     Returns:
-        Uncompiled model from gray images (n, size, size, 1), uint8 or float32 in [0, 255] (scaling
-        to [-1, 1] is inside), to float32 logits (n, size, size, classes).
+        Uncompiled model from gray images (n, size, size, 1) in [0, 255] to float32 logits (n,
+        size, size, classes).
     """
     import keras
     from keras import layers

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from keras import KerasTensor
 
-EPSILON = 1e-3
+
 #: Published decay of the moving statistics of batch norm.
 MOMENTUM = 0.9997
 #: Layer whose output the decoder joins: the second separable convolution of entry block 2.
@@ -24,21 +24,12 @@ STEM = "entry_flow.conv1_2.relu"
 
 
 class Block(NamedTuple):
-    """One block of three separable convolutions.
-
-    Attributes:
-        name: Its place, such as ``entry_flow.block1.unit_1``.
-        depths: Channels of its three convolutions at width 1.
-        skip: ``conv`` (1 x 1 convolution), ``sum`` (the input itself) or ``none``.
-        stride: Of the last convolution and the shortcut, before atrous convolution replaces it.
-        relu_inside: Whether ReLU follows each batch norm; else one precedes each convolution.
-    """
+    """One block of three separable convolutions; one without a shortcut has ReLU in between."""
 
     name: str
-    depths: tuple[int, int, int]
-    skip: str
-    stride: int = 1
-    relu_inside: bool = False
+    depths: tuple[int, int, int]  # channels at width 1
+    skip: str  # "conv" (1 x 1 convolution), "sum" (the input itself) or "none"
+    stride: int = 1  # of the last convolution and the shortcut, if not atrous
 
 
 def blocks(middle_blocks: int) -> Iterator[Block]:
@@ -48,7 +39,7 @@ def blocks(middle_blocks: int) -> Iterator[Block]:
     for number in range(1, middle_blocks + 1):
         yield Block(f"middle_flow.block1.unit_{number}", (728,) * 3, "sum")
     yield Block("exit_flow.block1.unit_1", (728, 1024, 1024), "conv", 2)
-    yield Block("exit_flow.block2.unit_1", (1536, 1536, 2048), "none", relu_inside=True)
+    yield Block("exit_flow.block2.unit_1", (1536, 1536, 2048), "none")
 
 
 def scaled(channels: int, width: float) -> int:
@@ -102,7 +93,7 @@ def _normed(tensor: KerasTensor, name: str, norm: dict[str, float], relu: bool) 
 
 
 def _padded(tensor: KerasTensor, size: int, stride: int, name: str) -> tuple[KerasTensor, str]:
-    """Explicit padding before a strided convolution: ``same`` would shift even sizes by a pixel."""
+    # Explicit before a strided convolution: "same" would shift even sizes by a pixel.
     from keras import layers
 
     if stride == 1 or size == 1:
@@ -117,11 +108,8 @@ def xception65(
 
     Once the output stride is reached, blocks that would halve the image dilate the convolutions of
     those after them instead (atrous convolution). Parameters are those of `deeplab_v3plus`.
-
-    Returns:
-        Features (n, ceil(height / output_stride), ceil(width / output_stride), 2048 x width).
     """
-    norm = {"epsilon": EPSILON, "momentum": momentum}
+    norm = {"epsilon": 1e-3, "momentum": momentum}
     for number, (depth, stride) in enumerate(((32, 2), (64, 1)), start=1):
         name = f"entry_flow.conv1_{number}"
         tensor = convolution(tensor, scaled(depth, width), 3, name, norm, stride)
@@ -139,18 +127,16 @@ def xception65(
 def _module(
     tensor: KerasTensor, block: Block, stride: int, rate: int, width: float, norm: dict
 ) -> KerasTensor:
-    """One block; its stride is on the last separable convolution."""
     from keras import layers
 
-    residual = tensor
+    residual, relu_inside = tensor, block.skip == "none"
     for number, depth in enumerate(block.depths, start=1):
         name = f"{block.name}.separable_conv{number}"
-        if not block.relu_inside:
+        if not relu_inside:
             residual = layers.ReLU(name=f"{name}.relu_before")(residual)
         step = stride if number == len(block.depths) else 1
-        channels = scaled(depth, width)
-        residual = separable(residual, channels, name, norm, step, rate, block.relu_inside)
-    if block.skip == "none":
+        residual = separable(residual, scaled(depth, width), name, norm, step, rate, relu_inside)
+    if relu_inside:
         return residual
     if block.skip == "conv":
         depth, name = scaled(block.depths[-1], width), f"{block.name}.shortcut"

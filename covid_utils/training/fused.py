@@ -1,9 +1,8 @@
 """Batch norm as one operation, for training.
 
-Keras computes batch norm from a dozen elementwise operations, each of which reads and writes the
-whole activation. TensorFlow has one operation with the same weights and results. The networks of
-`covid_utils.models` keep Keras's own layer, so that a saved model loads without this package; a
-training swaps it, and its weights fit either. ``benchmarks/README.md`` has what it saves.
+Keras computes batch norm from a dozen elementwise operations, each over the whole activation;
+TensorFlow has one with the same results. The networks of `covid_utils.models` keep Keras's layer,
+so that a saved model loads without this package; a training swaps it, and its weights fit either.
 """
 
 from __future__ import annotations
@@ -13,18 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 
 def with_fused_norms(model: keras.Model) -> keras.Model:
-    """The same network, whose batch norms are one operation each.
-
-    Args:
-        model: Functional, not compiled, batch norms over the last of four axes.
-
-    Returns:
-        A new model with layers and weights of the same names, order and values.
-    """
+    """A copy of an uncompiled functional model whose batch norms are one operation each."""
     import keras
 
     fused = _layer()
@@ -40,7 +31,7 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
 
 @lru_cache(maxsize=1)
 def _layer() -> type[keras.layers.BatchNormalization]:
-    """The layer's class, built when Keras is first needed."""
+
     import keras
     import tensorflow as tf
 
@@ -62,12 +53,9 @@ def _layer() -> type[keras.layers.BatchNormalization]:
                 # The operation gives the unbiased variance; Keras keeps the biased one. Of a single
                 # value the former may be no number, and the latter is 0.
                 count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
-                self._update(self.moving_mean, mean)
                 biased = tf.math.multiply_no_nan(variance, (count - 1) / count)
-                self._update(self.moving_variance, biased)
+                for kept, batch in ((self.moving_mean, mean), (self.moving_variance, biased)):
+                    kept.assign(kept * self.momentum + batch * (1 - self.momentum))
             return result
-
-        def _update(self, moving: keras.Variable, batch: tf.Tensor) -> None:
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
 
     return BatchNormalization

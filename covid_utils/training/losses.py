@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from covid_utils.models.deeplab import resize_aligned
+
 #: Label of pixels that are ignored: what a crop shows beyond the slice.
 IGNORE = 255
 
@@ -15,24 +17,22 @@ def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
         name: ``cross_entropy`` (the paper) or ``dice_cross_entropy``, which adds one minus the soft
             Dice: in short runs, with two per cent of lesion pixels, cross entropy alone ends in "no
             lesion anywhere".
-        class_weights: Weight of a pixel of each class in the cross entropy, which is divided by the
-            sum of the weights. The authors' code has 1, 2, 3, 4.
+        class_weights: Of a pixel of each class in the cross entropy, which is divided by their sum.
 
     Returns:
         Function from truth (n, height, width), class indices or `IGNORE`, and logits (n, rows,
         columns, classes) to the batch's loss, (1,).
     """
+    import tensorflow as tf
 
     def loss(truth, logits):
-        import tensorflow as tf
-
-        from covid_utils.models.deeplab import resize_aligned
-
         logits = tf.cast(resize_aligned(logits, tuple(truth.shape[1:3])), tf.float32)
         truth = tf.cast(truth, tf.int32)
         counts = tf.cast(truth != IGNORE, tf.float32)
         one_hot = tf.one_hot(truth, len(class_weights))  # all zero where ignored
-        value = _cross_entropy(one_hot, logits, class_weights)
+        weight = tf.reduce_sum(one_hot * tf.constant(class_weights, tf.float32), axis=-1)
+        entropy = tf.nn.softmax_cross_entropy_with_logits(one_hot, logits)
+        value = tf.reduce_sum(weight * entropy) / tf.maximum(tf.reduce_sum(weight), 1.0)
         if name == "dice_cross_entropy":
             value += _dice_loss(one_hot, tf.nn.softmax(logits) * counts[..., None])
         return value[None]  # Keras shares a vector among the devices, but not a scalar
@@ -40,16 +40,7 @@ def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
     return loss
 
 
-def _cross_entropy(one_hot, logits, class_weights: tuple[float, ...]):
-    import tensorflow as tf
-
-    weight = tf.reduce_sum(one_hot * tf.constant(class_weights, tf.float32), axis=-1)
-    entropy = tf.nn.softmax_cross_entropy_with_logits(one_hot, logits)
-    return tf.reduce_sum(weight * entropy) / tf.maximum(tf.reduce_sum(weight), 1.0)
-
-
 def _dice_loss(one_hot, probability):
-    """One minus soft Dice, mean over the lesion classes; with several, their union counts too."""
     import tensorflow as tf
 
     def dice(truth, predicted):

@@ -1,7 +1,6 @@
 """The network of a stream: built and traced once per process, then reset for the next stream.
 
-Tracing the training step of DeepLab-v3+ takes many times as long as drawing new weights (see
-``benchmarks/README.md``).
+Tracing the training step of DeepLab-v3+ takes many times as long as drawing new weights.
 """
 
 from __future__ import annotations
@@ -13,14 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_utils.data.labels import label_names
-from covid_utils.training.devices import strategy_of
+from covid_utils.models.deeplab import deeplab_v3plus
+from covid_utils.models.unet import unet
 from covid_utils.training.fused import with_fused_norms
 from covid_utils.training.losses import segmentation_loss
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from covid_utils.training.streams import StreamSettings
+
 
 #: Settings that the compiled network depends on, beside its classes.
 COMPILED = (
@@ -31,14 +33,13 @@ COMPILED = (
 
 
 def build(settings: StreamSettings) -> keras.Model:
-    """The stream's network, with random weights from the settings' seed.
+    """The stream's compiled network, with random weights from the settings' seed.
 
     Two calls with the same architecture and training give the same object, reset: use one after
     the other, or keep what `keras.Model.get_weights` returns.
 
     Returns:
-        Compiled model from images (n, side, side, channels) in [0, 255] to logits, see
-        `models.deeplab.deeplab_v3plus` and `models.unet.unet`; ``side`` is the settings'.
+        Model from images (n, side, side, channels) in [0, 255] to logits.
     """
     weights = [settings.class_weights[label] for label in (0, *label_names(settings.stream))]
     own = tuple((name, getattr(settings, name)) for name in COMPILED)
@@ -49,7 +50,6 @@ def build(settings: StreamSettings) -> keras.Model:
 
 @lru_cache(maxsize=2)
 def _compiled(settings: tuple[tuple[str, object], ...]) -> keras.Model:
-    """Build and compile; cached, because what is costly is the trace that comes with it."""
     import keras
 
     own = SimpleNamespace(**dict(settings))
@@ -74,14 +74,30 @@ def _compiled(settings: tuple[tuple[str, object], ...]) -> keras.Model:
 
 
 def _architecture(own: SimpleNamespace) -> keras.Model:
-    from covid_utils.models.deeplab import deeplab_v3plus
-    from covid_utils.models.unet import unet
-
     classes, shape = len(own.class_weights), (own.side, own.side, own.channels)
     if own.model == "unet":
         return unet(classes, own.side, own.base, own.norm_momentum)
     encoder = (own.output_stride, own.atrous_rates, own.width, own.middle_blocks)
     return deeplab_v3plus(classes, shape, *encoder, own.decoder_stride, own.norm_momentum)
+
+
+def strategy_of(kind: str) -> tf.distribute.Strategy:
+    """Mirrored strategy for two or more logical devices of a kind (``GPU``), else the default."""
+    import tensorflow as tf
+
+    names = [device.name for device in tf.config.list_logical_devices(kind)]
+    return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+def use_mixed_precision() -> bool:
+    """Compute in float16 on GPUs; weights and logits stay float32. Whether it is on now."""
+    import keras
+    import tensorflow as tf
+
+    has_gpu = bool(tf.config.list_logical_devices("GPU"))
+    if has_gpu:  # on a processor float16 is slower
+        keras.mixed_precision.set_dtype_policy("mixed_float16")
+    return has_gpu
 
 
 def poly_optimizer(settings: StreamSettings) -> keras.optimizers.Optimizer:
@@ -104,15 +120,14 @@ def poly_optimizer(settings: StreamSettings) -> keras.optimizers.Optimizer:
 
 
 def reset(model: keras.Model, seed: int) -> None:
-    """Draw new weights in place and clear the optimiser.
-
-    The same seed gives the same weights, whatever was there before.
-    """
+    """Draw new weights in place and clear the optimiser, whatever was there before."""
     import keras
 
     for number, layer in enumerate(model.layers):
         for variable in layer.variables:
-            initial = _initialiser(layer, variable)
+            is_depthwise = type(layer).__name__ == "DepthwiseConv2D" and variable.name == "kernel"
+            name = "depthwise" if is_depthwise else variable.name
+            initial = getattr(layer, f"{name}_initializer", None)
             if initial is None:  # the state of a random generator, such as dropout's
                 variable.assign(np.array([seed, number], np.uint32))
                 continue
@@ -124,10 +139,3 @@ def reset(model: keras.Model, seed: int) -> None:
             variable.assign(model.optimizer.initial_scale)
         elif variable.name != "learning_rate":
             variable.assign(keras.ops.zeros_like(variable))
-
-
-def _initialiser(layer: keras.layers.Layer, variable: keras.Variable):
-    """Initialiser that a layer made a variable with; None for none."""
-    kind = "depthwise" if type(layer).__name__ == "DepthwiseConv2D" else "kernel"
-    name = kind if variable.name == "kernel" else variable.name
-    return getattr(layer, f"{name}_initializer", None)

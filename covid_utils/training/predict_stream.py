@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from covid_utils.data import augment, lungs
+from covid_utils.models.deeplab import resize_aligned
 from covid_utils.training import networks
 from covid_utils.training.head import softmax
 from covid_utils.training.predictions import time_per_item
@@ -17,6 +18,7 @@ from covid_utils.training.streams import StreamSettings
 
 if TYPE_CHECKING:
     import keras
+
 
 BATCH = 8
 #: Least probability that counts where several streams are averaged.
@@ -26,14 +28,9 @@ FLOOR = 1e-6
 class Committee:
     """Trainings of one architecture, whose logits are averaged.
 
-    With a few dozen slices, what a network learns depends on the order that it saw them in; the
-    mean of several trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017, who
-    average probabilities). One network is in memory, filled with the weights of each member in
-    turn.
-
-    Attributes:
-        network: The network; which member's weights it holds is not defined.
-        members: Weights of each member, as `keras.Model.get_weights` gives them.
+    With a few dozen slices, what a network learns depends on their order; the mean of several
+    trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017, who average
+    probabilities). One network is in memory, filled with the weights of each member in turn.
     """
 
     def __init__(self, network: keras.Model, members: list[list[np.ndarray]]):
@@ -57,15 +54,7 @@ class Committee:
 
 
 def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
-    """Slices as the network takes them.
-
-    Args:
-        images: uint8 (n, size, size).
-        settings: Of the stream.
-
-    Returns:
-        uint8 (n, side, side, channels), mean gray beyond the slice.
-    """
+    """Slices (n, size, size) as the network takes them: (n, side, side, channels)."""
     margin = settings.side - images.shape[1]
     around = ((0, 0), (0, margin), (0, margin))
     padded = np.pad(images, around, constant_values=augment.MEAN_GRAY)
@@ -77,12 +66,11 @@ def probabilities(
 ) -> Iterator[np.ndarray]:
     """Probabilities of the stream's classes, batch by batch, at the slices' own size.
 
-    With an ``attenuation_margin`` what is not denser than the slice's healthy lung is background.
-
     Args:
         model: The stream's network; a committee where ``test_scales`` has others than 1.
-        images: uint8 (n, size, size), an array or rows that are read when asked for.
-        settings: Of the stream.
+        images: uint8 (n, size, size).
+        settings: Of the stream. With an ``attenuation_margin`` what is not denser than the slice's
+            healthy lung is background.
 
     Yields:
         float32 (batch, size, size, classes).
@@ -102,7 +90,6 @@ def probabilities(
 def _at_scale(
     model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings, scale: float
 ) -> np.ndarray:
-    """Probabilities at the slices' size, of slices that the network sees larger or smaller."""
     size = images.shape[1]
     own = replace(settings, image_size=round(size * scale))
     if own.image_size != size:
@@ -119,16 +106,12 @@ def _at_scale(
 
 
 def _softmax(model: keras.Model | Committee, inputs: np.ndarray) -> np.ndarray:
-    """Class probabilities at the input's size, float32 (n, side, side, classes)."""
-    from covid_utils.models.deeplab import resize_aligned
-
     # Of several devices each predicts the whole batch; the first replica's result is used.
     logits = model.predict_on_batch(inputs)[: len(inputs)]
     return softmax(np.asarray(resize_aligned(logits, inputs.shape[1:3])))
 
 
 def _resized(arrays: np.ndarray, size: int) -> np.ndarray:
-    """Slices or probabilities at another size, placed as slices are when they are prepared."""
     if arrays.shape[1] == size:
         return arrays
     shape, how = (size, size), cv2.INTER_LINEAR
@@ -139,12 +122,11 @@ def together(parts: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.nd
     """Geometric mean of several streams' probabilities, which is the mean of their logits.
 
     Args:
-        parts: From `probabilities`, of the same classes, slices and crop; slices may have been
-            prepared at different sizes.
-        size: Side of the result in pixels.
+        parts: From `probabilities`, of the same classes, slices and crop.
+        size: Side of the result in pixels, whatever size the slices were prepared at.
 
     Yields:
-        float32 (batch, size, size, classes), summing to 1 over classes.
+        float32 (batch, size, size, classes).
     """
     for batch in zip(*parts, strict=True):
         # A probability of 0, which float32 may have, would overrule all others.

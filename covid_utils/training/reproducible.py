@@ -1,8 +1,4 @@
-"""The same numbers from the same seed.
-
-Bit-identical runs also need a fixed number of threads and, across processors,
-``TF_ENABLE_ONEDNN_OPTS=0``, both set before TensorFlow is imported: the Makefile does it.
-"""
+"""The same numbers from the same seed; `covid_utils.environment` sets the rest of what it takes."""
 
 from __future__ import annotations
 

@@ -29,11 +29,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """Settings of a stream; ``params/declarations.yaml`` says what each means and may be.
-
-    Raises:
-        ParameterError: Two settings contradict each other.
-    """
+    """Settings of a stream; ``params/declarations.yaml`` says what each means and may be."""
 
     stream: str
     model: str
@@ -75,25 +71,21 @@ class StreamSettings:
 
     def __post_init__(self):
         is_file = self.init in ("imagenet", "tf1")
-        wrong = {
-            "the nodule stream cannot start from itself; set init 'random'.": (
-                self.stream == self.init == "nodule"
-            ),
-            f"init '{self.init}': these weights fit model 'deeplab' only.": (
-                is_file and self.model == "unet"
-            ),
-            "weights: name the file that init starts from, or 'imagenet'.": (
-                is_file and not self.weights
-            ),
-            f"init 'imagenet' fits width 1 only, not {self.width:g}; set width to 1.": (
-                self.init == "imagenet" and self.width != 1
-            ),
-            "attenuation_margin compares gray values, which clahe_clip changes from place to "
-            "place; set one of them to 0.": self.attenuation_margin and self.clahe_clip,
-            "refit leaves no validation slice to choose the best weights by; set average_last to 1 "
-            "or more.": self.refit and not self.average_last,
-        }
-        for message in (text for text, is_wrong in wrong.items() if is_wrong):
+        message = ""
+        if self.stream == self.init == "nodule":
+            message = "the nodule stream cannot start from itself; set init 'random'."
+        elif is_file and self.model == "unet":
+            message = f"init '{self.init}': these weights fit model 'deeplab' only."
+        elif is_file and not self.weights:
+            message = "weights: name the file that init starts from, or 'imagenet'."
+        elif self.init == "imagenet" and self.width != 1:
+            message = f"init 'imagenet' fits width 1 only, not {self.width:g}; set width to 1."
+        elif self.attenuation_margin and self.clahe_clip:
+            message = "attenuation_margin compares gray values, which clahe_clip changes from "
+            message += "place to place; set one of them to 0."
+        elif self.refit and not self.average_last:
+            message = "refit leaves no validation slice; set average_last to 1 or more."
+        if message:
             raise ParameterError(message)
 
     @property
@@ -114,19 +106,15 @@ class StreamSettings:
 
     @property
     def side(self) -> int:
-        """Side of the network's input in pixels.
-
-        One more than the slice for DeepLab, so that the corners of all its resolutions align (the
-        paper's 513); the next multiple that a U-Net can halve.
-        """
-        if self.model == "deeplab":
+        """Side of the network's input in pixels."""
+        if self.model == "deeplab":  # corners of all its resolutions align: the paper's 513
             return self.image_size + 1
         return -(-self.image_size // 2**DEPTH) * 2**DEPTH
 
     @property
     def channels(self) -> int:
-        """Channels of the input: gray is repeated for weights that were trained on colour."""
-        return 1 if self.model == "unet" else 3
+        """Channels of the input."""
+        return 1 if self.model == "unet" else 3  # as in weights that were trained on colour
 
 
 def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
@@ -135,12 +123,6 @@ def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
     chosen = {name: value for name, value in (values | changes).items() if name in known}
     lists = {name: tuple(v) for name, v in chosen.items() if isinstance(v, list)}
     return StreamSettings(**chosen | lists)
-
-
-def nodule_settings(settings: StreamSettings) -> StreamSettings:
-    """Settings of the nodule stream that a stream with ``init='nodule'`` starts from."""
-    one = {"refit": False, "members": 1, "member": 0}
-    return replace(settings, stream="nodule", init="random", weights="", **one)
 
 
 def members_of(settings: StreamSettings) -> list[StreamSettings]:
@@ -164,11 +146,6 @@ class StreamData:
     images: np.ndarray | cache.Rows
     masks: np.ndarray | cache.Rows
 
-    @property
-    def is_expanded(self) -> bool:
-        """Whether there is a fixed set of augmented copies."""
-        return "copy" in self.rows
-
     def part(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
         """Images and masks of one subset, each read or made only when it is asked for."""
         chosen = np.flatnonzero(self.rows["subset"] == subset)
@@ -176,13 +153,7 @@ class StreamData:
 
 
 def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
-    """Slices that a stream learns from.
-
-    The nodule stream takes its slices as they are; the paper gives no counts of copies for it.
-
-    Raises:
-        DataError: The collection has no such slices to train on.
-    """
+    """Slices that a stream learns from, with fixed copies where the settings give their number."""
     stream = settings.stream
     names = NODULE_SETS if stream == "nodule" else LESION_SETS
     rows = collection.select(dataset=names)
@@ -199,7 +170,7 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
     images = cache.images(rows, collection.root, settings.preprocessing)
     masks = cache.masks(rows, collection.root, settings.preprocessing)
     totals = {"train": settings.train_images, "test": settings.test_images}
-    if stream == "nodule" or not any(totals.values()):
+    if stream == "nodule" or not any(totals.values()):  # the paper gives no counts for nodules
         return StreamData(rows, images, masks)
     rows = augment.expand(rows, totals, settings.seed)
     # A copy is moved and zoomed, and so is its lung.
@@ -209,16 +180,12 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
 
 
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
-    """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice.
-
-    Measured at the prepared size, on the whole slice, whose outside tells what is body, and before
-    contrast is equalised, which moves the gray values of air and tissue.
-    """
+    """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice."""
+    # On the whole slice, whose outside tells what is body, and before contrast is equalised.
     plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0, crop="none"))
     areas = np.zeros(len(rows))
     for index in range(len(rows)):
         field = lungs.lung_field(np.asarray(plain[index]))
-        # A crop enlarges what it leaves.
         side = lungs.box(field)[2] if settings.crop == "lungs" else settings.size
-        areas[index] = np.count_nonzero(field) * (settings.size / side) ** 2
+        areas[index] = np.count_nonzero(field) * (settings.size / side) ** 2  # a crop enlarges
     return np.rint(areas).astype(np.int64)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+
 #: Ranges of each kind of augmentation; None augments as the authors' code does.
 AUGMENTATIONS = {"affine": augment.Ranges(), "wide": augment.WIDE, "published": None}
 
@@ -55,13 +56,11 @@ def train(
         settings: Of the stream.
         collection: The images.
         data: From `streams.load_data`; loaded now if None.
-        reuse: Whether members that an earlier run trained with the same settings and slices are
-            read instead, without a history.
+        reuse: Whether members that an earlier run trained alike are read, without a history.
 
     Returns:
-        The members, whose network is shared with other streams (see `networks.build`), and their
-        histories: ``step, loss, dice, member`` with the mean loss since the last row (the penalty
-        on kernels included) and `validation_dice`, NaN without validation slices.
+        The members, and their histories: ``step, loss, dice, member`` with the mean loss since the
+        last row (the penalty on kernels included) and `validation_dice`.
     """
     data = data or streams.load_data(collection, settings)
     watched = data.part("validation")
@@ -97,20 +96,18 @@ def train(
 def start(
     network: keras.Model, profile: str, settings: StreamSettings, collection: Collection
 ) -> pd.DataFrame:
-    """Draw a network's weights, and take from elsewhere what its settings say.
+    """Draw a network's weights, and take all but the last layer's from where its settings say.
 
-    The last layer, which depends on the classes, stays random. If the start is the nodule stream
-    and it has not been trained yet, it is trained now, with the same settings.
+    If that is the nodule stream and it has not been trained yet, it is trained now.
 
     Returns:
         One row per layer considered: ``layer``, ``source`` and ``how``; none for ``random``.
-
-    Raises:
-        DataError: A weights file is missing or of another network.
     """
     donor = {}
     if settings.init == "nodule":
-        trained, _ = train(profile, streams.nodule_settings(settings), collection, reuse=True)
+        one = {"refit": False, "members": 1, "member": 0}
+        nodule = replace(settings, stream="nodule", init="random", weights="", **one)
+        trained, _ = train(profile, nodule, collection, reuse=True)
         trained.network.set_weights(trained.members[0])
         donor = {layer.name: layer.get_weights() for layer in trained.network.layers}
     networks.reset(network, settings.draws)  # the donor may be the same network
@@ -135,18 +132,13 @@ def state_path(path: Path) -> Path:
 
 
 def training_batches(data: StreamData, settings: StreamSettings, step: int) -> tf.data.Dataset:
-    """Endless batches as the network takes them, from a gradient step on.
-
-    Returns:
-        Data set of uint8 images (batch, side, side, channels) and class indices (batch, side,
-        side), `losses.IGNORE` beyond the slice.
-    """
+    """Endless uint8 batches, from a gradient step on, with `losses.IGNORE` beyond the slice."""
     import tensorflow as tf
 
     images, masks = data.part("train")
     size = min(settings.batch_size, len(images))
     ranges = AUGMENTATIONS[settings.augmentation]
-    if data.is_expanded and ranges is not None:
+    if "copy" in data.rows and ranges is not None:
         ranges = augment.STILL  # a fixed set of copies has been moved already
     first = step * settings.accumulate
     pairs = batches.of_pairs(images, masks, size, settings.draws, ranges, first)
@@ -183,7 +175,6 @@ def validation_dice(
 def _note(
     model: keras.Model, progress: Progress, settings: StreamSettings, loss: float, dice: float
 ) -> None:
-    """Add a row to the history, and the weights to what the choice at the end needs."""
     progress.curve.append({"step": progress.step, "loss": loss, "dice": dice})
     if dice >= progress.best:
         progress.best, progress.weights = dice, model.get_weights()
@@ -195,12 +186,7 @@ def _note(
 
 
 def _chosen(model: keras.Model, progress: Progress, settings: StreamSettings) -> list[np.ndarray]:
-    """Mean weights of the last checkpoints (Izmailov et al. 2018), or the best on validation.
-
-    The first is the better rule where few validation slices are there: the best of many
-    checkpoints on five slices is best by luck. Without either, the last weights.
-    """
-    if progress.total:
+    if progress.total:  # Izmailov et al. 2018; the best of many on five slices is best by luck
         count = min(settings.average_last, len(progress.curve))
         return [array / count for array in progress.total]
     return progress.weights or model.get_weights()
@@ -212,7 +198,6 @@ def _state(model: keras.Model) -> list[keras.Variable]:
 
 
 def _keep(model: keras.Model, progress: Progress, path: Path) -> None:
-    """Write the state of a training, whole or not at all."""
     arrays = {f"state_{i}": np.asarray(value) for i, value in enumerate(_state(model))}
     arrays |= {f"weights_{i}": value for i, value in enumerate(progress.weights)}
     arrays |= {f"total_{i}": value for i, value in enumerate(progress.total)}
@@ -222,11 +207,7 @@ def _keep(model: keras.Model, progress: Progress, path: Path) -> None:
 
 
 def _restore(model: keras.Model, path: Path) -> Progress:
-    def decode(path: Path) -> dict[str, np.ndarray]:
-        with np.load(path) as file:
-            return dict(file)
-
-    arrays = guard.read(path, "training state", decode)
+    arrays = guard.read(path, "training state", lambda path: dict(np.load(path)))
 
     def listed(kind: str) -> list[np.ndarray]:
         return [arrays[f"{kind}_{i}"] for i in range(sum(n.startswith(kind) for n in arrays))]
