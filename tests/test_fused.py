@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from covid_utils.models.deeplab import deeplab_v3plus
-from covid_utils.models.unet import unet
 from covid_utils.training.fused import with_fused_norms
 
 
@@ -70,14 +69,10 @@ def test_a_single_pixel_counts_as_keras_counts_it():
     assert np.allclose(twin.get_weights()[2:], [[2] * 3, [0.5] * 3])
 
 
-@pytest.mark.parametrize("kind", ["deeplab", "unet"])
-def test_a_network_keeps_its_names_weights_and_answer(kind, tmp_path):
+def test_a_network_keeps_its_names_weights_and_answer(tmp_path):
     import keras
 
-    if kind == "deeplab":
-        model = deeplab_v3plus(3, (33, 33, 3), atrous_rates=(1, 2, 3), width=0.1, middle_blocks=1)
-    else:
-        model = unet(3, 32, 2, 0.9)
+    model = deeplab_v3plus(3, (17, 17, 3), atrous_rates=(1,), width=0.1, middle_blocks=0)
     twin = with_fused_norms(model)
     assert [v.path for v in twin.weights] == [v.path for v in model.weights]
     assert [layer.name for layer in twin.layers] == [layer.name for layer in model.layers]
