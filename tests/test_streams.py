@@ -18,13 +18,7 @@ from covid_utils.data import augment, labels
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import deeplab, imagenet, tf1, unet
 from covid_utils.registry import STREAMS
-from covid_utils.training import (
-    losses,
-    networks,
-    predict_stream,
-    streams,
-    train_stream,
-)
+from covid_utils.training import losses, networks, predict_stream, streams, train_stream
 from covid_utils.training.streams import StreamData
 
 TOY = stream_settings(
@@ -389,32 +383,6 @@ def test_the_dice_of_validation_is_pooled_and_counts_the_classes_that_occur(monk
     assert np.isnan(train_stream.validation_dice(None, masks, masks * 0, TINY))
 
 
-@pytest.mark.parametrize("kind", ["deeplab", "float16"])
-def test_a_training_that_was_killed_ends_as_if_it_had_not_been(kind):
-    """Dropout's state, the optimiser's, the scale of a float16 loss and the best so far go on."""
-    settings = replace(TINY, augmentation="affine", optimizer="adam", image_size=16, steps=2)
-    if kind == "float16":
-        settings = replace(TOY, learning_rate=0.002, steps=16, average_last=2)
-        keras.mixed_precision.set_dtype_policy("mixed_float16")
-    try:
-        data = toy(settings.image_size, shown=(1, 2, 3))
-        networks.build(settings).run_eagerly = kind == "deeplab"  # tracing takes a minute
-        whole, expected = train_stream.train("quick", settings, NOWHERE, data)
-        names = [v.name for v in whole.network.optimizer.variables]
-        assert ("dynamic_scale" in names) == (kind == "float16")
-        end = state_of(whole.network)
-        with killed_at(2):
-            train_stream.train("quick", settings, NOWHERE, data)
-        assert state_files(settings, data)[0].exists()
-        scramble(networks.build(settings))
-        again, history = train_stream.train("quick", settings, NOWHERE, data)
-    finally:
-        keras.mixed_precision.set_dtype_policy("float32")
-    assert history.equals(expected)
-    assert all(same(again.members[0], whole.members[0]))
-    assert all(same(state_of(again.network), end))
-
-
 def test_members_differ_are_averaged_and_are_not_trained_again_after_a_kill(monkeypatch):
     settings, data = replace(TOY, members=2), toy()
     with killed_at(5):  # the second piece of the second member
@@ -446,6 +414,32 @@ def test_a_damaged_state_is_named(content):
     with pytest.raises(DataError, match=r"\.state\.npz: not a whole training state .*delete it"):
         train_stream.train("quick", TOY, NOWHERE, data)
     assert state.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["deeplab", "float16"])
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(kind):
+    """Dropout's state, the optimiser's, the scale of a float16 loss and the best so far go on."""
+    settings = replace(TINY, augmentation="affine", optimizer="adam", image_size=16, steps=2)
+    if kind == "float16":
+        settings = replace(TOY, learning_rate=0.002, steps=16, average_last=2)
+        keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        data = toy(settings.image_size, shown=(1, 2, 3))
+        networks.build(settings).run_eagerly = kind == "deeplab"  # tracing takes a minute
+        whole, expected = train_stream.train("quick", settings, NOWHERE, data)
+        names = [v.name for v in whole.network.optimizer.variables]
+        assert ("dynamic_scale" in names) == (kind == "float16")
+        end = state_of(whole.network)
+        with killed_at(2):
+            train_stream.train("quick", settings, NOWHERE, data)
+        assert state_files(settings, data)[0].exists()
+        scramble(networks.build(settings))
+        again, history = train_stream.train("quick", settings, NOWHERE, data)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    assert history.equals(expected)
+    assert all(same(again.members[0], whole.members[0]))
+    assert all(same(state_of(again.network), end))
 
 
 def plain_steps(settings=PLAIN, is_killed=False):
