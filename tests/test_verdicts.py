@@ -380,3 +380,22 @@ def test_the_command_prints_the_verdicts_of_a_profile(built, capsys):
     assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
     assert command.main(["verdicts"]) == 0, "sample without saying so"
     assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
+
+
+def test_literature_is_not_reproducible_whatever_the_table(built):
+    judged = built["verdicts"].set_index("id")
+    quoted = [key for key, claim in ledger.load().items() if claim.source == "L"]
+    assert set(judged.loc[quoted, "verdict"]) == {NOT_REPRODUCIBLE}
+    seen = 0
+    for name in ("table3", "table7", "table8"):
+        rows = built[name][built[name]["note"].str.startswith("quoted")]
+        with_claim = rows["claim"].isin(quoted)
+        assert set(rows["verdict"][with_claim]) <= {NOT_REPRODUCIBLE}
+        assert set(rows["verdict"][~with_claim]) <= {""}, "rows that the paper does not quote"
+        seen += with_claim.sum()
+    assert seen == len(judged.loc[quoted])
+
+
+def test_every_cell_with_a_claim_is_judged_and_no_other(built):
+    for name in (f"table{number}" for number in range(2, 10)):
+        assert (built[name]["verdict"] != "").equals(built[name]["claim"] != ""), name
