@@ -362,7 +362,7 @@ Table 2      accuracy of what takes   98.4 % [97.0, 99.9]       99.4 %          
 Table 3,     error rate               0.5 % [0.1, 9.0]          0.56 %          not reproducible
 Table 4
 
-Of 2 comparisons 1 reproduced, 0 differ, 0 not comparable and 1 not reproducible."""
+Of 2 comparisons, 1 were reproduced, 0 differ, 0 are not comparable and 1 are not reproducible."""
 
 
 def test_the_terminal_gets_columns_that_wrap_and_the_sum():

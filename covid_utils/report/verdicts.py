@@ -221,8 +221,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 def summary(table: pd.DataFrame) -> str:
     """How many cells got which verdict, in a sentence; quoted works are not counted."""
     counts = tally(table)
-    parts = [f"{n} {'differ' if name == DIFFERS else name}" for name, n in counts.items()]
-    return f"Of {sum(counts.values())} comparisons {', '.join(parts[:-1])} and {parts[-1]}."
+    verbs = {REPRODUCED: "were reproduced", DIFFERS: "differ"}
+    parts = [f"{n} {verbs.get(name, f'are {name}')}" for name, n in counts.items()]
+    return f"Of {sum(counts.values())} comparisons, {', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def tally(table: pd.DataFrame) -> dict[str, int]:
