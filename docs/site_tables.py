@@ -96,7 +96,7 @@ def wide(rows: pd.DataFrame, caption: str) -> str:
     shown = filled.pivot(index=keys, columns="names", values="linked").fillna("")
     shown = shown.reindex(index=filled.set_index(keys).index.unique(), columns=dict.fromkeys(names))
     counts = rows.groupby(keys)["n"].unique()
-    shown = shown.assign(n=counts.map(lambda n: " to ".join(map(str, sorted({min(n), max(n)})))))
+    shown = shown.assign(n=counts.map(lambda n: "–".join(map(str, sorted({min(n), max(n)})))))
     shown = shown.reset_index().rename_axis(columns=None)
     shown[keys] = shown[keys].map(words)
     # The paper's values are not shown here, and so no notes on them.
