@@ -181,7 +181,7 @@ def _values(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf8")) or {}
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise ParameterError(f"{path.name}: not valid YAML at line {line}; mend it.") from error
+        raise ParameterError(f"{path.name}: not valid YAML at line {line}; correct it.") from error
     if not isinstance(values, dict):
         raise ParameterError(f"{path.name}: must hold 'name: value' lines, nothing else.")
     return values

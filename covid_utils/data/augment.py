@@ -143,7 +143,7 @@ def originals(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def copies(images: np.ndarray | Rows, rows: pd.DataFrame, seed: int, is_mask: bool = False) -> Rows:
-    """Images of rows of `expand`, each made when it is asked for, from those of the `originals`.
+    """Images of rows of `expand`, each computed when it is read, from those of the `originals`.
 
     Image and mask of a row move alike, because the map is drawn from the seed and the row's name.
     """

@@ -1,4 +1,4 @@
-"""What is made from a scan, made once: one ``.npy`` file per content and recipe.
+"""Cache of what is computed from scans: one ``.npy`` file per content and recipe.
 
 Another order of the rows or a set that grows makes nothing anew. Raise a version when the code of
 its recipe gives other numbers.
@@ -50,7 +50,7 @@ class Rows:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def of(self, positions: np.ndarray) -> Rows:
-        """Some of the rows, still made only when asked for."""
+        """Some of the rows, still computed only when read."""
         shape = (len(positions), *self.shape[1:])
         return Rows(shape, self.dtype, lambda at: self._row(int(positions[at])))
 

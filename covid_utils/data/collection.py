@@ -160,7 +160,7 @@ def _lock(profile: str) -> FileLock:
 
 
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
-    """The collection that ``01_data`` left; made now if it is not there or is of another folder."""
+    """The collection that ``01_data`` left; prepared now if it is missing or of another folder."""
     folder = paths.results(profile) / "data"
     with _lock(profile):
         root = data_root(profile, data_dir)

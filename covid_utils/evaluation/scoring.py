@@ -71,9 +71,9 @@ def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
 def _confusions(
     predictions: pd.DataFrame, classes: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    truth, said = predictions["truth"].to_numpy(), predictions["predicted"].to_numpy()
+    truth, predicted = predictions["truth"].to_numpy(), predictions["predicted"].to_numpy()
     groups = predictions["patient_id"].to_numpy()
-    units = metrics.unit_confusion(truth, said, classes)
+    units = metrics.unit_confusion(truth, predicted, classes)
     return units, groups, intervals.class_strata(units.sum(axis=2).argmax(axis=1), groups)
 
 

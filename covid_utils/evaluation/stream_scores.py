@@ -85,8 +85,8 @@ def identity(profile: str, run: str, split: str = "") -> dict[str, str]:
         keys = {"protocol": "as_published", "split": "after augmentation", "start": "nodule"}
         keys |= {"task": "stream all", "subset": "270 published images"}
         return {"run": run, "model": run} | keys
-    made = runs.read_provenance(profile, run)["parameters"]
-    keys = {"model": made["model"], "task": f"stream {made['stream']}", "start": made["init"]}
+    used = runs.read_provenance(profile, run)["parameters"]
+    keys = {"model": used["model"], "task": f"stream {used['stream']}", "start": used["init"]}
     return {"run": run, "split": split, "subset": "test"} | keys
 
 

@@ -168,7 +168,7 @@ def _sure(part: pd.DataFrame, note: str) -> pd.Series:
 
 
 def few_groups(part: pd.DataFrame) -> str:
-    """What must be said where a class has too few patients, or groups, to resample; else ''."""
+    """Caveat where a class has too few patients, or groups, to resample; else ''."""
     for (modality, name), rows in part.groupby(["modality", "truth"]):
         groups = rows["patient_id"].nunique()
         if groups < scoring.FEWEST_WITH_CLASS:

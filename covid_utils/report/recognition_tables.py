@@ -153,8 +153,8 @@ def table4(scored: pd.DataFrame) -> pd.DataFrame:
         claim=claim,
         **{"tested on": part["subset"].str.removeprefix("test, ").replace("test", BOTH)},
     )
-    made = beside(with_wilson(table), ["tested on", "run_", *WILSON])
-    return made.rename(columns={"run_": "run"})
+    table = beside(with_wilson(table), ["tested on", "run_", *WILSON])
+    return table.rename(columns={"run_": "run"})
 
 
 def table5(scored: pd.DataFrame) -> pd.DataFrame:

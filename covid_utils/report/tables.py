@@ -48,7 +48,7 @@ TITLES = {
 }
 #: What keeps a patient's images together -> how the table says it.
 BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
-#: What must be said of the authors' masks.
+#: Caveat of the authors' masks.
 AUTHORS = "flips of all 100 slices, not of the test slices alone; their training saw them"
 #: Tables of the CT slices with masks.
 SLICE_TABLES = ("table5", "table6", "table7", "table8")
@@ -168,7 +168,7 @@ def _marked(table: pd.DataFrame, name: str, basis: verdicts.Basis) -> pd.DataFra
 
 
 def unsure_of_patients(slices: pd.DataFrame) -> list[str]:
-    """What must be said of scores on slices whose patients nobody names."""
+    """Caveat of scores on slices whose patients are unknown."""
     if (slices["patient_basis"] == "given").all():
         return []
     known = slices["patient_id"].isin(slices.loc[slices["subset"] == "train", "patient_id"])

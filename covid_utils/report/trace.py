@@ -24,7 +24,7 @@ TEXTS = {*cells.WILSON, "note", "reason", "departures"}
 
 
 def origin(profile: str, run: str) -> list[str]:
-    """What one run was made of, read from its folder, as lines for a terminal."""
+    """Origin of one run, read from its folder, as lines for a terminal."""
     facts = runs.read_provenance(profile, run)
     # The run that prepares the data predicts nothing: its manifest is where the numbers come from.
     folder = paths.results(profile) / run

@@ -128,10 +128,10 @@ class Extraction:
         if Path(weights).is_file():
             digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
             weights = f"{Path(weights).name} {digest}"
-        made = asdict(self.settings) | {"weights": weights}
+        recipe = asdict(self.settings) | {"weights": weights}
         if weights == "none":
-            made |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}
-        return made
+            recipe |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}
+        return recipe
 
     @cached_property
     def _calibration(self) -> pd.DataFrame:

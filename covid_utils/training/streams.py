@@ -147,7 +147,7 @@ class StreamData:
     masks: np.ndarray | cache.Rows
 
     def part(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images and masks of one subset, each read or made only when it is asked for."""
+        """Images and masks of one subset, each read or computed only when it is needed."""
         chosen = np.flatnonzero(self.rows["subset"] == subset)
         return cache.rows_of(self.images, chosen), cache.rows_of(self.masks, chosen)
 
