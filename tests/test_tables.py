@@ -511,6 +511,30 @@ def test_differences_are_the_first_minus_the_second(elsewhere):
     assert signs["DeepLab-v3+, specialists together minus DeepLab-v3+, stream all"] == 1
 
 
+def test_a_difference_has_limits_only_where_a_score_would_have_them(elsewhere):
+    same = dict.fromkeys(("stream_all_deeplab", "stream_all_unet"), (5,) * 5)
+    different = {run: KEPT[run] for run in ("stream_effusion_deeplab", "stream_ggo_deeplab")}
+    write_banded(same | different, shown=(5, 5, 2))
+    rows = {(row["class"], row["average"]): row for row in differences()}
+    for average in ("pooled", "per_image"):
+        # Two networks that never differ, and a class that two patients show.
+        assert rows["lesion", average]["ours"] == 0
+        for name in ("lesion", "effusion"):
+            assert np.isnan([rows[name, average][limit] for limit in ("low", "high")]).all()
+        assert rows["ggo", average]["low"] < rows["ggo", average]["high"]
+
+
+def test_segmentation_scores_have_one_row_per_score_of_every_run(built):
+    table = pd.read_csv(paths.results(PROFILE) / "segmentation_scores.csv")
+    keys = ["model", "stream", "init", "split", "subset", "class", "metric", "average"]
+    assert list(table) == [*keys, "value", "low", "high", "n"]
+    # Of the nodules none is held out, so there is nothing to score.
+    expected = {key for run, key in STREAMS.items() if "nodule" not in run}
+    assert set(zip(table["model"], table["stream"], table["init"], strict=True)) == expected
+    assert set(table["subset"]) == {"test", "test, weak labels among them"}
+    assert not table[keys].duplicated().any()
+
+
 # Times
 
 
