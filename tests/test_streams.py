@@ -221,7 +221,7 @@ def test_slices_are_loaded_with_their_lungs_and_validation_teaches_in_a_refit(mo
 def numpy_loss(truth, logits, class_weights, with_dice):
     logits = np.asarray(deeplab.resize_aligned(logits, truth.shape[1:])).astype(float)
     probability = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    counts = truth != losses.IGNORE
+    counts = truth != augment.IGNORE
     wanted, given = truth[counts], probability[counts]
     weight = np.array(class_weights)[wanted]
     value = -(weight * np.log(given[np.arange(len(wanted)), wanted])).sum() / weight.sum()
@@ -244,7 +244,7 @@ def test_losses_equal_numpy(name, class_weights):
     classes = len(class_weights)
     logits = rng.normal(0, 2, (2, 3, 3, classes)).astype(np.float32)
     truth = rng.integers(0, classes, (2, 9, 9)).astype(np.uint8)
-    truth[0, :, 6:] = truth[1, 0] = losses.IGNORE
+    truth[0, :, 6:] = truth[1, 0] = augment.IGNORE
     loss = losses.segmentation_loss(name, class_weights)(truth, logits)
     expected = numpy_loss(truth, logits, class_weights, name != "cross_entropy")
     assert loss.numpy() == pytest.approx([expected], rel=1e-5)
@@ -267,7 +267,7 @@ def test_deeplab_gets_three_channels_and_a_margin_that_counts_for_nothing():
     assert (batch == batch[..., :1]).all()
     for edge in (np.s_[:, -1], np.s_[:, :, -1]):
         assert (batch[edge] == augment.MEAN_GRAY).all()
-        assert (truth[edge] == losses.IGNORE).all()
+        assert (truth[edge] == augment.IGNORE).all()
     # Two of the six slices show label 2, the others are all background to this stream.
     inside = truth[:, :-1, :-1]
     assert set(np.unique(inside)) == {0, 1}
@@ -280,8 +280,8 @@ def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
     pairs = batches(toy(), replace(TOY, augmentation="published", batch_size=6), 4)
     images, truths = (np.concatenate(part) for part in zip(*pairs, strict=True))
     assert images.shape == (24, 16, 16, 1)
-    assert set(np.unique(truths)) == {0, 1, losses.IGNORE}
-    assert (images[..., 0][truths == losses.IGNORE] == augment.MEAN_GRAY).mean() > 0.8
+    assert set(np.unique(truths)) == {0, 1, augment.IGNORE}
+    assert (images[..., 0][truths == augment.IGNORE] == augment.MEAN_GRAY).mean() > 0.8
 
 
 @pytest.mark.parametrize(("kind", "ranges"), [("affine", augment.Ranges()), ("wide", augment.WIDE)])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from covid_utils.data.augment import IGNORE
 from covid_utils.models.deeplab import resize_aligned
-
-#: Label of pixels that are ignored: what a crop shows beyond the slice.
-IGNORE = 255
 
 
 def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:

@@ -13,7 +13,7 @@ import pandas as pd
 from covid_utils.data import augment, guard, labels
 from covid_utils.data.collection import Collection
 from covid_utils.models import imagenet, tf1
-from covid_utils.training import batches, losses, networks, streams
+from covid_utils.training import batches, networks, streams
 from covid_utils.training.predict_stream import Committee, probabilities
 from covid_utils.training.streams import StreamData, StreamSettings
 from covid_utils.writing import whole
@@ -132,7 +132,7 @@ def state_path(path: Path) -> Path:
 
 
 def training_batches(data: StreamData, settings: StreamSettings, step: int) -> tf.data.Dataset:
-    """Endless uint8 batches, from a gradient step on, with `losses.IGNORE` beyond the slice."""
+    """Endless uint8 batches, from a gradient step on, with `augment.IGNORE` beyond the slice."""
     import tensorflow as tf
 
     images, masks = data.part("train")
@@ -142,7 +142,7 @@ def training_batches(data: StreamData, settings: StreamSettings, step: int) -> t
         ranges = augment.STILL  # a fixed set of copies has been moved already
     first = step * settings.accumulate
     pairs = batches.of_pairs(images, masks, size, settings.draws, ranges, first)
-    lookup = np.full(256, losses.IGNORE, np.uint8)
+    lookup = np.full(256, augment.IGNORE, np.uint8)
     lookup[:4] = labels.to_targets(np.arange(4), settings.stream)
     margin = settings.side - settings.image_size
 
@@ -150,7 +150,7 @@ def training_batches(data: StreamData, settings: StreamSettings, step: int) -> t
         around = [[0, 0], [0, margin], [0, margin]]
         batch = tf.pad(batch, around, constant_values=augment.MEAN_GRAY)
         truth = tf.gather(tf.constant(lookup), tf.cast(mask, tf.int32))
-        truth = tf.pad(truth, around, constant_values=losses.IGNORE)
+        truth = tf.pad(truth, around, constant_values=augment.IGNORE)
         return tf.repeat(batch[..., None], settings.channels, axis=-1), truth
 
     return pairs.map(shape).prefetch(2)
