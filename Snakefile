@@ -1,9 +1,9 @@
 # The notebooks as a graph. `make reproduce` runs it; by hand:
 #   snakemake --cores 2 --config profile=quick
 #   COVID_DATA_DIR=../scans snakemake --cores 2 --config profile=sample
-# One job is one notebook run, and `covid_utils.registry` lists them. A job writes run folders below
-# results/<profile>/ and leaves the executed notebook in results/<profile>/notebooks/, also when it
-# fails. Its mark of success in .done/ is its only output for Snakemake, which deletes the outputs of
+# One job is one notebook run, except the scores, and `covid_utils.registry` lists them. A job writes
+# run folders below results/<profile>/ and leaves the executed notebook in results/<profile>/notebooks/,
+# also when it fails. Its mark of success in .done/ is its only output for Snakemake, which deletes the outputs of
 # jobs that fail: results of an earlier run stay until the new ones are whole.
 
 import os
@@ -37,12 +37,14 @@ def done(name):
 
 def sources(job):
     """Files whose change means running a job again: notebook, parameters, code, paper."""
-    rooms = registry.NOTEBOOKS[job.notebook]
+    rooms = registry.NOTEBOOKS.get(job.notebook, registry.SCORES_CODE)
     folders = [Path("covid_utils", room) for room in rooms]
     folders += [Path("chest_phantom")] if "data" in rooms else []
     code = [str(path) for folder in folders for path in sorted(folder.rglob("*.py"))]
-    parameters = [f"params/{PROFILE}/{job.notebook}.yaml", *glob(f"params/{PROFILE}/{job.name}.yaml")]
     paper = sorted(glob("paper/*.yaml")) if "report" in rooms else []
+    if not job.notebook:
+        return code
+    parameters = [f"params/{PROFILE}/{job.notebook}.yaml", *glob(f"params/{PROFILE}/{job.name}.yaml")]
     return [f"notebooks/{job.notebook}.ipynb", *parameters, *code, *paper]
 
 
@@ -73,7 +75,7 @@ for position, job in enumerate(JOBS.values(), start=1):
         priority: job.priority
         threads: workflow.cores if job.all_cores else 1
         params:
-            command=f"workflow/run_notebook.py {job.name} --profile {PROFILE}",
+            command=f"workflow/run_job.py {job.name} --profile {PROFILE}",
             position=f"{position}/{len(JOBS)}",
             python=sys.executable,
             # Other data or settings mean a new run. Hashed, because a name may hold any sign.

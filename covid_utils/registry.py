@@ -6,6 +6,7 @@ here; the Snakefile, the tables, the figures and the site follow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: Profiles, from the furthest from the paper's settings to the paper's own.
@@ -50,6 +51,13 @@ STREAMS = {
 NODULE_SETS = ("lidc-idri", "luna16")
 LESION_SETS = ("medseg",)
 
+#: What tells one convention of Dice from another, what an empty case (a class in neither truth nor
+#: prediction of a slice) counts as, why there is none, and the thresholds that are averaged.
+CONVENTION = ("average", "background", "empty", "threshold")
+EMPTY_CASES = {"left out": float("nan"), "as 1": 1.0, "as 0": 0.0}
+NONE_EMPTY, SUMMED = "none occur", "summed over slices"
+ONE_THRESHOLD, MANY_THRESHOLDS = "one label a pixel", "mean over 256"
+
 #: Segmentation networks, as tables and figures call them.
 NETWORKS = {"deeplab": "DeepLab-v3+", "unet": "U-Net"}
 
@@ -70,13 +78,26 @@ def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:
     return "_".join(part for part in ("stream", stream, model, init) if part)
 
 
+def work(row: Mapping[str, object]) -> str:
+    """A run that outlines slices in words, from its ``run``, ``model``, ``task`` and ``start``."""
+    if row["run"] == PUBLISHED:
+        return "EL-Bana 2020, published masks, scored here"
+    if row["run"] == FUSION:
+        return f"ours, {NETWORKS['deeplab']}, specialists together"
+    if row["run"] == STARTS:
+        return f"ours, {NETWORKS['deeplab']}, stream all, all starts together"
+    words = f"ours, {NETWORKS[row['model']]}, {row['task']}"
+    usual = row["run"] == stream_run(row["task"].removeprefix("stream "), row["model"])
+    return words if usual else f"{words}, from {row['start']}"
+
+
 @dataclass(frozen=True)
 class Job:
-    """One notebook run of the graph.
+    """One job of the graph: a notebook run, or, where no notebook is named, the scores.
 
     Attributes:
         name: Of the job, its executed notebook and its parameter file, if it has one.
-        notebook: Name without its ending.
+        notebook: Name without its ending; '' for the job that computes ``scores.csv``.
         label: Distinguishes the jobs of one notebook on the terminal.
         settings: Parameters that make this job what it is.
         needs: Names of the jobs before it.
@@ -103,8 +124,10 @@ NOTEBOOKS = {
     "03_task2_multilabel": ("data", "models", "training"),
     "04_task3_stream": ("data", "models", "training"),
     "04_task3_together": ("data", "models", "training", "evaluation"),
-    "05_tables": ("evaluation", "report"),
+    "05_tables": ("report",),
 }
+#: Code that a change of computes the scores again.
+SCORES_CODE = ("evaluation",)
 STREAM_NOTEBOOK = "04_task3_stream"
 
 
@@ -156,7 +179,8 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
             runs=(FUSION, STARTS),
         )
     )
-    chain.append(Job("tables", "05_tables", needs=tuple(job.name for job in chain)))
+    chain.append(Job("scores", "", needs=tuple(job.name for job in chain)))
+    chain.append(Job("tables", "05_tables", needs=("scores",)))
     chain.append(Job("overview", "00_overview", needs=("tables",)))
     return {job.name: job for job in chain}
 

@@ -32,6 +32,9 @@ from covid_utils.errors import ResultsError
 from covid_utils.writing import whole
 
 RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless")
+#: Columns of texts that can be empty, of scores and of what is selected from them.
+TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "verdict"}
+TEXTS |= {"source_run", "reason", "departures"}
 
 
 class Run:
@@ -206,6 +209,32 @@ def read_provenance(profile: str, name: str) -> dict[str, Any]:
 def read_predictions(profile: str, name: str) -> pd.DataFrame:
     """Predictions of a finished run."""
     return pd.read_parquet(_file(profile, name, "predictions.parquet"))
+
+
+def read_table(profile: str, name: str) -> pd.DataFrame:
+    """``scores``, ``verdicts`` or ``tables/<name>``, as written; empty texts are ''."""
+    path = paths.results(profile) / f"{name}.csv"
+    if not path.is_file():
+        raise ResultsError(
+            f"{paths.shown(path)}: not there yet; 'make reproduce PROFILE={profile}' makes it."
+        )
+    table = pd.read_csv(
+        path,
+        keep_default_na=False,
+        na_values=[""],
+        dtype={"paper": str},
+        float_precision="round_trip",
+    )
+    return table.fillna(dict.fromkeys(TEXTS & set(table), ""))
+
+
+def select(table: pd.DataFrame, **criteria: object) -> pd.DataFrame:
+    """Rows with these values, or one of a list of them; ``class_`` is the column ``class``."""
+    for name, wanted in criteria.items():
+        column = table[name.rstrip("_")]
+        several = isinstance(wanted, list | tuple)
+        table = table[column.isin(wanted) if several else column == wanted]
+    return table
 
 
 def _read_json(path: Path) -> dict[str, Any]:

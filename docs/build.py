@@ -20,7 +20,6 @@ from sphinx.application import Sphinx
 
 from covid_utils import params, paths, runs
 from covid_utils.errors import CompanionError, ResultsError
-from covid_utils.evaluation import scores
 from covid_utils.registry import NOTEBOOKS, PUBLISHED, jobs
 from covid_utils.report import cells, headlines, tables, verdicts
 
@@ -127,7 +126,7 @@ def _text(value: object) -> str:
 
 def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str, object]:
     """What the pages name in double braces, but for the figures."""
-    is_quoted, number, select = judged["id"].str.startswith("q"), site_tables.number, scores.select
+    is_quoted, number, select = judged["id"].str.startswith("q"), site_tables.number, runs.select
     published = select(content["table8"], source_run=PUBLISHED, metric="dice")
     accuracy = select(content["table3"], metric="accuracy")
     rule = "baseline: knows the name of the data set, 2 classes"
@@ -152,7 +151,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
 def write_source(profile: str, source: Path) -> dict[str, object]:
     """Write all that Sphinx reads, and return what the pages name."""
     judged = verdicts.load(profile)
-    content = {name: scores.read(profile, f"tables/{name}") for name in tables.TITLES}
+    content = {name: runs.read_table(profile, f"tables/{name}") for name in tables.TITLES}
     pages = notebooks(profile)
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))

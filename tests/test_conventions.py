@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from builders import manifest
 
-from covid_utils import paths
+from covid_utils import paths, registry
 from covid_utils.data import manifest as manifests
 from covid_utils.data.labels import scored_classes
 from covid_utils.errors import ResultsError
@@ -58,16 +58,16 @@ REST = np.array([5 / 6, 1, 8 / 9, 18 / 19])
         ("lesion", "per_image", "without", "as 1", 1.75 / 4),
         ("ggo", "per_image", "with", "as 0", (0.75 + REST.sum()) / 8),
         # Pooled, the lesion has TP 3, FP 2 and FN 3 of 40 pixels; the rest TP 32.
-        ("lesion", "pooled", "without", conventions.SUMMED, 6 / 11),
-        ("ggo", "pooled", "with", conventions.SUMMED, (6 / 11 + 64 / 69) / 2),
-        ("ggo", "pooled_classes", "with", conventions.SUMMED, 35 / 40),
+        ("lesion", "pooled", "without", registry.SUMMED, 6 / 11),
+        ("ggo", "pooled", "with", registry.SUMMED, (6 / 11 + 64 / 69) / 2),
+        ("ggo", "pooled_classes", "with", registry.SUMMED, 35 / 40),
         # Consolidation and effusion occur nowhere: as 1 they lift the mean, left out do nothing.
         ("mean of lesions", "per_image", "without", "left out", 0.75 / 3),
         ("mean of lesions", "per_image", "without", "as 1", (2.75 / 3 + 1 + 4 / 3) / 4),
         ("mean of lesions", "per_image", "without", "as 0", 0.75 / 3 / 4),
         ("mean of lesions", "per_class", "without", "left out", 0.75 / 3),
         ("mean of lesions", "per_class", "with", "left out", (0.25 + REST.mean()) / 2),
-        ("mean of lesions", "pooled_classes", "without", conventions.SUMMED, 6 / 11),
+        ("mean of lesions", "pooled_classes", "without", registry.SUMMED, 6 / 11),
     ],
 )
 def test_dice_of_the_same_outlines(scored, target, average, background, empty, expected):
@@ -87,8 +87,8 @@ def test_two_lesions_of_which_one_is_in_one_slice_only():
     assert value(table, of, "pooled_classes") == pytest.approx(12 / 14)
     # The extent has no empty case: one row for all ways to count them.
     rows = table[(table["class"] == "lesion") & (table["average"] == "per_image")]
-    assert set(rows["empty"]) == {conventions.NONE_EMPTY}
-    assert not table.duplicated(list(conventions.KEYS)).any()
+    assert set(rows["empty"]) == {registry.NONE_EMPTY}
+    assert not table.duplicated(["class", "metric", *registry.CONVENTION, "labels"]).any()
 
 
 def test_mean_over_thresholds_counts_an_empty_truth_as_0_or_leaves_it_out():
@@ -96,7 +96,7 @@ def test_mean_over_thresholds_counts_an_empty_truth_as_0_or_leaves_it_out():
     dice = pixels.loc[pixels["class"] == "lesion", "dice_thresholds"]
     assert dice.isna().tolist() == [False, True, False, True]
     table = conventions.score(pixels)
-    table = table[table["threshold"] == conventions.MANY]
+    table = table[table["threshold"] == registry.MANY_THRESHOLDS]
     assert value(table, "lesion", "per_image", empty="left out") == pytest.approx(dice.mean())
     assert value(table, "lesion", "per_image", empty="as 0") == pytest.approx(dice.sum() / 4)
     assert len(table) == 2
@@ -131,8 +131,8 @@ def test_weak_labels_are_kept_apart_and_the_extent_is_exact():
 
 def row(target="ggo", value=0.5, half=0.02, run="r", **more):
     base = {"run": run, "work": f"work {run}", "class": target, "metric": "dice"}
-    base |= {"average": "pooled", "background": "without", "empty": conventions.SUMMED}
-    base |= {"threshold": conventions.ONE, "labels": "exact", "n": 9, "patients": 9}
+    base |= {"average": "pooled", "background": "without", "empty": registry.SUMMED}
+    base |= {"threshold": registry.ONE_THRESHOLD, "labels": "exact", "n": 9, "patients": 9}
     return base | {"value": value, "low": value - half, "high": value + half} | more
 
 
@@ -159,7 +159,7 @@ def test_a_gain_is_held_where_it_lies_within_the_limits(case, percent, points):
 
 
 def test_one_convention_must_state_all_gains():
-    ggo = row(value=0.911, average="per_image", empty=conventions.NONE_EMPTY)
+    ggo = row(value=0.911, average="per_image", empty=registry.NONE_EMPTY)
     solid = row("consolidation", 0.928, average="per_image", empty="as 1")
     # Ground-glass has no empty case, so its value is that of every way to count them.
     assert report.verdict(report.gains(pd.DataFrame([ggo, solid])), "r") == (
@@ -194,6 +194,9 @@ def test_table_and_figure_of_a_profile(built, monkeypatch):
     assert f"to {dice.max():.2f} (" in drawn.get_label()
     assert len([axis for axis in drawn.axes if axis.lines]) == len(report.SHOWN)
     nothing = pd.DataFrame(columns=["class"])
-    monkeypatch.setattr(stream_scores, "test_pixels", lambda *_: nothing)
+    monkeypatch.setattr(conventions, "test_pixels", lambda *_: nothing)
+    nothing = conventions.of_runs("sample")
+    assert list(nothing) == list(kept)
+    monkeypatch.setattr(report.tables, "read_scores", lambda *_: nothing)
     with pytest.raises(ResultsError, match="no run holds test slices"):
         report.write("sample")

@@ -104,7 +104,7 @@ def test_a_failing_notebook_stops_the_run_and_says_why(graph, tmp_path):
 
 
 def test_a_mistyped_parameter_stops_before_the_notebook_starts(tmp_path):
-    command = [sys.executable, "workflow/run_notebook.py", "data"]
+    command = [sys.executable, "workflow/run_job.py", "data"]
     environment = os.environ | {"COVID_HOME": str(tmp_path)}
     done = subprocess.run(
         [*command, "--set", "vaildation_percent=10"],
@@ -127,10 +127,10 @@ def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
     nbformat.write(notebook, tmp_path / "dying.ipynb")
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'workflow')\n"
-        "import run_notebook\n"
-        f"run_notebook.paths.notebooks = lambda: Path({str(tmp_path)!r})\n"
+        "import run_job\n"
+        f"run_job.paths.notebooks = lambda: Path({str(tmp_path)!r})\n"
         f"target = Path({str(tmp_path / 'out' / 'dying.ipynb')!r})\n"
-        "print(run_notebook.execute('dying', target, {}))\n"
+        "print(run_job.execute('dying', target, {}))\n"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(

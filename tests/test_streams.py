@@ -201,7 +201,7 @@ def test_a_stream_without_its_data_set_says_which():
 def test_slices_are_loaded_with_their_lungs_and_validation_teaches_in_a_refit(monkeypatch):
     rows, plain = toy().rows, gray(10, 16)
     scans = SimpleNamespace(select=lambda dataset: rows.copy(), root=Path("/nowhere"))
-    monkeypatch.setattr(streams.splits, "without_near_copies", lambda table: table)
+    monkeypatch.setattr(streams, "without_near_copies", lambda table: table)
     monkeypatch.setattr(streams.lungs, "lung_field", lambda image: np.ones((8, 8), bool))
     for kind in ("images", "masks"):
         monkeypatch.setattr(streams.cache, kind, lambda *_: plain)

@@ -1,6 +1,7 @@
 """The nine tables from small synthetic runs: our numbers are ours, the paper's are the ledger's."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -39,7 +40,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def only(table, **keys):
     """The one row with these keys."""
-    rows = scores.select(table, **keys)
+    rows = runs.select(table, **keys)
     assert len(rows) == 1, f"{keys}: {len(rows)} rows"
     return rows.iloc[0]
 
@@ -59,7 +60,8 @@ def test_everything_is_written_whole(built):
     folder = paths.results(PROFILE) / "tables"
     assert list(built) == [*NUMBERED, "verdicts", "scores"]
     files = {f"{name}.{ending}" for name in NUMBERED for ending in ("csv", "md", "html")}
-    assert {path.name for path in folder.iterdir()} == files | {"calibration.csv"}
+    files |= {"calibration.csv", "conventions.csv"}
+    assert {path.name for path in folder.iterdir()} == files
     for name, table in built.items():
         path = folder / f"{name}.csv" if name in NUMBERED else folder.with_name(f"{name}.csv")
         read = pd.read_csv(path, keep_default_na=False)
@@ -67,7 +69,7 @@ def test_everything_is_written_whole(built):
         assert len(read) == len(table) > 0
         assert not table.drop(columns="note", errors="ignore").duplicated().any(), name
     pd.testing.assert_frame_equal(
-        scores.read(PROFILE, "scores"), built["scores"], check_dtype=False
+        runs.read_table(PROFILE, "scores"), built["scores"], check_dtype=False
     )
     assert not built["scores"].duplicated(list(scores.KEYS)).any()
 
@@ -91,28 +93,41 @@ def test_a_missing_run_or_file_is_named_with_the_remedy(elsewhere):
         with pytest.raises(ResultsError, match=remedy):
             scores.compute(PROFILE, part)
     with pytest.raises(ResultsError, match=rf"results/{PROFILE}/scores.csv: not there yet"):
-        scores.read(PROFILE, "scores")
+        runs.read_table(PROFILE, "scores")
     with pytest.raises(ResultsError, match=r"tables/table2.csv: not there yet; 'make reproduce"):
         headlines.collect(PROFILE)
 
 
-def loaded_by(notebook):
-    """Modules that the imports of a notebook load."""
+#: What each notebook does with results, after its imports.
+WORK = {
+    "00_overview": "verdicts.load(PROFILE); headlines.write(PROFILE)",
+    "05_tables": "tables.write_all(PROFILE); dice_conventions.write(PROFILE)",
+}
+
+
+@pytest.mark.parametrize("notebook", WORK)
+def test_reading_results_loads_few_modules_and_no_tensorflow(built, notebook):
     cells_ = json.loads((paths.notebooks() / f"{notebook}.ipynb").read_text("utf8"))["cells"]
     lines = [line for c in cells_ if c["cell_type"] == "code" for line in c["source"]]
     code = "".join(line for line in lines if line.startswith(("import ", "from ")))
-    code += "\nimport sys\nprint(*sys.modules)\n"
+    code += f"\nimport sys\nPROFILE = '{PROFILE}'\n{WORK[notebook]}\nprint(*sys.modules)\n"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.PROJECT
     )
-    return done.stdout.split()
+    loaded = done.stdout.split()
+    assert len([name for name in loaded if name.split(".")[0] == "covid_utils"]) <= 20
+    assert not {"tensorflow", "keras"} & set(loaded)
 
 
-def test_reading_results_loads_few_modules_and_no_tensorflow():
-    overview, comparison = (loaded_by(name) for name in ("00_overview", "05_tables"))
-    assert len([name for name in overview if name.split(".")[0] == "covid_utils"]) <= 20
-    for name in ("tensorflow", "keras"):
-        assert name not in {*overview, *comparison}
+def test_scores_are_computed_again_once_a_run_is_newer(built):
+    written = paths.results(PROFILE) / "scores.csv"
+    before = written.stat().st_mtime_ns
+    tables.read_scores(PROFILE, "scores")
+    assert written.stat().st_mtime_ns == before
+    newer = (before + 10**9,) * 2
+    os.utime(paths.results(PROFILE) / "task1" / "predictions.parquet", ns=newer)
+    tables.read_scores(PROFILE, "scores")
+    assert written.stat().st_mtime_ns > before
 
 
 # The paper's column
@@ -194,7 +209,7 @@ def test_ours_is_what_the_predictions_say(built):
     for row in built["table2"].to_dict("records"):
         keys = {"subset": row["subset"], "run": 1, "split": splits[row["split"]]}
         keys |= {"task": f"{row['classes']} classes", "model": models[row["settings"]]}
-        part = scores.select(table, **keys)
+        part = runs.select(table, **keys)
         hits = int((part["truth"] == part["predicted"]).sum())
         assert row["ours"] == pytest.approx(100 * hits / len(part))
         assert row["n"] == len(part)
@@ -425,14 +440,14 @@ def test_literature_on_the_same_benchmark_stands_before_all_other(built):
 
 def test_table8_has_every_measure_of_the_extent_with_its_unit(built):
     table = built["table8"]
-    ours = scores.select(table, work="ours, DeepLab-v3+, stream all")
+    ours = runs.select(table, work="ours, DeepLab-v3+, stream all")
     names = stream_tables.MEASURE_NAMES
     expected = [(names.get(metric, metric), average) for metric, average in stream_tables.MEASURES]
     assert list(zip(ours["metric"], ours["average"], strict=True)) == expected
     units = dict(zip(ours["metric"], ours["unit"], strict=True))
     assert (units[names["hd95"]], units[names["volume_error"]]) == ("% of side", "% of lung")
     for metric, claim, gain in (("dice", "p25b", "4"), ("iou", "p25a", "7")):
-        rows = scores.select(ours, metric=metric)
+        rows = runs.select(ours, metric=metric)
         assert set(rows["claim"]) == {claim}
         assert set(rows["paper"]) == {f"a gain of {gain} %"}
         assert set(rows["note"]) == {"the paper states a gain and no value"}
@@ -458,12 +473,12 @@ def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
         row = only(stream_tables.table7(scored), **keys, labels="exact")
         expected = dice_of(truth[exact] == index, predicted[exact] == index)
         assert (row["ours"], row["paper"]) == (pytest.approx(expected), cells.NOT_AVAILABLE)
-    theirs = scores.select(stream_tables.table8(scored), work=name)
+    theirs = runs.select(stream_tables.table8(scored), work=name)
     row = only(theirs, metric="dice", average="pooled")
     assert row["ours"] == pytest.approx(dice_of(truth > 0, predicted > 0))
     # They come without a probability, and without a lung field at their size.
     assert set(theirs["metric"]) == {"dice", "iou", "95 % Hausdorff distance"}
-    kept = scores.select(stream_tables.segmentation_scores(scored), model="published_masks")
+    kept = runs.select(stream_tables.segmentation_scores(scored), model="published_masks")
     known = {"270 published images", "270 published images, weak labels among them"}
     assert (set(kept["subset"]), set(kept["split"])) == (known, {"after augmentation"})
 
@@ -489,7 +504,7 @@ COMPARED = [
 
 def differences():
     table = stream_tables.table6(scores.compute(PROFILE, "streams"))
-    return scores.select(table, metric="dice difference").to_dict("records")
+    return runs.select(table, metric="dice difference").to_dict("records")
 
 
 def test_differences_are_the_first_minus_the_second(elsewhere):

@@ -142,16 +142,6 @@ def _published(
     return subset
 
 
-def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Move other slices of a patient, or of near copies, that is tested on to ``unused``.
-
-    11 of Inf-Net's 50 training slices resemble test slices so closely that they are of the same
-    scan.
-    """
-    tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
-    return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), UNUSED))
-
-
 def assert_disjoint(manifest: pd.DataFrame) -> None:
     """Fail if a patient, a file or a picture is in two subsets."""
     used = manifest[manifest["subset"] != UNUSED].reset_index(drop=True)

@@ -13,24 +13,43 @@ import pandas as pd
 
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.scoring import row
-from covid_utils.evaluation.stream_scores import PIXEL_METRICS, slice_counts, sure
-from covid_utils.registry import MANIFESTATIONS
+from covid_utils.evaluation.stream_scores import (
+    PIXEL_METRICS,
+    identity,
+    slice_counts,
+    stream_runs,
+    sure,
+    test_pixels,
+)
+from covid_utils.registry import (
+    CONVENTION,
+    EMPTY_CASES,
+    MANIFESTATIONS,
+    MANY_THRESHOLDS,
+    NONE_EMPTY,
+    ONE_THRESHOLD,
+    SUMMED,
+    work,
+)
 
 #: Name of a target -> the classes that its value is taken over.
 TARGETS = {name: (name,) for name in ("lesion", *MANIFESTATIONS)}
 TARGETS["mean of lesions"] = MANIFESTATIONS
-#: What an empty case counts as.
-EMPTY = {"left out": np.nan, "as 1": 1.0, "as 0": 0.0}
-#: Why there is no empty case to count.
-NONE_EMPTY, SUMMED = "none occur", "summed over slices"
-#: Thresholds: the label of highest probability, or the mean that Inf-Net's program reports.
-ONE, MANY = "one label a pixel", "mean over 256"
-#: Columns that say what a convention is, that identify a value, and all columns of `score`.
-FIELDS = ("average", "background", "empty", "threshold")
-KEYS = ("class", "metric", *FIELDS, "labels")
-COLUMNS = (*KEYS, "value", "low", "high", "n", "patients")
+#: Columns of `score`.
+COLUMNS = ("class", "metric", *CONVENTION, "labels", "value", "low", "high", "n", "patients")
 #: (metric, average, empty, threshold) -> value and limits.
 Limits = dict[tuple[str, ...], intervals.Interval]
+
+
+def of_runs(profile: str) -> pd.DataFrame:
+    """`score` of the test slices of every run that outlines manifestations, with ``run, work``."""
+    parts = [pd.DataFrame(columns=["run", "work", *COLUMNS])]
+    for run in stream_runs(profile):
+        pixels = test_pixels(profile, run)
+        if set(MANIFESTATIONS) & set(pixels["class"]):
+            names = {"run": run, "work": work(identity(profile, run))}
+            parts.append(pd.DataFrame(names | dict(score(pixels).items())))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def score(pixels: pd.DataFrame) -> pd.DataFrame:
@@ -70,7 +89,7 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
             elif background == "without":
                 limits |= _over_thresholds(members[0], groups)
             for (metric, average, empty, threshold), interval in limits.items():
-                keys = dict(zip(FIELDS, (average, background, empty, threshold), strict=True))
+                keys = dict(zip(CONVENTION, (average, background, empty, threshold), strict=True))
                 limited = sure(interval, own, groups)
                 yield row(target, metric, limited, groups, labels=labels, **keys)
 
@@ -83,9 +102,9 @@ def _pooled(counts: metrics.Counts, groups: np.ndarray) -> Limits:
         for metric in PIXEL_METRICS:
             of = metrics.METRICS[metric]
             # A resample without one of the classes would be another score: NaN, left out.
-            scored[metric, "pooled", SUMMED, ONE] = of(sums)[..., occurs].mean(axis=-1)
+            scored[metric, "pooled", SUMMED, ONE_THRESHOLD] = of(sums)[..., occurs].mean(axis=-1)
             if len(occurs) > 1:
-                scored[metric, "pooled_classes", SUMMED, ONE] = of(sums.sum(axis=-1))
+                scored[metric, "pooled_classes", SUMMED, ONE_THRESHOLD] = of(sums.sum(axis=-1))
         return scored
 
     return intervals.bootstrap(counts, groups, score_sums)
@@ -94,8 +113,10 @@ def _pooled(counts: metrics.Counts, groups: np.ndarray) -> Limits:
 def _per_image(counts: metrics.Counts, groups: np.ndarray) -> Limits:
     columns = {}
     for metric in PIXEL_METRICS:
-        filled = _counting_empty(metrics.METRICS[metric](counts), EMPTY)
-        columns |= {(metric, "per_image", e, ONE): metrics.macro(v) for e, v in filled.items()}
+        filled = _counting_empty(metrics.METRICS[metric](counts), EMPTY_CASES)
+        columns |= {
+            (metric, "per_image", e, ONE_THRESHOLD): metrics.macro(v) for e, v in filled.items()
+        }
     return intervals.bootstrap_mean(columns, groups)
 
 
@@ -105,7 +126,7 @@ def _per_class(counts: metrics.Counts, groups: np.ndarray) -> Limits:
         values = metrics.METRICS[metric](counts)
         values = values[:, ~np.isnan(values).all(axis=0)]
         mean = intervals.bootstrap_mean(values, groups, combined=lambda m: m.mean(axis=-1))
-        limits[metric, "per_class", "left out", ONE] = mean._replace(n=len(groups))
+        limits[metric, "per_class", "left out", ONE_THRESHOLD] = mean._replace(n=len(groups))
     return limits
 
 
@@ -114,7 +135,7 @@ def _over_thresholds(part: pd.DataFrame, groups: np.ndarray) -> Limits:
     if np.isnan(dice).all():
         return {}
     means = intervals.bootstrap_mean(_counting_empty(dice, ("left out", "as 0")), groups)
-    return {("dice", "per_image", empty, MANY): mean for empty, mean in means.items()}
+    return {("dice", "per_image", empty, MANY_THRESHOLDS): mean for empty, mean in means.items()}
 
 
 def _counting_empty(values: np.ndarray, ways: Iterable[str]) -> dict[str, np.ndarray]:
@@ -122,4 +143,4 @@ def _counting_empty(values: np.ndarray, ways: Iterable[str]) -> dict[str, np.nda
     is_empty = np.isnan(values)
     if not is_empty.any():
         return {NONE_EMPTY: values}
-    return {way: np.where(is_empty, EMPTY[way], values) for way in ways}
+    return {way: np.where(is_empty, EMPTY_CASES[way], values) for way in ways}

@@ -80,7 +80,7 @@ def rows_of_runs(profile: str) -> Iterator[dict]:
 
 
 def identity(profile: str, run: str, split: str = "") -> dict[str, str]:
-    """Columns of `scores.COLUMNS` that say what a run is, for `scores.work` too."""
+    """Columns of `scores.COLUMNS` that say what a run is, for `registry.work` too."""
     if run == PUBLISHED:
         keys = {"protocol": "as_published", "split": "after augmentation", "start": "nodule"}
         keys |= {"task": "stream all", "subset": "270 published images"}

@@ -9,7 +9,6 @@ import pandas as pd
 
 from covid_utils import runs
 from covid_utils.evaluation import calibration, intervals, scoring
-from covid_utils.evaluation.scores import select
 from covid_utils.registry import (
     BOTH,
     MANIFESTATIONS,
@@ -40,7 +39,7 @@ def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.Dat
     keys = {"model": HEAD, "split": PREPARED, "run": 1} | criteria
     if not keys["run"]:
         del keys["run"]
-    return select(table, task=task, **keys)
+    return runs.select(table, task=task, **keys)
 
 
 def _line(interval: object, **keys: object) -> dict:

@@ -15,9 +15,15 @@ from matplotlib.figure import Figure
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation import scores, stream_scores
-from covid_utils.evaluation.conventions import EMPTY, FIELDS, KEYS, MANY, NONE_EMPTY, score
-from covid_utils.registry import COLOURS, MANIFESTATIONS, PUBLISHED, stream_run
+from covid_utils.registry import (
+    COLOURS,
+    CONVENTION,
+    EMPTY_CASES,
+    MANY_THRESHOLDS,
+    NONE_EMPTY,
+    PUBLISHED,
+    stream_run,
+)
 from covid_utils.report import claims as ledger
 from covid_utils.report import style, tables
 
@@ -40,20 +46,15 @@ MARKS = {
 
 
 def write(profile: str) -> pd.DataFrame:
-    """Score every run's test slices: ``tables/conventions.csv``, and the `gains` beside it."""
-    parts = []
-    for run in stream_scores.stream_runs(profile):
-        pixels = stream_scores.test_pixels(profile, run)
-        if set(MANIFESTATIONS) & set(pixels["class"]):
-            work = scores.work(stream_scores.identity(profile, run))
-            parts.append(pd.DataFrame({"run": run, "work": work} | dict(score(pixels).items())))
-    folder = paths.results(profile) / "tables"
-    if not parts:
+    """Read ``tables/conventions.csv``, and write the `gains` beside it."""
+    table, folder = (
+        tables.read_scores(profile, "tables/conventions"),
+        paths.results(profile) / "tables",
+    )
+    if table.empty:
         raise ResultsError(
             f"{paths.shown(folder)}: no run holds test slices of a manifestation; add slices."
         )
-    table = pd.concat(parts, ignore_index=True)
-    tables.write(table, folder / "conventions.csv")
     tables.write(gains(table), folder / "conventions_gains.csv")
     return table
 
@@ -107,10 +108,10 @@ def verdict(gained: pd.DataFrame, run: str) -> str:
         return f"{work}: no convention states any of {', '.join(claims)}."
     # Where no case is empty, all ways to count empty cases give this value; labels that are exact
     # for the extent are so on all slices.
-    empty = [[*EMPTY] if way == NONE_EMPTY else [way] for way in held["empty"]]
+    empty = [[*EMPTY_CASES] if way == NONE_EMPTY else [way] for way in held["empty"]]
     labels = held["labels"].where(held["class"] != "lesion", "exact all").str.split()
     held = held.assign(empty=empty, labels=labels).explode("empty").explode("labels")
-    by_convention = held.groupby([*FIELDS, "labels"], sort=False)["claim"]
+    by_convention = held.groupby([*CONVENTION, "labels"], sort=False)["claim"]
     stated = by_convention.agg(lambda ids: tuple(sorted(set(ids))))
     most = stated.map(len).max()
     listed = "; ".join(
@@ -118,7 +119,10 @@ def verdict(gained: pd.DataFrame, run: str) -> str:
         f"{'all' if convention[-1] == 'all' else 'exactly labelled'} slices ({', '.join(ids)})"
         for convention, ids in stated[stated.map(len) == most].drop_duplicates().items()
     )
-    one, tried = "one" if most == len(claims) else "no", len(part.drop_duplicates([*KEYS]))
+    one, tried = (
+        "one" if most == len(claims) else "no",
+        len(part.drop_duplicates(["class", "metric", *CONVENTION, "labels"])),
+    )
     return (
         f"{work}: {one} convention states all of {', '.join(claims)} ({tried} scores tried); "
         f"most are stated by: {listed}."
@@ -131,8 +135,8 @@ def words(average: str, background: str, empty: str, threshold: str) -> str:
     parts = [
         "pixel accuracy" if is_accuracy else AVERAGES[average],
         "with background" if background == "with" else "",
-        "256 thresholds" if threshold == MANY else "",
-        f"empty: {empty.removeprefix('as ')}" if empty in EMPTY else "",
+        "256 thresholds" if threshold == MANY_THRESHOLDS else "",
+        f"empty: {empty.removeprefix('as ')}" if empty in EMPTY_CASES else "",
     ]
     return ", ".join(filter(None, parts))
 
@@ -140,7 +144,7 @@ def words(average: str, background: str, empty: str, threshold: str) -> str:
 def figure(scored: pd.DataFrame) -> Figure:
     """Dice of the same outlines, from `write`: ours, and the authors' published masks."""
     dice = scored[(scored["metric"] == "dice") & scored["run"].isin(MARKS)]
-    dice = dice.assign(words=[words(*row) for row in dice[[*FIELDS]].itertuples(index=False)])
+    dice = dice.assign(words=[words(*row) for row in dice[[*CONVENTION]].itertuples(index=False)])
     panels = {
         name: _lines(dice[dice["class"] == name]) for name in SHOWN if name in {*dice["class"]}
     }

@@ -7,7 +7,7 @@ has no pictures of real scans.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,6 @@ from matplotlib.figure import Figure
 
 from covid_utils import paths
 from covid_utils.data.manifest import kind, saved_manifest
-from covid_utils.evaluation import metrics
-from covid_utils.evaluation.outlines import Outlines
 from covid_utils.registry import (
     FUSION,
     LABEL_CLASSES,
@@ -25,7 +23,10 @@ from covid_utils.registry import (
     name_of,
     stream_run,
 )
-from covid_utils.report import sheets, style
+from covid_utils.report import style
+
+if TYPE_CHECKING:
+    from covid_utils.evaluation.outlines import Outlines
 
 #: Outcome of a pixel -> name of the colour it gets in Figure 11.
 OUTCOMES = {1: "found", 2: "missed", 3: "false alarm"}
@@ -78,6 +79,8 @@ def stream_sheet(profile: str) -> Figure | None:
     masks = read_masks(profile, runs | {"specialists\ntogether": FUSION})
     if not masks:
         return None
+    from covid_utils.report import sheets  # only where there are pictures to draw
+
     first = next(iter(masks.values()))
     chosen = most_varied(first.truth, count=4)
     columns = {"reference": first.truth[chosen]}
@@ -94,6 +97,11 @@ def outcome_sheet(profile: str) -> Figure | None:
     best = NETWORKS["deeplab"]
     runs = {shown: stream_run("all", model) for model, shown in NETWORKS.items()}
     masks, columns, dice = read_masks(profile, runs), {}, pd.DataFrame(columns=[best])
+    if not masks:
+        return None
+    from covid_utils.evaluation import metrics
+    from covid_utils.report import sheets
+
     for name, each in masks.items():
         truth, called = each.truth > 0, each.predicted > 0
         columns[name] = np.select([truth & called, truth, called], list(OUTCOMES), 0)

@@ -6,7 +6,6 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation.scores import read, select
 from covid_utils.report import render
 from covid_utils.report.cells import VALUES
 from covid_utils.report.recognition_tables import OTHERS, PUBLISHED, SPLITS
@@ -69,7 +68,7 @@ def collect(profile: str) -> pd.DataFrame:
     """Headline numbers of a profile, with the columns ``question`` and `VALUES`."""
     rows = []
     for question, (name, criteria) in ROWS.items():
-        row = select(read(profile, f"tables/{name}"), **criteria).head(1)
+        row = runs.select(runs.read_table(profile, f"tables/{name}"), **criteria).head(1)
         if len(row):
             rows.append(row.assign(question=question)[["question", *VALUES]])
         elif question not in OPTIONAL:

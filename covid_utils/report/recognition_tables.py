@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from covid_utils.evaluation.scores import select
 from covid_utils.registry import BOTH, RECOGNITION_TASKS, SUBSETS, TASK1
 from covid_utils.report import claims as ledger
 from covid_utils.report.cells import WILSON, beside, quoted, with_wilson
+from covid_utils.runs import select
 
 #: Kinds of split -> how Table 2 says who is apart from whom. X-rays are split by patient in
 #: ``infnet`` too.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from covid_utils.evaluation.scores import select, work
-from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
+from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run, work
 from covid_utils.report import claims as ledger
 from covid_utils.report.cells import NOT_AVAILABLE, beside, quoted, sources
 from covid_utils.report.recognition_tables import WEAK, joined
+from covid_utils.runs import select
 
 ALL, UNET = stream_run("all"), stream_run("all", "unet")
 #: Measures of the extent in Table 8: metric, average.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.evaluation import scores
+from covid_utils.data.manifest import frontal_xrays, without_near_copies
 from covid_utils.registry import (
     NODULE_SETS,
     PUBLISHED,
@@ -56,9 +56,6 @@ SLICE_TABLES = ("table5", "table6", "table7", "table8")
 
 def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     """Table 1: data of each task, before and after augmentation, beside the paper's counts."""
-    from covid_utils.data.manifest import frontal_xrays
-    from covid_utils.data.splits import without_near_copies
-
     xrays = frontal_xrays(manifest)
     four, two = (xrays[xrays["label"].isin(RECOGNITION_CLASSES[:n])] for n in (4, 2))
     # As the tasks take them: near copies of test slices train nothing.
@@ -111,7 +108,7 @@ def _augmented(profile: str, task: str) -> dict:
     images = runs.read_predictions(profile, run)
     if part:  # recognition trains on features of each image as it is
         keys = {"task": part, "model": "head", "split": "prepared", "run": 1}
-        images = scores.select(images, **keys)
+        images = runs.select(images, **keys)
     images = images.drop_duplicates("image_id")
     of_subset = images["subset"].value_counts()
     train, test = (int(of_subset.get(name, 0)) for name in ("train", "test"))
@@ -126,9 +123,9 @@ def _augmented(profile: str, task: str) -> dict:
 
 def table9(scored: pd.DataFrame) -> pd.DataFrame:
     """Table 9: measured time, stage by stage and for all stages, on the machine of the runs."""
-    part = scores.select(scored, metric="median time")
+    part = runs.select(scored, metric="median time")
     part = part.rename(columns={"model": "stage", "class": "step"})
-    p95 = scores.select(scored, metric="p95 time")["value"].to_numpy()
+    p95 = runs.select(scored, metric="p95 time")["value"].to_numpy()
     stated = ledger.load()["p26"]
     is_case = part["stage"] == "whole pipeline, one CT slice"
     table = part.assign(
@@ -186,13 +183,25 @@ def _built(name: str, basis: verdicts.Basis, scored: pd.DataFrame) -> pd.DataFra
     return verdicts.judged(_marked(BUILDERS[name](scored), name, basis), basis)
 
 
+def read_scores(profile: str, name: str) -> pd.DataFrame:
+    """``scores`` or ``tables/conventions``; computed here if missing, or older than a run."""
+    folder = paths.results(profile)
+    written = folder / f"{name}.csv"
+    newest = max((run.stat().st_mtime for run in folder.glob("*/predictions.parquet")), default=0)
+    if not written.is_file() or written.stat().st_mtime < newest:
+        from covid_utils.evaluation import scores  # the graph has a job for it
+
+        scores.write(profile)
+    return runs.read_table(profile, name)
+
+
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
-    """Compute all scores, select the nine tables and the verdicts from them, and write everything.
+    """Select the nine tables and the verdicts from the scores, and write everything.
 
     Returns the tables by name, ``verdicts`` and ``scores``.
     """
     folder, basis = paths.results(profile), verdicts.of_profile(profile)
-    scored = scores.write(profile)
+    scored = read_scores(profile, "scores")
     composition = table1(profile, basis.manifest)
     answers = {name: _built(name, basis, scored) for name in BUILDERS}
     tables = {"table1": composition}

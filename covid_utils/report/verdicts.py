@@ -20,7 +20,6 @@ import pandas as pd
 
 from covid_utils import params, paths, registry, runs
 from covid_utils.data.manifest import kind, saved_manifest
-from covid_utils.evaluation.scores import read, select
 from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
 
@@ -189,7 +188,7 @@ def _answers(claim: ledger.Claim, tables: Mapping[str, pd.DataFrame]) -> list[di
     rule = dict(claim.rule)
     names = rule.pop("table")
     parts = [tables[name] for name in ([names] if isinstance(names, str) else names)]
-    chosen = [select(table, claim=claim.id, **rule) for table in parts]
+    chosen = [runs.select(table, claim=claim.id, **rule) for table in parts]
     return [cell for table in chosen for cell in table.to_dict("records")]
 
 
@@ -207,8 +206,8 @@ def _asked(claim: ledger.Claim, cell: Mapping) -> str:
 
 
 def load(profile: str) -> pd.DataFrame:
-    """Verdicts as `tables.write_all` left them, `COLUMNS`; see `scores.read`."""
-    return read(profile, "verdicts")
+    """Verdicts as `tables.write_all` left them, `COLUMNS`; see `runs.read_table`."""
+    return runs.read_table(profile, "verdicts")
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.data import augment, cache, lungs, splits
+from covid_utils.data import augment, cache, lungs
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
+from covid_utils.data.manifest import without_near_copies
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models.unet import DEPTH
 from covid_utils.registry import LESION_SETS, NODULE_SETS, stream_run
@@ -162,7 +163,7 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
             f"stream '{stream}' needs slices of {' or '.join(names)} to train on; "
             "add that data set (docs/data.md); a stream run by hand may start with init 'random'."
         )
-    rows = splits.without_near_copies(rows)
+    rows = without_near_copies(rows)
     if settings.refit:
         rows["subset"] = rows["subset"].replace("validation", "train")
     if stream != "nodule":

@@ -1,8 +1,8 @@
-"""Run one job of the graph: its notebook, through papermill, with its progress on the terminal.
+"""Run one job of the graph, with its progress on the terminal: a notebook, or the scores.
 
-The executed notebook is written to ``results/<profile>/notebooks/<job>.ipynb``. When a cell fails,
-that file holds everything up to it, the terminal gets the notebook, the cell and the exception, and
-the exit code is 1.
+A notebook runs through papermill, and the executed one is written to
+``results/<profile>/notebooks/<job>.ipynb``. When a cell fails, that file holds everything up to it,
+the terminal gets the notebook, the cell and the exception, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -26,21 +26,19 @@ SOURCE_LINES = 6
 
 
 def main() -> int:
-    """Read the command line, run the notebook, report."""
+    """Read the command line, run the job, report."""
     arguments = _arguments()
     job = registry.jobs(os.environ.get("COVID_IMAGENET", "")).get(arguments.job)
     if job is None:
         _print(f"{arguments.job}: no such job; there are {', '.join(registry.jobs('imagenet'))}.")
         return 1
-    label = f"[{arguments.position}] {job.notebook}" + (f" ({job.label})" if job.label else "")
+    label = f"[{arguments.position}] {job.notebook or job.name}"
+    label += f" ({job.label})" if job.label else ""
     started = float(os.environ.get("COVID_STARTED") or time.time())
     _print(f"{_elapsed(started)}  {label} ...")
     begin = time.perf_counter()
     try:
-        values = parameters(job, arguments.profile, arguments.set)
-        target = paths.results(arguments.profile) / "notebooks" / f"{job.name}.ipynb"
-        with quiet_kernel():
-            failure = execute(job.notebook, target, values)
+        failure = run(job, arguments.profile, arguments.set)
     except CompanionError as error:
         failure = f"  {error}"
     if failure:
@@ -48,6 +46,19 @@ def main() -> int:
         return 1
     _print(f"{_elapsed(started)}  {label} done in {time.perf_counter() - begin:.0f} s")
     return 0
+
+
+def run(job: registry.Job, profile: str, settings: list[str]) -> str:
+    """Run a job; returns what failed, as text, '' if nothing did."""
+    if not job.notebook:
+        from covid_utils.evaluation import scores  # other jobs only start a kernel
+
+        scores.write(profile)
+        return ""
+    values = parameters(job, profile, settings)
+    target = paths.results(profile) / "notebooks" / f"{job.name}.ipynb"
+    with quiet_kernel():
+        return execute(job.notebook, target, values)
 
 
 def parameters(job: registry.Job, profile: str, settings: list[str]) -> dict:
