@@ -16,7 +16,8 @@ from skimage.transform import resize
 from timing import chest, compare
 
 from covid_utils.data import augment
-from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, read_raster
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.data.readers.decoding import read_raster
 
 SIDE = 512
 SETTINGS, RANGES = Preprocessing(SIDE), augment.Ranges()

@@ -12,7 +12,7 @@ from chest_phantom.cohort import plan
 from covid_utils import paths
 from covid_utils.data import collection, manifest, readers
 from covid_utils.data.guard import table as read_table
-from covid_utils.data.readers import covid_chestxray, covid_ct
+from covid_utils.data.readers import covid_chestxray, folders
 from covid_utils.data.readers import medseg as medseg_reader
 from covid_utils.data.similarity import SAME_BITS, same_pictures
 from covid_utils.data.splits import memory
@@ -23,7 +23,7 @@ PARTS = re.split(r"^## (.+)$", TEXT, flags=re.MULTILINE)
 SECTIONS = {"": PARTS[0]} | dict(zip(PARTS[1::2], PARTS[2::2], strict=True))
 COHEN = covid_chestxray.NAME
 SAMPLE = paths.PROJECT / "results" / "sample"
-FOLDERS = {source.NAME: source.FOLDER for source in readers.SOURCES.values()}
+FOLDERS = {source.name: source.folder for source in readers.SOURCES.values()}
 SETS = [*FOLDERS.values(), "phantom"]
 ITEMS = ["What it is.", "Who made it.", "How it was made.", "Licence.", "Patients."]
 ITEMS += ["Known defects.", "Not for."]
@@ -168,8 +168,8 @@ def figures(sample):
     positive = part["label"] == "covid"
     jpeg = names.str.lower().str.endswith((".jpg", ".jpeg"))
     return {
-        "papers with COVID-19": names[positive].map(covid_ct.paper).nunique(),
-        "figures without COVID-19": names[~positive].map(covid_ct.figure).nunique(),
+        "papers with COVID-19": names[positive].map(folders.paper).nunique(),
+        "figures without COVID-19": names[~positive].map(folders.figure).nunique(),
         "groups after joining near copies": part["patient_id"].nunique(),
         "groups with both classes": several(part, "patient_id", "label"),
         "images in the largest group": part.groupby("patient_id").size().max(),
@@ -261,7 +261,7 @@ def test_age_sex_and_what_was_measured_in_the_metadata(real_data, sample):
 
 @pytest.mark.real
 def test_what_was_measured_in_the_masks(real_data):
-    table = read_table(real_data / medseg_reader.FOLDER / medseg_reader.SLICES, ("labels",))
+    table = read_table(real_data / medseg_reader.NAME / medseg_reader.SLICES, ("labels",))
     names = {"ground-glass": "ggo", "consolidation": "consolidation", "effusion": "effusion"}
     pixels = pd.DataFrame({key: pd.to_numeric(table[f"{n}_px"]) for key, n in names.items()})
     exact = table["labels"] == "exact"

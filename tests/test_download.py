@@ -267,7 +267,7 @@ def test_archives_of_a_repository_become_folders(remote, root):
 
 
 def test_every_set_lands_where_a_reader_looks_and_is_listed(root, capsys):
-    assert set(download.catalogue()) == {source.FOLDER for source in readers.SOURCES.values()}
+    assert set(download.catalogue()) == {source.folder for source in readers.SOURCES.values()}
     assert command.main(["download"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in [*download.catalogue(), "by hand", "1.2 GB"])

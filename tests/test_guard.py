@@ -59,13 +59,13 @@ def test_sizes_that_no_scan_has_are_refused_before_memory_is_taken(path):
 
 def test_attempts_are_noted_one_row_each(path, tmp_path):
     problems = guard.Problems("toy", tmp_path)
-    assert problems.attempt(path, "scan", lambda path: 3) == 3
-    assert problems.attempt(path, "scan", raising(ValueError("bad"))) is None
+    assert problems.attempt(guard.reads("scan")(lambda path, number: number), path, 3) == 3
+    assert problems.attempt(guard.reads("scan")(raising(ValueError("bad"))), path) is None
     problems.add("elsewhere", guard.MISSING, "Get it.")
-    table = guard.problem_table(problems.rows)
-    assert tuple(table) == guard.PROBLEM_COLUMNS
-    assert table["path"].tolist() == ["scan.x", "elsewhere"]
-    assert table["remedy"][0].endswith(
+    first, second = problems.rows
+    assert tuple(first) == guard.PROBLEM_COLUMNS
+    assert (first["path"], second["path"]) == ("scan.x", "elsewhere")
+    assert first["remedy"].endswith(
         "(bad); download this file again or delete it. The run goes on without it."
     )
 

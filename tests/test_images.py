@@ -5,15 +5,8 @@ import pytest
 from builders import save_dicom
 from PIL import Image
 
-from covid_utils.data.images import (
-    Preprocessing,
-    preprocess,
-    preprocess_mask,
-    read_dicom,
-    read_dicom_header,
-    read_raster,
-    to_uint8,
-)
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.data.readers.decoding import read_dicom, read_dicom_header, read_raster, to_uint8
 from covid_utils.errors import DataError
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 import chest_phantom
 from covid_utils import paths
 from covid_utils.data import guard, manifest
-from covid_utils.data.images import read_raster
-from covid_utils.data.readers.build import build
+from covid_utils.data.readers.build import Source, build
+from covid_utils.data.readers.decoding import read_raster
 from covid_utils.errors import DataError
 
 
@@ -24,9 +24,10 @@ def root(tmp_path):
 
 def rows_of(root, *numbers, **more):
     problems = guard.Problems("toy", root)
-    about = {"patient_id": "p", "modality": "X-ray", "label": "covid"} | more
-    candidates = [about | {"path": root / f"{number}.png"} for number in numbers]
-    return build(candidates, read_raster, problems), problems.rows
+    candidates = [more | {"path": root / f"{number}.png"} for number in numbers]
+    about = {"patient_id": "p", "modality": "X-ray", "label": "covid"}
+    toy = Source("toy", about, lambda *_: candidates, read_raster)
+    return build(toy, problems), problems.rows
 
 
 def test_images_are_measured_and_hashed(root):
@@ -40,7 +41,7 @@ def test_images_are_measured_and_hashed(root):
 
 
 def test_slices_of_a_volume_have_their_own_name_hash_and_lungs(root):
-    rows, _ = rows_of(root, 1, frame=3, is_slice=True, modality="CT")
+    rows, _ = rows_of(root, 1, frame=3, modality="CT")
     pixels = np.full((4, 6), 1, np.uint8).tobytes()
     expected = ["1.png#003", hashlib.sha256(pixels).hexdigest(), "0 0 4 0"]
     assert rows[["image_id", "sha256", "lungs"]].iloc[0].tolist() == expected

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from covid_utils import params, paths
-from covid_utils.data.images import LUNG_WINDOW
+from covid_utils.data.readers.decoding import LUNG_WINDOW
 
 sys.path.insert(0, str(paths.PROJECT / "workflow"))
 import fill_readme

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
 from covid_utils.errors import DataError
 
-T = TypeVar("T")
+T, P = TypeVar("T"), ParamSpec("P")
+Reader = Callable[Concatenate[Path, P], T]
 
 PROBLEM_COLUMNS = ("dataset", "path", "problem", "remedy")
 #: Problems that leave a file out of the manifest.
@@ -42,6 +44,19 @@ def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
         raise
     except Exception as error:
         raise DataError(f"{printable(path)}: {_explain(path, kind, error)}.") from error
+
+
+def reads(kind: str) -> Callable[[Reader], Reader]:
+    """Guard a function whose first argument is the file that it reads, see `read`."""
+
+    def guarded(decode: Reader) -> Reader:
+        @wraps(decode)
+        def reading(path: Path, *others: P.args, **named: P.kwargs) -> T:
+            return read(path, kind, lambda path: decode(path, *others, **named))
+
+        return reading
+
+    return guarded
 
 
 def _explain(path: Path, kind: str, error: Exception) -> str:
@@ -84,10 +99,10 @@ class Problems:
         row = {"dataset": self.dataset, "path": name, "problem": problem, "remedy": remedy}
         self.rows.append(row)
 
-    def attempt(self, path: Path, kind: str, decode: Callable[[Path], T]) -> T | None:
-        """`read`; a file that cannot be read is noted, and gives None."""
+    def attempt(self, decode: Reader, path: Path, *others: P.args) -> T | None:
+        """Call a function guarded by `reads`; a file that cannot be read is noted: None."""
         try:
-            return read(path, kind, decode)
+            return decode(path, *others)
         except DataError as error:
             self.note(path, error)
             return None
@@ -104,11 +119,6 @@ class Problems:
         """The first file that could not be read, in brackets; '' if there is none."""
         causes = [row["remedy"] for row in self.rows if row["problem"] == UNREADABLE]
         return f" (first: {causes[0]})" if causes else ""
-
-
-def problem_table(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
-    """Rows of `Problems` as the table that becomes ``skipped.csv``."""
-    return pd.DataFrame(rows, columns=list(PROBLEM_COLUMNS))
 
 
 def files(folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Path]:

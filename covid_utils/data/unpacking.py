@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from covid_utils.data import guard
-from covid_utils.data.images import RASTER_SUFFIXES
+from covid_utils.data.readers.decoding import RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
 # RuntimeError: encrypted, or an unknown compression; ValueError: names that no file can have.

@@ -1,16 +1,12 @@
 """Every data set that the companion can read; the single entry point to their images and masks.
 
-To add a data set, list in `_MODULES` a module with ``NAME``, ``FOLDER`` in the data folder,
-``ABOUT``, the manifest's columns that are the same for all its images, ``candidates(root,
-problems)``, which returns what is known of each image, see `build`, ``load_image(path, frame)``
-and, if there are masks, ``load_mask(root, row)``. Then describe it in ``data/catalogue.yaml``
-(where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and let `chest_phantom` write a
-folder in its layout, so that tests can run the reader.
+To add a data set, write a module with its `build.Source`, and list it in `SOURCES`. Then describe
+it in ``data/catalogue.yaml`` (where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and
+let `chest_phantom` write a folder in its layout, so that tests can run the reader.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,17 +14,8 @@ import pandas as pd
 
 from covid_utils.data import guard
 from covid_utils.data.manifest import validate
-from covid_utils.data.readers import (
-    chest_xray,
-    covid_chestxray,
-    covid_ct,
-    lidc,
-    luna16,
-    medseg,
-    nih_adult,
-    rsna,
-)
-from covid_utils.data.readers.build import build
+from covid_utils.data.readers import covid_chestxray, folders, lidc, luna16, medseg, rsna
+from covid_utils.data.readers.build import Source, build
 from covid_utils.errors import DataError
 
 
@@ -39,9 +26,10 @@ class Reading(NamedTuple):
     problems: pd.DataFrame
 
 
-_MODULES = (covid_chestxray, chest_xray, rsna, nih_adult, covid_ct, medseg, lidc, luna16)
-#: Name of a data set -> its module.
-SOURCES: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
+_ALL = (covid_chestxray.SOURCE, folders.CHEST_XRAY, rsna.SOURCE, folders.NIH_ADULT)
+_ALL += (folders.COVID_CT, medseg.SOURCE, lidc.SOURCE, luna16.SOURCE)
+#: Name of a data set -> its reader.
+SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
 
 
 def read_all(root: Path, names: Iterable[str] = ()) -> Reading:
@@ -49,26 +37,25 @@ def read_all(root: Path, names: Iterable[str] = ()) -> Reading:
 
     A data set that cannot be read at all is a problem like a file that cannot.
     """
-    present = [name for name, source in SOURCES.items() if (root / source.FOLDER).is_dir()]
+    present = [name for name, source in SOURCES.items() if (root / source.folder).is_dir()]
     if not present:
         raise DataError(
             f"{root}: no known data set in this folder; name the folder that contains one or more "
-            f"of these folders: {', '.join(source.FOLDER for source in SOURCES.values())}."
+            f"of these folders: {', '.join(source.folder for source in SOURCES.values())}."
         )
     tables, problems, failures = [], [], []
     for source in (SOURCES[name] for name in names or present):
-        noted = guard.Problems(source.NAME, root)
+        noted = guard.Problems(source.name, root)
         try:
-            candidates = [source.ABOUT | row for row in source.candidates(root, noted)]
-            tables.append(build(candidates, source.load_image, noted))
+            tables.append(build(source, noted))
         except DataError as error:
             failures.append(str(error))
-            noted.add(source.FOLDER, guard.UNREADABLE, f"{error} The data set is left out.")
+            noted.add(source.folder, guard.UNREADABLE, f"{error} The data set is left out.")
         problems += noted.rows
     if not tables:
         raise DataError(" ".join(failures))
     rows = validate(pd.concat(tables, ignore_index=True))
-    return Reading(rows, guard.problem_table(problems))
+    return Reading(rows, pd.DataFrame(problems, columns=list(guard.PROBLEM_COLUMNS)))
 
 
 def read(name: str, root: Path) -> Reading:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,40 +23,60 @@ VIEWS = {"pa": "PA", "ap": "AP", "ap erect": "AP", "ap supine": "AP Supine", "ax
 VIEWS |= {"coronal": "Coronal"} | dict.fromkeys(("l", "ll", "rl", "lateral"), "L")
 
 
-def build(
-    candidates: list[dict],
-    load_image: Callable[[Path, int], np.ndarray],
-    problems: guard.Problems,
-) -> pd.DataFrame:
-    """Decode, measure and hash every image once.
+class Source(NamedTuple):
+    """The reader of a data set.
 
-    Args:
-        candidates: One dictionary per image: ``path`` and other columns of the manifest, those of
-            `DEFAULTS` only where they differ; ``path`` and ``mask_path`` as full paths, ``view`` in
-            the words of the source. One with a ``frame`` is a slice, named and hashed by itself.
-        load_image: ``load_image(path, frame)`` returns a gray uint8 image (height, width).
-        problems: Where images that cannot be decoded are noted; they become no rows.
-
-    Returns:
-        Rows with the columns of the manifest, in the order of the candidates. Several rows of one
-        image have ``@2`` and so on in their ``image_id``.
+    Attributes:
+        folder: Name of its folder in the data folder.
+        about: Columns of the manifest that are the same for all its images.
+        candidates: From the data folder to one dictionary per image: ``path`` and other columns,
+            those of `DEFAULTS` only where they differ; ``path`` and ``mask_path`` as full paths,
+            ``view`` in the words of the source. One with a ``frame`` is a slice, named and hashed
+            by itself.
+        load_image: From a path and a frame to a gray uint8 image (height, width).
+        load_mask: From the data folder and a row of the manifest to labels (height, width).
     """
-    masks = dict.fromkeys(row["mask_path"] for row in candidates if row.get("mask_path"))
-    hashes = {path: problems.attempt(path, "file", _sha256) or "" for path in masks}
+
+    folder: str
+    about: dict[str, str]
+    candidates: Callable[[Path, guard.Problems], list[dict]]
+    load_image: Callable[[Path, int], np.ndarray]
+    load_mask: Callable[[Path, Any], np.ndarray] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in the manifest's column ``dataset``."""
+        return self.folder.lower()
+
+
+def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
+    """Decode, measure and hash every image of a data set once.
+
+    Images that cannot be decoded are noted as problems and become no rows. Several rows of one
+    image have ``@2`` and so on in their ``image_id``.
+    """
+    candidates = [
+        DEFAULTS | {"is_slice": "frame" in row} | source.about | row
+        for row in source.candidates(problems.root, problems)
+    ]
+    masks = dict.fromkeys(row["mask_path"] for row in candidates if row["mask_path"])
+    hashes = {path: problems.attempt(_hash_of_file, path) or "" for path in masks}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        measured = list(pool.map(lambda row: _measured(row, load_image), candidates))
+        measured = list(pool.map(lambda row: _measured(row, source.load_image), candidates))
     rows = []
-    for row in measured:
-        if "error" in row:
-            problems.note(row["path"], row["error"])
+    for candidate, measures in zip(candidates, measured, strict=True):
+        if isinstance(measures, DataError):
+            problems.note(candidate["path"], measures)
             continue
-        row |= {"dataset": problems.dataset, "mask_sha256": hashes.get(row["mask_path"], "")}
+        row = candidate | measures | {"dataset": source.name}
+        row["mask_sha256"] = hashes.get(row["mask_path"], "")
         row |= {name: problems.relative(row[name]) for name in ("path", "mask_path") if row[name]}
+        row["view"] = VIEWS.get(row["view"].strip().lower(), "unknown")
         row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
         rows.append(row)
     if not rows:
         raise DataError(
-            f"{problems.root}: no readable image of the data set '{problems.dataset}'"
+            f"{problems.root}: no readable image of the data set '{source.name}'"
             f"{problems.first()}; check that the archive was unpacked whole."
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -64,27 +85,27 @@ def build(
     return table
 
 
-def _sha256(path: Path, pixels: np.ndarray | None = None) -> str:
-    content = path.read_bytes() if pixels is None else pixels.tobytes()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _measured(candidate: dict, load_image: Callable[[Path, int], np.ndarray]) -> dict:
-    """A candidate with size, hashes and, of CT, the lungs; or the ``error`` of its file."""
-    row = DEFAULTS | {"is_slice": "frame" in candidate} | candidate
-    row["view"] = VIEWS.get(row["view"].strip().lower(), "unknown")
-
-    def measure(path: Path) -> dict:
-        image = load_image(path, row["frame"])
-        return {
-            "sha256": _sha256(path, image if row["is_slice"] else None),
-            "phash": perceptual_hash(image),
-            "width": image.shape[1],
-            "height": image.shape[0],
-            "lungs": str(lungs.find(image)) if row["modality"] == "CT" else "",
-        }
-
+def _measured(row: dict, load_image: Callable[[Path, int], np.ndarray]) -> dict | DataError:
     try:
-        return row | guard.read(row["path"], "image", measure)
+        return _measure(row["path"], row, load_image)
     except DataError as error:
-        return row | {"error": error}
+        return error
+
+
+@guard.reads("image")
+def _measure(path: Path, row: dict, load_image: Callable[[Path, int], np.ndarray]) -> dict:
+    """Size, hashes and, of CT, the lungs."""
+    image = load_image(path, row["frame"])
+    content = image.tobytes() if row["is_slice"] else path.read_bytes()
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "phash": perceptual_hash(image),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "lungs": lungs.find(image) if row["modality"] == "CT" else "",
+    }
+
+
+@guard.reads("file")
+def _hash_of_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import guard, similarity
-from covid_utils.data.images import RASTER_SUFFIXES, read_raster
-from covid_utils.data.readers.volumes import NIFTI_SUFFIXES, axial_count, read_axial
+from covid_utils.data.readers import decoding
+from covid_utils.data.readers.build import Source
 
-NAME = FOLDER = "covid-chestxray-dataset"
-ABOUT = {}  # every image has its own
+NAME = "covid-chestxray-dataset"
 METADATA = "metadata.csv"
 COLUMNS = ("patientid", "finding", "view", "modality", "folder", "filename", "license")
 
@@ -49,11 +48,11 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     A file that several rows name keeps all its rows, as the published counts do. Patients that
     share a file are one patient here, so that the file cannot land on both sides of a split.
     """
-    table = guard.table(root / FOLDER / METADATA, COLUMNS).apply(lambda column: column.str.strip())
-    table["path"] = f"{FOLDER}/" + table["folder"] + "/" + table["filename"]
+    table = guard.table(root / NAME / METADATA, COLUMNS).apply(lambda column: column.str.strip())
+    table["path"] = f"{NAME}/" + table["folder"] + "/" + table["filename"]
     table["modality"] = table["modality"].str.lower().map({"x-ray": "X-ray", "ct": "CT"})
-    images = guard.files(root / FOLDER / "images", RASTER_SUFFIXES)
-    images += guard.files(root / FOLDER / "volumes", NIFTI_SUFFIXES)
+    images = guard.files(root / NAME / "images", decoding.RASTER_SUFFIXES)
+    images += guard.files(root / NAME / "volumes", decoding.NIFTI_SUFFIXES)
     present = {problems.relative(path) for path in images}
     here = table[table["path"].isin(present)]
     _note(table["path"].drop(here.index), here, sorted(present - set(table["path"])), problems)
@@ -62,12 +61,12 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     used = used.assign(patient_id=f"{NAME}/" + patient, label=used["finding"].map(label_of))
     used["patient_id"] = similarity.join(used, ["patient_id", "path"], [])
     used["licence"] = used["license"].replace("", "unknown")
+    used["path"] = [root / path for path in used["path"]]
     columns = ["path", "patient_id", "modality", "view", "label", "licence"]
     rows = []
     for row in used[columns].to_dict("records"):
-        row["path"] = root / row["path"]
-        if row["path"].name.endswith(NIFTI_SUFFIXES):
-            count = problems.attempt(row["path"], "NIfTI file", axial_count)
+        if row["path"].name.endswith(decoding.NIFTI_SUFFIXES):
+            count = problems.attempt(decoding.axial_count, row["path"])
             if count is None:
                 continue
             row |= {"frame": count // 2, "view": "Axial"}
@@ -92,4 +91,9 @@ def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guar
 
 def load_image(path: Path, frame: int) -> np.ndarray:
     """Image of a row: a raster file, or an axial slice of a CT volume seen from the feet."""
-    return read_axial(path, frame) if path.name.endswith(NIFTI_SUFFIXES) else read_raster(path)
+    if path.name.endswith(decoding.NIFTI_SUFFIXES):
+        return decoding.read_axial(path, frame)
+    return decoding.read_raster(path)
+
+
+SOURCE = Source(NAME, {}, candidates, load_image)

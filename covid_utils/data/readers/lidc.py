@@ -12,32 +12,27 @@ import cv2
 import numpy as np
 
 from covid_utils.data import guard
-from covid_utils.data.images import read_dicom, read_dicom_header
+from covid_utils.data.readers.build import Source
+from covid_utils.data.readers.decoding import read_dicom, read_dicom_header
 from covid_utils.errors import DataError
 
-NAME = FOLDER = "lidc-idri"
+NAME = "lidc-idri"
 ABOUT = {"view": "Axial", "licence": "CC BY 3.0"}
 _TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "Rows", "Columns")
 
-load_image = read_dicom
-
 
 class Outline(NamedTuple):
-    """One closed outline that a reader drew, around nodule (``inside``) or around a hole in one.
-
-    Attributes:
-        points: Pixels (n, 2) as column and row, int32.
-    """
+    """A closed outline that a reader drew around a nodule (``inside``) or around a hole in one."""
 
     reader: int
     inside: bool
-    points: np.ndarray
+    points: np.ndarray  # int32 (n, 2): column and row
 
 
 def folders(root: Path) -> dict[Path, list[Path]]:
     """DICOM files of the data set, by folder."""
     paths: dict[Path, list[Path]] = {}
-    for path in guard.files(root / FOLDER, (".dcm",), deep=True):
+    for path in guard.files(root / NAME, (".dcm",), deep=True):
         paths.setdefault(path.parent, []).append(path)
     return paths
 
@@ -53,13 +48,9 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
 
 def _rows_of(folder: Path, paths: list[Path], problems: guard.Problems) -> list[dict]:
-    files = guard.files(folder, (".xml",))
-    parsed = {path: problems.attempt(path, "XML file", _parse) for path in files}
+    parsed = {path: problems.attempt(_parse, path) for path in guard.files(folder, (".xml",))}
     outlines = {xml[0]: (path, xml[1]) for path, xml in parsed.items() if xml}
-    rows = [
-        problems.attempt(path, "DICOM file", lambda at: _candidate(at, problems.root, outlines))
-        for path in paths
-    ]
+    rows = [problems.attempt(_candidate, path, problems.root, outlines) for path in paths]
     rows = [row for row in rows if row]
     used = [row for row in rows if row["modality"] == "CT"]
     if len(used) < len(rows):
@@ -71,6 +62,7 @@ def _rows_of(folder: Path, paths: list[Path], problems: guard.Problems) -> list[
     return used
 
 
+@guard.reads("DICOM file")
 def _candidate(path: Path, root: Path, outlines: dict[str, tuple]) -> dict:
     header = read_dicom_header(path, _TAGS)
     series = str(header.get("SeriesInstanceUID", ""))
@@ -78,7 +70,7 @@ def _candidate(path: Path, root: Path, outlines: dict[str, tuple]) -> dict:
     label, modality = "other", header.get("Modality", "CT")
     if xml and modality == "CT":
         label = "nodule" if _consensus(path, header, slices).any() else "no_nodule"
-    patient = header.get("PatientID", "") or path.relative_to(root / FOLDER).parts[0]
+    patient = header.get("PatientID", "") or path.relative_to(root / NAME).parts[0]
     return {
         "path": path,
         "patient_id": f"{NAME}/{patient}",
@@ -89,6 +81,7 @@ def _candidate(path: Path, root: Path, outlines: dict[str, tuple]) -> dict:
     }
 
 
+@guard.reads("XML file")
 def _parse(path: Path) -> tuple[str, dict[str, list[Outline]]]:
     """Series of an XML file ('' if not stated), and its outlines by UID of the slice."""
     message = ET.parse(path).getroot()
@@ -119,13 +112,10 @@ def _consensus(path: Path, header: Any, slices: dict[str, list[Outline]]) -> np.
 
 
 def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarray:
-    """Pixels that at least half of the readers who drew on a slice marked as nodule.
+    """Pixels that at least half of the readers who drew on a slice marked: uint8, 1 nodule.
 
     An LIDC outline runs over the first pixels outside the nodule, so the outline itself is no
     nodule; this holds for the outline of a hole, too.
-
-    Returns:
-        uint8 mask of ``shape``, 1 nodule; empty if nobody drew.
     """
     votes = np.zeros(shape, np.uint8)
     readers = {outline.reader for outline in outlines}
@@ -142,7 +132,10 @@ def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarra
 
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
-    """Mask of an LIDC slice by `consensus_mask`: uint8 (height, width), 1 nodule."""
-    _, slices = guard.read(root / row.mask_path, "XML file", _parse)
+    """Mask of a slice by `consensus_mask`."""
+    _, slices = _parse(root / row.mask_path)
     path = root / row.path
     return _consensus(path, read_dicom_header(path, _TAGS), slices)
+
+
+SOURCE = Source(NAME, ABOUT, candidates, read_dicom, load_mask)

@@ -12,10 +12,11 @@ import pandas as pd
 import SimpleITK
 
 from covid_utils.data import guard
-from covid_utils.data.images import LUNG_WINDOW, read_dicom_header, to_uint8
 from covid_utils.data.readers import lidc
+from covid_utils.data.readers.build import Source
+from covid_utils.data.readers.decoding import LUNG_WINDOW, read_dicom_header, to_uint8
 
-NAME = FOLDER = "luna16"
+NAME = "luna16"
 ABOUT = {"modality": "CT", "view": "Axial", "label_quality": "weak", "licence": "CC BY 4.0"}
 ANNOTATIONS = "annotations.csv"
 _POSITION, _DIAMETER = ["coordX", "coordY", "coordZ"], "diameter_mm"
@@ -31,17 +32,17 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """
     scans = {
         path.stem: path
-        for path in guard.files(root / FOLDER, (".mhd",), deep=True)
+        for path in guard.files(root / NAME, (".mhd",), deep=True)
         if not path.parent.name.startswith("seg-lungs")  # masks with the names of the scans
     }
-    patients, annotations = _lidc_patients(root), root / FOLDER / ANNOTATIONS
+    patients, annotations = _lidc_patients(root), root / NAME / ANNOTATIONS
     rows = []
     for series, nodules in _nodules(annotations).groupby("seriesuid"):
         if series not in scans:
             remedy = "This scan has nodules but is not on disk; download its subset to use it."
-            problems.add(f"{FOLDER}/{series}.mhd", guard.MISSING, remedy)
+            problems.add(f"{NAME}/{series}.mhd", guard.MISSING, remedy)
             continue
-        frames = problems.attempt(scans[series], "scan", lambda path, n=nodules: _frames(path, n))
+        frames = problems.attempt(_frames, scans[series], nodules)
         rows += [
             {
                 "path": scans[series],
@@ -61,19 +62,20 @@ def _lidc_patients(root: Path) -> dict[str, str]:
     tags, patients = ("SeriesInstanceUID", "PatientID"), {}
     for paths in lidc.folders(root).values():
         for path in paths:
-            header = unread.attempt(path, "DICOM file", lambda at: read_dicom_header(at, tags))
+            header = unread.attempt(read_dicom_header, path, tags)
             if header is not None:
                 patients[header.get(tags[0])] = f"{lidc.NAME}/{header.get(tags[1])}"
                 break
     return patients
 
 
+@guard.reads("table of positions in mm")
 def _nodules(path: Path) -> pd.DataFrame:
     numbers = dict.fromkeys([*_POSITION, _DIAMETER], float)
-    table = guard.table(path, ("seriesuid", *numbers))
-    return guard.read(path, "table of positions in mm", lambda _: table.astype(numbers))
+    return guard.table(path, ("seriesuid", *numbers)).astype(numbers)
 
 
+@guard.reads("scan")
 def _frames(path: Path, nodules: pd.DataFrame) -> dict[int, bool]:
     """Slices to take of a scan, and whether a nodule touches them."""
     scan = _open(path)
@@ -127,15 +129,15 @@ def load_image(path: Path, frame: int) -> np.ndarray:
 
     Only the wanted slice of a ``.raw`` file is read, so no volume is ever held in memory.
     """
+    return guard.reads(f"scan at slice {frame}, with its .raw file")(_plane)(path, frame)
 
-    def decode(path: Path) -> np.ndarray:
-        scan = _open(path)
-        scan.SetExtractIndex((0, 0, frame))
-        scan.SetExtractSize((*scan.GetSize()[:2], 0))
-        plane = SimpleITK.GetArrayFromImage(scan.Execute())
-        return _upright(to_uint8(plane, *LUNG_WINDOW), scan)
 
-    return guard.read(path, f"scan at slice {frame}, with its .raw file", decode)
+def _plane(path: Path, frame: int) -> np.ndarray:
+    scan = _open(path)
+    scan.SetExtractIndex((0, 0, frame))
+    scan.SetExtractSize((*scan.GetSize()[:2], 0))
+    plane = SimpleITK.GetArrayFromImage(scan.Execute())
+    return _upright(to_uint8(plane, *LUNG_WINDOW), scan)
 
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
@@ -143,3 +145,6 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
     nodules, scan = _nodules(root / row.mask_path), _open(root / row.path)
     of_scan = nodules[nodules["seriesuid"] == Path(row.path).stem]
     return _upright(_discs(scan, of_scan, int(row.frame)), scan)
+
+
+SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask)

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import guard
-from covid_utils.data.readers.volumes import ct_to_uint8, open_nifti
+from covid_utils.data.readers.build import Source
+from covid_utils.data.readers.decoding import ct_to_uint8, open_nifti
 from covid_utils.errors import DataError
 
-NAME = FOLDER = "medseg"
+NAME = "medseg"
 ABOUT = {"modality": "CT", "view": "Axial", "label": "covid", "licence": "CC0"}
 IMAGES, MASKS = "tr_im.nii.gz", "tr_mask.nii.gz"
 SLICES, PUBLISHED = "slices.csv", "published_predictions.npz"
@@ -36,32 +37,28 @@ COLOURS = {
     frozenset({1, 2, 3}): {2: 1, 3: 2, 1: 3},
 }
 
-_IMAGE_ID = f"{FOLDER}/{IMAGES}#{{:03d}}".format
+_IMAGE_ID = f"{NAME}/{IMAGES}#{{:03d}}".format
 _decoding = Lock()
 
 
 class PublishedMasks(NamedTuple):
-    """The segmentations that the authors published, N = 270 of 100 slices.
+    """The segmentations that the authors published, N = 270 of 100 slices; 2 to 4 share a slice."""
 
-    Attributes:
-        image_id: Slice of each, str (N,), as in the manifest; 2 to 4 masks share a slice.
-        labels: uint8 (N, height, width), in the coding, size and orientation of `load_mask`.
-    """
+    image_id: np.ndarray  # str (N,), as in the manifest
+    labels: np.ndarray  # uint8 (N, height, width), like `load_mask`
 
-    image_id: np.ndarray
-    labels: np.ndarray
+
+@guard.reads("NIfTI file")
+def _volume(path: Path) -> np.ndarray:
+    """Whole file (columns, rows, slices), decoded once however many threads ask for slices."""
+    with _decoding:
+        return _decode(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
 def _decode(path: Path, changed: int) -> np.ndarray:
     voxels = np.asanyarray(open_nifti(path).dataobj)
     return ct_to_uint8(voxels) if path.name == IMAGES else voxels
-
-
-def _volume(path: Path) -> np.ndarray:
-    """Whole file (columns, rows, slices), decoded once however many threads ask for slices."""
-    with _decoding:
-        return guard.read(path, "NIfTI file", lambda at: _decode(at, at.stat().st_mtime_ns))
 
 
 def load_image(path: Path, frame: int) -> np.ndarray:
@@ -75,11 +72,8 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
 
 
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
-    """One image per slice, label ``covid``; ``label_quality`` from ``slices.csv``, else ``exact``.
-
-    Without the column ``patient`` of ``slices.csv`` every slice is its own group.
-    """
-    images, masks = root / FOLDER / IMAGES, root / FOLDER / MASKS
+    """One image per slice; without the column ``patient`` of ``slices.csv`` each is a group."""
+    images, masks = root / NAME / IMAGES, root / NAME / MASKS
     shape, mask_shape = _volume(images).shape, _volume(masks).shape
     if shape != mask_shape:
         raise DataError(
@@ -103,7 +97,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
 def _notes(root: Path) -> pd.DataFrame:
     """``slices.csv`` by slice number; without one, every slice has exact labels."""
-    path, count = root / FOLDER / SLICES, _volume(root / FOLDER / IMAGES).shape[2]
+    path, count = root / NAME / SLICES, _volume(root / NAME / IMAGES).shape[2]
     if not path.is_file():
         return pd.DataFrame({"labels": "exact"}, index=range(count))
     table = guard.table(path, ("slice", "labels", "infnet_subset"))
@@ -119,11 +113,11 @@ def _notes(root: Path) -> pd.DataFrame:
 
 
 def infnet_subset(root: Path) -> dict[str, str]:
-    """Subset of the Inf-Net benchmark (Fan et al. 2020) that each slice belongs to.
+    """Subset of each ``image_id`` in the Inf-Net benchmark (Fan et al. 2020), '' if unused.
 
-    It is ``train``, ``test`` or '' (unused), by ``image_id``; without ``slices.csv``, nothing is.
+    Without ``slices.csv`` it is empty.
     """
-    if not (root / FOLDER / SLICES).is_file():
+    if not (root / NAME / SLICES).is_file():
         return {}
     return _notes(root)["infnet_subset"].rename(_IMAGE_ID).to_dict()
 
@@ -133,16 +127,17 @@ def published_predictions(root: Path) -> PublishedMasks | None:
 
     The files number their colours anew in each image, see `COLOURS`. Nothing is resampled.
     """
-    path = root / FOLDER / PUBLISHED
+    path = root / NAME / PUBLISHED
     if not path.is_file():
         return None
-    frames, labels = guard.read(path, "file of published segmentations", _published)
-    width, height, count = _volume(root / FOLDER / MASKS).shape
+    frames, labels = _published(path)
+    width, height, count = _volume(root / NAME / MASKS).shape
     if labels.shape != (len(frames), height, width) or not set(frames) <= set(range(count)):
         raise DataError(f"{path}: does not fit the slices in {MASKS}; take both from one release.")
     return PublishedMasks(np.array([_IMAGE_ID(frame) for frame in frames]), labels)
 
 
+@guard.reads("file of published segmentations")
 def _published(path: Path) -> tuple[list[int], np.ndarray]:
     with np.load(path, allow_pickle=False) as arrays:
         frames, images = arrays["slice"].ravel().tolist(), arrays["index"]
@@ -151,3 +146,6 @@ def _published(path: Path) -> tuple[list[int], np.ndarray]:
         for colour, label in COLOURS[frozenset(np.unique(image).tolist()) - {0}].items():
             target[image == colour] = label
     return frames, labels
+
+
+SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask)

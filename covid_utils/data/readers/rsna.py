@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from covid_utils.data import guard
-from covid_utils.data.images import read_dicom, read_dicom_header
+from covid_utils.data.readers.build import Source
+from covid_utils.data.readers.decoding import read_dicom, read_dicom_header
 
-NAME = FOLDER = "rsna"
-ABOUT = {"modality": "X-ray"}
+NAME = "rsna"
 IMAGES = "stage_2_train_images"
 CLASSES = "stage_2_detailed_class_info.csv"
 LABEL_OF_CLASS = {
@@ -21,26 +21,27 @@ LABEL_OF_CLASS = {
     "No Lung Opacity / Not Normal": "other",
 }
 
-load_image = read_dicom
-
 
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """Images labelled ``normal``, ``pneumonia`` or ``other``: one per patient."""
-    label = guard.read(root / FOLDER / CLASSES, "table of classes", _labels)
-    images = {path.stem: path for path in guard.files(root / FOLDER / IMAGES, (".dcm",))}
-    file = f"{FOLDER}/{IMAGES}/{{}}.dcm".format
+    label = _labels(root / NAME / CLASSES)
+    images = {path.stem: path for path in guard.files(root / NAME / IMAGES, (".dcm",))}
+    file = f"{NAME}/{IMAGES}/{{}}.dcm".format
     for patient in label.index.difference(list(images)):
         problems.add(file(patient), guard.MISSING, "The image is not on disk; unpack it again.")
     for patient in sorted(images.keys() - label.index):
         problems.add(file(patient), "unlabelled", f"{CLASSES} has no line for it; it is not used.")
     rows = []
     for patient in sorted(images.keys() & label.index):
-        view = problems.attempt(images[patient], "DICOM file", _view)
-        about = {"patient_id": f"{NAME}/{patient}", "view": view, "label": label[patient]}
-        rows += [] if view is None else [{"path": images[patient]} | about]
+        header = problems.attempt(read_dicom_header, images[patient], ("ViewPosition",))
+        if header is not None:
+            view = str(header.get("ViewPosition", ""))
+            about = {"patient_id": f"{NAME}/{patient}", "view": view, "label": label[patient]}
+            rows.append({"path": images[patient]} | about)
     return rows
 
 
+@guard.reads("table of classes")
 def _labels(path: Path) -> pd.Series:
     """Label of each patient; a patient of two classes, or of an unknown one, is an error."""
     table = guard.table(path, ("patientId", "class")).drop_duplicates(["patientId", "class"])
@@ -48,5 +49,4 @@ def _labels(path: Path) -> pd.Series:
     return by_patient.map(LABEL_OF_CLASS.__getitem__)
 
 
-def _view(path: Path) -> str:
-    return str(read_dicom_header(path, ("ViewPosition",)).get("ViewPosition", ""))
+SOURCE = Source(NAME, {"modality": "X-ray"}, candidates, read_dicom)
