@@ -8,8 +8,9 @@ from covid_utils import params, paths, runs
 from covid_utils.data.labels import scored_classes
 from covid_utils.evaluation import outlines
 from covid_utils.evaluation.task_scores import OTHERS
-from covid_utils.registry import MANIFESTATIONS, RECOGNITION_TASKS, SUBSETS
-from covid_utils.training import predictions
+from covid_utils.registry import RECOGNITION_TASKS, SUBSETS
+from covid_utils.training import multilabel
+from covid_utils.training.recognition import Task
 
 #: Most claims of the paper are judged from this profile on.
 PROFILE = "sample"
@@ -50,15 +51,13 @@ def data_rows():
     return rows
 
 
-def recognised(rows, names, task, rng, model="head", **marks):
+def recognised(rows, names, task, rng, model="head", drawn=True, **marks):
     rows = rows.assign(target=rows["label"].map({n: i for i, n in enumerate(names)}).fillna(1))
-    rows["target"] = rows["target"].astype(int)
+    rows = rows.assign(target=rows["target"].astype(int), drawn=drawn)
     noise = rng.random((len(rows), len(names)))
     noise[np.arange(len(rows)), rows["target"]] += 0.4
     shares = noise / noise.sum(axis=1, keepdims=True)
-    found = predictions.class_table(rows, shares, names)
-    marks = {"split": "prepared", "run": 1, "drawn": True} | marks
-    return found.assign(task=task, model=model, **marks)
+    return Task(task, rows, names, **marks).predictions(shares, model)
 
 
 def write_task1(rows):
@@ -97,7 +96,7 @@ def write_task1(rows):
 def write_task2(slices):
     rng = np.random.default_rng(2)
     truth = rng.random((len(slices), 3)) < (0.9, 0.5, 0.3)
-    table = predictions.label_table(slices, truth, rng.random(truth.shape), MANIFESTATIONS)
+    table = multilabel.prediction_table(slices, truth, rng.random(truth.shape))
     parameters = params.load(PROFILE, "03_task2_multilabel")
     with runs.record(PROFILE, "task2", parameters, slices) as run:
         run.write_predictions(table)

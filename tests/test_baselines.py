@@ -7,7 +7,7 @@ from builders import adult_xrays, join, manifest
 
 from covid_utils.data import readers
 from covid_utils.training import baselines
-from covid_utils.training.tasks import Task
+from covid_utils.training.recognition import Task
 
 NAMES = ("covid", "normal")
 

@@ -13,8 +13,7 @@ from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import inception
 from covid_utils.training import finetune, head
 from covid_utils.training.features import Extraction
-from covid_utils.training.recognition import study
-from covid_utils.training.tasks import Task
+from covid_utils.training.recognition import Task, study
 
 NAMES = ("dark", "bright")
 #: Blocks of the toy: side and channels of their maps.

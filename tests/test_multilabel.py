@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from builders import manifest
 
 from covid_utils import registry, runs
 from covid_utils.data.cache import Rows
@@ -36,6 +37,16 @@ def test_present_needs_the_minimum_area():
     assert multilabel.present(masks, 0.6).sum() == 0
     assert multilabel.present(masks * 0, 0.0).sum() == 0
     assert multilabel.present(masks[:0]).shape == (0, 3)
+
+
+def test_predictions_keep_every_label_apart():
+    rows = manifest({"a": 2}).assign(subset="test")
+    truth, shares = LABELS[:2, :3], np.array([[0.9, 0.4, 0.1], [0.2, 0.6, 0.3]])
+    table = multilabel.prediction_table(rows, truth, shares)
+    names = [f"truth_{name}" for name in registry.MANIFESTATIONS]
+    assert table[names].to_numpy().tolist() == truth.tolist()
+    assert table["p_effusion"].tolist() == pytest.approx([0.1, 0.3])
+    assert table["image_id"].tolist() == rows["image_id"].tolist()
 
 
 SETTINGS = {"epochs": 2, "batch_size": 4, "learning_rate": 0.001, "seed": 5}

@@ -10,9 +10,9 @@ from builders import join, manifest
 
 from covid_utils import registry
 from covid_utils.errors import DataError
-from covid_utils.training import recognition, tasks
+from covid_utils.training import recognition
 from covid_utils.training.head import HeadSettings
-from covid_utils.training.tasks import Task
+from covid_utils.training.recognition import Task
 
 LABELS = registry.RECOGNITION_CLASSES
 SUBSETS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
@@ -41,7 +41,7 @@ def scans():
 @pytest.fixture
 def fitting(scans):
     """The four-class task, and features in which the class shows, with noise."""
-    task = tasks.of_xrays(scans)[1]
+    task = recognition.xray_tasks(scans)[1]
     rng = np.random.default_rng(3)
     values = np.eye(4)[task.rows["target"]] * 3 + rng.normal(size=(len(task.rows), 4))
     return pd.DataFrame(values.astype(np.float32), task.rows["image_id"]), task
@@ -55,19 +55,19 @@ def without(task, subset):
 
 
 def test_two_tasks_share_their_frontal_images(scans):
-    two, four = tasks.of_xrays(scans)
+    two, four = recognition.xray_tasks(scans)
     assert (two.name, four.name) == ("2 classes", "4 classes")
     assert (two.names, four.names) == (LABELS[:2], LABELS)
     assert (len(two.rows), len(four.rows)) == (20, 40)
     assert not four.rows["dataset"].eq("side").any()
     assert (four.rows["target"] == four.rows["label"].map(LABELS.index)).all()
     few = replace(two, rows=two.rows.iloc[[3, 10]])
-    rows = tasks.all_rows([few, four])
+    rows = recognition.all_rows([few, four])
     assert rows["image_id"].tolist()[:2] == few.rows["image_id"].tolist()
     assert sorted(rows["image_id"]) == sorted(four.rows["image_id"])
     assert rows.index.tolist() == list(range(40))
     assert "target" not in rows, "an image may have another class in each task"
-    two, four = tasks.of_xrays(scans, "image", {4: {"train": 50, "test": 0}}, seed=1)
+    two, four = recognition.xray_tasks(scans, "image", {4: {"train": 50, "test": 0}}, seed=1)
     assert {two.split, four.split} == {"image"}
     assert four.rows["subset"].value_counts().to_dict() == {"train": 50, "validation": 8, "test": 8}
     assert len(two.rows) == 20
@@ -92,7 +92,7 @@ def both():
 
 
 def test_xrays_are_drawn_to_balance_the_ct_images(both):
-    together, twins = tasks.of_both_modalities(collection(both), repeats=3, seed=11)
+    together, twins = recognition.multimodal_tasks(collection(both), repeats=3, seed=11)
     drawn = set()
     for run, (joint, alone) in enumerate(zip(together, twins, strict=True), 1):
         assert (joint.name, alone.name) == (registry.BOTH, registry.XRAY_SHARE)
@@ -109,16 +109,16 @@ def test_xrays_are_drawn_to_balance_the_ct_images(both):
         pd.testing.assert_frame_equal(alone.rows, xrays)
         drawn.add(tuple(chosen.loc[chosen["subset"] == "train", "image_id"]))
     assert len(drawn) == 3
-    again, _ = tasks.of_both_modalities(collection(both), repeats=1, seed=11)
+    again, _ = recognition.multimodal_tasks(collection(both), repeats=1, seed=11)
     pd.testing.assert_frame_equal(again[0].rows, together[0].rows)
     alone = collection(both[both["label"] != "non_covid"])
     with pytest.raises(DataError, match="add the data set COVID-CT, or set multimodal_runs to 0"):
-        tasks.of_both_modalities(alone, 1, 0)
-    assert tasks.of_both_modalities(alone, 0, 0) == ([], [])
+        recognition.multimodal_tasks(alone, 1, 0)
+    assert recognition.multimodal_tasks(alone, 0, 0) == ([], [])
 
 
 def test_all_runs_are_tested_on_the_same_images_and_say_which_were_drawn(both):
-    (task,), _ = tasks.of_both_modalities(collection(both), repeats=1, seed=4)
+    (task,), _ = recognition.multimodal_tasks(collection(both), repeats=1, seed=4)
     tests = task.rows[task.rows["subset"] == "test"]
     is_test = (both["subset"] == "test") & (both["dataset"] != "medseg")
     assert sorted(tests["image_id"]) == sorted(both.loc[is_test, "image_id"])
@@ -127,6 +127,22 @@ def test_all_runs_are_tested_on_the_same_images_and_say_which_were_drawn(both):
     assert task.rows.loc[task.rows["subset"] != "test", "drawn"].all()
     table = task.predictions(np.zeros(len(task.rows), int), "x")
     assert table["drawn"].tolist() == task.rows["drawn"].tolist()
+
+
+@pytest.mark.parametrize("has_shares", [True, False])
+def test_predictions_name_the_most_probable(has_shares):
+    rows = manifest({"a": 3}).assign(subset="test", target=[1, 0, 2])
+    rows.index = [7, 3, 5]
+    shares = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0, 0, 1]])
+    answers = shares if has_shares else shares.argmax(axis=1)
+    table = Task("t", rows, ("x", "y", "z")).predictions(answers, "m")
+    names = ["p_x", "p_y", "p_z"] if has_shares else []
+    marks = ["task", "model", "split", "run", "drawn"]
+    assert list(table) == [*registry.PREDICTION_KEYS, "truth", "predicted", *names, *marks]
+    assert not has_shares or np.allclose(table[names], shares)
+    assert table["truth"].tolist() == ["y", "x", "z"]
+    assert table["predicted"].tolist() == ["y", "z", "z"]
+    assert table.index.tolist() == [7, 3, 5]
 
 
 # Heads of tasks

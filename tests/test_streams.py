@@ -38,8 +38,7 @@ TOY = stream_settings(
     seed=3,
 )
 #: Two steps of which batches and devices may make no difference.
-PLAIN = replace(
-    TOY,
+PLAIN = TOY.replace(
     stream="all",
     steps=2,
     evaluate_every=1,
@@ -185,7 +184,7 @@ def test_other_settings_or_slices_have_other_weights_files(monkeypatch):
         ({}, moved),
         ({}, rows.assign(sha256="other")),
     ]
-    files = {streams.weights_path("quick", replace(TOY, **c), table) for c, table in cases}
+    files = {streams.weights_path("quick", TOY.replace(**c), table) for c, table in cases}
     monkeypatch.setattr(streams, "VERSION", -1)
     files.add(streams.weights_path("quick", TOY, rows))
     assert len(files) == len(cases) + 1
@@ -195,7 +194,7 @@ def test_a_stream_without_its_data_set_says_which():
     rows = manifest({"a": 2}).assign(subset="train")
     empty = SimpleNamespace(select=lambda dataset: rows[rows["dataset"].isin(dataset)])
     with pytest.raises(DataError, match="'nodule' needs slices of lidc-idri or luna16"):
-        streams.load_data(empty, replace(TOY, stream="nodule"))
+        streams.load_data(empty, TOY.replace(stream="nodule"))
 
 
 def test_slices_are_loaded_with_their_lungs_and_validation_teaches_in_a_refit(monkeypatch):
@@ -208,9 +207,9 @@ def test_slices_are_loaded_with_their_lungs_and_validation_teaches_in_a_refit(mo
     data = streams.load_data(scans, TOY)
     assert data.rows["subset"].tolist() == rows["subset"].tolist()
     assert set(data.rows["lung_pixels"]) == {64}
-    refit = streams.load_data(scans, replace(TOY, refit=True, average_last=1)).rows
+    refit = streams.load_data(scans, TOY.replace(refit=True, average_last=1)).rows
     assert refit["subset"].tolist() == ["train"] * 8 + ["test"] * 2
-    copies = streams.load_data(scans, replace(TOY, train_images=9))
+    copies = streams.load_data(scans, TOY.replace(train_images=9))
     assert (copies.rows["subset"] == "train").sum() == 9
     assert copies.rows["lung_pixels"].isna().tolist() == [False] * 10 + [True] * 3
 
@@ -260,7 +259,7 @@ def batches(data, settings, count=1, step=0):
 
 def test_deeplab_gets_three_channels_and_a_margin_that_counts_for_nothing():
     data = toy(32, shown=(1, 2, 3))
-    settings = replace(TINY, stream="consolidation", augmentation="affine", batch_size=6)
+    settings = TINY.replace(stream="consolidation", augmentation="affine", batch_size=6)
     ((batch, truth),) = batches(data, settings)
     assert batch.dtype == truth.dtype == np.uint8
     assert batch.shape == (6, 33, 33, 3)
@@ -277,7 +276,7 @@ def test_deeplab_gets_three_channels_and_a_margin_that_counts_for_nothing():
 
 
 def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
-    pairs = batches(toy(), replace(TOY, augmentation="published", batch_size=6), 4)
+    pairs = batches(toy(), TOY.replace(augmentation="published", batch_size=6), 4)
     images, truths = (np.concatenate(part) for part in zip(*pairs, strict=True))
     assert images.shape == (24, 16, 16, 1)
     assert set(np.unique(truths)) == {0, 1, augment.IGNORE}
@@ -286,7 +285,7 @@ def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
 
 @pytest.mark.parametrize(("kind", "ranges"), [("affine", augment.Ranges()), ("wide", augment.WIDE)])
 def test_the_augmentation_that_is_set_reaches_the_batches(kind, ranges):
-    data, settings = toy(), replace(TOY, augmentation=kind, batch_size=6)
+    data, settings = toy(), TOY.replace(augmentation=kind, batch_size=6)
     ((batch, truth),) = batches(data, settings)
     images, masks = data.part("train")
     order = np.random.default_rng([settings.seed, 0]).permutation(6)
@@ -298,7 +297,7 @@ def test_the_augmentation_that_is_set_reaches_the_batches(kind, ranges):
 
 
 def test_a_training_that_goes_on_sees_what_it_would_have_seen():
-    settings = replace(TOY, accumulate=2, batch_size=2)
+    settings = TOY.replace(accumulate=2, batch_size=2)
     whole, rest = batches(toy(), settings, 8), batches(toy(), settings, 2, step=3)
     for one, other in zip(rest, whole[6:], strict=True):
         assert all(same(one, other))
@@ -309,7 +308,7 @@ def test_a_fixed_set_of_copies_is_not_moved_again():
     rows = augment.expand(plain.rows, {"train": 12}, seed=1)
     images = augment.copies(plain.images, rows, 1)
     data = StreamData(rows, images, augment.copies(plain.masks, rows, 1, is_mask=True))
-    ((batch, _),) = batches(data, replace(TOY, augmentation="wide", batch_size=12))
+    ((batch, _),) = batches(data, TOY.replace(augmentation="wide", batch_size=12))
     copies = data.part("train")[0][:]
     assert sorted(map(bytes, batch[..., 0])) == sorted(map(bytes, copies))
 
@@ -341,7 +340,7 @@ def test_a_stream_learns_keeps_its_best_and_never_sees_the_test(monkeypatch):
 def test_a_training_that_nothing_watches_says_so():
     data = toy()
     data = replace(data, rows=data.rows.replace({"subset": {"validation": "train"}}))
-    settings = replace(TOY, refit=True, average_last=1)
+    settings = TOY.replace(refit=True, average_last=1)
     _, history = train_stream.train("quick", settings, NOWHERE, data)
     assert history["dice"].isna().all()
     assert history["loss"].notna().all()
@@ -351,7 +350,7 @@ def test_a_training_that_nothing_watches_says_so():
     ("average_last", "kept"), [(0, [1]), (1, [2]), (2, [1, 2]), (9, [0, 1, 2])]
 )
 def test_the_best_checkpoint_counts_or_the_mean_of_the_last(average_last, kept, monkeypatch):
-    settings, scores, seen = replace(TOY, average_last=average_last), [0.2, 0.7, 0.1], []
+    settings, scores, seen = TOY.replace(average_last=average_last), [0.2, 0.7, 0.1], []
 
     def evaluate(network, *_):
         seen.append(network.get_weights())
@@ -384,7 +383,7 @@ def test_the_dice_of_validation_is_pooled_and_counts_the_classes_that_occur(monk
 
 
 def test_members_differ_are_averaged_and_are_not_trained_again_after_a_kill(monkeypatch):
-    settings, data = replace(TOY, members=2), toy()
+    settings, data = TOY.replace(members=2), toy()
     with killed_at(5):  # the second piece of the second member
         train_stream.train("quick", settings, NOWHERE, data)
     fit, calls = keras.Model.fit, []
@@ -419,9 +418,9 @@ def test_a_damaged_state_is_named(content):
 @pytest.mark.parametrize("kind", ["deeplab", "float16"])
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(kind):
     """Dropout's state, the optimiser's, the scale of a float16 loss and the best so far go on."""
-    settings = replace(TINY, augmentation="affine", optimizer="adam", image_size=16, steps=2)
+    settings = TINY.replace(augmentation="affine", optimizer="adam", image_size=16, steps=2)
     if kind == "float16":
-        settings = replace(TOY, learning_rate=0.002, steps=16, average_last=2)
+        settings = TOY.replace(learning_rate=0.002, steps=16, average_last=2)
         keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
         data = toy(settings.image_size, shown=(1, 2, 3))
@@ -473,7 +472,7 @@ def test_two_batches_of_two_make_the_step_of_one_of_four(plain):
     before = networks.build(PLAIN).get_weights()
     moved = [not np.allclose(plain[f"weight_{n}"], w, atol=1e-5) for n, w in enumerate(before)]
     assert sum(moved) > 10
-    close(plain_steps(replace(PLAIN, batch_size=2, accumulate=2)), plain)
+    close(plain_steps(PLAIN.replace(batch_size=2, accumulate=2)), plain)
 
 
 ON_TWO_DEVICES = """
@@ -518,11 +517,11 @@ def test_frozen_batch_norms_keep_what_they_came_with():
 
 
 def test_streams_of_one_shape_share_a_network_and_others_do_not():
-    alike = replace(TOY, class_weights=(1.0, 3.0, 3.0, 3.0))
+    alike = TOY.replace(class_weights=(1.0, 3.0, 3.0, 3.0))
     first = networks.build(alike)
-    other = replace(alike, stream="effusion", seed=8, evaluate_every=2, flip_test=True)
+    other = alike.replace(stream="effusion", seed=8, evaluate_every=2, flip_test=True)
     assert networks.build(other) is first
-    assert networks.build(replace(other, class_weights=(1.0, 3.0, 3.0, 4.0))) is not first
+    assert networks.build(other.replace(class_weights=(1.0, 3.0, 3.0, 4.0))) is not first
 
 
 @pytest.mark.parametrize("settings", [TOY, TINY], ids=["unet", "deeplab"])
@@ -555,7 +554,7 @@ def test_convolution_kernels_are_penalised_and_nothing_else(settings):
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_the_rate_falls_to_zero_and_counts_steps_not_batches(name):
-    own = replace(TOY, optimizer=name, learning_rate=0.1, steps=10, accumulate=4, momentum=0.7)
+    own = TOY.replace(optimizer=name, learning_rate=0.1, steps=10, accumulate=4, momentum=0.7)
     optimizer = networks.poly_optimizer(own)
     assert type(optimizer).__name__.lower() == name
     assert getattr(optimizer, "momentum", 0.7) == 0.7
@@ -576,7 +575,7 @@ def test_the_rate_falls_to_zero_and_counts_steps_not_batches(name):
     ids=["unet", "deeplab"],
 )
 def test_a_stream_starts_from_nodules_but_for_the_last_layer(settings, stream, logits, monkeypatch):
-    settings = replace(settings, stream=stream, init="nodule", class_weights=(1.0, 3.0, 3.0, 3.0))
+    settings = settings.replace(stream=stream, init="nodule", class_weights=(1.0, 3.0, 3.0, 3.0))
     data, fits = toy(settings.image_size), []
     monkeypatch.setattr(train_stream, "validation_dice", lambda *_: 0.5)
 
@@ -587,8 +586,8 @@ def test_a_stream_starts_from_nodules_but_for_the_last_layer(settings, stream, l
 
     monkeypatch.setattr(streams, "load_data", lambda *_: data)
     monkeypatch.setattr(keras.Model, "fit", fit)
-    donor = replace(settings, stream="nodule", init="random", steps=1, members=1)
-    settings = replace(settings, steps=1)
+    donor = settings.replace(stream="nodule", init="random", steps=1, members=1)
+    settings = settings.replace(steps=1)
     model = networks.build(settings)
     last = model.get_layer(logits).get_weights()
     for _ in range(2):  # the nodule stream is trained once
@@ -631,7 +630,7 @@ def test_other_starts_take_their_file_from_the_data_folder(monkeypatch):
 # Prediction
 
 
-@pytest.mark.parametrize("settings", [replace(TOY, image_size=13), TINY], ids=["unet", "deeplab"])
+@pytest.mark.parametrize("settings", [TOY.replace(image_size=13), TINY], ids=["unet", "deeplab"])
 def test_probabilities_sum_to_one_and_have_the_slices_size(settings):
     images, model = gray(9, settings.image_size), networks.build(settings)
     inputs, side = predict_stream.to_input(images, settings), settings.side
@@ -649,7 +648,7 @@ def test_probabilities_sum_to_one_and_have_the_slices_size(settings):
     expected = np.asarray(keras.ops.softmax(large))[:, :size, :size]
     assert np.allclose(predicted[:8], expected, atol=1e-4)
     # A mirrored slice has the mirrored prediction: padding stays on the right.
-    mirror = replace(settings, flip_test=True)
+    mirror = settings.replace(flip_test=True)
     (both,), (turned,) = (
         predict_stream.probabilities(model, part, mirror)
         for part in (images[:3], images[:3, :, ::-1])
@@ -660,7 +659,7 @@ def test_probabilities_sum_to_one_and_have_the_slices_size(settings):
 
 
 def test_what_is_no_denser_than_healthy_lung_is_background():
-    settings = replace(TOY, image_size=16, clahe_clip=0.0, attenuation_margin=16.0)
+    settings = TOY.replace(image_size=16, clahe_clip=0.0, attenuation_margin=16.0)
     images = np.full((9, 16, 16), 80, np.uint8)
     images[:, 4:10, 4:10] = np.arange(88, 115, 3)[:, None, None]
     logits = np.log(np.float32([0.2, 0.8]))
@@ -672,12 +671,12 @@ def test_what_is_no_denser_than_healthy_lung_is_background():
     assert not dense[:, :4].any()
     assert not dense[:, :, 10:].any()
     assert dense[:, 5:9, 5:9].all(axis=(1, 2)).tolist() == [False] * 3 + [True] * 6
-    off = replace(settings, attenuation_margin=0.0)
+    off = settings.replace(attenuation_margin=0.0)
     assert np.allclose(next(predict_stream.probabilities(model, images, off)), (0.2, 0.8))
 
 
 def test_predictions_at_several_sizes_are_averaged(monkeypatch):
-    settings = replace(TINY, image_size=16, batch_size=4, flip_test=True)
+    settings = TINY.replace(image_size=16, batch_size=4, flip_test=True)
     network = networks.build(settings)
     rng = np.random.default_rng(1)
     fans = [9 if w.shape[-1] == 1 else np.prod(w.shape[:-1]) for w in network.get_weights()]
@@ -689,7 +688,7 @@ def test_predictions_at_several_sizes_are_averaged(monkeypatch):
         for _ in range(2)
     ]
     committee, images = predict_stream.Committee(network, members), gray(3, 16)
-    both, larger = replace(settings, test_scales=(1.0, 1.5)), replace(settings, image_size=24)
+    both, larger = settings.replace(test_scales=(1.0, 1.5)), settings.replace(image_size=24)
     predicted = np.concatenate([*predict_stream.probabilities(committee, images, both)])
     assert predicted.shape == (3, 16, 16, 4)
     (own,) = predict_stream.probabilities(committee, images, settings)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import cache, readers
-from covid_utils.training.tasks import Task
+from covid_utils.training.recognition import Task
 
 #: Version of `trivial_features` in the cache.
 VERSION = 1

@@ -40,13 +40,8 @@ def of_pairs(
 ) -> tf.data.Dataset:
     """Endless batches of uint8 images and masks (batch, size, size), augmented alike.
 
-    Args:
-        images: uint8 (n, size, size).
-        masks: uint8 (n, size, size).
-        batch_size: Pairs per batch.
-        seed: Of order and augmentation.
-        ranges: Of the augmentation; None augments as the authors' code does.
-        first: Batch to begin with: a training that goes on sees what it would have seen.
+    Without ``ranges`` they are augmented as the authors' code does. ``first`` is the batch to begin
+    with: a training that goes on sees what it would have seen.
     """
 
     def one(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from covid_utils.data import augment, cache
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
 from covid_utils.models import inception
-from covid_utils.training.predictions import time_per_item
+from covid_utils.training.timing import time_per_item
 
 if TYPE_CHECKING:
     import keras

@@ -17,7 +17,7 @@ from covid_utils.data.cache import Rows
 from covid_utils.models import inception
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import Head, quality
-from covid_utils.training.tasks import Task
+from covid_utils.training.recognition import Task
 
 if TYPE_CHECKING:
     import keras

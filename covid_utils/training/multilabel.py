@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from covid_utils.data import augment
 from covid_utils.data.cache import Rows
 from covid_utils.models.ml_cnn import ml_cnn
+from covid_utils.registry import MANIFESTATIONS, PREDICTION_KEYS
 from covid_utils.training import batches
-from covid_utils.training.predictions import time_per_item
+from covid_utils.training.timing import time_per_item
+
+if TYPE_CHECKING:
+    import keras
 
 
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
@@ -46,7 +52,7 @@ def train(
     learning_rate: float,
     seed: int,
     positive_weight: str,
-):
+) -> tuple[keras.Model, pd.DataFrame]:
     """Train the network; the paper names 50 epochs and Adam, no rate and no weights.
 
     Args:
@@ -61,7 +67,7 @@ def train(
         positive_weight: ``balanced`` for `balanced_weights` of present labels, or ``none``.
 
     Returns:
-        The Keras model after the last epoch, and the history: one row per epoch and subset with
+        The network after the last epoch, and the history: one row per epoch and subset with
         ``epoch, subset, loss, accuracy``.
     """
     import keras
@@ -101,11 +107,22 @@ def to_input(images: np.ndarray) -> np.ndarray:
     return images[..., None].astype(np.float32) / np.float32(255)
 
 
-def time_one_slice(model, images: np.ndarray | Rows) -> dict[str, object]:
-    """Time of one slice, from the prepared image to its answers; see `time_per_item`."""
-    return time_per_item(lambda i: model.predict_on_batch(to_input(images[i : i + 1])), len(images))
-
-
-def predict(model, images: np.ndarray | Rows) -> np.ndarray:
+def predict(model: keras.Model, images: np.ndarray | Rows) -> np.ndarray:
     """Probabilities of the three manifestations, float32 (n, 3), for uint8 images."""
     return model.predict(to_input(images[:]), batch_size=32, verbose=0)
+
+
+def prediction_table(
+    rows: pd.DataFrame, truth: np.ndarray, probabilities: np.ndarray
+) -> pd.DataFrame:
+    """Predictions of slices, from arrays (n, 3): ``truth_<label>`` and ``p_<label>``."""
+    table = rows[list(PREDICTION_KEYS)].copy()
+    for index, name in enumerate(MANIFESTATIONS):
+        table[f"truth_{name}"] = truth[:, index].astype(bool)
+        table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
+    return table
+
+
+def time_one_slice(model: keras.Model, images: np.ndarray | Rows) -> dict[str, object]:
+    """Time of one slice, from the prepared image to its answers; see `time_per_item`."""
+    return time_per_item(lambda i: model.predict_on_batch(to_input(images[i : i + 1])), len(images))

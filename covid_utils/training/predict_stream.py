@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -13,8 +12,8 @@ from covid_utils.data import augment, lungs
 from covid_utils.models.deeplab import resize_aligned
 from covid_utils.training import networks
 from covid_utils.training.head import softmax
-from covid_utils.training.predictions import time_per_item
 from covid_utils.training.streams import StreamSettings
+from covid_utils.training.timing import time_per_item
 
 if TYPE_CHECKING:
     import keras
@@ -64,16 +63,10 @@ def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
 def probabilities(
     model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
 ) -> Iterator[np.ndarray]:
-    """Probabilities of the stream's classes, batch by batch, at the slices' own size.
+    """Probabilities of the stream's classes for uint8 images (n, size, size), batch by batch.
 
-    Args:
-        model: The stream's network; a committee where ``test_scales`` has others than 1.
-        images: uint8 (n, size, size).
-        settings: Of the stream. With an ``attenuation_margin`` what is not denser than the slice's
-            healthy lung is background.
-
-    Yields:
-        float32 (batch, size, size, classes).
+    Each batch is float32 (batch, size, size, classes). Several ``test_scales`` need a committee.
+    With an ``attenuation_margin``, what is not denser than the slice's healthy lung is background.
     """
     for first in range(0, len(images), BATCH):
         part = images[first : first + BATCH]
@@ -91,7 +84,7 @@ def _at_scale(
     model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings, scale: float
 ) -> np.ndarray:
     size = images.shape[1]
-    own = replace(settings, image_size=round(size * scale))
+    own = settings.replace(image_size=round(size * scale))
     if own.image_size != size:
         model, images = model.at(own), _resized(images, own.image_size)
     inputs, side = to_input(images, own), own.image_size
@@ -137,7 +130,7 @@ def together(parts: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.nd
 def time_one_slice(
     model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
 ) -> dict[str, object]:
-    """Time of one slice, from the prepared image to its labels; see `predictions.time_per_item`."""
+    """Time of one slice, from the prepared image to its labels; see `timing.time_per_item`."""
     return time_per_item(
         lambda i: next(probabilities(model, images[i : i + 1], settings)).argmax(-1), len(images)
     )

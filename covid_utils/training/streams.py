@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -28,49 +29,16 @@ from covid_utils.registry import LESION_SETS, NODULE_SETS, stream_run
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class StreamSettings:
-    """Settings of a stream; ``params/declarations.yaml`` says what each means and may be."""
+class StreamSettings(SimpleNamespace):
+    """The parameters of `04_task3_stream` as attributes, and what follows from them.
 
-    stream: str
-    model: str
-    init: str
-    weights: str
-    image_size: int
-    crop: str
-    clahe_clip: float
-    base: int
-    width: float
-    middle_blocks: int
-    output_stride: int
-    atrous_rates: tuple[int, ...]
-    decoder_stride: int
-    norm_momentum: float
-    batch_norm: str
-    steps: int
-    batch_size: int
-    accumulate: int
-    train_images: int
-    test_images: int
-    augmentation: str
-    optimizer: str
-    learning_rate: float
-    momentum: float
-    power: float
-    weight_decay: float
-    loss: str
-    class_weights: tuple[float, ...]  # of the mask labels 0, 1, 2, 3
-    flip_test: bool
-    test_scales: tuple[float, ...]
-    attenuation_margin: float
-    evaluate_every: int
-    average_last: int
-    refit: bool
-    members: int
-    seed: int
-    member: int = 0  # which of several trainings this is
+    ``params/declarations.yaml`` says what each means and may be. ``class_weights`` are of the mask
+    labels 0 to 3; ``member``, which is no parameter, says which of several trainings this is.
+    """
 
-    def __post_init__(self):
+    def __init__(self, **values: object):
+        tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        super().__init__(**{"member": 0} | values | tuples)
         is_file = self.init in ("imagenet", "tf1")
         message = ""
         if self.stream == self.init == "nodule":
@@ -88,6 +56,10 @@ class StreamSettings:
             message = "refit leaves no validation slice; set average_last to 1 or more."
         if message:
             raise ParameterError(message)
+
+    def replace(self, **changes: object) -> StreamSettings:
+        """The same settings, but for some."""
+        return StreamSettings(**vars(self) | changes)
 
     @property
     def run_name(self) -> str:
@@ -119,22 +91,21 @@ class StreamSettings:
 
 
 def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
-    """Settings from a notebook's parameters, with changes; other parameters are ignored."""
-    known = {field.name for field in fields(StreamSettings)}
-    chosen = {name: value for name, value in (values | changes).items() if name in known}
-    lists = {name: tuple(v) for name, v in chosen.items() if isinstance(v, list)}
-    return StreamSettings(**chosen | lists)
+    """Settings from a notebook's parameters, with changes; where data and results lie is none."""
+    elsewhere = ("profile", "data_dir")
+    chosen = {n: value for n, value in (values | changes).items() if n not in elsewhere}
+    return StreamSettings(**chosen)
 
 
 def members_of(settings: StreamSettings) -> list[StreamSettings]:
     """Settings of each training that a stream's prediction is averaged over."""
-    return [replace(settings, members=1, member=number) for number in range(settings.members)]
+    return [settings.replace(members=1, member=number) for number in range(settings.members)]
 
 
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
     """Where trained weights are kept; other settings or slices have another file."""
     versions = VERSION, cache.IMAGES, cache.MASKS
-    text = json.dumps([asdict(settings), runs.data_hash(rows), versions], sort_keys=True)
+    text = json.dumps([vars(settings), runs.data_hash(rows), versions], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,12 +51,7 @@ def train(
     training that was killed continues from it and ends as if nothing had happened; members that
     were done by then are not trained again.
 
-    Args:
-        profile: Profile of the run.
-        settings: Of the stream.
-        collection: The images.
-        data: From `streams.load_data`; loaded now if None.
-        reuse: Whether members that an earlier run trained alike are read, without a history.
+    With ``reuse``, members that an earlier run trained alike are read, and have no history.
 
     Returns:
         The members, and their histories: ``step, loss, dice, member`` with the mean loss since the
@@ -106,7 +101,7 @@ def start(
     donor = {}
     if settings.init == "nodule":
         one = {"refit": False, "members": 1, "member": 0}
-        nodule = replace(settings, stream="nodule", init="random", weights="", **one)
+        nodule = settings.replace(stream="nodule", init="random", weights="", **one)
         trained, _ = train(profile, nodule, collection, reuse=True)
         trained.network.set_weights(trained.members[0])
         donor = {layer.name: layer.get_weights() for layer in trained.network.layers}
@@ -160,7 +155,7 @@ def validation_dice(
     model: keras.Model, images: np.ndarray, masks: np.ndarray, settings: StreamSettings
 ) -> float:
     """Mean over the scored classes that occur of the Dice pooled over slices; NaN if none does."""
-    one = replace(settings, test_scales=(1.0,))  # in a training an evaluation is to be quick
+    one = settings.replace(test_scales=(1.0,))  # in a training an evaluation is to be quick
     classes = [p.argmax(-1) for p in probabilities(model, images, one)]
     predicted = labels.to_labels(np.concatenate(classes), settings.stream)
     truth = masks[:]  # read once, not for each class
