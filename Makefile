@@ -53,7 +53,7 @@ reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tab
 		|| { echo "If nothing above says why: .snakemake/log has Snakemake's own words."; exit 1; }
 	@echo
 	@echo "Look at results/$(PROFILE)/ :"
-	@echo "  tables/table1.* ... table9.*         ours beside the paper's, as .csv, .md and .html"
+	@echo "  tables/table1.* ... table9.*         ours beside the paper's, as .csv and .md"
 	@echo "  verdicts.csv                         the verdict on each claim of the paper, below"
 	@echo "  segmentation_scores.csv              every score of every segmentation"
 	@echo "  figures/                             Figures 2, 3, 7 to 11"

@@ -36,6 +36,11 @@ def claims() -> Path:
     return PROJECT / "paper" / "claims.yaml"
 
 
+def headlines() -> Path:
+    """Questions that a reader has first, and the rows of tables that answer them."""
+    return PROJECT / "paper" / "headlines.yaml"
+
+
 def results(profile: str) -> Path:
     """Folder that a profile's runs, tables and figures are written to."""
     return home() / "results" / profile

@@ -19,6 +19,7 @@ import site_tables
 from sphinx.application import Sphinx
 
 from covid_utils import params, paths, runs
+from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
 from covid_utils.registry import NOTEBOOKS, PUBLISHED, jobs
 from covid_utils.report import cells, headlines, tables, verdicts
@@ -101,7 +102,7 @@ def run_page(profile: str, run: str, content: dict[str, pd.DataFrame], pages: li
     notebook = next((job.notebook for job in JOBS if run in job.runs), "04_task3_together")
     page = next(page for page in (f"{notebook}-{run}", notebook, *pages) if page in pages)
     meanings = {name: rule["description"] for name, rule in params.declared(notebook).items()}
-    departures = verdicts.of_profile(profile).departures(run)
+    departures = verdicts.departures(profile, run)
     others = {text.split(" ")[0] for text in departures}
     of_run = pd.DataFrame({"what": facts.keys(), "value": facts.values()}).map(_text)
     given = pd.DataFrame({"setting": settings.keys(), "value": settings.values()}).map(_text)
@@ -127,13 +128,14 @@ def _text(value: object) -> str:
 def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str, object]:
     """What the pages name in double braces, but for the figures."""
     is_quoted, number, select = judged["id"].str.startswith("q"), site_tables.number, runs.select
+    is_phantom = kind(saved_manifest(profile)) == "phantom"
     published = select(content["table8"], source_run=PUBLISHED, metric="dice")
     accuracy = select(content["table3"], metric="accuracy")
-    rule = "baseline: knows the name of the data set, 2 classes"
+    rule = "baseline: name of the data set only, 2 classes"
     return {
         "profile": f"`{profile}`",
         "command": f"`make reproduce PROFILE={profile}`",
-        "kind": PHANTOM if verdicts.of_profile(profile).is_phantom else "They are of real scans.",
+        "kind": PHANTOM if is_phantom else "They are of real scans.",
         "tally": site_tables.tally(judged),
         "verdicts": site_tables.verdict_table(judged[~is_quoted], "Statements of the paper"),
         "quoted": site_tables.verdict_table(judged[is_quoted], "Works that the paper quotes"),

@@ -63,19 +63,19 @@ def test_implied_errors_are_the_only_ones_that_round_so(claims, key, accuracy, i
     assert claims[key].value == (*fitting, total)
 
 
-def test_stated_finds_one_claim_or_none(claims):
+def test_stated_finds_one_claim_or_none():
     find = ledger.stated
-    assert find(claims, where="Table 2", metric="accuracy", subset="test", classes=4).id == "p06"
-    assert find(claims, where="Table 4", metric="accuracy").id == "p08"
-    assert find(claims, where="Table 7", metric="Dice", class_="ggo").id == "d01"
-    assert find(claims, where="Table 3", modality="X-ray").value == 99.4
-    assert find(claims, where="Table 9", metric="Dice") is None
-    assert find(claims, where="Table 5") is None
+    assert find(where="Table 2", metric="accuracy", subset="test", classes=4).id == "p06"
+    assert find(where="Table 4", metric="accuracy").id == "p08"
+    assert find(where="Table 7", metric="Dice", class_="ggo").id == "d01"
+    assert find(where="Table 3", modality="X-ray").value == 99.4
+    assert find(where="Table 9", metric="Dice") is None
+    assert find(where="Table 5") is None
 
 
-def test_stated_refuses_what_it_cannot_answer(claims):
+def test_stated_refuses_what_it_cannot_answer():
     with pytest.raises(ParameterError, match="p07, p08 all fit"):
-        ledger.stated(claims, where="Table 3", metric="accuracy")
+        ledger.stated(where="Table 3", metric="accuracy")
 
 
 GOOD = {
@@ -121,6 +121,7 @@ def without(key):
         ([GOOD | {"needs": {"profile": "huge"}}], "p01: needs.profile: 'huge' is not one of"),
         ([GOOD | {"source": "D"}], "'how' is a required property"),
         ([GOOD | {"source": "L"}], "'work' is a required property"),
+        ([GOOD | {"beside": [{"classes": 2}]}], r"beside\[0\]: 'table' is a required property"),
         ([GOOD | {"value": "99.4"}], "value: "),
         ([GOOD | {"value": False}], "value: "),
     ],

@@ -9,7 +9,7 @@ from builders import manifest
 from covid_utils import registry, runs
 from covid_utils.data.cache import Rows
 from covid_utils.evaluation import scores
-from covid_utils.report import cells, recognition_tables
+from covid_utils.report import cells, tables
 from covid_utils.training import multilabel
 
 #: Present in one, three, all and none of four slices.
@@ -104,7 +104,7 @@ def run(monkeypatch):
 
 
 def test_table5_has_the_network_and_both_baselines_on_the_same_slices(run):
-    table = recognition_tables.table5(scores.compute("quick", "task2"))
+    table = tables.select("table5", scores.compute("quick", "task2"))
     assert list(table) == ["work", "manifestation", "labels", *cells.VALUES]
     works = ["ours", "baseline: always present", "baseline: share in training"]
     assert list(table["work"].unique()) == works
@@ -119,7 +119,7 @@ def test_table5_has_the_network_and_both_baselines_on_the_same_slices(run):
 
 def test_table5_takes_shares_from_training_slices_only(run):
     shares = run[run["subset"] == "train"][[f"truth_{n}" for n in registry.MANIFESTATIONS]].mean()
-    table = recognition_tables.table5(scores.compute("quick", "task2"))
+    table = tables.select("table5", scores.compute("quick", "task2"))
     chosen = (table["work"] == "baseline: share in training") & (table["labels"] == "all")
     found = table[chosen].set_index(["manifestation", "metric"])["ours"]
     for name in registry.MANIFESTATIONS:
@@ -129,7 +129,7 @@ def test_table5_takes_shares_from_training_slices_only(run):
 
 
 def test_table5_tells_weak_labels_and_pooled_rankings(run):
-    table = recognition_tables.table5(scores.compute("quick", "task2"))
+    table = tables.select("table5", scores.compute("quick", "task2"))
     assert table["note"].str.contains("weak labels").equals(table["labels"] == "all")
     pooled = table[table["note"].str.contains("labels pooled")]
     assert set(pooled["manifestation"]) == {"overall"}

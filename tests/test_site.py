@@ -159,6 +159,7 @@ def test_scores_are_links_to_their_runs(site):
     for name in ("task2", "task3"):  # on other pages the paper's numbers are plain
         assert not re.search(r"<td>-?\d+\.\d", site.pages[name]), name
     assert re.search(r'<a class="origin" href="runs/task1.html">2100</a>', site.pages["images"])
+    assert not any("(not measured in this profile)" in page for page in site.pages.values())
 
 
 def test_every_picture_has_the_words_written_with_it(site):

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from builders import manifest
 from small_runs import PROFILE, STREAMS, ct_rows, outlined, write_banded, write_stream
 
@@ -22,7 +23,7 @@ from covid_utils.report import cells, headlines, recognition_tables, stream_tabl
 from covid_utils.report import claims as ledger
 
 TWO = {"work": "ours, 2 classes"}
-BY_PATIENT = {"split": "by patient", "settings": recognition_tables.PUBLISHED}
+BY_PATIENT = {"split": "by patient", "settings": "published rate and steps"}
 NUMBERED = [f"table{number}" for number in range(1, 10)]
 SCORED = NUMBERED[1:8]
 
@@ -59,7 +60,7 @@ def is_quoted(table):
 def test_everything_is_written_whole(built):
     folder = paths.results(PROFILE) / "tables"
     assert list(built) == [*NUMBERED, "verdicts", "scores"]
-    files = {f"{name}.{ending}" for name in NUMBERED for ending in ("csv", "md", "html")}
+    files = {f"{name}.{ending}" for name in NUMBERED for ending in ("csv", "md")}
     files |= {"calibration.csv", "conventions.csv"}
     assert {path.name for path in folder.iterdir()} == files
     for name, table in built.items():
@@ -81,7 +82,7 @@ def test_a_table_that_fails_leaves_the_written_ones_alone(built, monkeypatch):
     def broken(_scored):
         raise ResultsError("no such run")
 
-    monkeypatch.setitem(tables.BUILDERS, "table9", broken)
+    monkeypatch.setitem(tables.SCORED, "table9", (broken, ()))
     with pytest.raises(ResultsError):
         tables.write_all(PROFILE)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -100,7 +101,7 @@ def test_a_missing_run_or_file_is_named_with_the_remedy(elsewhere):
 
 #: What each notebook does with results, after its imports.
 WORK = {
-    "00_overview": "verdicts.load(PROFILE); headlines.write(PROFILE)",
+    "00_overview": "verdicts.load(PROFILE); headlines.collect(PROFILE)",
     "05_tables": "tables.write_all(PROFILE); dice_conventions.write(PROFILE)",
 }
 
@@ -313,7 +314,7 @@ def test_a_class_in_one_group_gets_no_interval(built, monkeypatch):
     is_covid_ct = (images["modality"] == "CT") & (images["truth"] == "covid")
     number = images[is_covid_ct]["image_id"].nunique()
     keys = {"tested on": "CT", "run": "1"}
-    joined = recognition_tables.table4(changed_task1(monkeypatch, join_ct))
+    joined = tables.select("table4", changed_task1(monkeypatch, join_ct))
     unsure, plain = only(joined, **keys), only(built["table4"], **keys)
     assert f"near copies join the {number} CT images of covid into 1" in unsure["note"]
     assert np.isnan(unsure["low"])
@@ -328,7 +329,7 @@ def test_copies_get_no_wilson_interval_and_leave_differences_alone(built, monkey
         return pd.concat([table, copies.assign(image_id=copies["image_id"] + "~1")])
 
     scored = changed_task1(monkeypatch, with_copies)
-    table = recognition_tables.table3(scored)
+    table = tables.select("table3", scored)
     ours, before = (only(t, **TWO, metric="accuracy") for t in (table, built["table3"]))
     assert np.isnan(ours["wilson_low"])
     assert (ours["ours"], ours["n"]) == (pytest.approx(before["ours"]), 2 * before["n"])
@@ -339,7 +340,7 @@ def test_copies_get_no_wilson_interval_and_leave_differences_alone(built, monkey
 
 
 def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
-    table = recognition_tables.calibration(built["scores"])
+    table = tables.select("calibration", built["scores"])
     assert table.groupby("task")["temperature"].nunique().tolist() == [2, 2]
     test = predictions("4 classes", subset="test")
     of_truth = [row[f"p_{row['truth']}"] for _, row in test.iterrows()]
@@ -441,11 +442,11 @@ def test_literature_on_the_same_benchmark_stands_before_all_other(built):
 def test_table8_has_every_measure_of_the_extent_with_its_unit(built):
     table = built["table8"]
     ours = runs.select(table, work="ours, DeepLab-v3+, stream all")
-    names = stream_tables.MEASURE_NAMES
-    expected = [(names.get(metric, metric), average) for metric, average in stream_tables.MEASURES]
+    expected = [(name, average) for (_, average), name in stream_tables.MEASURES.items()]
     assert list(zip(ours["metric"], ours["average"], strict=True)) == expected
     units = dict(zip(ours["metric"], ours["unit"], strict=True))
-    assert (units[names["hd95"]], units[names["volume_error"]]) == ("% of side", "% of lung")
+    measures = ("95 % Hausdorff distance", "absolute error of the extent")
+    assert [units[name] for name in measures] == ["% of side", "% of lung"]
     for metric, claim, gain in (("dice", "p25b", "4"), ("iou", "p25a", "7")):
         rows = runs.select(ours, metric=metric)
         assert set(rows["claim"]) == {claim}
@@ -465,15 +466,15 @@ def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
         scored = scores.compute(PROFILE, "streams")
     finally:
         shutil.rmtree(paths.results(PROFILE) / "published_masks", ignore_errors=True)
-    assert name not in set(stream_tables.table6(scored)["work"])
+    assert name not in set(tables.select("table6", scored)["work"])
     truth, predicted = masks
     exact = (slices["label_quality"] == "exact").to_numpy()
     for index, label in enumerate(MANIFESTATIONS, start=1):
         keys = {"work": name, "class": label, "metric": "dice", "average": "pooled"}
-        row = only(stream_tables.table7(scored), **keys, labels="exact")
+        row = only(tables.select("table7", scored), **keys, labels="exact")
         expected = dice_of(truth[exact] == index, predicted[exact] == index)
         assert (row["ours"], row["paper"]) == (pytest.approx(expected), cells.NOT_AVAILABLE)
-    theirs = runs.select(stream_tables.table8(scored), work=name)
+    theirs = runs.select(tables.select("table8", scored), work=name)
     row = only(theirs, metric="dice", average="pooled")
     assert row["ours"] == pytest.approx(dice_of(truth > 0, predicted > 0))
     # They come without a probability, and without a lung field at their size.
@@ -503,7 +504,7 @@ COMPARED = [
 
 
 def differences():
-    table = stream_tables.table6(scores.compute(PROFILE, "streams"))
+    table = tables.select("table6", scores.compute(PROFILE, "streams"))
     return runs.select(table, metric="dice difference").to_dict("records")
 
 
@@ -579,7 +580,7 @@ def test_a_case_of_ct_has_the_slices_of_a_test_patient_on_average(built, monkeyp
     slices = manifest({"a": 4, "b": 1, "c": 9}, "medseg", "covid", "CT")
     slices = slices.assign(subset=["test"] * 5 + ["train"] * 9)
     monkeypatch.setattr(times, "saved_manifest", lambda profile: slices)
-    table = tables.table9(scores.compute(PROFILE, "times")).set_index("stage")
+    table = tables.select("table9", scores.compute(PROFILE, "times")).set_index("stage")
     one, case = (table.loc[f"whole pipeline, one {of}"] for of in ("CT slice", "case of CT"))
     for name in ("ours", "low", "high", "p95 [s]"):
         assert case[name] == pytest.approx(2.5 * one[name])
@@ -647,14 +648,15 @@ def test_every_number_names_the_runs_that_it_was_computed_from(built):
 
 
 def test_headlines_repeat_the_tables(built):
-    table = headlines.write(PROFILE).set_index("question")
-    asked = [question for question in headlines.ROWS if question not in headlines.OPTIONAL]
+    table = headlines.collect(PROFILE).set_index("question")
+    entries = yaml.safe_load(paths.headlines().read_text(encoding="utf8"))
+    asked = [entry["question"] for entry in entries if not entry.get("optional")]
     assert list(table.index) == asked
     two = only(built["table2"], **BY_PATIENT, subset="test", classes=2)
     line = table.loc["COVID-19 or normal, X-ray"]
     assert line["ours"] == pytest.approx(two["ours"], rel=1e-4)
     assert (line["n"], line["paper"], line["claim"]) == (two["n"], "99.4", "p01")
     text = headlines.markdown(PROFILE)
-    assert text.count("\n") == len(headlines.KEY) + 1
+    assert text.count("\n") == sum("readme" in entry for entry in entries) + 1
     assert "nan" not in text.lower()
     assert f"| 99.4 % | {two['verdict']} |" in text.splitlines()[2]

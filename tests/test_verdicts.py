@@ -12,6 +12,7 @@ from small_runs import PROFILE
 import chest_phantom
 from covid_utils import __main__ as command
 from covid_utils import params, runs
+from covid_utils.data.manifest import saved_manifest
 from covid_utils.evaluation import scores
 from covid_utils.report import claims as ledger
 from covid_utils.report import tables, verdicts
@@ -20,13 +21,12 @@ from covid_utils.report.verdicts import (
     NOT_COMPARABLE,
     NOT_REPRODUCIBLE,
     REPRODUCED,
-    Basis,
 )
 
 DATA = "covid-chestxray-dataset"
 SCANS = join(manifest({"a": 2}, DATA, "covid"), manifest({"b": 1}))
 PHANTOM = SCANS.assign(licence=chest_phantom.LICENCE)
-SAMPLE = Basis("sample", SCANS)
+SAMPLE = ("sample", SCANS)
 NUMBER = ledger.Claim(
     id="x1",
     where="Table 2",
@@ -36,6 +36,9 @@ NUMBER = ledger.Claim(
     source="P",
     rule={"table": "table2"},
     needs={"profile": "sample", "data": [DATA]},
+    beside=(),
+    shown="99.4",
+    remark="",
     task=1,
 )
 STATEMENT = replace(NUMBER, value=True, unit="statement", metric="CT helps")
@@ -90,7 +93,7 @@ SHARE, TIME = cell(0.9, 0.85, 0.95, "0.646", "fraction"), cell(0.02, 0.015, 0.03
     ],
 )
 def test_one_cell_is_judged_by_rule(row, claim, verdict, reason):
-    assert verdicts.judge(row, claim, SAMPLE) == (verdict, reason)
+    assert verdicts.judge(row, claim, *SAMPLE) == (verdict, reason)
 
 
 OTHER_SIZE = "other size: the profile '{}' would tell"
@@ -107,19 +110,19 @@ def needing(**needs):
 @pytest.mark.parametrize(
     ("claim", "made", "expected"),
     [
-        (NUMBER, Basis("paper", SCANS), ANSWERED),
-        (NUMBER, Basis("paper", PHANTOM), SIMULATED),
-        (NUMBER, Basis("ci", SCANS), (NOT_COMPARABLE, OTHER_SIZE.format("sample"))),
+        (NUMBER, ("paper", SCANS), ANSWERED),
+        (NUMBER, ("paper", PHANTOM), SIMULATED),
+        (NUMBER, ("ci", SCANS), (NOT_COMPARABLE, OTHER_SIZE.format("sample"))),
         (needing(profile="paper"), SAMPLE, (NOT_COMPARABLE, OTHER_SIZE.format("paper"))),
-        (needing(profile="quick"), Basis("mine", SCANS), ANSWERED),
-        (needing(data=[DATA]), Basis("quick", SCANS), ANSWERED),
+        (needing(profile="quick"), ("mine", SCANS), ANSWERED),
+        (needing(data=[DATA]), ("quick", SCANS), ANSWERED),
         (needing(data=[DATA, "medseg", "lidc-idri"]), SAMPLE, (NOT_COMPARABLE, OTHER_DATA)),
         (LOST, SAMPLE, MISSING),
-        (LOST, Basis("quick", PHANTOM), MISSING),
+        (LOST, ("quick", PHANTOM), MISSING),
     ],
 )
 def test_what_a_claim_needs_comes_before_its_numbers(claim, made, expected):
-    assert verdicts.judge(cell(), claim, made) == expected
+    assert verdicts.judge(cell(), claim, *made) == expected
 
 
 # The shipped ledger
@@ -133,15 +136,15 @@ def claims():
 @pytest.fixture(scope="module")
 def answers(built):
     """Tables in the form that `collect` takes, before they are judged."""
-    scored = {name: table for name, table in built.items() if name in tables.BUILDERS}
+    scored = {name: table for name, table in built.items() if name in tables.SCORED}
     return scored | {"table1": tables.counts(built["table1"])}
 
 
 def collected(answers):
     """Verdicts on these tables."""
-    basis = verdicts.of_profile(PROFILE)
-    judged = {name: verdicts.judged(table, basis) for name, table in answers.items()}
-    return verdicts.collect(judged, basis)
+    made = (PROFILE, saved_manifest(PROFILE))
+    judged = {name: verdicts.judged(table, *made) for name, table in answers.items()}
+    return verdicts.collect(judged, PROFILE)
 
 
 def named_by(claim, found):
@@ -274,11 +277,11 @@ def elsewhere(tmp_path, monkeypatch):
 def test_published_settings_are_no_departure_nor_is_the_place_of_a_run(elsewhere, run, notebook):
     published = params.load("paper", notebook)
     write_run(run, **published)
-    assert SAMPLE.departures(run) == []
+    assert verdicts.departures("sample", run) == []
     neutral = {name: "other" for name in verdicts.NEUTRAL if name in published}
     assert {"profile", "seed"} <= set(neutral)
     write_run(run, **(published | neutral | {"layer": "mixed8"}))
-    assert SAMPLE.departures(run) == []
+    assert verdicts.departures("sample", run) == []
 
 
 def test_departures_name_what_differs_from_the_paper_and_nothing_else(elsewhere):
@@ -292,7 +295,7 @@ def test_departures_name_what_differs_from_the_paper_and_nothing_else(elsewhere)
         "class_weights": [1.0, 3.5, 3.0, 3.0],
     }
     write_run("stream_ggo_deeplab", **(published | changes))
-    assert sorted(SAMPLE.departures("stream_ggo_deeplab")) == [
+    assert sorted(verdicts.departures("sample", "stream_ggo_deeplab")) == [
         "atrous_rates 2/4/6",
         "class_weights 1/3.5/3/3",
         "flip_test true",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
 from covid_utils.report import claims as ledger
+from covid_utils.runs import select
 
 NOT_AVAILABLE = "not available"
 #: What every table of scores ends with.
@@ -17,31 +20,48 @@ VALUES += ("source_run", "note")
 WILSON = ("wilson_low", "wilson_high")
 
 
-def beside(scored: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The columns ``keys`` and `VALUES` of scores; verdicts are still open.
-
-    ``claim`` names the entry of the ledger that a row answers, '' for none; ``paper``, where it is
-    not '', replaces its value.
-    """
-    claims, scored = ledger.load(), scored.reset_index(drop=True)
-    table = scored[keys].copy()
-    table["metric"], table["unit"] = scored["metric"], scored["unit"]
+def beside(name: str, scored: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The table ``name``: ``keys`` and `VALUES` of scores and of `quoted` rows, verdicts open."""
+    table = scored[[*keys, "metric", "unit"]].reset_index(drop=True)
+    scored = scored.reset_index(drop=True)
     factor = np.where(scored["unit"].isin(("%", "points")), 100.0, 1.0)
-    for name, column in (("ours", "value"), ("low", "low"), ("high", "high")):
-        table[name] = scored[column].astype(float) * factor
+    for column, value in (("ours", "value"), ("low", "low"), ("high", "high")):
+        table[column] = scored[value].astype(float) * factor
     table["n"] = scored["n"].astype(int)
-    table["claim"] = scored.get("claim", "")
-    table["paper"] = [stated(claims[name]) if name else NOT_AVAILABLE for name in table["claim"]]
-    if "paper" in scored:
-        table["paper"] = scored["paper"].where(scored["paper"] != "", table["paper"])
-    table["verdict"], table["note"] = "", scored["note"]
-    table["source_run"] = scored["run"].where(scored["n"] > 0, "")
+    sources = scored["source_run"] if "source_run" in scored else scored["run"]
+    table["source_run"] = sources.where(table["n"] > 0, "")
+    table["note"], table["verdict"] = scored["note"], ""
+    for column, default in (("claim", ""), ("paper", NOT_AVAILABLE)):
+        table[column] = scored[column].fillna(default) if column in scored else default
+    for claim in ledger.load().values():
+        for rule in claim.beside:
+            if rule["table"] == name:
+                rows = select(table, **{key: rule[key] for key in rule if key != "table"}).index
+                table.loc[rows, ["claim", "paper"]] = claim.id, claim.shown
+                remark = pd.Series(claim.remark, rows)
+                table.loc[rows, "note"] = joined(table.loc[rows, "note"], remark)
     return table[[*keys, *VALUES]]
 
 
-def stated(claim: ledger.Claim) -> str:
-    """What the paper says of a claim, as a cell shows it."""
-    return "stated without a number" if claim.unit == "statement" else str(claim.value)
+def quoted(published: pd.DataFrame) -> pd.DataFrame:
+    """Published rows in the form of scores: nothing of ours."""
+    rows = published.assign(value=np.nan, low=np.nan, high=np.nan, n=0, run="")
+    rows["paper"] = [f"{value:g}" for value in published["value"]]
+    return rows.assign(note="quoted, not run again; tested on: " + published["test_set"])
+
+
+def ordered(table: pd.DataFrame, **wanted: Sequence) -> pd.DataFrame:
+    """Rows with one of the values of each column, in their order; the first column comes first."""
+    part = select(table, **{name: list(values) for name, values in wanted.items()})
+    ranks = {name.rstrip("_"): list(values).index for name, values in wanted.items()}
+    return part.sort_values(
+        list(ranks), key=lambda column: column.map(ranks[column.name]), kind="stable"
+    )
+
+
+def joined(*columns: pd.Series) -> list[str]:
+    """Notes of several columns as one text per row; empty ones are left out."""
+    return ["; ".join(filter(None, notes)) for notes in zip(*columns, strict=True)]
 
 
 def with_wilson(scored: pd.DataFrame) -> pd.DataFrame:
@@ -58,11 +78,3 @@ def with_wilson(scored: pd.DataFrame) -> pd.DataFrame:
 def sources(names: str) -> list[str]:
     """Folders of the runs behind a cell, of its ``source_run``."""
     return [name for name in names.split(", ") if name]
-
-
-def quoted(published: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Published rows with the columns ``keys`` and `VALUES`: nothing of ours."""
-    table = published.assign(value=np.nan, low=np.nan, high=np.nan, n=0, run="")
-    table["paper"] = [f"{value:g}" for value in published["value"]]
-    table["note"] = "quoted, not run again; tested on: " + published["test_set"]
-    return beside(table, keys)

@@ -18,6 +18,10 @@ import yaml
 from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
 
+#: Our metrics -> words of the ledger. The paper's implied "mIoU" fits its implied Dice as the IoU
+#: of the class alone.
+METRICS = {"dice": "Dice", "iou": "mIoU"}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -31,6 +35,9 @@ class Claim:
     source: str
     rule: Mapping[str, Any]
     needs: Mapping[str, Any]
+    beside: tuple[Mapping[str, Any], ...]
+    shown: str
+    remark: str
     task: int | str | None = None
     subset: str | None = None
     classes: int | None = None
@@ -49,10 +56,19 @@ def load(path: Path | None = None) -> dict[str, Claim]:
             raise ParameterError(
                 f"{paths.shown(path)}, entry {row['id']}: the id repeats; give each its own."
             )
-        value = tuple(row["value"]) if isinstance(row["value"], list) else row["value"]
-        renamed = {"class_" if key == "class" else key: item for key, item in row.items()}
-        claims[row["id"]] = Claim(**(renamed | {"value": value}))
+        entry = {key: tuple(item) if isinstance(item, list) else item for key, item in row.items()}
+        entry = _defaults(entry) | entry
+        claims[row["id"]] = Claim(class_=entry.pop("class", None), **entry)
     return claims
+
+
+def _defaults(row: Mapping[str, Any]) -> dict[str, Any]:
+    is_statement = row["unit"] == "statement"
+    return {
+        "beside": (row["rule"],) if row["source"] != "L" else (),
+        "shown": "stated without a number" if is_statement else str(row["value"]),
+        "remark": f"paper's value derived: {row['how']}" if row["source"] == "D" else "",
+    }
 
 
 def published(path: Path | None = None) -> pd.DataFrame:
@@ -63,12 +79,11 @@ def published(path: Path | None = None) -> pd.DataFrame:
     return table.fillna({"claim": "", "note": ""}).astype({"value": "float64", "of": "Int64"})
 
 
-def stated(claims: Mapping[str, Claim], **criteria: Any) -> Claim | None:
+def stated(where: str = "", **criteria: Any) -> Claim | None:
     """The one claim with these fields, None without any; ``where`` need only be contained."""
-    where = criteria.pop("where", "")
     fitting = [
         claim
-        for claim in claims.values()
+        for claim in load().values()
         if where in claim.where
         and all(getattr(claim, name) == wanted for name, wanted in criteria.items())
     ]
@@ -76,6 +91,13 @@ def stated(claims: Mapping[str, Claim], **criteria: Any) -> Claim | None:
         names = ", ".join(claim.id for claim in fitting)
         raise ParameterError(f"claims: {names} all fit; name a further field to tell them apart.")
     return fitting[0] if fitting else None
+
+
+def implied(metric: str, name: str) -> tuple[float, float] | None:
+    """Score of a class that the paper's gain over Inf-Net implies, and that of Inf-Net."""
+    keys = {"where": "Table 7", "source": "D", "metric": METRICS[metric], "class_": name}
+    claim = stated(**keys)
+    return claim and (claim.value, float(claim.how.split(" x ")[0]))
 
 
 @lru_cache(maxsize=4)

@@ -89,9 +89,8 @@ def _bases(claim: ledger.Claim) -> dict[str, float]:
     """Works that a stated gain can be over -> their value, 0 to 1."""
     metric = claim.metric.split()[0]
     if claim.class_:  # the value is part of what follows from the claim
-        implied = {"where": claim.where, "source": "D", "metric": metric, "class_": claim.class_}
-        derived = ledger.stated(ledger.load(), **implied)
-        return {"Inf-Net": float(derived.how.split(" x ")[0])}
+        _, base = ledger.implied(METRICS[metric], claim.class_)
+        return {"Inf-Net": base}
     # What the gain overall is over is not told, so it can be any value that the paper quotes.
     rows = ledger.published().query("source == 'L' and task == 3")
     rows = rows[rows["class"].isin(("lesion", "all")) & (rows["metric"] == metric)]
@@ -187,9 +186,8 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
     axis.set_axisbelow(True)
-    criteria = {"where": "Table 7", "source": "D", "metric": "Dice", "class_": target}
-    if implied := ledger.stated(ledger.load(), **criteria):
-        axis.axvline(implied.value, color=COLOURS["paper"], linestyle="--", linewidth=1)
-        title += f" (paper: {implied.value:g})"
+    if implied := ledger.implied("dice", target):
+        axis.axvline(implied[0], color=COLOURS["paper"], linestyle="--", linewidth=1)
+        title += f" (paper: {implied[0]:g})"
     axis.set_title(title, loc="left")
     return sentences

@@ -1,91 +1,40 @@
-"""The few numbers that a reader looks for first, taken from the written tables."""
+"""The few numbers that a reader looks for first, taken from the written tables.
+
+``paper/headlines.yaml`` names the question and the row of a table that answers it.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
+import yaml
 
-from covid_utils import paths, runs
+from covid_utils import paths
 from covid_utils.errors import ResultsError
 from covid_utils.report import render
 from covid_utils.report.cells import VALUES
-from covid_utils.report.recognition_tables import OTHERS, PUBLISHED, SPLITS
+from covid_utils.runs import read_table, select
 
-#: Question -> table and the values of its key columns that answer it. Of several rows of Table 2,
-#: the split that the data were prepared with is first.
-HONEST = {"settings": PUBLISHED, "subset": "test"}
-OVERALL = {"manifestation": "overall", "metric": "accuracy"}
-KNOWN_SET = {"work": f"{OTHERS['dataset only']}, 2 classes", "metric": "accuracy"}
-ROWS = {
-    "COVID-19 or normal, X-ray": ("table2", HONEST | {"classes": 2}),
-    "four classes, X-ray": ("table2", HONEST | {"classes": 4}),
-    "COVID-19 or normal, knowing only the data set's name": ("table3", KNOWN_SET),
-    "four classes, split by hash of the path: patients on both sides": (
-        "table2",
-        HONEST | {"classes": 4, "split": SPLITS["path_hash"]},
-    ),
-    "COVID-19 or not, X-ray + CT, mean of runs": (
-        "table4",
-        {"tested on": "X-ray + CT", "run": "mean"},
-    ),
-    "manifestations of a slice": ("table5", OVERALL | {"work": "ours"}),
-    "the same, always answering 'present'": (
-        "table5",
-        OVERALL | {"work": "baseline: always present"},
-    ),
-}
-EXTENT = {
-    "extent of disease, mean over slices": "DeepLab-v3+, stream all",
-    "the same, started from ImageNet": "DeepLab-v3+, stream all, from imagenet",
-    "the same, networks of every start together": "DeepLab-v3+, stream all, all starts together",
-    "the same by U-Net": "U-Net, stream all",
-    "the same, three specialists together": "DeepLab-v3+, specialists together",
-}
-OWN_STREAM = {
-    "ground-glass, its own stream, mean over exactly labelled slices": "ggo",
-    "consolidation, the same": "consolidation",
-    "effusion, the same": "effusion",
-}
-MEAN_DICE = {"average": "per_image", "metric": "dice"}
-MEAN_EXACT = {"average": "per_image", "labels": "exact"}
-ROWS |= {q: ("table8", MEAN_DICE | {"work": f"ours, {work}"}) for q, work in EXTENT.items()}
-ROWS |= {
-    q: ("table7", MEAN_EXACT | {"work": f"ours, DeepLab-v3+, stream {name}"})
-    for q, name in OWN_STREAM.items()
-}
-#: Questions about a run that is made on demand only; left out where there is none.
-OPTIONAL = ("the same, started from ImageNet",)
-#: The few that the README shows.
-KEY = (
-    "COVID-19 or normal, X-ray",
-    "COVID-19 or normal, knowing only the data set's name",
-    "four classes, X-ray",
-    "extent of disease, mean over slices",
-    "ground-glass, its own stream, mean over exactly labelled slices",
-)
+
+def _entries() -> list[dict]:
+    return yaml.safe_load(paths.headlines().read_text(encoding="utf8"))
 
 
 def collect(profile: str) -> pd.DataFrame:
     """Headline numbers of a profile, with the columns ``question`` and `VALUES`."""
     rows = []
-    for question, (name, criteria) in ROWS.items():
-        row = runs.select(runs.read_table(profile, f"tables/{name}"), **criteria).head(1)
-        if len(row):
-            rows.append(row.assign(question=question)[["question", *VALUES]])
-        elif question not in OPTIONAL:
+    for entry in _entries():
+        rule = dict(entry["rule"])
+        name = rule.pop("table")
+        row = select(read_table(profile, f"tables/{name}"), **rule).head(1)
+        if row.empty and not entry.get("optional"):
             path = paths.shown(paths.results(profile) / "tables" / f"{name}.csv")
-            raise ResultsError(f"{path}: no row for {criteria}; rebuild the tables.")
+            raise ResultsError(f"{path}: no row for {rule}; rebuild the tables.")
+        rows.append(row.assign(question=entry["question"])[["question", *VALUES]])
     return pd.concat(rows, ignore_index=True)
 
 
-def write(profile: str) -> pd.DataFrame:
-    """Collect the headline numbers and keep them as ``results/<profile>/overview.json``."""
-    table = collect(profile)
-    records = table.astype(object).where(table.notna(), None).to_dict("records")
-    runs.write_json(paths.results(profile) / "overview.json", records)
-    return table
-
-
 def markdown(profile: str) -> str:
-    """The headline numbers of `KEY` as a Markdown table, for the README."""
+    """The headline numbers that the README shows, as a Markdown table."""
+    places = {entry["readme"]: entry["question"] for entry in _entries() if "readme" in entry}
     table = collect(profile).set_index("question", drop=False)
-    return render.markdown(render.readable(table.loc[list(KEY)]))
+    return render.markdown(render.readable(table.loc[[places[at] for at in sorted(places)]]))

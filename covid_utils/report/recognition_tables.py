@@ -6,7 +6,7 @@ import pandas as pd
 
 from covid_utils.registry import BOTH, RECOGNITION_TASKS, SUBSETS, TASK1
 from covid_utils.report import claims as ledger
-from covid_utils.report.cells import WILSON, beside, quoted, with_wilson
+from covid_utils.report.cells import joined, ordered, quoted, with_wilson
 from covid_utils.runs import select
 
 #: Kinds of split -> how Table 2 says who is apart from whom. X-rays are split by patient in
@@ -28,13 +28,19 @@ OTHERS = {
     "trivial features": "baseline: size, corners and histogram only",
     "dataset only": "baseline: name of the data set only",
 }
+RIVALS = {HEAD: "ours", TUNED: "ours chosen on validation"}
 #: Rules that see no picture -> what they know.
 RULES = {
     "modality only": "knows X-ray or CT; each class has as many of both, so it tells nothing",
     "dataset only": "knows the name of the data set",
 }
-PUBLISHED = "published rate and steps"
-SETTINGS = {HEAD: PUBLISHED, TUNED: "chosen on validation"}
+#: Models -> what Table 4 has instead of the number of a run.
+RUNS = {
+    "head minus 2 classes": "mean, minus all X-rays alone",
+    "head minus X-ray, as many": "mean, minus as many X-rays alone",
+    **{rule: rule for rule in RULES},
+}
+SETTINGS = {HEAD: "published rate and steps", TUNED: "chosen on validation"}
 #: Tasks of Tables 2 and 3 -> number of classes.
 TASKS = {"2 classes": 2, "4 classes": 4}
 #: With two classes the paper's metrics are those of COVID-19; with four, macro averages.
@@ -49,123 +55,91 @@ WEAK = {"exact": "", "all": "weak labels"}
 POOLED = "labels pooled: knowing which are common already ranks them"
 
 
-def joined(*notes: str) -> str:
-    """Notes as one text; empty ones are left out."""
-    return "; ".join(note for note in notes if note)
-
-
 def _prepared(scored: pd.DataFrame) -> str:
     return select(scored, run=TASK1, metric="mcc")["split"].iloc[0]
 
 
 def table2(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: accuracy of the 2- and 4-class head on training, validation and test images."""
-    part = select(scored, run=TASK1, metric="accuracy", task=[*TASKS], model=[*SETTINGS])
-    prepared = _prepared(scored)
-    order = [prepared, *OTHER_SPLITS]
-    first = part[part["repeat"] == 1]
-    ranks = {"model": [*SETTINGS], "split": order, "task": [*TASKS], "subset": [*SUBSETS]}
-    first = first.sort_values(
-        list(ranks), key=lambda column: column.map(ranks[column.name].index), kind="stable"
-    )
-    stated, claims, notes = ledger.load(), [], []
-    for row in first.itertuples():
-        asked = {"where": "Table 2", "subset": row.subset, "classes": TASKS[row.task]}
-        claim = ledger.stated(stated, **asked) if row.model == HEAD else None
-        claims.append(claim.id if claim else "")
-        is_usual = (row.model, row.split, row.subset) == (HEAD, prepared, "test")
-        seeds = select(part, model=HEAD, split=prepared, task=row.task, subset="test")["value"]
-        spread = f"{len(seeds)} seeds of weights and batches: "
-        spread += f"{100 * seeds.min():.1f} to {100 * seeds.max():.1f} %"
-        notes.append(joined(row.note, spread if is_usual and len(seeds) > 1 else ""))
-    table = first.assign(
+    """Accuracy of the 2- and 4-class head on training, validation and test images."""
+    part, prepared = select(scored, run=TASK1, metric="accuracy"), _prepared(scored)
+    splits = (prepared, *OTHER_SPLITS)
+    keys = {"model": SETTINGS, "split": splits, "task": TASKS, "subset": SUBSETS}
+    first = ordered(part, **keys, repeat=[1])
+    usual, spread = {"model": HEAD, "split": prepared, "subset": "test"}, first["note"].copy()
+    for index, row in select(first, **usual).iterrows():
+        seeds = select(part, **usual, task=row["task"])["value"]
+        if len(seeds) > 1:
+            spread[index] = (
+                f"{len(seeds)} seeds of weights and batches: "
+                f"{100 * seeds.min():.1f} to {100 * seeds.max():.1f} %"
+            )
+    first = with_wilson(first)
+    return first.assign(
         split=first["split"].map(SPLITS),
         settings=first["model"].map(SETTINGS),
         classes=first["task"].map(TASKS),
-        claim=claims,
-        note=notes,
+        note=spread,
     )
-    keys = ["split", "settings", "classes", "subset", *WILSON]
-    return beside(with_wilson(table), keys)
 
 
 def table3(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 3: recognition on the test images, class by class, against baselines and literature."""
-    single = ("sensitivity", "specificity", "precision", "f1")
-    parts = []
-    for task, classes in TASKS.items():
-        of_class = [(name, m) for name in RECOGNITION_TASKS[task] for m in (*single, "mcc")]
-        every = [("all", "accuracy"), ("all", "mcc"), *(("macro", m) for m in single), *of_class]
-        ours = _of_model(scored, task, HEAD, every).assign(work=f"ours, {task}", claim="")
-        is_stated = (ours["metric"] == "accuracy") & (task == "2 classes")
-        ours["claim"] = ours["claim"].mask(is_stated, "p07")
-        parts += [_errors(ours, classes), ours]
+    """Recognition of the test images, class by class, against baselines and the literature."""
+    part, parts = select(scored, split=_prepared(scored), subset="test"), []
+    metrics = ("accuracy", "sensitivity", "specificity", "precision", "f1", "mcc")
     for task in TASKS:
-        some = [("all", "accuracy"), ("all", "mcc")]
-        some += [(SUMMARY[task], m) for m in ("sensitivity", "specificity", "f1")]
+        own, classes = select(part, task=task, model=HEAD, repeat=1), RECOGNITION_TASKS[task]
+        ours = ordered(own, class_=("all", "macro", *classes), metric=metrics)
+        right = select(ours, metric="accuracy")
+        wrong = {"value": 1 - right["value"], "low": 1 - right["high"], "high": 1 - right["low"]}
+        errors = right.assign(metric="error rate", **wrong)
+        parts += [each.assign(work=f"ours, {task}") for each in (errors, ours)]
+    for task in TASKS:
         for model, words in OTHERS.items():
-            parts.append(_of_model(scored, task, model, some).assign(work=f"{words}, {task}"))
-            for rival, ours in ((HEAD, "ours"), (TUNED, "ours chosen on validation")):
-                difference = select(scored, task=task, model=f"{model} minus {rival}")
-                parts.append(difference.assign(work=f"{words}, {task}, minus {ours}"))
-    mean = select(scored, task=BOTH, subset="test", metric="accuracy", repeat=0, model=HEAD)
-    parts.append(mean.assign(work="ours, X-ray + CT", claim="p08"))
-    table = pd.concat(parts).fillna({"claim": "", "paper": ""})
-    keys = ["work", "class", *WILSON]
+            own, work = select(part, task=task, model=model), f"{words}, {task}"
+            some = {"all": ("accuracy", "mcc"), SUMMARY[task]: ("sensitivity", "specificity", "f1")}
+            for name, shown in some.items():
+                parts.append(ordered(own, class_=[name], metric=shown).assign(work=work))
+            for rival, ours in RIVALS.items():
+                gap = select(part, task=task, model=f"{model} minus {rival}")
+                parts.append(gap.assign(work=f"{work}, minus {ours}"))
+    mean = select(part, task=BOTH, metric="accuracy", repeat=0, model=HEAD)
     published = ledger.published()
     others = published[(published["task"] == 1) & (published["source"] != "D")]
-    theirs = quoted(others, ["work", "class"])
-    return pd.concat([beside(with_wilson(table), keys), theirs], ignore_index=True)
-
-
-def _of_model(
-    scored: pd.DataFrame, task: str, model: str, wanted: list[tuple[str, str]]
-) -> pd.DataFrame:
-    part = select(scored, task=task, model=model, subset="test", repeat=1)
-    part = part[(part["split"] == _prepared(scored)) & (part["average"] == "pooled")]
-    order = [*zip(part["class"], part["metric"], strict=True)]
-    return part.iloc[[order.index(key) for key in wanted if key in order]]
-
-
-def _errors(ours: pd.DataFrame, classes: int) -> pd.DataFrame:
-    claim = ledger.stated(ledger.load(), metric="errors", source="D", classes=classes)
-    wrong, total = claim.value
-    note = f"paper: {wrong} of {total} images; {claim.how}"
-    right = select(ours, class_="all", metric="accuracy")
-    limits = {"value": 1 - right["value"], "low": 1 - right["high"], "high": 1 - right["low"]}
-    paper = f"{100 * wrong / total:.2f}"
-    return right.assign(metric="error rate", claim=claim.id, paper=paper, note=note, **limits)
+    return with_wilson(pd.concat([*parts, mean.assign(work="ours, X-ray + CT"), quoted(others)]))
 
 
 def table4(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 4: runs on X-rays and CT together, their mean, and what CT adds for X-rays."""
+    """Runs on X-rays and CT together, their mean, and what CT adds for X-rays."""
     part = select(scored, task=BOTH)
-    words = {"head minus 2 classes": "mean, minus all X-rays alone"}
-    words["head minus X-ray, as many"] = "mean, minus as many X-rays alone"
-    run = [words.get(m, m if m in RULES else "") for m in part["model"]]
+    known = part["model"].map({name: f"baseline: {words}" for name, words in RULES.items()})
     numbers = part["repeat"].astype(str).replace("0", "mean")
-    known = [f"baseline: {RULES[model]}" if model in RULES else "" for model in part["model"]]
-    is_mean = (part["model"] == HEAD) & (part["repeat"] == 0) & (part["subset"] == "test")
-    claim = part["model"].map(dict.fromkeys(words, "c02")).fillna("").mask(is_mean, "p08")
     table = part.assign(
-        run_=[word or number for word, number in zip(run, numbers, strict=True)],
-        note=[joined(a, b) for a, b in zip(known, part["note"], strict=True)],
-        claim=claim,
-        **{"tested on": part["subset"].str.removeprefix("test, ").replace("test", BOTH)},
+        source_run=part["run"],
+        run=part["model"].map(RUNS).fillna(numbers),
+        note=joined(known.fillna(""), part["note"]),
     )
-    table = beside(with_wilson(table), ["tested on", "run_", *WILSON])
-    return table.rename(columns={"run_": "run"})
+    table["tested on"] = part["subset"].str.removeprefix("test, ").replace("test", BOTH)
+    return with_wilson(table)
 
 
 def table5(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 5: the multi-label CNN, per manifestation and overall, beside two trivial baselines."""
+    """The multi-label CNN, per manifestation and overall, beside two trivial baselines."""
     part = select(scored, task="manifestations")
     is_ranking = part["metric"].isin(("roc_auc", "average_precision"))
     pooled = (is_ranking & (part["class"] == "overall")).map({True: POOLED, False: ""})
-    notes = [joined(WEAK[scope], note) for scope, note in zip(part["labels"], pooled, strict=True)]
-    table = part.assign(work=part["model"].map(MULTILABEL), note=notes)
-    table = table.rename(columns={"class": "manifestation"})
-    return beside(table, ["work", "manifestation", "labels"])
+    return part.assign(
+        work=part["model"].map(MULTILABEL),
+        manifestation=part["class"],
+        note=joined(part["labels"].map(WEAK), pooled),
+    )
+
+
+def calibration(scored: pd.DataFrame) -> pd.DataFrame:
+    """Calibration of the heads on the test images, before and after temperature scaling."""
+    part = select(scored, run=TASK1, metric=[*CALIBRATION])
+    degrees = part["average"].str.removeprefix("temperature ").astype(float)
+    names = part["metric"].map(CALIBRATION)
+    return part.assign(metric=names, temperature=degrees, paper="not reported")
 
 
 def rivals(scored: pd.DataFrame, classes: int) -> pd.DataFrame:
@@ -187,15 +161,4 @@ def rivals(scored: pd.DataFrame, classes: int) -> pd.DataFrame:
 def stated_accuracy() -> dict[str, float]:
     """Test accuracy of each task that the paper states, in per cent."""
     keys = {"where": "Table 2", "subset": "test"}
-    stated = ledger.load()
-    return {t: float(ledger.stated(stated, **keys, classes=n).value) for t, n in TASKS.items()}
-
-
-def calibration(scored: pd.DataFrame) -> pd.DataFrame:
-    """Calibration of the heads on the test images, before and after temperature scaling."""
-    part = select(scored, run=TASK1, metric=[*CALIBRATION])
-    degrees = part["average"].str.removeprefix("temperature ").astype(float)
-    table = part.assign(
-        metric=part["metric"].map(CALIBRATION), temperature=degrees, paper="not reported"
-    )
-    return beside(table, ["task", "temperature"])
+    return {task: float(ledger.stated(**keys, classes=n).value) for task, n in TASKS.items()}

@@ -1,8 +1,7 @@
-"""Tables for people: numbers rounded to what the data can carry, as text, Markdown and HTML."""
+"""Tables for people: numbers rounded to what the data can carry, as text and Markdown."""
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -15,32 +14,6 @@ LEGEND = (
     "what the paper's prose states, the bodies of its tables are not available; verdict: whether "
     "the paper's value lies in our interval, or, of a difference, whether it is above 0."
 )
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; }}
-body {{ padding: 0 1rem; }}
-div {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-caption {{ font-weight: 600; text-align: left; padding-bottom: .5rem; }}
-th, td {{ padding: .3rem .7rem; text-align: left; vertical-align: top; }}
-thead th {{ border-bottom: 2px solid; }}
-tbody td {{ border-bottom: 1px solid #8886; }}
-</style>
-</head>
-<body>
-<div role="region" aria-label="{title}" tabindex="0">
-{table}
-</div>
-<p>Profile <code>{profile}</code>. {legend}</p>
-</body>
-</html>
-"""
 #: Unit -> decimal places that a number of it is shown with; others have one.
 DIGITS = {"fraction": 3, "s": 3, "images": 0}
 
@@ -109,21 +82,8 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in safe)
 
 
-def html(table: pd.DataFrame, title: str, profile: str) -> str:
-    """A table of texts as a whole page that needs nothing else."""
-    body = table.to_html(index=False, border=0, escape=True)
-    body = body.replace("<th>", '<th scope="col">')
-    body = body.replace("<thead>", f"<caption>{escape(title)}</caption>\n<thead>", 1)
-    return PAGE.format(title=escape(title), table=body, profile=escape(profile), legend=LEGEND)
-
-
 def write(table: pd.DataFrame, path: Path, title: str, profile: str) -> None:
-    """Write a table as ``<path>.md`` and ``<path>.html``, each whole or not at all."""
-    text = text_of(table)
-    documents = {
-        ".md": f"# {title}\n\n{markdown(text)}\n\nProfile `{profile}`. {LEGEND}\n",
-        ".html": html(text, title, profile),
-    }
-    for ending, content in documents.items():
-        with whole(path.with_name(path.name + ending)) as partial:
-            partial.write_text(content, encoding="utf8")
+    """Write a table in Markdown, whole or not at all."""
+    content = f"# {title}\n\n{markdown(text_of(table))}\n\nProfile `{profile}`. {LEGEND}\n"
+    with whole(path) as partial:
+        partial.write_text(content, encoding="utf8")

@@ -12,7 +12,12 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.data.manifest import frontal_xrays, without_near_copies
+from covid_utils.data.manifest import (
+    frontal_xrays,
+    kind,
+    saved_manifest,
+    without_near_copies,
+)
 from covid_utils.registry import (
     NODULE_SETS,
     PUBLISHED,
@@ -25,6 +30,7 @@ from covid_utils.registry import (
 )
 from covid_utils.report import cells, recognition_tables, render, stream_tables, verdicts
 from covid_utils.report import claims as ledger
+from covid_utils.report.cells import NOT_AVAILABLE, WILSON
 from covid_utils.writing import whole
 
 #: Task of Table 1 -> run and, where a run has several, its task.
@@ -71,7 +77,7 @@ def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     }
     stated, rows = ledger.load(), []
     for task, (part, claim) in parts.items():
-        paper = stated[claim].value if claim else (cells.NOT_AVAILABLE, cells.NOT_AVAILABLE)
+        paper = stated[claim].value if claim else (NOT_AVAILABLE, NOT_AVAILABLE)
         beside = {"paper train": paper[0], "paper test": paper[1], "claim": claim}
         rows.append({"task": task} | _composition(part) | _augmented(profile, task) | beside)
     return pd.DataFrame(rows)
@@ -79,13 +85,21 @@ def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """Table 1's counts that the paper states too: ``task`` and `cells.VALUES`, one row each."""
-    parts = []
-    for subset in ("train", "test"):
-        part = table[table["claim"] != ""].assign(metric=f"images, {subset}", unit="images", n=1)
-        part = part.assign(value=part[f"{subset} after"], low=np.nan, high=np.nan, note="")
-        runs_of = [TASK_RUNS[task][0] for task in part["task"]]
-        parts.append(part.assign(paper=part[f"paper {subset}"], run=runs_of))
-    return cells.beside(pd.concat(parts).sort_index(kind="stable"), ["task"])
+    rows = [
+        {
+            "task": row["task"],
+            "metric": f"images, {subset}",
+            "unit": "images",
+            "ours": row[f"{subset} after"],
+            "n": 1,
+            "paper": str(row[f"paper {subset}"]),
+            "claim": row["claim"],
+            "source_run": TASK_RUNS[row["task"]][0],
+        }
+        for row in table[table["claim"] != ""].to_dict("records")
+        for subset in ("train", "test")
+    ]
+    return pd.DataFrame(rows).assign(low=np.nan, high=np.nan, verdict="", note="")
 
 
 def _composition(part: pd.DataFrame) -> dict:
@@ -122,65 +136,67 @@ def _augmented(profile: str, task: str) -> dict:
 
 
 def table9(scored: pd.DataFrame) -> pd.DataFrame:
-    """Table 9: measured time, stage by stage and for all stages, on the machine of the runs."""
+    """Measured time, stage by stage and for all stages, on the machine of the runs."""
     part = runs.select(scored, metric="median time")
-    part = part.rename(columns={"model": "stage", "class": "step"})
     p95 = runs.select(scored, metric="p95 time")["value"].to_numpy()
-    stated = ledger.load()["p26"]
-    is_case = part["stage"] == "whole pipeline, one CT slice"
-    table = part.assign(
-        **{"p95 [s]": p95},
-        claim=is_case.map({True: stated.id, False: ""}),
-        paper=is_case.map({True: f"{stated.value:g} % of readers' time", False: ""}),
-    )
-    return cells.beside(table, ["stage", "step", "p95 [s]"])
+    return part.rename(columns={"model": "stage", "class": "step"}).assign(**{"p95 [s]": p95})
 
 
-BUILDERS = {
-    "table2": recognition_tables.table2,
-    "table3": recognition_tables.table3,
-    "table4": recognition_tables.table4,
-    "table5": recognition_tables.table5,
-    "table6": stream_tables.table6,
-    "table7": stream_tables.table7,
-    "table8": stream_tables.table8,
-    "table9": table9,
+#: Table of scores -> the rows that it selects, and its key columns.
+SCORED = {
+    "table2": (recognition_tables.table2, ("split", "settings", "classes", "subset", *WILSON)),
+    "table3": (recognition_tables.table3, ("work", "class", *WILSON)),
+    "table4": (recognition_tables.table4, ("tested on", "run", *WILSON)),
+    "table5": (recognition_tables.table5, ("work", "manifestation", "labels")),
+    "table6": (stream_tables.table6, ("work", "class", "average", "labels")),
+    "table7": (stream_tables.table7, ("class", "work", "average", "labels")),
+    "table8": (stream_tables.table8, ("work", "average")),
+    "table9": (table9, ("stage", "step", "p95 [s]")),
+    "calibration": (recognition_tables.calibration, ("task", "temperature")),
 }
 
 
-def _marked(table: pd.DataFrame, name: str, basis: verdicts.Basis) -> pd.DataFrame:
-    on = slices = ["on the phantom"] if basis.is_phantom else []
-    if name in SLICE_TABLES:
-        slices = on + unsure_of_patients(basis.manifest[basis.manifest["dataset"] == "medseg"])
+def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
+    """One of `SCORED`: our numbers beside the paper's, without verdicts and remarks."""
+    rows, keys = SCORED[name]
+    return cells.beside(name, rows(scored), keys)
+
+
+def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
+    """One of ``table2`` to ``table9``, with its remarks and verdicts."""
+    return _judged(name, profile, saved_manifest(profile), scored).drop(columns="reason")
+
+
+def _judged(name: str, profile: str, manifest: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+    remarked = _remarked(select(name, scored), name, profile, manifest)
+    return verdicts.judged(remarked, profile, manifest)
+
+
+def _remarked(table: pd.DataFrame, name: str, profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
+    phantom = ["on the phantom"] if kind(manifest) == "phantom" else []
+    slices = phantom + unsure_of_patients(manifest) if name in SLICE_TABLES else phantom
     notes = []
     for row in table.to_dict("records"):
         # The patients of nodules are known.
-        remarks = on if "stream nodule" in row.get("work", "") else slices
-        if row["source_run"] == PUBLISHED:
+        remarks = phantom if "stream nodule" in row.get("work", "") else slices
+        behind = cells.sources(row["source_run"])
+        if behind == [PUBLISHED]:
             remarks = [AUTHORS]
-        if not basis.refitted.isdisjoint(cells.sources(row["source_run"])):
+        if any(runs.read_provenance(profile, run)["parameters"].get("refit") for run in behind):
             remarks = [*remarks, "validation slices taught as well"]
-        notes.append(recognition_tables.joined(*(remarks if row["n"] else []), row["note"]))
+        notes.append("; ".join(filter(None, [*(remarks if row["n"] else []), row["note"]])))
     return table.assign(note=notes)
 
 
-def unsure_of_patients(slices: pd.DataFrame) -> list[str]:
+def unsure_of_patients(manifest: pd.DataFrame) -> list[str]:
     """Caveat of scores on slices whose patients are unknown."""
+    slices = manifest[manifest["dataset"] == "medseg"]
     if (slices["patient_basis"] == "given").all():
         return []
     known = slices["patient_id"].isin(slices.loc[slices["subset"] == "train", "patient_id"])
     if (known & (slices["subset"] == "test")).any():
         return ["patients unknown, near copies of test slices left out of training"]
     return ["patients unknown, near copies kept together"]
-
-
-def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
-    """One table by name, ``table2`` to ``table9``, with its remarks and verdicts."""
-    return _built(name, verdicts.of_profile(profile), scored).drop(columns="reason")
-
-
-def _built(name: str, basis: verdicts.Basis, scored: pd.DataFrame) -> pd.DataFrame:
-    return verdicts.judged(_marked(BUILDERS[name](scored), name, basis), basis)
 
 
 def read_scores(profile: str, name: str) -> pd.DataFrame:
@@ -200,19 +216,18 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
 
     Returns the tables by name, ``verdicts`` and ``scores``.
     """
-    folder, basis = paths.results(profile), verdicts.of_profile(profile)
+    folder, manifest = paths.results(profile), saved_manifest(profile)
     scored = read_scores(profile, "scores")
-    composition = table1(profile, basis.manifest)
-    answers = {name: _built(name, basis, scored) for name in BUILDERS}
-    tables = {"table1": composition}
-    tables |= {name: table.drop(columns="reason") for name, table in answers.items()}
-    answers["table1"] = verdicts.judged(counts(composition), basis)
+    judged = {name: _judged(name, profile, manifest, scored) for name in TITLES if name in SCORED}
+    tables = {"table1": table1(profile, manifest)}
+    tables |= {name: table.drop(columns="reason") for name, table in judged.items()}
     for name, table in tables.items():
         write(table, folder / "tables" / f"{name}.csv")
-        render.write(table, folder / "tables" / name, TITLES[name], profile)
-    write(recognition_tables.calibration(scored), folder / "tables" / "calibration.csv")
+        render.write(table, folder / "tables" / f"{name}.md", TITLES[name], profile)
+    write(select("calibration", scored), folder / "tables" / "calibration.csv")
     write(stream_tables.segmentation_scores(scored), folder / "segmentation_scores.csv")
-    tables["verdicts"] = verdicts.collect(answers, basis)
+    judged["table1"] = verdicts.judged(counts(tables["table1"]), profile, manifest)
+    tables["verdicts"] = verdicts.collect(judged, profile)
     write(tables["verdicts"], folder / "verdicts.csv")
     return tables | {"scores": scored}
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
 
-from covid_utils import params, paths, registry, runs
-from covid_utils.data.manifest import kind, saved_manifest
+from covid_utils import params, registry, runs
+from covid_utils.data.manifest import kind
 from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
 
@@ -38,38 +36,19 @@ IDLE = {
 }
 
 
-@dataclass(frozen=True)
-class Basis:
-    """What a profile's numbers rest on: its manifest and the settings of its runs."""
-
-    profile: str
-    manifest: pd.DataFrame
-
-    @cached_property
-    def is_phantom(self) -> bool:
-        """Whether the scans are simulated."""
-        return kind(self.manifest) == "phantom"
-
-    @cached_property
-    def refitted(self) -> frozenset[str]:
-        """Runs that learned from validation slices as well."""
-        here = {path.parent.name for path in paths.results(self.profile).glob("*/provenance.json")}
-        each = {run: runs.read_provenance(self.profile, run)["parameters"] for run in here}
-        return frozenset(run for run, used in each.items() if used.get("refit"))
-
-    def departures(self, run: str) -> list[str]:
-        """Settings in which a run differs from the published ones, as ``name value``."""
-        job = registry.jobs("imagenet").get(run)
-        if job is None or run == registry.DATA:
-            return []
-        published = params.stated("paper", job.notebook)
-        used = runs.read_provenance(self.profile, run)["parameters"]
-        idle = (*NEUTRAL, *IDLE.get(used.get("model", ""), ()))
-        return [
-            f"{name} {_short(value)}"
-            for name, value in used.items()
-            if name not in idle and name in published and value != published[name]
-        ]
+def departures(profile: str, run: str) -> list[str]:
+    """Settings in which a run differs from the published ones, as ``name value``."""
+    job = registry.jobs("imagenet").get(run)
+    if job is None or run == registry.DATA:
+        return []
+    published = params.stated("paper", job.notebook)
+    used = runs.read_provenance(profile, run)["parameters"]
+    idle = (*NEUTRAL, *IDLE.get(used.get("model", ""), ()))
+    return [
+        f"{name} {_short(value)}"
+        for name, value in used.items()
+        if name not in idle and name in published and value != published[name]
+    ]
 
 
 def _short(value: object) -> str:
@@ -78,18 +57,32 @@ def _short(value: object) -> str:
     return f"{value:g}" if type(value) in (int, float) else str(value).lower()
 
 
-def of_profile(profile: str) -> Basis:
-    """What a profile's numbers rest on."""
-    return Basis(profile, saved_manifest(profile))
-
-
-def judge(cell: Mapping, claim: ledger.Claim, basis: Basis) -> tuple[str, str]:
-    """Verdict on one cell of `cells.VALUES`, and why."""
-    obstacle = _obstacle(cell, claim, basis)
+def judge(
+    cell: Mapping, claim: ledger.Claim, profile: str, manifest: pd.DataFrame
+) -> tuple[str, str]:
+    """Verdict on one cell of `cells.VALUES`, and why; ``manifest`` is that of the profile."""
+    obstacle = _obstacle(cell, claim, profile, manifest)
     if obstacle:
         return obstacle
-    if claim.unit == "statement":
-        return _superiority(cell)
+    return _superiority(cell) if claim.unit == "statement" else _agreement(cell)
+
+
+def _obstacle(
+    cell: Mapping, claim: ledger.Claim, profile: str, manifest: pd.DataFrame
+) -> tuple[str, str] | None:
+    if "missing" in claim.needs:
+        return NOT_REPRODUCIBLE, f"missing: {claim.needs['missing']}"
+    if pd.isna(cell["ours"]):
+        return NOT_REPRODUCIBLE, "missing: a test case that this score is defined on"
+    if other := _otherness(claim, profile, manifest):
+        return NOT_COMPARABLE, other
+    if pd.isna(cell["low"]) and cell["unit"] != "images":
+        few = f"too few cases for an interval (n = {cell['n']:g})"
+        return NOT_COMPARABLE, _note(cell, "no interval") or few
+    return None
+
+
+def _agreement(cell: Mapping) -> tuple[str, str]:
     ours, paper = float(cell["ours"]), float(cell["paper"])
     if cell["unit"] == "images" and pd.isna(cell["low"]):
         same = ours == paper
@@ -103,33 +96,19 @@ def judge(cell: Mapping, claim: ledger.Claim, basis: Basis) -> tuple[str, str]:
     return DIFFERS, f"{gap} {way}; {cell['paper']} is not in {_limits(cell)}"
 
 
-def _obstacle(cell: Mapping, claim: ledger.Claim, basis: Basis) -> tuple[str, str] | None:
-    if "missing" in claim.needs:
-        return NOT_REPRODUCIBLE, f"missing: {claim.needs['missing']}"
-    if pd.isna(cell["ours"]):
-        return NOT_REPRODUCIBLE, "missing: a test case that this score is defined on"
-    other = _otherness(claim, basis)
-    if other:
-        return NOT_COMPARABLE, other
-    if pd.isna(cell["low"]) and cell["unit"] != "images":
-        few = f"too few cases for an interval (n = {cell['n']:g})"
-        return NOT_COMPARABLE, _note(cell, "no interval") or few
-    return None
-
-
 def _note(cell: Mapping, beginning: str) -> str:
     parts = str(cell.get("note", "")).split("; ")
     return next((part for part in parts if part.startswith(beginning)), "")
 
 
-def _otherness(claim: ledger.Claim, basis: Basis) -> str:
-    if basis.is_phantom:
+def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str:
+    if kind(manifest) == "phantom":
         return "other data: simulated scans (the phantom)"
-    rank, needed = registry.PROFILES.index, claim.needs.get("profile", registry.PROFILES[0])
-    known = basis.profile if basis.profile in registry.PROFILES else registry.PROFILES[0]
-    if rank(known) < rank(needed):
+    smallest = registry.PROFILES[0]
+    rank, needed = registry.PROFILES.index, claim.needs.get("profile", smallest)
+    if rank(profile if profile in registry.PROFILES else smallest) < rank(needed):
         return f"other size: the profile '{needed}' would tell"
-    there = set(basis.manifest["dataset"])
+    there = set(manifest["dataset"])
     lacking = [name for name in claim.needs.get("data", ()) if name not in there]
     return f"other data: {', '.join(lacking)} was not there" if lacking else ""
 
@@ -151,35 +130,35 @@ def _limits(cell: Mapping) -> str:
     return f"[{low}, {high}]"
 
 
-def judged(table: pd.DataFrame, basis: Basis) -> pd.DataFrame:
+def judged(table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     """A table with ``verdict`` and ``reason`` of each cell that answers a claim, else ''."""
-    if "verdict" not in table:
-        return table
     claims = ledger.load()
     both = [
-        judge(row, claims[row["claim"]], basis) if row["claim"] else ("", "")
+        judge(row, claims[row["claim"]], profile, manifest) if row["claim"] else ("", "")
         for row in table.to_dict("records")
     ]
     return table.assign(verdict=[v for v, _ in both], reason=[reason for _, reason in both])
 
 
-def collect(tables: Mapping[str, pd.DataFrame], basis: Basis) -> pd.DataFrame:
+def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
     """Verdict on each entry of the ledger: a row for each cell that its rule names, or one without.
 
-    Of Table 1 ``tables`` has its `tables.counts`.
+    Args:
+        tables: Name -> table that is `judged`; of Table 1 its `tables.counts`.
+        profile: Whose tables.
     """
     rows = []
     for claim in ledger.load().values():
         missing = f"missing: {claim.needs.get('missing', 'a run that answers it')}"
         nothing = dict.fromkeys(("ours", "low", "high"), np.nan) | {"n": 0, "source_run": ""}
-        nothing |= {"metric": claim.metric, "unit": claim.unit, "paper": cells.stated(claim)}
+        nothing |= {"metric": claim.metric, "unit": claim.unit, "paper": claim.shown}
         nothing |= {"verdict": NOT_REPRODUCIBLE, "reason": missing}
         for cell in _answers(claim, tables) or [nothing]:
             line = {"id": claim.id, "where": claim.where, "metric": _asked(claim, cell)}
             line |= {name: cell[name] for name in VALUES}
             is_compared = cell["verdict"] in (REPRODUCED, DIFFERS)
             sources = cells.sources(cell["source_run"]) if is_compared else []
-            settings = dict.fromkeys(text for run in sources for text in basis.departures(run))
+            settings = dict.fromkeys(text for run in sources for text in departures(profile, run))
             rows.append(line | {"departures": ", ".join(settings)})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
