@@ -89,14 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; errors are one sentence on standard error.
-
-    Args:
-        argv: Arguments, those of the process if None.
-
-    Returns:
-        Exit status: 0 done, 1 not all done, 130 interrupted.
-    """
+    """Run a command; errors are one sentence on standard error, and the exit status 1 or 130."""
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)

@@ -27,14 +27,7 @@ KEEP_MEMORY = 2_000_000_000
 
 
 def variables(given: Mapping[str, str]) -> dict[str, str]:
-    """Environment for a process that computes.
-
-    Args:
-        given: The present environment.
-
-    Returns:
-        The whole environment, with what changes numbers set.
-    """
+    """The given environment, with what changes numbers set."""
     exact = given.get("COVID_EXACT", "1") != "0"
     threads = given.get("COVID_THREADS", "1")
     kept = {name: value for name, value in given.items() if name not in FOREIGN}

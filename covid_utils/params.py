@@ -32,11 +32,7 @@ def _declarations() -> dict[str, dict[str, dict]]:
 
 
 def declared(notebook: str) -> dict[str, dict]:
-    """Declarations of a notebook's parameters, in their order.
-
-    Args:
-        notebook: Name without its ending, such as ``02_task1_inception``.
-    """
+    """Declarations of the parameters of a notebook, such as ``02_task1_inception``, in order."""
     if notebook not in NOTEBOOKS:
         raise ParameterError(f"{notebook}: no such notebook; there are {', '.join(NOTEBOOKS)}.")
     return _declarations()[notebook]
@@ -65,20 +61,10 @@ def defaults(notebook: str) -> dict[str, Any]:
 
 
 def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str, Any]:
-    """Parameters of one notebook in one profile, checked.
+    """Value of every parameter of a notebook in a profile, checked.
 
-    Args:
-        profile: One of `registry.PROFILES`.
-        notebook: Name without its ending.
-        job: Run of that notebook. Where the profile has a file of this name, its values replace
-            those of the notebook's file.
-        **changes: Values that replace those of the files.
-
-    Returns:
-        A value for every parameter of the notebook.
-
-    Raises:
-        ParameterError: A file is missing or malformed, or a value breaks its declaration.
+    Where the profile has a file of the name of the ``job``, its values replace those of the
+    notebook's file; ``changes`` replace both.
     """
     own = paths.params(profile) / f"{job}.yaml"
     if job and own.is_file():
@@ -101,31 +87,19 @@ def stated(profile: str, notebook: str) -> dict[str, Any]:
 
 
 def of_cell(notebook: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a running notebook, checked; call it in the first cell that computes.
+    """Parameters of a running notebook from its ``globals()``, checked.
 
-    Args:
-        notebook: Name without its ending.
-        variables: The notebook's ``globals()``.
-
-    Raises:
-        ParameterError: A value breaks its declaration, or papermill passed an unknown name, of
-            which it only warns.
+    Call it in the first cell that computes: of an unknown name papermill only warns.
     """
     plain = (str, int, float, bool, list)
-    known = declared(notebook)
     # IPython's own variables begin with a capital or an underscore.
     given = {k: v for k, v in variables.items() if isinstance(v, plain) and k[0].islower()}
-    check({name: given[name] for name in given}, notebook, notebook)
-    return {name: given[name] for name in known}
+    check(given, notebook, notebook)
+    return {name: given[name] for name in declared(notebook)}
 
 
 def check(values: Mapping[str, Any], notebook: str, source: str) -> None:
-    """Hold values against the declarations of a notebook.
-
-    Args:
-        values: Some parameters or all.
-        notebook: Name without its ending.
-        source: What to name in the message.
+    """Hold some parameters of a notebook against their declarations; ``source`` is named in errors.
 
     Raises:
         ParameterError: With the nearest known name, or what the value must be.

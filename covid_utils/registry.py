@@ -68,13 +68,7 @@ FUSION, STARTS, PUBLISHED = "fusion_deeplab", "starts_deeplab", "published_masks
 
 
 def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:
-    """Folder of a stream's run.
-
-    Args:
-        stream: One of `STREAMS`.
-        model: One of `NETWORKS`.
-        init: Start of the weights where it is not the usual one.
-    """
+    """Folder of a stream's run; ``init`` names a start of the weights that is not the usual one."""
     return "_".join(part for part in ("stream", stream, model, init) if part)
 
 
@@ -93,26 +87,15 @@ def work(row: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the graph: a notebook run, or, where no notebook is named, the scores.
+    """One job of the graph: a notebook run, or, where no notebook is named, the scores."""
 
-    Attributes:
-        name: Of the job, its executed notebook and its parameter file, if it has one.
-        notebook: Name without its ending; '' for the job that computes ``scores.csv``.
-        label: Distinguishes the jobs of one notebook on the terminal.
-        settings: Parameters that make this job what it is.
-        needs: Names of the jobs before it.
-        runs: Run folders that it writes.
-        priority: Jobs with a larger one start first.
-        all_cores: Whether it takes every core.
-    """
-
-    name: str
+    name: str  # also of its executed notebook and its parameter file, if it has one
     notebook: str
-    label: str = ""
-    settings: dict = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
-    priority: int = 0
+    label: str = ""  # distinguishes the jobs of one notebook on the terminal
+    settings: dict = field(default_factory=dict)  # parameters that make this job what it is
+    needs: tuple[str, ...] = ()  # jobs before it
+    runs: tuple[str, ...] = ()  # run folders that it writes
+    priority: int = 0  # jobs with a larger one start first
     all_cores: bool = False
 
 
@@ -151,9 +134,7 @@ def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = ""
 def jobs(imagenet: str = "") -> dict[str, Job]:
     """Every job of a profile, in the order in which the terminal counts them.
 
-    Args:
-        imagenet: ``imagenet`` or a weight file: adds a run of the all-class stream that starts
-            from these weights.
+    ``imagenet``, the word or a weight file, adds a run of the all-class stream that starts there.
     """
     # Streams start from one nodule training, of training slices alone.
     nodule = {"init": "random", "members": 1, "refit": False}
@@ -190,14 +171,12 @@ INK = "#222222"
 #: One colour for each thing that a figure may show, everywhere. Classes and manifestations start
 #: from the palette of Okabe and Ito (2008); names that can meet in one figure stay apart for people
 #: with any of the three kinds of colour blindness, which a test simulates.
-CLASS_COLOURS = {
+COLOURS = {
     "covid": "#D55E00",
     "normal": "#0072B2",
     "viral": "#009E73",
     "bacterial": "#5A3A1A",
     "non_covid": "#7A4F5A",
-}
-MANIFESTATION_COLOURS = {
     "ggo": "#56B4E9",
     "consolidation": "#E69F00",
     # Darker than the palette's pink, which turns into the grey of soft tissue without red or green.
@@ -205,21 +184,9 @@ MANIFESTATION_COLOURS = {
     "nodule": "#F0E442",
     "lesion": "#1E4620",
 }
-SUBSET_COLOURS = {"train": "#303030", "validation": "#A68F49", "test": "#7A78F0"}
-OUTCOME_COLOURS = {"found": "#8EF06A", "missed": "#3B30D0", "false alarm": "#F53B43"}
-ROLE_COLOURS = {"ours": "#005A5E", "others": "#8C8C8C", "paper": "#B5122E"}
-COLOURS = CLASS_COLOURS | MANIFESTATION_COLOURS | SUBSET_COLOURS | OUTCOME_COLOURS | ROLE_COLOURS
-#: Names that can meet in one figure.
-TOGETHER = (
-    RECOGNITION_CLASSES,
-    MULTIMODAL_CLASSES,
-    (*MANIFESTATIONS, "lesion"),
-    # The phantom's figure: edges of masks in CT, of opacities in X-rays.
-    (*MANIFESTATIONS, "nodule", "covid", "viral", "bacterial"),
-    tuple(SUBSET_COLOURS),
-    tuple(OUTCOME_COLOURS),
-    tuple(ROLE_COLOURS),
-)
+COLOURS |= {"train": "#303030", "validation": "#A68F49", "test": "#7A78F0"}
+COLOURS |= {"found": "#8EF06A", "missed": "#3B30D0", "false alarm": "#F53B43"}
+COLOURS |= {"ours": "#005A5E", "others": "#8C8C8C", "paper": "#B5122E"}
 #: A second sign beside the colour: dashes of a subset's curve, and marks of points.
 DASHES = {"train": "-", "validation": (0, (4, 1.2)), "test": (0, (1, 1))}
 MARKS = ("o", "s", "^", "D", "v", "P", "X")

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,11 @@ TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "
 TEXTS |= {"source_run", "reason", "departures"}
 
 
+@dataclass
 class Run:
-    """A run that is being written; `record` yields it.
+    """A run that is being written; its folder gets its final name when the run ends well."""
 
-    Attributes:
-        folder: Where to write; renamed to its final place when the run ends well.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
+    folder: Path
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write ``metrics.json``: plain numbers, texts, lists and mappings."""
@@ -66,11 +63,7 @@ def record(
 ) -> Iterator[Run]:
     """Record a run with its provenance; if the block raises, nothing is left of it.
 
-    Args:
-        profile: Profile that the run belongs to.
-        name: Name of the run, its folder below ``results/<profile>``.
-        parameters: Everything that was set.
-        manifest: The rows that the run used; their hashes identify the data.
+    ``manifest`` has the rows that the run used: their hashes identify the data.
     """
     final = paths.results(profile) / name
     partial = final.with_name(f".{name}.{os.getpid()}.partial")

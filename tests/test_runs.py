@@ -44,46 +44,35 @@ def test_a_finished_run_can_be_read_back(rows):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_run_that_breaks_leaves_the_old_one_untouched(rows, error):
+def test_a_run_that_breaks_leaves_what_was_there_before(rows, error):
+    def broken():
+        with pytest.raises(error), runs.record("quick", "task", {}, rows) as run:
+            run.write_metrics({"value": "new"})
+            (run.folder / "masks.npz").write_bytes(b"half")
+            raise error
+
+    broken()
+    assert everything_in(paths.results("quick")) == []
     make(rows, value="old")
     before = everything_in(paths.results("quick") / "task")
-    with pytest.raises(error), runs.record("quick", "task", {}, rows) as run:
-        run.write_metrics({"value": "new"})
-        (run.folder / "masks.npz").write_bytes(b"half")
-        raise error
+    broken()
     assert runs.read_metrics("quick", "task") == {"value": "old"}
     assert everything_in(paths.results("quick") / "task") == before
     assert everything_in(paths.results("quick")) == ["task"]
 
 
-def test_a_first_run_that_breaks_leaves_nothing(rows):
-    with pytest.raises(ValueError), runs.record("quick", "task", {}, rows) as run:
-        run.write_metrics({})
-        raise ValueError
-    assert everything_in(paths.results("quick")) == []
-
-
-def test_a_run_is_not_visible_before_it_ends(rows):
-    with runs.record("quick", "task", {}, rows) as run:
-        run.write_metrics({})
-        with pytest.raises(ResultsError):
-            runs.read_metrics("quick", "task")
-
-
-def test_a_new_run_keeps_no_file_of_the_old_one(rows):
-    make(rows)
-    with runs.record("quick", "task", {}, rows) as run:
-        run.write_metrics({"value": 2})
-    assert everything_in(paths.results("quick") / "task") == ["metrics.json", "provenance.json"]
-
-
-def test_leftovers_of_a_killed_run_are_not_mixed_in(rows):
+def test_a_run_is_not_visible_before_it_ends_and_has_no_file_of_an_older_one(rows):
     nobody = 2**22 + 1  # above the largest process number of Linux
     leftover = paths.results("quick") / f".task.{nobody}.partial"
     leftover.mkdir(parents=True)
     (leftover / "predictions.parquet").write_bytes(b"half")
     with runs.record("quick", "task", {}, rows) as run:
         run.write_metrics({})
+        with pytest.raises(ResultsError):
+            runs.read_metrics("quick", "task")
+    make(rows)
+    with runs.record("quick", "task", {}, rows) as run:
+        run.write_metrics({"value": 2})
     assert everything_in(paths.results("quick") / "task") == ["metrics.json", "provenance.json"]
     assert everything_in(paths.results("quick")) == ["task"]
 
@@ -97,8 +86,6 @@ def test_provenance(rows):
     assert facts["packages"]["numpy"] == np.__version__
     assert {"tensorflow", "tensorflow-cpu"} & set(facts["packages"])
     assert facts["peak_memory_mb"] > 10
-    assert facts["wall_seconds"] >= 0
-    assert facts["cpu_seconds"] >= 0
     assert {"revision", "python", "threads", "processor"} <= set(facts)
 
 
@@ -129,31 +116,26 @@ def test_seconds_count_what_the_process_has_spent_so_far(rows):
 
 
 def test_no_absolute_path_of_this_machine_is_recorded(rows, tmp_path):
-    make(rows, data_dir=str(tmp_path / "scans"), weights="weights/inception.npz")
+    folders = {"data_dir": str(tmp_path / "scans"), "init_file": str(tmp_path / "mine.npz")}
+    make(rows, weights="weights/inception.npz", **folders)
+    recorded = {"data_dir": "scans", "init_file": "mine.npz", "weights": "weights/inception.npz"}
+    assert runs.read_provenance("quick", "task")["parameters"] == recorded
     text = (paths.results("quick") / "task" / "provenance.json").read_text()
-    assert json.loads(text)["parameters"]["data_dir"] == "scans"
     assert str(tmp_path) not in text
     assert str(Path.home()) + "/" not in text
-
-
-def test_a_weights_file_elsewhere_is_recorded_without_its_folder(rows, tmp_path):
-    make(rows, weights=str(tmp_path / "mine.npz"))
-    text = (paths.results("quick") / "task" / "provenance.json").read_text()
-    assert str(tmp_path) not in text
-    assert "mine.npz" in text
 
 
 @pytest.mark.parametrize(
     ("read", "file"),
     [
-        (lambda: runs.read_metrics("sample", "task1"), "metrics.json"),
-        (lambda: runs.read_provenance("sample", "task1"), "provenance.json"),
-        (lambda: runs.read_predictions("sample", "task1"), "predictions.parquet"),
+        (runs.read_metrics, "metrics.json"),
+        (runs.read_provenance, "provenance.json"),
+        (runs.read_predictions, "predictions.parquet"),
     ],
 )
 def test_what_is_missing_is_named_with_the_remedy(read, file, home):
     with pytest.raises(ResultsError, match="make reproduce PROFILE=sample") as error:
-        read()
+        read("sample", "task1")
     assert f"results/sample/task1/{file}" in str(error.value)
     assert str(home) not in str(error.value)
 

@@ -107,16 +107,12 @@ def published_pair(
 
 
 def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFrame:
-    """The rows, then augmented copies, so that each subset has as many images as wanted.
+    """The rows, then augmented copies, so that subsets have as many images as the paper's (3.1).
 
-    Copies stay in the subset of their original. The new columns are ``copy`` (0 is the original)
-    and ``original`` (its ``image_id``); a copy's ``image_id`` ends in ``~number``.
-
-    Args:
-        rows: Manifest with ``subset``.
-        totals: Subset -> images wanted; 0 leaves it as it is (paper, section 3.1: 5000 + 403,
-            9618 + 955 and 5219 + 536 for training and test).
-        seed: Decides which images get one copy more than the others.
+    ``totals`` are the images wanted by subset; 0 leaves it as it is. Copies stay in the subset of
+    their original. The new columns are ``copy`` (0 is the original) and ``original`` (its
+    ``image_id``); a copy's ``image_id`` ends in ``~number``. The ``seed`` decides which images get
+    one copy more than the others.
     """
     source = [np.arange(len(rows))]
     for subset, total in totals.items():

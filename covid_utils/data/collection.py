@@ -39,11 +39,7 @@ class Collection:
 
     def select(self, **criteria: str | tuple[str, ...]) -> pd.DataFrame:
         """Rows whose columns equal the given values, or are among them; index from 0."""
-        rows = self.manifest
-        for column, wanted in criteria.items():
-            values = (wanted,) if isinstance(wanted, str) else wanted
-            rows = rows[rows[column].isin(values)]
-        return rows.reset_index(drop=True)
+        return runs.select(self.manifest, **criteria).reset_index(drop=True)
 
 
 def data_root(profile: str, data_dir: str) -> Path:

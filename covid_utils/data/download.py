@@ -148,14 +148,13 @@ def _complete(data_set: DataSet, folder: Path) -> str:
 
 def _fetch_into(staging: Path, data_set: DataSet, folder: Path) -> None:
     """Fetch what is missing; what is no archive moves to its place when all is there."""
-    names = [file.path for file in data_set.files if not (folder / file.path).exists()]
-    for file in data_set.files:
-        if file.path in names:
-            _fetch_file(file.url, staging / file.path, file.checksum)
+    files = [file for file in data_set.files if not (folder / file.path).exists()]
+    for file in files:
+        _fetch_file(file.url, staging / file.path, file.checksum)
+    names = [file.path for file in files]
     if data_set.repository:
         names = [data_set.name]
-        clone = staging / data_set.name
-        _clone(data_set.repository, data_set.commit, data_set.choose, clone)
+        _clone(data_set, staging / data_set.name)
     for name in names if not data_set.archives else ():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (folder / name).is_dir():
@@ -164,42 +163,40 @@ def _fetch_into(staging: Path, data_set: DataSet, folder: Path) -> None:
 
 
 def _fetch_file(url: str, path: Path, checksum: str | None) -> None:
-    import pooch
-    from requests import exceptions as errors
+    from pooch.hashes import hash_matches
+    from requests.exceptions import RequestException
 
     partial = path.with_name(f"{path.name}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _continue(url, partial)
+            break
+        except RequestException as error:
+            status = getattr(error.response, "status_code", None)
+            if attempt == ATTEMPTS or status not in _PASSING:
+                raise DataError(_refusal(url, path, error, status)) from error
+            time.sleep(PAUSE * attempt)
+    if not hash_matches(partial, checksum):
+        partial.unlink()
+        raise DataError(
+            f"{url}: wrong content (its checksum is not {checksum}); it was deleted, run again, "
+            "and if it stays wrong its publisher has changed it or something on the way does."
+        )
+    shutil.move(partial, path)
 
-    def download(url: str, output_file: str, _: object) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                _continue(url, partial)
-                break
-            except errors.RequestException as error:
-                status = getattr(error.response, "status_code", None)
-                if attempt == ATTEMPTS or status not in _PASSING:
-                    raise
-                time.sleep(PAUSE * attempt)
-        shutil.move(partial, output_file)
 
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        pooch.retrieve(url, checksum, path.name, path.parent, downloader=download)
-    except errors.HTTPError as error:
-        raise DataError(
-            f"{url}: the server answers {error.response.status_code}; run again later, or fetch it "
-            f"with a browser and save it as {path}."
-        ) from error
-    except errors.RequestException as error:
-        raise DataError(
-            f"{urlsplit(url).hostname} cannot be reached, or the connection breaks "
-            f"({type(error).__name__}); check the network, the proxy (HTTPS_PROXY) and its "
-            "certificate (REQUESTS_CA_BUNDLE) and run again, what was fetched is kept."
-        ) from error
-    except ValueError as error:
-        raise DataError(
-            f"{url}: wrong content ({str(error).split('. ')[0]}); it was deleted, run again, and "
-            "if it stays wrong its publisher has changed it or something on the way does."
-        ) from error
+def _refusal(url: str, path: Path, error: Exception, status: int | None) -> str:
+    if status:
+        return (
+            f"{url}: the server answers {status}; run again later, or fetch it with a browser and "
+            f"save it as {path}."
+        )
+    return (
+        f"{urlsplit(url).hostname} cannot be reached, or the connection breaks "
+        f"({type(error).__name__}); check the network, the proxy (HTTPS_PROXY) and its "
+        "certificate (REQUESTS_CA_BUNDLE) and run again, what was fetched is kept."
+    )
 
 
 def _continue(url: str, partial: Path) -> None:
@@ -224,14 +221,14 @@ def _continue(url: str, partial: Path) -> None:
                 bar.update(sink.write(block))
 
 
-def _clone(url: str, commit: str, choose: tuple[str, ...], goal: Path) -> None:
+def _clone(data_set: DataSet, goal: Path) -> None:
     shutil.rmtree(goal, ignore_errors=True)
     goal.mkdir(parents=True)
     _git(goal, "init", "--quiet")
-    _git(goal, "remote", "add", "origin", url)
-    _git(goal, "sparse-checkout", "set", "--no-cone", *choose)
-    _git(goal, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", commit)
-    _git(goal, "checkout", "--quiet", "--detach", commit)
+    _git(goal, "remote", "add", "origin", data_set.repository)
+    _git(goal, "sparse-checkout", "set", "--no-cone", *data_set.choose)
+    _git(goal, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", data_set.commit)
+    _git(goal, "checkout", "--quiet", "--detach", data_set.commit)
 
 
 def _git(goal: Path, *arguments: str) -> str:

@@ -36,7 +36,7 @@ REMEDIES = (
 
 
 def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
-    """Read a file with whatever decoder; ``kind`` is what it should be, for the message."""
+    """Read a file with whatever decoder; ``kind`` is what it should be."""
     try:
         str(path).encode()  # fails for a name that no table could hold
         return decode(path)

@@ -38,10 +38,9 @@ def find(gray: np.ndarray) -> str:
 def lung_field(gray: np.ndarray) -> np.ndarray:
     """Lung field of an axial CT slice, boolean (height, width); all False without aerated lung.
 
-    Args:
-        gray: uint8 (height, width), 0 to 255 for -1350 to 150 HU, the front of the chest on top,
-            before any change of contrast. Lungs may touch the sides of a cropped slice; air that
-            touches its top, its bottom or a corner is taken for air outside the body.
+    ``gray`` is uint8 for -1350 to 150 HU, the front of the chest on top, before any change of
+    contrast. Lungs may touch the sides of a cropped slice; air that touches its top, its bottom or
+    a corner is taken for air outside the body.
     """
     smooth = cv2.medianBlur(gray, 5)
     body = _body(smooth)
@@ -82,11 +81,8 @@ def denser_than_healthy(gray: np.ndarray, margin: float) -> np.ndarray:
     """Where a slice is denser than its own healthy lung, as every manifestation is.
 
     Healthy lung is the quantile `HEALTHY` of what is neither pure air nor tissue, whatever the
-    scanner and the breath; where there is none, only tissue is denser.
-
-    Args:
-        gray: As for `lung_field`, or cropped to the lungs and resized.
-        margin: Gray values that it has to be denser; one is 5.9 HU.
+    scanner and the breath; where there is none, only tissue is denser. The slice may be cropped
+    and resized; ``margin`` is in gray values of 5.9 HU.
     """
     smooth = cv2.medianBlur(gray, 3)
     aerated = smooth[(smooth >= PURE_AIR) & (smooth < DENSE)]
@@ -107,9 +103,8 @@ def _body(smooth: np.ndarray) -> np.ndarray:
     is_outside = np.zeros(len(areas), bool)
     # Lungs that a tight crop cuts lie at its left and right, far from the corners.
     is_outside[pieces[[0, -1]]] = True
-    for rows in (slice(corner), slice(-corner, None)):
-        for columns in (slice(corner), slice(-corner, None)):
-            is_outside[pieces[rows, columns]] = True
+    ends = np.r_[:corner, -corner:0]
+    is_outside[pieces[np.ix_(ends, ends)]] = True
     is_outside[0] = False
     return ~is_outside[pieces]
 

@@ -33,18 +33,11 @@ def assign(
 ) -> pd.DataFrame:
     """Add ``subset`` to a copy of a manifest; shares are per cent of the images.
 
-    Args:
-        manifest: Rows of images.
-        kind: ``patient`` keeps all images of a patient, and of patients who share a picture, in
-            one subset; ``image`` assigns images one by one; ``path_hash`` does what the paper's
-            `retrain.py` did; ``source_out`` tests on whole data sets that are not trained on;
-            ``infnet`` is ``patient``, but the CT slices follow a published split. All but
-            ``path_hash`` are stratified by data set and label.
-        seed: Not of ``path_hash``.
-        validation: Share for validation.
-        test: Share for the test; not of ``source_out``.
-        held_out: Data sets that ``source_out`` tests on, separated by commas.
-        published: For ``infnet``: ``image_id`` to ``train``, ``test`` or ''.
+    ``patient`` keeps all images of a patient, and of patients who share a picture, in one subset;
+    ``image`` assigns images one by one; ``path_hash`` does what the paper's `retrain.py` did;
+    ``source_out`` tests on the data sets ``held_out`` (separated by commas) and trains on none of
+    them; ``infnet`` is ``patient``, but the CT slices follow a split that was ``published``:
+    ``image_id`` to ``train``, ``test`` or ''. All but ``path_hash`` draw by data set and label.
     """
     tested = [name.strip() for name in held_out.split(",") if name.strip()]
     _check(manifest, kind, validation + test, tested)
@@ -77,7 +70,7 @@ def _check(manifest: pd.DataFrame, kind: str, share: float, tested: list[str]) -
 
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
-    """Patient of each image, where patients who share the same picture count as one."""
+    """Patient of each image; patients who share a picture count as one."""
     return similarity.join(manifest, ["patient_id", "sha256"], similarity.copies(manifest))
 
 

@@ -62,13 +62,14 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
     masks = dict.fromkeys(row["mask_path"] for row in candidates if row["mask_path"])
     hashes = {path: problems.attempt(_hash_of_file, path) or "" for path in masks}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        measured = list(pool.map(lambda row: _measured(row, source.load_image), candidates))
+        measured = [pool.submit(_measure, row["path"], source, row) for row in candidates]
     rows = []
     for candidate, measures in zip(candidates, measured, strict=True):
-        if isinstance(measures, DataError):
-            problems.note(candidate["path"], measures)
+        try:
+            row = candidate | measures.result() | {"dataset": source.name}
+        except DataError as error:
+            problems.note(candidate["path"], error)
             continue
-        row = candidate | measures | {"dataset": source.name}
         row["mask_sha256"] = hashes.get(row["mask_path"], "")
         row |= {name: problems.relative(row[name]) for name in ("path", "mask_path") if row[name]}
         row["view"] = VIEWS.get(row["view"].strip().lower(), "unknown")
@@ -85,17 +86,10 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
     return table
 
 
-def _measured(row: dict, load_image: Callable[[Path, int], np.ndarray]) -> dict | DataError:
-    try:
-        return _measure(row["path"], row, load_image)
-    except DataError as error:
-        return error
-
-
 @guard.reads("image")
-def _measure(path: Path, row: dict, load_image: Callable[[Path, int], np.ndarray]) -> dict:
+def _measure(path: Path, source: Source, row: dict) -> dict:
     """Size, hashes and, of CT, the lungs."""
-    image = load_image(path, row["frame"])
+    image = source.load_image(path, row["frame"])
     content = image.tobytes() if row["is_slice"] else path.read_bytes()
     return {
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -4,6 +4,7 @@ Layout: ``luna16 / annotations.csv`` and ``*.mhd`` with ``*.raw``, also within `
 on. In masks 1 is nodule.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from covid_utils.data import guard
 from covid_utils.data.readers import lidc
 from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import LUNG_WINDOW, read_dicom_header, to_uint8
+from covid_utils.errors import DataError
 
 NAME = "luna16"
 ABOUT = {"modality": "CT", "view": "Axial", "label_quality": "weak", "licence": "CC BY 4.0"}
@@ -58,13 +60,13 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
 def _lidc_patients(root: Path) -> dict[str, str]:
     """Patients of the LIDC-IDRI series in the same data folder, from one header per folder."""
-    unread = guard.Problems(lidc.NAME, root)  # the reader of that set reports them
-    tags, patients = ("SeriesInstanceUID", "PatientID"), {}
+    patients = {}
     for paths in lidc.folders(root).values():
         for path in paths:
-            header = unread.attempt(read_dicom_header, path, tags)
-            if header is not None:
-                patients[header.get(tags[0])] = f"{lidc.NAME}/{header.get(tags[1])}"
+            with suppress(DataError):  # the reader of that set reports it
+                header = read_dicom_header(path, ("SeriesInstanceUID", "PatientID"))
+                patient = f"{lidc.NAME}/{header.get('PatientID')}"
+                patients[header.get("SeriesInstanceUID")] = patient
                 break
     return patients
 
