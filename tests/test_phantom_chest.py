@@ -1,0 +1,203 @@
+"""The simulated chest: anatomy, disease, and the pictures that CT and X-rays make of it."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from chest_phantom.anatomy import build, heart_distance
+from chest_phantom.ct import ct_slice, lung_slices
+from chest_phantom.disease import Volume, infect
+from chest_phantom.habitus import sample_habitus
+from chest_phantom.projection import Exposure, line_integrals, project, sample_exposure
+from chest_phantom.settings import CONSOLIDATION, EFFUSION, GROUND_GLASS, HOSPITALS, NODULE
+from chest_phantom.xray import take_xray
+
+
+@pytest.fixture(scope="module")
+def chest():
+    return build(np.random.default_rng(3), 160)
+
+
+@pytest.fixture(scope="module")
+def healthy(chest):
+    return infect(chest, "normal", 0.0, 3)
+
+
+def solid(mask, spacing=(4.0, 2.0, 2.0), hu=0):
+    """A volume with one density inside a mask and air around it."""
+    values = np.where(mask, hu, -1000).astype(np.int16)
+    return Volume(values, mask.astype(np.uint8), spacing, "normal", 0.0)
+
+
+def test_patients_are_built_differently():
+    bodies = [sample_habitus(np.random.default_rng(seed)) for seed in range(30)]
+    assert {body.female for body in bodies} == {True, False}
+    for name in ("width", "depth", "fat", "dome", "heart", "rib_gap", "age"):
+        values = np.array([getattr(body, name) for body in bodies], float)
+        assert len(set(values)) > 15
+        assert values.std() > 0.02 * values.mean()
+
+
+def test_a_healthy_chest_has_its_parts(chest, healthy):
+    lung = chest.lung
+    inside = healthy.hu[lung.box][(lung.share > 0.99) & (lung.vessel == 0) & (lung.wall == 0)]
+    assert -930 < np.median(inside) < -780
+    assert (healthy.hu > 400).mean() > 0.005, "bone"
+    assert 2.0 < lung.share.sum() * np.prod(healthy.spacing) / 1e6 < 8.0, "litres"
+    assert not healthy.labels.any()
+    assert set(np.unique(lung.lobe[lung.share > 0.5])) == set(range(5))
+    assert np.array_equal(build(np.random.default_rng(3), 160).tissue, chest.tissue)
+
+
+@pytest.mark.parametrize("pattern", ["covid", "viral", "bacterial", "nodule"])
+def test_labels_only_where_a_lesion_changes_the_density(chest, healthy, pattern):
+    volume = infect(chest, pattern, 0.9, 3)
+    change = np.abs(volume.hu.astype(int) - healthy.hu)
+    labelled = volume.labels > 0
+    assert labelled.sum() > 30
+    assert (change[labelled] >= 20).mean() > 0.995
+    outside = np.ones(labelled.shape, bool)
+    outside[chest.lung.box] = chest.lung.share == 0
+    assert not (labelled & outside).any()
+    assert (change[outside] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "label", "low", "high"),
+    [
+        ("covid", GROUND_GLASS, -700, -300),
+        ("viral", GROUND_GLASS, -750, -330),
+        ("bacterial", CONSOLIDATION, -100, 100),
+        ("covid", EFFUSION, 0, 30),
+        ("nodule", NODULE, 0, 60),
+    ],
+)
+def test_each_lesion_has_its_typical_density(chest, pattern, label, low, high):
+    whole = np.zeros(chest.tissue.shape, bool)
+    whole[chest.lung.box] = chest.lung.share == 1
+    hu = []
+    for seed in range(6):
+        volume = infect(chest, pattern, 0.9, seed)
+        inner = ndimage.binary_erosion(volume.labels == label, np.ones((1, 3, 3))) & whole
+        hu.append(volume.hu[inner])
+    hu = np.concatenate(hu)
+    assert len(hu) > 100
+    assert np.mean((hu >= low) & (hu <= high)) > 0.9
+
+
+def test_covid_is_bilateral_peripheral_and_basal(chest):
+    lung = chest.lung
+    whole, near = lung.share > 0.5, lung.wall_distance < 25
+    shares = []
+    for seed in range(6):
+        labels = infect(chest, "covid", 0.5, seed).labels[lung.box]
+        sick = np.isin(labels, (GROUND_GLASS, CONSOLIDATION))
+        assert 0.1 < lung.left[sick].mean() < 0.9
+        assert lung.above_base[sick].mean() < lung.above_base[whole].mean()
+        shares.append(near[labels == GROUND_GLASS].mean())
+    assert min(shares) > 1.1 * near[whole].mean()
+    assert np.mean(shares) > 1.3 * near[whole].mean()
+
+
+def test_bacterial_consolidation_keeps_to_one_lobe_with_open_bronchi():
+    open_bronchi = 0
+    for seed in range(4):
+        chest = build(np.random.default_rng(seed), 96)
+        volume = infect(chest, "bacterial", 1.0, seed)
+        dense = volume.labels[chest.lung.box] == CONSOLIDATION
+        assert len(np.unique(chest.lung.lobe[dense])) == 1
+        near = ndimage.binary_closing(dense, iterations=2) & (chest.lung.lumen > 0.6)
+        open_bronchi += (volume.hu[chest.lung.box][near] < -400).sum()
+    assert open_bronchi > 10
+
+
+def test_an_effusion_lies_on_one_side_at_the_back_and_base(chest):
+    lung, shown = chest.lung, 0
+    y = np.broadcast_to(lung.axes[1], lung.share.shape)
+    for seed in range(10):
+        volume = infect(chest, "covid", 1.0, seed)
+        fluid = volume.labels[lung.box] == EFFUSION
+        if fluid.sum() < 500:
+            continue
+        assert len(np.unique(lung.left[fluid])) == 1, "one side"
+        side = (lung.left == lung.left[fluid][0]) & (lung.share > 0.5)
+        assert y[fluid].min() > np.median(y[side])
+        assert lung.above_base[fluid].mean() < lung.above_base[side].mean()
+        shown += 1
+    assert shown >= 3
+
+
+def test_nodules_are_round_and_where_they_are_said_to_be(chest):
+    seen = 0
+    for seed in range(5):
+        volume = infect(chest, "nodule", 0.8, seed)
+        parts, _ = ndimage.label(volume.labels == NODULE)
+        for z, y, x, radius in volume.nodules:
+            assert parts[z, y, x]
+            points = np.argwhere(parts == parts[z, y, x]) * volume.spacing
+            axes = np.sqrt(np.linalg.eigvalsh(np.cov(points.T)))
+            assert axes[-1] < 2 * axes[0]
+            size = len(points) * np.prod(volume.spacing) / (4 / 3 * np.pi * radius**3)
+            assert 0.8 < size < 1.7
+            seen += 1
+    assert seen >= 5
+
+
+# Bone weakens by more than its CT number says, 1.48 times at 1000 HU.
+@pytest.mark.parametrize(
+    ("hu", "per_mm"), [(0, 0.0195), (-1000, 0.0), (-500, 0.00975), (1000, 0.0195 * 2.48)]
+)
+def test_line_integrals_follow_beer_and_lambert(hu, per_mm):
+    volume = solid(np.ones((20, 40, 60), bool), hu=hu)
+    for view, slabs, way in (("PA", 1, 80.0), ("PA", 4, 80.0), ("L", 1, 120.0)):
+        sums = line_integrals(volume, view, slabs).sum(axis=0)
+        np.testing.assert_allclose(sums, per_mm * way, rtol=1e-5)
+
+
+@pytest.mark.parametrize("view", ["AP", "AP Supine"])
+def test_the_heart_is_larger_in_ap_than_in_pa(chest, view):
+    heart = heart_distance(chest.habitus, chest.grid.axes()) > 0
+    widths = [
+        (project(solid(heart, chest.grid.spacing), Exposure(view=each), 256) > 0.3).any(0).sum()
+        for each in ("PA", view)
+    ]
+    # The heart lies in front: turning the patient alone makes 3 %, the nearer tube the rest.
+    assert 1.1 < widths[1] / widths[0] < 1.3
+
+
+def test_an_xray_shows_bone_white_and_lung_dark(healthy):
+    picture = take_xray(healthy, size=128)
+    spine = picture[60:90, 58:70].mean()
+    assert max(picture[45:75, 25:50].mean(), picture[45:75, 85:105].mean()) < spine - 40
+    # The heart points to the patient's left, which is at the right of the picture.
+    assert picture[78:88, 74:86].mean() > picture[78:88, 40:50].mean()
+
+
+def test_stronger_marks_separate_the_hospitals_and_mark_0_leaves_no_trace(healthy):
+    distances = []
+    for mark in (0.0, 0.25, 0.5, 1.0):
+        north, south = (take_xray(healthy, size=96, hospital=n, mark=mark) for n in HOSPITALS)
+        distances.append(np.abs(np.subtract(north, south, dtype=float)).mean())
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+    assert distances[1] > 2
+    plain = take_xray(healthy, size=96)
+    assert (north[4:16, 80:94].astype(int) - plain[4:16, 80:94]).max() > 100, "lead letter"
+    assert (south[[0, -1]] == 0).all(), "the collimator's border"
+
+
+def test_pictures_depend_on_their_seed_and_masks_do_not(chest, healthy):
+    views = [sample_exposure(np.random.default_rng(2), view) for view in ("PA", "AP")]
+    assert views[1].photons < views[0].photons, "a portable picture gets less light"
+    volume = infect(chest, "covid", 0.9, 3)
+    index = int(lung_slices(volume)[5])
+    first, again, other = (take_xray(healthy, size=96, seed=seed) for seed in (5, 5, 6))
+    assert np.array_equal(first, again)
+    assert 0 < np.abs(first.astype(int) - other).mean() < 10
+    (first, labels), (again, _), (other, _) = (ct_slice(volume, index, n) for n in (5, 5, 6))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(labels, volume.labels[index])
+    quiet, noisy = (ct_slice(volume, index, noise=noise)[0] for noise in (0.0, 20.0))
+    body = (quiet > 0) & (quiet < 100)
+    assert 10 < (noisy.astype(int) - quiet)[body].std() < 40
