@@ -191,28 +191,23 @@ def _plain(content: Any) -> Any:
 
 def read_metrics(profile: str, name: str) -> dict[str, Any]:
     """Metrics of a finished run."""
-    return _read_json(_file(profile, name, "metrics.json"))
+    return _read_json(_file(profile, f"{name}/metrics.json"))
 
 
 def read_provenance(profile: str, name: str) -> dict[str, Any]:
     """Provenance of a finished run."""
-    return _read_json(_file(profile, name, "provenance.json"))
+    return _read_json(_file(profile, f"{name}/provenance.json"))
 
 
 def read_predictions(profile: str, name: str) -> pd.DataFrame:
     """Predictions of a finished run."""
-    return pd.read_parquet(_file(profile, name, "predictions.parquet"))
+    return pd.read_parquet(_file(profile, f"{name}/predictions.parquet"))
 
 
 def read_table(profile: str, name: str) -> pd.DataFrame:
     """``scores``, ``verdicts`` or ``tables/<name>``, as written; empty texts are ''."""
-    path = paths.results(profile) / f"{name}.csv"
-    if not path.is_file():
-        raise ResultsError(
-            f"{paths.shown(path)}: not there yet; 'make reproduce PROFILE={profile}' makes it."
-        )
     table = pd.read_csv(
-        path,
+        _file(profile, f"{name}.csv"),
         keep_default_na=False,
         na_values=[""],
         dtype={"paper": str},
@@ -239,8 +234,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _file(profile: str, name: str, file: str) -> Path:
-    path = paths.results(profile) / name / file
+def _file(profile: str, name: str) -> Path:
+    path = paths.results(profile) / name
     if not path.is_file():
         raise ResultsError(
             f"{paths.shown(path)}: not there yet; "

@@ -168,19 +168,6 @@ def test_another_recipe_finds_nothing():
     assert recipe().missing(["a"]) == []
 
 
-def test_a_killed_writer_leaves_nothing_that_is_read(monkeypatch):
-    def killed(path, array):
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "save", killed)
-        with pytest.raises(KeyboardInterrupt):
-            recipe().write("a", np.zeros((2, 3)))
-    assert recipe().missing(["a"]) == [0]
-    assert files("features") == []
-
-
 # Lazy rows
 
 

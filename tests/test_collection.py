@@ -146,11 +146,6 @@ def test_a_preparation_that_was_killed_half_way_is_made_again(root, monkeypatch)
     assert list(opened.problems) == ["dataset", "path", "problem", "remedy"]
 
 
-def test_benchmark_split_without_its_table_is_refused_in_words(root):
-    with pytest.raises(DataError, match=r"slices\.csv"):
-        prepare(root, split="infnet")
-
-
 def test_data_root_messages(tmp_path, monkeypatch):
     monkeypatch.setattr(collection.chest_phantom, "write", lambda folder: folder)
     assert collection.data_root("quick", "") == paths.phantom()

@@ -1,6 +1,6 @@
 """From a file to 8-bit gray: PNG, JPEG and their like, DICOM, NIfTI.
 
-Whatever the gray values of a file mean, here they become 0 to 255; LUNA16's too, by `to_uint8`.
+What the gray values of a file mean is decided here alone, by `to_uint8` and `ct_to_uint8`.
 """
 
 from __future__ import annotations
