@@ -38,3 +38,12 @@ def built(small_profile):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(home))
         yield tables
+
+
+@pytest.fixture
+def small_networks(tmp_path):
+    """Streams of few layers in a home of their own."""
+    import stream_cases
+
+    with stream_cases.small_networks(tmp_path / "home"):
+        yield

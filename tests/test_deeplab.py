@@ -1,7 +1,6 @@
 """DeepLab-v3+ with Xception-65: its size, the published graph's numbers, and its geometry."""
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 
@@ -146,38 +145,33 @@ def written(small):
     ],
 )
 def test_a_variable_that_does_not_fit_is_named_and_nothing_changed(
-    other, written, name, value, match
+    other, written, tmp_path, name, value, match
 ):
     before, arrays = other.get_weights(), {k: v for k, v in written.items() if k != name}
-    with pytest.raises(DataError, match=f"x: '{name}' {match}"):
-        tf1.assign(other, arrays if value is None else arrays | {name: value}, "x")
+    path = save(arrays if value is None else arrays | {name: value}, tmp_path)
+    with pytest.raises(DataError, match=f"model.ckpt-30000: '{name}' {match}"):
+        tf1.load_checkpoint(other, path)
     assert same(other.get_weights(), before)
 
 
-@pytest.fixture(scope="module")
-def saved(written, tmp_path_factory):
-    """Prefix of a checkpoint as a TensorFlow 1 training writes it, bookkeeping and all."""
+def save(arrays, folder):
+    """Write a checkpoint as a TensorFlow 1 training does, bookkeeping and all; gives its prefix."""
     import tensorflow as tf
 
-    v1, folder = tf.compat.v1, tmp_path_factory.mktemp("checkpoint")
-    momentum = {"aspp0/weights/Momentum": np.ones_like(written["aspp0/weights"])}
-    stored = written | momentum | {"global_step": np.int64(30_000)}
-    with tf.Graph().as_default(), v1.Session() as session:
-        variables = {
-            name: v1.get_variable(name, array.shape, tf.as_dtype(array.dtype), use_resource=False)
-            for name, array in stored.items()
-        }
-        feeds = {variable.initializer.inputs[1]: stored[n] for n, variable in variables.items()}
-        session.run([variable.initializer for variable in variables.values()], feeds)
-        v1.train.Saver().save(session, str(folder / "model.ckpt"), global_step=30_000)
-    return folder / "model.ckpt-30000"
+    momentum = {"aspp0/weights/Momentum": np.ones(3, np.float32)}
+    stored, prefix = arrays | momentum | {"global_step": np.int64(30_000)}, "model.ckpt-30000"
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / prefix),
+        tensor_names=list(stored),
+        shape_and_slices=[""] * len(stored),
+        tensors=list(stored.values()),
+    )
+    return folder / prefix
 
 
 @pytest.fixture
-def checkpoint(saved, tmp_path):
-    """A copy of it to damage."""
-    shutil.copytree(saved.parent, tmp_path, dirs_exist_ok=True)
-    return tmp_path / saved.name
+def checkpoint(written, tmp_path):
+    return save(written, tmp_path)
 
 
 def test_a_checkpoint_of_tensorflow_1_is_read_but_for_the_last_layer(other, written, checkpoint):
@@ -295,4 +289,5 @@ def test_resizing_is_that_of_tensorflow_1_with_aligned_corners(size):
 
 
 def test_channels_of_another_width_are_a_multiple_of_8():
-    assert [xception.scaled(728, width) for width in (1, 0.5, 0.125, 0.001)] == [728, 368, 88, 8]
+    scaled = [xception.Convolutions(w, 0.9, 0.1).scaled(728) for w in (1, 0.5, 0.125, 0.001)]
+    assert scaled == [728, 368, 88, 8]

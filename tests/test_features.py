@@ -153,11 +153,11 @@ def test_only_what_is_new_is_computed(toys, xrays):
     assert np.array_equal(after[6], after[2])
 
 
-def test_features_are_made_once_for_each_network(toys, xrays, tmp_path, monkeypatch):
-    file = tmp_path / "weights.npz"
+def test_features_are_made_once_for_each_network(toys, xrays, monkeypatch):
+    file = xrays.root / "weights.npz"
     file.write_bytes(b"one")
     changes = [
-        {"weights": str(file)},
+        {"weights": file.name},
         {"weights": "imagenet"},
         {"weights": "none"},
         {"weights": "none", "seed": 4},
@@ -174,8 +174,9 @@ def test_features_are_made_once_for_each_network(toys, xrays, tmp_path, monkeypa
     values(xrays, "mixed1", last="mixed1")
     assert toys.passes == 7
     file.write_bytes(b"two")
-    values(xrays, weights=str(file))
+    values(xrays, weights=file.name)
     assert toys.passes == 8
+    assert toys.built[-1][0] == str(file)
     monkeypatch.setattr(features, "VERSION", features.VERSION + 1)
     values(xrays)
     assert toys.passes == 9

@@ -1,12 +1,10 @@
 """Networks and the import of the 2015 weights."""
 
-import runpy
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from covid_utils import paths
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import inception, ml_cnn, unet
 from covid_utils.training import finetune
@@ -99,8 +97,10 @@ def saved(tmp_path):
 
 def number_of(base, block, side):
     """Position in creation order of a convolution that lies before or behind a block."""
+    import keras
+
     convolutions, _ = inception.in_creation_order(base)
-    before = inception.feeding(base, block)
+    before = {la.name for la in keras.Model(base.input, base.get_layer(block).output).layers}
     return next(i for i, la in enumerate(convolutions) if (la.name in before) == (side == "before"))
 
 
@@ -182,52 +182,6 @@ def test_network_refuses_what_it_cannot_do(built_once, monkeypatch, tmp_path):
         inception.network("imagenet", "mixed0", 1)
 
 
-def import_weights(source, target):
-    """Exit code of the script that imports the weights of 2015."""
-    script = runpy.run_path(str(paths.PROJECT / "workflow" / "import_weights_2015.py"))
-    return script["main"]([str(source), str(target)])
-
-
-def test_an_imported_file_gives_the_weights_of_its_source(base, arrays, saved, tmp_path):
-    """Through networks of their own, whose layers have other names."""
-    gone = [number_of(base, "mixed8", "behind"), 93]
-    source = saved(arrays, *(f"conv_{number}/kernel" for number in gone))
-    target = tmp_path / "new" / "2015.weights.h5"
-    assert import_weights(source, target) == 0
-    assert [path.name for path in target.parent.iterdir()] == [target.name]
-    loaded = inception.network(str(target), "mixed4", 1)
-    assert loaded.trainable_weights == []
-    convolutions, norms = inception.in_creation_order(loaded)
-    assert len(convolutions) == 12 + 7 + 7 + 4 + 10
-    for number, (convolution, norm) in enumerate(zip(convolutions, norms, strict=True)):
-        kernel = arrays[f"conv_{number}/kernel"].astype(np.float32)
-        assert np.array_equal(convolution.kernel.numpy(), kernel)
-        assert np.array_equal(norm.beta.numpy(), arrays[f"conv_{number}/bias"])
-    base.load_weights(target)
-    last_block = inception.feeding(base, "mixed10") - inception.feeding(base, "mixed9")
-    for number, convolution in enumerate(inception.in_creation_order(base)[0]):
-        is_gone = number in gone or convolution.name in last_block
-        assert np.isnan(convolution.kernel.numpy()).all() == is_gone
-    inception.load_weights(base, target, "mixed8")
-    for layer in ("mixed9", "mixed10"):
-        with pytest.raises(DataError, match=rf"2015\.weights\.h5: the kernel .*{layer} is incompl"):
-            inception.load_weights(base, target, layer)
-
-
-def test_an_import_refuses_other_names_and_other_networks(
-    built_once, arrays, saved, tmp_path, capsys
-):
-    target = tmp_path / "x.weights.h5"
-    for source, name, message in (
-        (saved(arrays), "x.h5", "end in .weights.h5"),
-        (tmp_path / "nowhere.npz", target.name, "nowhere.npz: no such weights file"),
-        (saved(arrays, "conv_0/kernel"), target.name, "is missing, so mixed0 is incomplete"),
-    ):
-        assert import_weights(source, tmp_path / name) == 1
-        assert message in capsys.readouterr().err
-    assert not target.exists()
-
-
 def test_every_layer_with_weights_belongs_to_its_block(base):
     convolutions, norms = inception.in_creation_order(base)
     names = np.repeat(inception.FEATURE_LAYERS, [12, 7, 7, 4, 10, 10, 10, 10, 6, 9, 9]).tolist()
@@ -288,9 +242,3 @@ def test_random_network_is_frozen_and_decided_by_the_seed():
     # Without calibration random features vanish; with it they differ from image to image.
     assert found[0].std(axis=0).mean() > 1e-3
     assert np.isfinite(found[0]).all()
-
-
-def test_weights_are_looked_for_in_the_data_folder(tmp_path):
-    assert inception.resolve_weights("none", tmp_path) == "none"
-    assert inception.resolve_weights("imagenet", tmp_path) == "imagenet"
-    assert inception.resolve_weights("weights/x.npz", tmp_path) == str(tmp_path / "weights/x.npz")

@@ -56,8 +56,8 @@ def deeplab_v3plus(
     tensor = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
     tensor = xception.xception65(tensor, output_stride, width, middle_blocks, momentum)
     encoder = keras.Model(image, tensor)
-    norm = {"epsilon": 1e-5, "momentum": momentum}
-    tensor = _pyramid(tensor, atrous_rates, width, norm)
+    convolutions = xception.Convolutions(width, momentum, epsilon=1e-5)
+    tensor = _pyramid(tensor, atrous_rates, convolutions)
     # One decoder, as published; to answer every second pixel or every one, a second that joins the
     # stem. It has a quarter of the channels, since it has four or more times the pixels.
     stages = [("decoder", xception.LOW_LEVEL, max(decoder_output_stride, 4), 256)]
@@ -66,27 +66,24 @@ def deeplab_v3plus(
     for name, layer, stride, depth in stages:
         size = tuple((side - 1) // stride + 1 for side in input_shape[:2])
         early = encoder.get_layer(layer).output
-        tensor = _decoder(tensor, early, size, name, depth, width, norm)
+        tensor = _decoder(tensor, early, size, name, depth, convolutions)
     logits = layers.Conv2D(num_classes, 1, name=LOGITS, dtype="float32")(tensor)
     return keras.Model(image, logits, name="deeplab_v3plus")
 
 
 def _pyramid(
-    tensor: KerasTensor, rates: tuple[int, ...], width: float, norm: dict[str, float]
+    tensor: KerasTensor, rates: tuple[int, ...], convolutions: xception.Convolutions
 ) -> KerasTensor:
     from keras import layers
 
-    depth = xception.scaled(256, width)
-    size = tensor.shape[1:3]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling.mean")(tensor)
-    mean = xception.convolution(mean, depth, 1, "image_pooling", norm)
-    branches = [layers.UpSampling2D(size, name="image_pooling.spread")(mean)]
-    branches.append(xception.convolution(tensor, depth, 1, "aspp0", norm))
+    mean = convolutions.plain(mean, 256, 1, "image_pooling")
+    branches = [layers.UpSampling2D(tensor.shape[1:3], name="image_pooling.spread")(mean)]
+    branches.append(convolutions.plain(tensor, 256, 1, "aspp0"))
     for number, rate in enumerate(rates, start=1):
-        branch = xception.separable(tensor, depth, f"aspp{number}", norm, rate=rate)
-        branches.append(branch)
+        branches.append(convolutions.separable(tensor, 256, f"aspp{number}", rate=rate))
     joined = layers.Concatenate(name="concat")(branches)
-    joined = xception.convolution(joined, depth, 1, "concat_projection", norm)
+    joined = convolutions.plain(joined, 256, 1, "concat_projection")
     return layers.Dropout(0.1, name="dropout")(joined)
 
 
@@ -96,21 +93,18 @@ def _decoder(
     size: tuple[int, int],
     name: str,
     depth: int,
-    width: float,
-    norm: dict[str, float],
+    convolutions: xception.Convolutions,
 ) -> KerasTensor:
     """Join what is known so far, enlarged, with early features, and refine both."""
     from keras import layers
 
-    channels = xception.scaled(depth, width)
-    if tensor.shape[-1] > channels:  # fewer before they are enlarged
-        tensor = xception.convolution(tensor, channels, 1, f"{name}.projection", norm)
-    depth = xception.scaled(48, width)
-    early = xception.convolution(early, depth, 1, f"{name}.feature_projection0", norm)
+    if tensor.shape[-1] > convolutions.scaled(depth):  # fewer before they are enlarged
+        tensor = convolutions.plain(tensor, depth, 1, f"{name}.projection")
+    early = convolutions.plain(early, 48, 1, f"{name}.feature_projection0")
     parts = [resize_aligned(part, size) for part in (tensor, early)]
     tensor = layers.Concatenate(name=f"{name}.concat")(parts)
     for number in (0, 1):
-        tensor = xception.separable(tensor, channels, f"{name}.decoder_conv{number}", norm)
+        tensor = convolutions.separable(tensor, depth, f"{name}.decoder_conv{number}")
     return tensor
 
 

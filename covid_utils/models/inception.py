@@ -93,22 +93,14 @@ def block_below(block: str) -> str:
     return FEATURE_LAYERS[FEATURE_LAYERS.index(block) - 1]
 
 
-def resolve_weights(weights: str, data_root: Path) -> str:
-    """A weights parameter with a file name made absolute; ``imagenet`` and ``none`` stay."""
-    return weights if weights in ("imagenet", "none") else str(data_root / weights)
-
-
 def calibrate_batch_norm(model: keras.Model, images: np.ndarray) -> None:
     """Set every batch norm's moving statistics to those of one batch of inputs."""
     import keras
 
-    norms = [la for la in model.layers if isinstance(la, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # from here on it plays no part: the network is frozen
     model(images, training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 def load_weights(base: keras.Model, path: Path, last: str) -> None:
@@ -116,9 +108,10 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
 
     The 2015-12-05 network that the paper's code retrained comes as an ``.npz`` with ``NAME/kernel``
     (kh, kw, in, out) and ``NAME/bias`` (out,) of its 94 convolutions, in the order in which Keras
-    creates its own; a kernel may be missing. ``workflow/import_weights_2015.py`` makes a
-    ``.weights.h5`` of it.
+    creates its own; a kernel may be missing.
     """
+    import keras
+
     if not path.is_file():
         raise DataError(
             f"{path}: no such weights file; set the parameter 'weights' to a file that exists, "
@@ -139,7 +132,7 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
                 "so mixed10 is another block; choose mixed9 or an earlier feature_layer."
             )
         _assign_2015(base, arrays, path)
-    needed = feeding(base, last)
+    needed = {layer.name for layer in keras.Model(base.input, base.get_layer(last).output).layers}
     for convolution in in_creation_order(base)[0]:
         if convolution.name in needed and not np.isfinite(convolution.kernel.numpy()).all():
             raise DataError(
@@ -149,11 +142,7 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
 
 
 def _assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Fill convolutions whose batch norm is folded into a bias; missing kernels become NaN.
-
-    The bias becomes batch norm's beta, with mean 0 and variance 1 - epsilon, so that its scale is
-    exactly 1.
-    """
+    """Fill convolutions whose batch norm is folded into a bias; missing kernels become NaN."""
     names = [key.removesuffix("/bias") for key in arrays if key.endswith("/bias")]
     convolutions, norms = in_creation_order(base)
     if len(names) != len(convolutions):
@@ -168,6 +157,7 @@ def _assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], path: Path) -
                 f"{convolution.name} needs {shape} and {shape[-1:]}."
             )
         convolution.kernel.assign(kernel.astype(np.float32))
+        # With mean 0 and this variance the scale is exactly 1; the bias becomes beta.
         nothing = [np.zeros(bias.shape), np.full(bias.shape, 1 - norm.epsilon)]
         norm.set_weights([bias, *nothing])
 
@@ -180,10 +170,3 @@ def in_creation_order(base: keras.Model) -> tuple[list, list]:
         return sorted(layers, key=lambda la: int((re.findall(r"_(\d+)$", la.name) or [0])[0]))
 
     return numbered("Conv2D"), numbered("BatchNormalization")
-
-
-def feeding(base: keras.Model, feature_layer: str) -> set[str]:
-    """Names of all layers that a layer's output is computed from, itself among them."""
-    import keras
-
-    return {la.name for la in keras.Model(base.input, base.get_layer(feature_layer).output).layers}

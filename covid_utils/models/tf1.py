@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,55 +35,43 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
     return named
 
 
-def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], source: Path | str) -> list[str]:
-    """Fill all but the last layer of DeepLab-v3+ by variables' published names, or change nothing.
+def load_checkpoint(model: keras.Model, path: Path) -> list[str]:
+    """Fill all but the last layer of DeepLab-v3+ from a checkpoint, or change nothing.
 
-    Args:
-        model: From `deeplab.deeplab_v3plus`; changed.
-        arrays: By a variable's name, such as ``aspp0/weights``.
-        source: Where they are from, for the message.
-
-    Returns:
-        Names of the variables used.
+    ``path`` is the files' name without ``.index`` or ``.data-00000-of-00001``. Gives the names of
+    the variables used.
     """
-    wanted = variables(model)
+    arrays, wanted = _read(path), variables(model)
     unused = sorted(set(arrays) - set(wanted))
     if unused:
         raise DataError(
-            f"{source}: '{unused[0]}' has no place in {model.name} ({len(unused)} such); "
+            f"{path}: '{unused[0]}' has no place in {model.name} ({len(unused)} such); "
             "the checkpoint is of another network, or middle_blocks differs."
         )
     wanted = {name: v for name, v in wanted.items() if not name.startswith("logits/")}
     for name, variable in wanted.items():
         if name not in arrays:
-            raise DataError(f"{source}: '{name}' is missing; the checkpoint is of another network.")
-        given, shape = np.shape(arrays[name]), tuple(variable.shape)
+            raise DataError(f"{path}: '{name}' is missing; the checkpoint is of another network.")
+        given, shape = arrays[name].shape, tuple(variable.shape)
         if given != shape:
             raise DataError(
-                f"{source}: '{name}' has shape {given}, the network needs {shape}; width differs."
+                f"{path}: '{name}' has shape {given}, the network needs {shape}; width differs."
             )
     for name, variable in wanted.items():
         variable.assign(arrays[name])
     return list(wanted)
 
 
-def load_checkpoint(model: keras.Model, path: Path) -> list[str]:
-    """`assign` from a checkpoint file.
-
-    Args:
-        model: From `deeplab.deeplab_v3plus`; changed.
-        path: Prefix of the checkpoint: the name without ``.index`` or ``.data-00000-of-00001``.
-    """
+def _read(path: Path) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     try:
         reader = tf.train.load_checkpoint(str(path))
         names = [n for n in reader.get_variable_to_shape_map() if not _BOOKKEEPING.search(n)]
-        arrays = {name: reader.get_tensor(name) for name in names}
+        return {name: reader.get_tensor(name) for name in names}
     # The reader raises many kinds, IndexError where the data file ends too early.
     except Exception as error:
         raise DataError(
             f"{path}: not a whole TensorFlow checkpoint; name its prefix, the files' name without "
             ".index or .data, and keep both files together."
         ) from error
-    return assign(model, arrays, path)

@@ -9,6 +9,7 @@ be read (`models.tf1`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -42,54 +43,60 @@ def blocks(middle_blocks: int) -> Iterator[Block]:
     yield Block("exit_flow.block2.unit_1", (1536, 1536, 2048), "none")
 
 
-def scaled(channels: int, width: float) -> int:
-    """Channels at another width: a multiple of 8, and at least 8; unchanged at width 1."""
-    return channels if width == 1 else max(8, int(channels * width / 8 + 0.5) * 8)
+@dataclass(frozen=True)
+class Convolutions:
+    """Convolutions with batch norm and, if wanted, ReLU, of one part of the network."""
 
+    width: float  # factor of all channels
+    momentum: float  # of batch norm
+    epsilon: float  # of batch norm
 
-def convolution(
-    tensor: KerasTensor,
-    channels: int,
-    size: int,
-    name: str,
-    norm: dict[str, float],
-    stride: int = 1,
-    relu: bool = True,
-) -> KerasTensor:
-    """Convolution, batch norm (``norm`` has its epsilon and momentum) and, if wanted, ReLU."""
-    from keras import layers
+    def scaled(self, channels: int) -> int:
+        """Channels at this width: a multiple of 8, and at least 8; unchanged at width 1."""
+        return channels if self.width == 1 else max(8, int(channels * self.width / 8 + 0.5) * 8)
 
-    tensor, padding = _padded(tensor, size, stride, name)
-    options = {"strides": stride, "padding": padding, "use_bias": False, "name": name}
-    tensor = layers.Conv2D(channels, size, **options)(tensor)
-    return _normed(tensor, name, norm, relu)
+    def plain(
+        self,
+        tensor: KerasTensor,
+        channels: int,
+        size: int,
+        name: str,
+        stride: int = 1,
+        relu: bool = True,
+    ) -> KerasTensor:
+        """Append a convolution; ``channels`` are those at width 1."""
+        from keras import layers
 
+        tensor, padding = _padded(tensor, size, stride, name)
+        options = {"strides": stride, "padding": padding, "use_bias": False, "name": name}
+        tensor = layers.Conv2D(self.scaled(channels), size, **options)(tensor)
+        return self._normed(tensor, name, relu)
 
-def separable(
-    tensor: KerasTensor,
-    channels: int,
-    name: str,
-    norm: dict[str, float],
-    stride: int = 1,
-    rate: int = 1,
-    relu: bool = True,
-) -> KerasTensor:
-    """3 x 3 depthwise and 1 x 1 pointwise convolution, batch norm (and ReLU) after each."""
-    from keras import layers
+    def separable(
+        self,
+        tensor: KerasTensor,
+        channels: int,
+        name: str,
+        stride: int = 1,
+        rate: int = 1,
+        relu: bool = True,
+    ) -> KerasTensor:
+        """Append a 3 x 3 depthwise and a 1 x 1 pointwise convolution."""
+        from keras import layers
 
-    depthwise = f"{name}_depthwise"
-    tensor, padding = _padded(tensor, 3, stride, depthwise)
-    options = {"strides": stride, "padding": padding, "dilation_rate": rate, "use_bias": False}
-    tensor = layers.DepthwiseConv2D(3, **options, name=depthwise)(tensor)
-    tensor = _normed(tensor, depthwise, norm, relu)
-    return convolution(tensor, channels, 1, f"{name}_pointwise", norm, relu=relu)
+        depthwise = f"{name}_depthwise"
+        tensor, padding = _padded(tensor, 3, stride, depthwise)
+        options = {"strides": stride, "padding": padding, "dilation_rate": rate, "use_bias": False}
+        tensor = layers.DepthwiseConv2D(3, **options, name=depthwise)(tensor)
+        tensor = self._normed(tensor, depthwise, relu)
+        return self.plain(tensor, channels, 1, f"{name}_pointwise", relu=relu)
 
+    def _normed(self, tensor: KerasTensor, name: str, relu: bool) -> KerasTensor:
+        from keras import layers
 
-def _normed(tensor: KerasTensor, name: str, norm: dict[str, float], relu: bool) -> KerasTensor:
-    from keras import layers
-
-    tensor = layers.BatchNormalization(**norm, name=f"{name}.BatchNorm")(tensor)
-    return layers.ReLU(name=f"{name}.relu")(tensor) if relu else tensor
+        norm = {"momentum": self.momentum, "epsilon": self.epsilon}
+        tensor = layers.BatchNormalization(**norm, name=f"{name}.BatchNorm")(tensor)
+        return layers.ReLU(name=f"{name}.relu")(tensor) if relu else tensor
 
 
 def _padded(tensor: KerasTensor, size: int, stride: int, name: str) -> tuple[KerasTensor, str]:
@@ -109,23 +116,22 @@ def xception65(
     Once the output stride is reached, blocks that would halve the image dilate the convolutions of
     those after them instead (atrous convolution). Parameters are those of `deeplab_v3plus`.
     """
-    norm = {"epsilon": 1e-3, "momentum": momentum}
-    for number, (depth, stride) in enumerate(((32, 2), (64, 1)), start=1):
-        name = f"entry_flow.conv1_{number}"
-        tensor = convolution(tensor, scaled(depth, width), 3, name, norm, stride)
+    convolutions = Convolutions(width, momentum, epsilon=1e-3)
+    tensor = convolutions.plain(tensor, 32, 3, "entry_flow.conv1_1", stride=2)
+    tensor = convolutions.plain(tensor, 64, 3, "entry_flow.conv1_2")
     reached, rate = 2, 1
     for block in blocks(middle_blocks):
         is_atrous = reached == output_stride
         stride = 1 if is_atrous else block.stride
-        tensor = _module(tensor, block, stride, rate, width, norm)
+        tensor = _append(block, tensor, stride, rate, convolutions)
         if is_atrous:
             rate *= block.stride
         reached *= stride
     return tensor
 
 
-def _module(
-    tensor: KerasTensor, block: Block, stride: int, rate: int, width: float, norm: dict
+def _append(
+    block: Block, tensor: KerasTensor, stride: int, rate: int, convolutions: Convolutions
 ) -> KerasTensor:
     from keras import layers
 
@@ -135,10 +141,10 @@ def _module(
         if not relu_inside:
             residual = layers.ReLU(name=f"{name}.relu_before")(residual)
         step = stride if number == len(block.depths) else 1
-        residual = separable(residual, scaled(depth, width), name, norm, step, rate, relu_inside)
+        residual = convolutions.separable(residual, depth, name, step, rate, relu_inside)
     if relu_inside:
         return residual
     if block.skip == "conv":
-        depth, name = scaled(block.depths[-1], width), f"{block.name}.shortcut"
-        tensor = convolution(tensor, depth, 1, name, norm, stride, relu=False)
+        name = f"{block.name}.shortcut"
+        tensor = convolutions.plain(tensor, block.depths[-1], 1, name, stride, relu=False)
     return layers.Add(name=f"{block.name}.sum")([residual, tensor])

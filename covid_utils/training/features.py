@@ -42,8 +42,8 @@ TIMED = 8
 class Extraction:
     """Images and the frozen network, up to the block ``last``, that is applied to them.
 
-    Random ``weights`` are calibrated on some training images; ``seed`` is theirs and that of the
-    copies of `augment.expand`.
+    ``weights`` are ``imagenet``, ``none`` or a file below ``root``. Random ones are calibrated on
+    some training images; ``seed`` is theirs and that of the copies of `augment.expand`.
     """
 
     rows: pd.DataFrame
@@ -71,10 +71,12 @@ class Extraction:
     @cached_property
     def network(self) -> keras.Model:
         """The frozen network up to the deepest block."""
-        calibrate = None
-        if self.weights == "none":
+        calibrate, weights = None, self.weights
+        if weights == "none":
             calibrate = to_input(cache.prepared(self._calibration, self.root, self.settings)[:])
-        return inception.network(self.weights, self.last, self.seed, calibrate)
+        elif weights != "imagenet":
+            weights = str(self.root / weights)
+        return inception.network(weights, self.last, self.seed, calibrate)
 
     def compute(self, layers: tuple[str, ...], before: str = "") -> list[cache.Recipe]:
         """Compute what the cache lacks of `features` and `maps`, in one pass; gives recipes."""
@@ -124,10 +126,9 @@ class Extraction:
     @cached_property
     def made_by(self) -> dict:
         """What the numbers depend on besides the image."""
-        weights = self.weights
-        if Path(weights).is_file():
-            digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-            weights = f"{Path(weights).name} {digest}"
+        weights, file = self.weights, self.root / self.weights
+        if file.is_file():
+            weights = f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
         recipe = asdict(self.settings) | {"weights": weights}
         if weights == "none":
             recipe |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}

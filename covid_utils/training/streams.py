@@ -22,7 +22,7 @@ from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.manifest import without_near_copies
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.models.unet import DEPTH
+from covid_utils.models import unet
 from covid_utils.registry import LESION_SETS, NODULE_SETS, stream_run
 
 #: Raise it whenever the same settings and slices would be trained to other weights.
@@ -82,7 +82,7 @@ class StreamSettings(SimpleNamespace):
         """Side of the network's input in pixels."""
         if self.model == "deeplab":  # corners of all its resolutions align: the paper's 513
             return self.image_size + 1
-        return -(-self.image_size // 2**DEPTH) * 2**DEPTH
+        return -(-self.image_size // 2**unet.DEPTH) * 2**unet.DEPTH
 
     @property
     def channels(self) -> int:

@@ -1,17 +1,79 @@
-"""Batch norm as one operation: the same numbers as Keras's own."""
+"""Networks of streams: compiled once, reset for each; batch norm as one operation."""
 
+import keras
 import numpy as np
 import pytest
+from stream_cases import PLAIN, TINY, TOY, same, scramble, state_of
 
 from covid_utils.models.deeplab import deeplab_v3plus
+from covid_utils.training import networks
 from covid_utils.training.fused import with_fused_norms
+
+pytestmark = pytest.mark.usefixtures("small_networks")
+
+
+def test_frozen_batch_norms_keep_what_they_came_with():
+    trainable = networks.build(PLAIN).trainable_variables
+    assert {v.name for v in trainable} == {"kernel", "bias"}
+    assert {"gamma", "beta"} <= {v.name for v in networks.build(TOY).trainable_variables}
+
+
+def test_streams_of_one_shape_share_a_network_and_others_do_not():
+    alike = TOY.replace(class_weights=(1.0, 3.0, 3.0, 3.0))
+    first = networks.build(alike)
+    other = alike.replace(stream="effusion", seed=8, evaluate_every=2, flip_test=True)
+    assert networks.build(other) is first
+    assert networks.build(other.replace(class_weights=(1.0, 3.0, 3.0, 4.0))) is not first
+
+
+@pytest.mark.parametrize("settings", [TOY, TINY], ids=["unet", "deeplab"])
+def test_the_same_seed_draws_the_same_weights_whatever_was_there_before(settings):
+    model = networks.build(settings)
+    first = state_of(model)
+    kernels = [np.array(v).tobytes() for v in model.variables if v.name == "kernel"]
+    assert len(set(kernels)) == len(kernels)
+    scramble(model)
+    assert not any(same(state_of(model), first))
+    assert networks.build(settings) is model
+    assert all(same(state_of(model), first))
+    networks.reset(model, settings.seed + 1)
+    for layer, before in zip(model.variables, first, strict=False):
+        is_drawn = layer.name in ("kernel", "seed_generator_state")
+        assert np.array_equal(layer, before) != is_drawn, layer.path
+    assert not any(np.any(variable) for variable in model.optimizer.variables)
+
+
+@pytest.mark.parametrize("settings", [TOY, TINY], ids=["unet", "deeplab"])
+def test_convolution_kernels_are_penalised_and_nothing_else(settings):
+    model = networks.build(settings)
+    kinds = ("Conv2D", "Conv2DTranspose")
+    kernels = [np.array(la.kernel, float) for la in model.layers if type(la).__name__ in kinds]
+    penalised = [v for v in model.variables if getattr(v, "regularizer", None) is not None]
+    assert len(penalised) == len(model.losses) == len(kernels) > 5
+    expected = settings.weight_decay * sum((kernel**2).sum() for kernel in kernels) / 2
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_the_rate_falls_to_zero_and_counts_steps_not_batches(name):
+    own = TOY.replace(optimizer=name, learning_rate=0.1, steps=10, accumulate=4, momentum=0.7)
+    optimizer = networks.poly_optimizer(own)
+    assert type(optimizer).__name__.lower() == name
+    assert getattr(optimizer, "momentum", 0.7) == 0.7
+    variable, rates = keras.Variable([1.0]), []
+    for _ in range(48):
+        rates.append(float(optimizer.learning_rate))
+        optimizer.apply([keras.ops.ones(1)], [variable])
+    expected = [0.1 * max(0, 1 - batch // 4 / 10) ** 0.9 for batch in range(48)]
+    assert rates == pytest.approx(expected, abs=1e-7)
+
+
+# Batch norm
 
 
 @pytest.fixture
 def pair():
     """A batch norm of Keras's with weights that are none of its own, and its twin."""
-    import keras
-
     image = keras.Input((9, 7, 5))
     norm = keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-3, name="norm")
     model = keras.Model(image, norm(image))
@@ -54,8 +116,6 @@ def test_kept_statistics_count_where_nothing_is_learned(pair, is_frozen):
 
 def test_a_single_pixel_counts_as_keras_counts_it():
     """The pyramid's mean of a slice: two values a channel, whose two variances differ twofold."""
-    import keras
-
     image = keras.Input((1, 1, 3))
     model = keras.Model(image, keras.layers.BatchNormalization(momentum=0.5)(image))
     twin = with_fused_norms(model)
@@ -70,8 +130,6 @@ def test_a_single_pixel_counts_as_keras_counts_it():
 
 
 def test_a_network_keeps_its_names_weights_and_answer(tmp_path):
-    import keras
-
     model = deeplab_v3plus(3, (17, 17, 3), atrous_rates=(1,), width=0.1, middle_blocks=0)
     twin = with_fused_norms(model)
     assert [v.path for v in twin.weights] == [v.path for v in model.weights]
@@ -90,8 +148,6 @@ def test_a_network_keeps_its_names_weights_and_answer(tmp_path):
 
 
 def test_half_precision_computes_statistics_in_full():
-    import keras
-
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
         image = keras.Input((4, 4, 2))
@@ -108,7 +164,6 @@ def test_half_precision_computes_statistics_in_full():
 
 def statistics_agree(strategy):
     """Whether two epochs on several devices move weights and statistics as Keras's layer does."""
-    import keras
 
     def trained(swap):
         keras.utils.set_random_seed(7)
