@@ -7,7 +7,7 @@ from builders import join, manifest
 from covid_utils import params, paths, runs
 from covid_utils.data.labels import scored_classes
 from covid_utils.evaluation import outlines
-from covid_utils.evaluation.task_scores import OTHERS
+from covid_utils.evaluation.task_scores import OTHERS, predictions_of
 from covid_utils.registry import RECOGNITION_TASKS, SUBSETS
 from covid_utils.training import multilabel
 from covid_utils.training.recognition import Task
@@ -191,3 +191,15 @@ def write_banded(kept, **settings):
         write_stream(run, slices, banded(columns, **settings))
     split = {"parameters": {"split": "patient"}}
     runs.write_json(paths.results(PROFILE) / "data" / "provenance.json", split)
+
+
+def only(table, **keys):
+    """The one row of a table with these keys."""
+    rows = runs.select(table, **keys)
+    assert len(rows) == 1, f"{keys}: {len(rows)} rows"
+    return rows.iloc[0]
+
+
+def predictions(task, **criteria):
+    """Predictions of a task of recognition."""
+    return predictions_of(runs.read_predictions(PROFILE, "task1"), task, **criteria)

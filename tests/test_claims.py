@@ -63,19 +63,10 @@ def test_implied_errors_are_the_only_ones_that_round_so(claims, key, accuracy, i
     assert claims[key].value == (*fitting, total)
 
 
-def test_stated_finds_one_claim_or_none():
-    find = ledger.stated
-    assert find(where="Table 2", metric="accuracy", subset="test", classes=4).id == "p06"
-    assert find(where="Table 4", metric="accuracy").id == "p08"
-    assert find(where="Table 7", metric="Dice", class_="ggo").id == "d01"
-    assert find(where="Table 3", modality="X-ray").value == 99.4
-    assert find(where="Table 9", metric="Dice") is None
-    assert find(where="Table 5") is None
-
-
-def test_stated_refuses_what_it_cannot_answer():
-    with pytest.raises(ParameterError, match="p07, p08 all fit"):
-        ledger.stated(where="Table 3", metric="accuracy")
+def test_a_gain_implies_scores_of_the_paper_and_of_inf_net():
+    assert ledger.implied("Dice", "ggo") == (0.911, 0.646)
+    assert ledger.implied("mIoU", "consolidation") == (0.828, 0.138)
+    assert ledger.implied("Dice", "effusion") is None
 
 
 GOOD = {

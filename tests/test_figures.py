@@ -1,4 +1,4 @@
-"""Figures: colours that anyone can tell apart, letters that can be read, and words for the rest."""
+"""Figures: letters that can be read, and words for those who cannot see them."""
 
 import itertools
 import xml.etree.ElementTree as ET
@@ -7,26 +7,29 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import (
+    DRAWN,
+    confusion,
+    curves,
+    heats,
+    images,
+    labels,
+    maps,
+    outcomes,
+    pairs,
+    rivals,
+    scores,
+    streams,
+)
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from PIL import Image
 from seaborn.utils import relative_luminance
-from skimage.color import deltaE_ciede2000, rgb2lab
 
 from covid_utils import paths, registry
-from covid_utils.evaluation import calibration
 from covid_utils.report import figures, sheets, style
 
 PROFILE = "quick"
-#: Machado, Oliveira and Fernandes 2009: colour vision without one kind of cone, in linear RGB.
-VISION = {
-    "all cones": np.eye(3),
-    "no red cones": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
-    "no green cones": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
-    "no blue cones": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
-}
-#: CIEDE2000 between colours: 1 can just be seen side by side, 10 at a glance.
-APART_IN_A_FIGURE, APART_ANYWHERE = 10, 15
 
 
 @pytest.fixture(autouse=True)
@@ -36,188 +39,6 @@ def home(tmp_path, monkeypatch):
     with plt.rc_context():
         style.use()
         yield
-
-
-# Colours
-
-OUTCOMES = ("found", "missed", "false alarm")
-#: Names that can meet in one figure.
-TOGETHER = (
-    registry.RECOGNITION_CLASSES,
-    registry.MULTIMODAL_CLASSES,
-    (*registry.MANIFESTATIONS, "lesion"),
-    # The phantom's figure: edges of masks in CT, of opacities in X-rays.
-    (*registry.MANIFESTATIONS, "nodule", "covid", "viral", "bacterial"),
-    registry.SUBSETS,
-    OUTCOMES,
-    ("ours", "others", "paper"),
-)
-
-
-def seen(colour, vision):
-    """CIE Lab of a colour as it looks with one kind of vision."""
-    rgb = np.array(to_rgb(colour))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(np.array(VISION[vision]) @ linear, 0, 1)
-    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return rgb2lab(rgb[None, None])[0, 0]
-
-
-def distance(one, other, vision="all cones"):
-    return float(deltaE_ciede2000(seen(one, vision), seen(other, vision)))
-
-
-def test_no_colour_means_two_things():
-    for one, other in itertools.combinations(registry.COLOURS, 2):
-        apart = distance(registry.COLOURS[one], registry.COLOURS[other])
-        assert apart >= APART_ANYWHERE, (one, other)
-
-
-@pytest.mark.parametrize("vision", VISION)
-@pytest.mark.parametrize("group", TOGETHER, ids=" ".join)
-def test_what_meets_in_a_figure_can_be_told_apart_by_anyone(group, vision):
-    for one, other in itertools.combinations(group, 2):
-        apart = distance(registry.COLOURS[one], registry.COLOURS[other], vision)
-        assert apart >= APART_IN_A_FIGURE, (one, other, apart)
-
-
-def test_every_colour_can_meet_others():
-    assert set().union(*TOGETHER) == set(registry.COLOURS)
-    assert set(registry.DASHES) == set(registry.SUBSETS)
-
-
-@pytest.mark.parametrize("vision", VISION)
-@pytest.mark.parametrize("gray", [30, 90, 150, 210])
-@pytest.mark.parametrize("group", [registry.MANIFESTATIONS, OUTCOMES])
-def test_patches_on_a_scan_differ_from_gray_and_from_each_other(group, gray, vision):
-    image, mask = np.full((9, 9), gray, np.uint8), np.ones((9, 9), np.uint8)
-    mask[0] = 0
-    fills, edges = [], []
-    for name in group:
-        shown = sheets.overlay(image, mask, {1: name})
-        edges.append(shown[1, 4])
-        fills.append(shown[5, 4])
-        assert shown[1, 4] == pytest.approx(to_rgb(registry.COLOURS[name]))
-        assert distance(shown[1, 4], shown[0, 4], vision) >= APART_IN_A_FIGURE
-    for one, other in itertools.combinations(range(len(group)), 2):
-        assert distance(edges[one], edges[other], vision) >= APART_IN_A_FIGURE
-        assert distance(fills[one], fills[other], vision) >= APART_IN_A_FIGURE / 2
-
-
-# Drawing
-
-
-def confusion():
-    four = np.array([[82, 5, 2, 0], [7, 213, 8, 5], [3, 10, 85, 27], [9, 5, 34, 116]])
-    names = ("covid", "normal", "viral", "bacterial")
-    two = np.array([[88, 1], [8, 225]])
-    matrices = {"2 classes, test patients": (two, names[:2])}
-    return figures.confusion_matrices(matrices | {"4 classes, test patients": (four, names)})
-
-
-def labels():
-    counts = {"ground-glass": [[48, 0], [0, 0]], "consolidation": [[33, 4], [8, 3]]}
-    counts["pleural effusion"] = [[2, 6], [4, 36]]
-    classes = ("present", "absent")
-    return figures.confusion_matrices(
-        {name: (np.array(matrix), classes) for name, matrix in counts.items()}
-    )
-
-
-def curves():
-    steps = np.arange(0, 10001, 500)
-    parts = [
-        pd.DataFrame({"step": steps, "accuracy": 1 - 0.5 / (1 + steps / rate), "subset": subset})
-        for subset, rate in (("train", 500), ("validation", 3000), ("test", 9000))
-    ]
-    table = pd.concat(parts, ignore_index=True)
-    table["loss"] = table["accuracy"].where(table["subset"] != "test")
-    panels = {"accuracy": "accuracy of 100 random images", "loss": "cross entropy"}
-    return figures.training_curves(table, panels)
-
-
-def maps():
-    rates, steps = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3], [100, 300, 1000, 2800, 5000, 10000]
-    table = pd.DataFrame(np.linspace(0.741, 0.964, 36).reshape(6, 6), rates, steps)
-    return figures.setting_maps(
-        {"2 classes": table, "4 classes": table / 2, "CT": table}, (0.01, 2800)
-    )
-
-
-def diagrams():
-    rng = np.random.default_rng(0)
-    shares = rng.dirichlet((0.4,) * 4, 400)
-    truth = np.array([rng.choice(4, p=share) for share in shares])
-    table = calibration.reliability(shares, truth)
-    return figures.reliability({"four classes, as trained": table, "at temperature 1.53": table})
-
-
-def rivals():
-    names = ["ours, split by patient", "ours, split by hash of the path, as retrain.py"]
-    names += ["baseline: linear SVM on the same features", "baseline: name of the data set only"]
-    rows = {"name": names, "ours": [97.2, 100, 97.5, 53.4]}
-    rows |= {"low": [95.1, 97.4, 95.5, np.nan], "high": [99.1, 100, 99.1, np.nan]}
-    panels = dict.fromkeys(("2 classes", "4 classes"), pd.DataFrame(rows))
-    return figures.forest(panels, "accuracy on test images, %", {"2 classes": 99.4})
-
-
-def scores():
-    rows = [
-        {"class": name, "metric": metric, "value": 0.7, "low": 0.6, "high": 0.9}
-        for name in ("covid", "normal", "viral", "bacterial")
-        for metric in ("sensitivity", "specificity", "precision", "f1")
-    ]
-    rows[1] |= {"value": np.nan, "low": np.nan, "high": np.nan}
-    return figures.score_bars(pd.DataFrame(rows), "score on test patients")
-
-
-def slices(n, side=16):
-    rng = np.random.default_rng(1)
-    masks = np.zeros((n, side, side), np.uint8)
-    masks[:, 4:8, 4:8], masks[:, 8:10, 4:8], masks[:, 10:12, 4:8] = 1, 2, 3
-    return rng.integers(0, 256, masks.shape, dtype=np.uint8), masks
-
-
-def images():
-    names = ("covid", "normal", "viral", "bacterial")
-    rows = {name: list(slices(5)[0]) for name in names}
-    return sheets.image_sheet(rows, "The four classes of the recognition task (phantom)")
-
-
-def pairs():
-    names = ["original", *(f"augmented {number}" for number in range(1, 5))]
-    cells = list(zip(*slices(5), strict=True))
-    return sheets.pair_sheet(cells, names, "One CT slice and its mask, augmented (phantom)")
-
-
-def streams():
-    pictures, masks = slices(4)
-    names = ["reference", *(f"stream:\n{name}" for name in ("all classes", "ground-glass"))]
-    names += ["stream:\nconsolidation", "stream:\npleural effusion", "specialists\ntogether"]
-    columns = dict.fromkeys(names, masks)
-    return sheets.segmentation_sheet(pictures, columns, "Streams on the same slices (phantom)")
-
-
-def outcomes():
-    pictures, masks = slices(3)
-    classes = {1: "found", 2: "missed", 3: "false alarm"}
-    lines = pd.DataFrame({"DeepLab-v3+": ["Dice 0.90", "Dice 0.69", "no Dice"]})
-    lines = lines.assign(**{"U-Net": lines}).set_axis(["best", "middle", "worst"])
-    title = "Lesions of three slices by two networks (phantom)"
-    return sheets.segmentation_sheet(pictures, dict.fromkeys(lines, masks), title, classes, lines)
-
-
-def heats():
-    pictures, _ = slices(8)
-    heat = np.zeros((8, 8, 8))
-    heat[0, 0, 3] = heat[1, 4, 4] = 1
-    answers = pd.DataFrame({"predicted": "bacterial", "truth": ["bacterial"] * 4 + ["viral"] * 4})
-    answers["p_bacterial"] = 0.996
-    return sheets.heat_sheet(answers, pictures, heat, "What spoke for the answer (phantom)")
-
-
-DRAWN = [confusion, labels, curves, maps, diagrams, rivals, scores]
-DRAWN += [images, pairs, streams, outcomes, heats]
 
 
 @pytest.fixture(params=DRAWN, ids=lambda draw: draw.__name__)

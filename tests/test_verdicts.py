@@ -11,7 +11,7 @@ from small_runs import PROFILE
 
 import chest_phantom
 from covid_utils import __main__ as command
-from covid_utils import params, runs
+from covid_utils import runs
 from covid_utils.data.manifest import saved_manifest
 from covid_utils.evaluation import scores
 from covid_utils.report import claims as ledger
@@ -175,70 +175,50 @@ def test_every_claim_has_its_answers_in_the_order_of_the_ledger(built, claims, a
 # No verdict is typed by hand
 
 
-def moved(answers, claim, **values):
-    """Tables in which the cells of one claim have other values."""
-    rule_of = claim.rule["table"]
-    changed = {}
-    for name in [rule_of] if isinstance(rule_of, str) else rule_of:
-        table = answers[name].copy()
-        is_its = table["claim"] == claim.id
-        for column, value in values.items():
-            table.loc[is_its, column] = value
-        changed[name] = table
-    return answers | changed
+def verdicts_with(answers, values):
+    """Claim -> verdicts, were some columns of the cells that answer it others."""
+    changed = {
+        name: pd.DataFrame([row | values.get(row["claim"], {}) for row in table.to_dict("records")])
+        for name, table in answers.items()
+    }
+    return collected(changed).groupby("id")["verdict"].agg(set)
 
 
-@pytest.fixture
-def verdict_with(answers):
-    """Verdicts on a claim, were the cells that answer it others."""
-
-    def found(claim, **values):
-        rows = collected(moved(answers, claim, **values))
-        return set(rows[rows["id"] == claim.id]["verdict"])
-
-    return found
+def around(ours, **more):
+    return {"ours": ours, "low": ours - 1.0, "high": ours + 1.0} | more
 
 
 def judged_from_sample(claims, *units):
-    return [
-        key
-        for key, claim in claims.items()
-        if claim.unit in units and claim.needs.get("profile") == "sample"
-    ]
+    chosen = {key: claim for key, claim in claims.items() if claim.unit in units}
+    return [key for key, claim in chosen.items() if claim.needs.get("profile") == "sample"]
 
 
-def test_other_numbers_give_other_verdicts_claim_by_claim(verdict_with, claims):
+@pytest.mark.parametrize(("shift", "verdict"), [(0, REPRODUCED), (9, DIFFERS), (-9, DIFFERS)])
+def test_other_numbers_give_other_verdicts_claim_by_claim(answers, claims, shift, verdict):
     keys = judged_from_sample(claims, "%", "fraction")
     assert len(keys) == 16
-    for key in keys:
-        said = float(claims[key].value)
-        for ours, verdict in ((said, REPRODUCED), (said + 9, DIFFERS), (said - 9, DIFFERS)):
-            limits = {"low": ours - 1, "high": ours + 1}
-            assert verdict_with(claims[key], ours=ours, **limits) == {verdict}, key
+    found = verdicts_with(answers, {k: around(float(claims[k].value) + shift) for k in keys})
+    assert found[keys].tolist() == [{verdict}] * len(keys)
 
 
-def test_other_differences_give_other_verdicts_statement_by_statement(verdict_with, claims):
+@pytest.mark.parametrize(
+    ("ours", "verdict"), [(2, REPRODUCED), (0, NOT_REPRODUCIBLE), (-2, DIFFERS)]
+)
+def test_other_differences_give_other_verdicts(answers, claims, ours, verdict):
     keys = judged_from_sample(claims, "statement")
     assert keys == ["c01", "c02", "c03", "c04"]
-    for key in keys:
-        for ours, verdict in ((2, REPRODUCED), (0, NOT_REPRODUCIBLE), (-2, DIFFERS)):
-            limits = {"low": ours - 1.0, "high": ours + 1.0}
-            assert verdict_with(claims[key], ours=ours, note="", **limits) == {verdict}, key
+    found = verdicts_with(answers, dict.fromkeys(keys, around(ours, note="")))
+    assert found[keys].tolist() == [{verdict}] * len(keys)
+    # Limits that leave out trainings decide nothing.
+    found = verdicts_with(answers, dict.fromkeys(keys, around(ours)))
+    assert found[["c01", "c03", "c04"]].tolist() == [{NOT_REPRODUCIBLE}] * 3
 
 
-def test_limits_that_leave_out_trainings_decide_nothing(verdict_with, claims):
-    for key in ("c01", "c03", "c04"):
-        for ours in (2.0, -2.0):
-            found = verdict_with(claims[key], ours=ours, low=ours - 1, high=ours + 1)
-            assert found == {NOT_REPRODUCIBLE}, key
-
-
-def test_no_number_helps_where_something_is_missing_for_good(verdict_with, claims):
+def test_no_number_helps_where_something_is_missing_for_good(answers, claims):
     keys = [key for key, claim in claims.items() if "missing" in claim.needs]
     assert set(keys) == {key for key in claims if key[0] == "q"} | {"p25a", "p25b", "p26"}
-    for key in keys:
-        found = verdict_with(claims[key], ours=7.0, low=1.0, high=100.0, paper="7")
-        assert found == {NOT_REPRODUCIBLE}, key
+    found = verdicts_with(answers, dict.fromkeys(keys, around(7, paper="7")))
+    assert found[keys].tolist() == [{NOT_REPRODUCIBLE}] * len(keys)
 
 
 @pytest.mark.parametrize(("right", "verdict"), [(True, REPRODUCED), (False, DIFFERS)])
@@ -252,89 +232,6 @@ def test_other_predictions_give_another_verdict_in_the_table(built, monkeypatch,
     table = tables.build("table2", PROFILE, scores.compute(PROFILE, "task1"))
     own = table[table["claim"].isin(("p01", "p02", "p03"))]
     assert own["verdict"].tolist() == [verdict] * 3 * len(set(own["split"]))
-
-
-# Departures
-
-
-def write_run(name, **parameters):
-    with runs.record("sample", name, parameters, SCANS):
-        pass
-
-
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("run", "notebook"),
-    [
-        ("task1", "02_task1_inception"),
-        ("stream_all_deeplab_random", "04_task3_stream"),
-    ],
-)
-def test_published_settings_are_no_departure_nor_is_the_place_of_a_run(elsewhere, run, notebook):
-    published = params.load("paper", notebook)
-    write_run(run, **published)
-    assert verdicts.departures("sample", run) == []
-    neutral = {name: "other" for name in verdicts.NEUTRAL if name in published}
-    assert {"profile", "seed"} <= set(neutral)
-    write_run(run, **(published | neutral | {"layer": "mixed8"}))
-    assert verdicts.departures("sample", run) == []
-
-
-def test_departures_name_what_differs_from_the_paper_and_nothing_else(elsewhere):
-    published = params.load("paper", "04_task3_stream")
-    changes = {
-        "steps": 600,
-        "learning_rate": 0.003,
-        "flip_test": True,
-        "optimizer": "adam",
-        "atrous_rates": [2, 4, 6],
-        "class_weights": [1.0, 3.5, 3.0, 3.0],
-    }
-    write_run("stream_ggo_deeplab", **(published | changes))
-    assert sorted(verdicts.departures("sample", "stream_ggo_deeplab")) == [
-        "atrous_rates 2/4/6",
-        "class_weights 1/3.5/3/3",
-        "flip_test true",
-        "learning_rate 0.003",
-        "optimizer adam",
-        "steps 600",
-    ]
-
-
-def differing(notebook):
-    """Names of settings in which the profile of the small runs is not the paper's."""
-    used, published = (params.load(profile, notebook) for profile in (PROFILE, "paper"))
-    idle = {*verdicts.NEUTRAL, *verdicts.IDLE.get(used.get("model", ""), ())}
-    return {name for name in used if used[name] != published[name]} - idle
-
-
-def test_a_comparison_names_its_departures_and_what_is_none_does_not(built):
-    found = built["verdicts"]
-    compared = found["verdict"].isin((REPRODUCED, DIFFERS))
-    assert set(found[~compared]["departures"]) == {""}
-    seen = set()
-    for row in found[compared].to_dict("records"):
-        notebook = "02_task1_inception" if row["source_run"] == "task1" else "04_task3_stream"
-        # Values may hold a comma; names come first in each part.
-        named = set(re.findall(r"(?:^|, )(\w+) ", row["departures"]))
-        assert named == differing(notebook), row["id"]
-        seen.add(notebook)
-    assert seen == {"02_task1_inception"}
-
-
-def test_two_runs_of_a_difference_name_each_departure_once(answers, monkeypatch):
-    table, claim = answers["table6"], "c03"
-    rows = table["claim"] == claim
-    moved_table = table.assign(note=table["note"].mask(rows, ""), low=table["low"].mask(rows, 0.1))
-    row = collected(answers | {"table6": moved_table}).set_index("id").loc[claim]
-    assert (row["verdict"], row["source_run"].count(",")) == (REPRODUCED, 1)
-    named = re.findall(r"(?:^|, )(\w+) ", row["departures"])
-    assert len(named) == len(set(named))
-    assert differing("04_task3_stream") <= set(named)
 
 
 # The file, the terminal, the sum

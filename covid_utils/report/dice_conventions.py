@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from covid_utils import paths
+from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
 from covid_utils.registry import (
     COLOURS,
@@ -27,8 +27,6 @@ from covid_utils.registry import (
 from covid_utils.report import claims as ledger
 from covid_utils.report import style, tables
 
-#: Words of the ledger for a metric -> that metric here.
-METRICS = {"Dice": "dice", "mIoU": "iou"}
 AVERAGES = {
     "pooled": "pooled pixels",
     "pooled_classes": "pooled pixels of all classes",
@@ -47,10 +45,8 @@ MARKS = {
 
 def write(profile: str) -> pd.DataFrame:
     """Read ``tables/conventions.csv``, and write the `gains` beside it."""
-    table, folder = (
-        tables.read_scores(profile, "tables/conventions"),
-        paths.results(profile) / "tables",
-    )
+    table = tables.read_scores(profile, "tables/conventions")
+    folder = paths.results(profile) / "tables"
     if table.empty:
         raise ResultsError(
             f"{paths.shown(folder)}: no run holds test slices of a manifestation; add slices."
@@ -66,15 +62,15 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
     be ``over``: that work's value ``base``, the paper's ``stated`` gain and, in per cent of the
     base and in points, our ``gain``, its limits ``low`` and ``high``, and whether it ``holds``.
     """
-    parts = []
+    parts, metrics = [], {word: metric for metric, word in ledger.METRICS.items()}
     for claim in (claim for claim in ledger.load().values() if " gain " in claim.metric):
+        word = claim.metric.split()[0]
         # A gain overall can be of the extent, or of the mean of manifestations.
         targets = [claim.class_] if claim.class_ else ["lesion", "mean of lesions"]
-        metric = METRICS[claim.metric.split()[0]]
-        part = scored[(scored["metric"] == metric) & scored["class"].isin(targets)]
-        part, stated = part.assign(claim=claim.id), float(claim.value)
-        for over, base in _bases(claim).items():
-            parts.append(part.assign(over=over, base=base, stated=stated))
+        part = runs.select(scored, metric=metrics[word], class_=targets)
+        for over, base in _bases(claim.class_, word).items():
+            known = {"claim": claim.id, "over": over, "base": base, "stated": float(claim.value)}
+            parts.append(part.assign(**known))
     table = pd.concat(parts, ignore_index=True)
     for reading, scale in (("percent", 100 / table["base"]), ("points", 100)):
         for limit, name in (("value", "gain"), ("low", "low"), ("high", "high")):
@@ -85,15 +81,13 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _bases(claim: ledger.Claim) -> dict[str, float]:
+def _bases(class_: str | None, word: str) -> dict[str, float]:
     """Works that a stated gain can be over -> their value, 0 to 1."""
-    metric = claim.metric.split()[0]
-    if claim.class_:  # the value is part of what follows from the claim
-        _, base = ledger.implied(METRICS[metric], claim.class_)
-        return {"Inf-Net": base}
+    if class_:
+        return {"Inf-Net": ledger.implied(word, class_)[1]}
     # What the gain overall is over is not told, so it can be any value that the paper quotes.
-    rows = ledger.published().query("source == 'L' and task == 3")
-    rows = rows[rows["class"].isin(("lesion", "all")) & (rows["metric"] == metric)]
+    published = ledger.published()
+    rows = runs.select(published, source="L", task=3, metric=word, class_=["lesion", "all"])
     shares = rows["value"] / np.where(rows["unit"] == "%", 100, 1)
     return dict(zip(rows["work"], shares, strict=True))
 
@@ -113,18 +107,16 @@ def verdict(gained: pd.DataFrame, run: str) -> str:
     by_convention = held.groupby([*CONVENTION, "labels"], sort=False)["claim"]
     stated = by_convention.agg(lambda ids: tuple(sorted(set(ids))))
     most = stated.map(len).max()
-    listed = "; ".join(
-        f"{words(*convention[:-1])}, "
-        f"{'all' if convention[-1] == 'all' else 'exactly labelled'} slices ({', '.join(ids)})"
-        for convention, ids in stated[stated.map(len) == most].drop_duplicates().items()
-    )
-    one, tried = (
-        "one" if most == len(claims) else "no",
-        len(part.drop_duplicates(["class", "metric", *CONVENTION, "labels"])),
-    )
+    listed = [
+        f"{words(*convention)}, {'all' if labels == 'all' else 'exactly labelled'} slices "
+        f"({', '.join(ids)})"
+        for (*convention, labels), ids in stated[stated.map(len) == most].drop_duplicates().items()
+    ]
+    one = "one" if most == len(claims) else "no"
+    tried = len(part.drop_duplicates(["class", "metric", *CONVENTION, "labels"]))
     return (
         f"{work}: {one} convention states all of {', '.join(claims)} ({tried} scores tried); "
-        f"most are stated by: {listed}."
+        f"most are stated by: {'; '.join(listed)}."
     )
 
 
@@ -142,18 +134,17 @@ def words(average: str, background: str, empty: str, threshold: str) -> str:
 
 def figure(scored: pd.DataFrame) -> Figure:
     """Dice of the same outlines, from `write`: ours, and the authors' published masks."""
-    dice = scored[(scored["metric"] == "dice") & scored["run"].isin(MARKS)]
+    dice = runs.select(scored, metric="dice", run=[*MARKS])
     dice = dice.assign(words=[words(*row) for row in dice[[*CONVENTION]].itertuples(index=False)])
-    panels = {
-        name: _lines(dice[dice["class"] == name]) for name in SHOWN if name in {*dice["class"]}
-    }
-    heights = [part["line"].nunique() + 1.0 for part in panels.values()]
+    targets = [name for name in SHOWN if name in set(dice["class"])]
+    panels = [_lines(dice[dice["class"] == name]) for name in targets]
+    heights = [part["line"].nunique() + 1.0 for part in panels]
     size = (5.0, 0.6 + 0.16 * sum(heights))
     drawn, axes = plt.subplots(
         len(panels), figsize=size, sharex=True, squeeze=False, height_ratios=heights
     )
     sentences = ["Dice of the same outlines under every convention."]
-    for axis, (target, part) in zip(axes[:, 0], panels.items(), strict=True):
+    for axis, target, part in zip(axes[:, 0], targets, panels, strict=True):
         sentences += _draw_panel(axis, target, part)
     axes[-1, 0].set(xlabel="Dice", xlim=(0, 1.02))
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
@@ -176,7 +167,7 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
         rows = part[part["run"] == run].sort_values("value")
         if rows.empty:
             continue
-        limits = [(rows["value"] - rows["low"]).fillna(0), (rows["high"] - rows["value"]).fillna(0)]
+        limits = style.spread(rows["value"], rows["low"], rows["high"])
         sizes = {"markersize": 3.2, "elinewidth": 0.9}
         axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, label=name, **look, **sizes)
         low, high = (f"{rows['value'].iat[end]:.2f} ({rows['words'].iat[end]})" for end in (0, -1))
@@ -186,7 +177,7 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
     axis.set_axisbelow(True)
-    if implied := ledger.implied("dice", target):
+    if implied := ledger.implied("Dice", target):
         axis.axvline(implied[0], color=COLOURS["paper"], linestyle="--", linewidth=1)
         title += f" (paper: {implied[0]:g})"
     axis.set_title(title, loc="left")

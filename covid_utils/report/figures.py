@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from seaborn.utils import relative_luminance
 
 from covid_utils.registry import COLOURS, DASHES, INK, MARKS, name_of
-from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished
+from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished, spread
 
 #: Letters per line of the names beside a panel.
 LETTERS = 25
@@ -52,9 +52,10 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         axis.set(xlabel="predicted", title=title, anchor="N")
         right = np.trace(counts)
         part = f" ({100 * right / n.sum():.1f} %)" if n.any() else ""
-        rows = [", ".join(map("{} as {}".format, row, names)) for row in counts]
         words[title] = [f"{right} of {n.sum()} images{part} on the diagonal"]
-        words[title] += map("of {} {}: {}".format, n, names, rows)
+        for name, total, row in zip(names, n, counts, strict=True):
+            predicted = ", ".join(map("{} as {}".format, row, names))
+            words[title].append(f"of {total} {name}: {predicted}")
     axes[0].set_ylabel("true")
     return finished(figure, "Confusion matrices, true class by predicted class", words)
 
@@ -138,7 +139,7 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
     words = {}
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
         right, share = table["accuracy"], table["n"] / table["n"].sum()
-        limits = _spread(right, table["accuracy_low"], table["accuracy_high"])
+        limits = spread(right, table["accuracy_low"], table["accuracy_high"])
         axis.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8, label="share right = confidence")
         look = POINTS | {"fmt": "o-", "color": COLOURS["ours"]}
         look["label"] = "share that is right, 95 % interval"
@@ -176,7 +177,7 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
         is_ours = rows["name"].str.startswith("ours").to_numpy()
         for chosen, role, inside in ((is_ours, "ours", None), (~is_ours, "others", "white")):
             part = rows[chosen]
-            limits = _spread(part["ours"], part["low"], part["high"])
+            limits = spread(part["ours"], part["low"], part["high"])
             look = POINTS | {"fmt": "o", "color": COLOURS[role], "markerfacecolor": inside}
             axis.errorbar(part["ours"], at[chosen], xerr=limits, **look)
         words[title] = _words(rows, "name", "ours", ".1f")
@@ -208,7 +209,7 @@ def score_bars(scores: pd.DataFrame, label: str) -> Figure:
         look = POINTS | {"fmt": MARKS[index % len(MARKS)], "color": COLOURS[kind]}
         # The rim makes a light colour visible on white.
         look |= {"markeredgecolor": INK, "label": name_of(kind)}
-        axis.errorbar(at, part["value"], _spread(part["value"], part["low"], part["high"]), **look)
+        axis.errorbar(at, part["value"], spread(part["value"], part["low"], part["high"]), **look)
         words[name_of(kind)] = _words(part, "metric", "value", ".2f")
     axis.set(xticks=range(len(metrics)), ylabel=label, ylim=(-0.02, 1.03))
     axis.set_xticklabels([name_of(metric) for metric in metrics])
@@ -239,11 +240,6 @@ def _frame(axis: Axes, cell: tuple[int, int]) -> None:
     rim = [patheffects.withStroke(linewidth=3, foreground="white")]
     look = {"edgecolor": COLOURS["paper"], "linewidth": 1.5, "path_effects": rim}
     axis.add_patch(Rectangle(cell, 1, 1, fill=False, **look))
-
-
-def _spread(value: pd.Series, low: pd.Series, high: pd.Series) -> list[pd.Series]:
-    """Lengths of error bars below and above; none where there is no interval."""
-    return [side.clip(lower=0).fillna(0) for side in (value - low, high - value)]
 
 
 def _words(rows: pd.DataFrame, name: str, value: str, form: str) -> list[str]:

@@ -41,23 +41,23 @@ Panel = tuple[str, np.ndarray, dict[str, tuple[float, float]], dict[str, np.ndar
 
 def anatomy() -> Figure:
     """CT and X-rays of six simulated patients, labelled; 10 inches wide."""
-    slices, xrays = [], {"PA": [], "AP": []}
+    panels = {"CT": [], "PA": [], "AP": []}
     for number, (letter, patient) in enumerate(PATIENTS.items()):
         pattern, severity, draw, middles, named = patient
         chest = build(np.random.default_rng((2020, number)), SIZE)
         volume = infect(chest, pattern, severity, (2020, number, draw))
         points = landmarks(chest, volume)
-        slices += [_slice(letter, volume, points, middle) for middle in middles]
-        for view, row in xrays.items() if named else ():
-            row.append(_xray(letter, volume, {name: points[name] for name in named}, view))
+        panels["CT"] += [_slice(letter, volume, points, middle) for middle in middles]
+        for view in ("PA", "AP") if named else ():
+            panels[view].append(_xray(letter, volume, {name: points[name] for name in named}, view))
     figure = plt.figure(figsize=(10, 14), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.12)
     figure.suptitle("The phantom: simulated chests, no person", fontsize=LARGE + 2)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    words = _group(upper, "CT of the phantom, lung window; edges: masks", panels["CT"])
     rays = f"edges: rays through more than {OPAQUE_MM} mm of disease"
-    words = _group(upper, "CT of the phantom, lung window; edges: masks", slices)
-    views = [*xrays["PA"], *xrays["AP"]]
-    words |= _group(lower, f"X-rays of the same phantom patients; {rays}", views)
+    title = f"X-rays of the same phantom patients; {rays}"
+    words |= _group(lower, title, panels["PA"] + panels["AP"])
     return finished(figure, figure.get_suptitle(), words)
 
 

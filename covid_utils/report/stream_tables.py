@@ -1,4 +1,4 @@
-"""Tables 6, 7 and 8 and the file of all segmentation scores, selected from scores."""
+"""Tables 6, 7 and 8, selected from scores."""
 
 from __future__ import annotations
 
@@ -30,17 +30,6 @@ def streams(scored: pd.DataFrame) -> pd.DataFrame:
     return part.assign(work=[work(row) for row in part.to_dict("records")], note=notes)
 
 
-def segmentation_scores(scored: pd.DataFrame) -> pd.DataFrame:
-    """Every score of every run, as ``segmentation_scores.csv`` has it."""
-    part = streams(scored)
-    part = part[part["groups"] > 0]
-    weak = part["labels"].map({"exact": "", "all": ", weak labels among them"})
-    stream = part["task"].str.removeprefix("stream ")
-    table = part.assign(subset=part["subset"] + weak, stream=stream, init=part["start"])
-    keys = ["model", "stream", "init", "split", "subset", "class", "metric", "average"]
-    return table[[*keys, "value", "low", "high", "n"]]
-
-
 def table6(scored: pd.DataFrame) -> pd.DataFrame:
     """Dice and IoU of every stream, and what was gained by each of the paper's ideas."""
     part = select(streams(scored), metric=["dice", "iou"])
@@ -66,8 +55,8 @@ def table7(scored: pd.DataFrame) -> pd.DataFrame:
 def _with_gains(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Scores, each of the class's own stream followed by its gain over Inf-Net."""
     parts = [rows]
-    for metric in ("dice", "iou"):
-        if implied := ledger.implied(metric, name):
+    for metric, word in ledger.METRICS.items():
+        if implied := ledger.implied(word, name):
             _, base = implied
             own = select(rows, run=stream_run(name), metric=metric)
             gain = {limit: own[limit] / base - 1 for limit in ("value", "low", "high")}

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -46,6 +47,11 @@ def use() -> None:
     """Set the look of every figure; call it once in a notebook."""
     mpl.rcdefaults()
     sns.set_theme(context="paper", style="ticks", rc=SETTINGS)
+
+
+def spread(value: pd.Series, low: pd.Series, high: pd.Series) -> list[pd.Series]:
+    """Lengths of error bars below and above; none where there is no interval."""
+    return [side.clip(lower=0).fillna(0) for side in (value - low, high - value)]
 
 
 def finished(

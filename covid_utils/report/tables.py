@@ -225,7 +225,6 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
         write(table, folder / "tables" / f"{name}.csv")
         render.write(table, folder / "tables" / f"{name}.md", TITLES[name], profile)
     write(select("calibration", scored), folder / "tables" / "calibration.csv")
-    write(stream_tables.segmentation_scores(scored), folder / "segmentation_scores.csv")
     judged["table1"] = verdicts.judged(counts(tables["table1"]), profile, manifest)
     tables["verdicts"] = verdicts.collect(judged, profile)
     write(tables["verdicts"], folder / "verdicts.csv")

@@ -19,21 +19,18 @@ from covid_utils.report import cells, render
 
 #: Rows that a trace shows at most: more words name fewer.
 MOST = 12
-#: What is no key of a row.
-TEXTS = {*cells.WILSON, "note", "reason", "departures"}
+#: Columns that are no keys of a row.
+TEXTS = (*cells.WILSON, "note", "reason", "departures")
+NUMBERS = ("ours", "low", "high", "n")
 
 
 def origin(profile: str, run: str) -> list[str]:
     """Origin of one run, read from its folder, as lines for a terminal."""
     facts = runs.read_provenance(profile, run)
-    # The run that prepares the data predicts nothing: its manifest is where the numbers come from.
-    folder = paths.results(profile) / run
-    files = [folder / name for name in ("predictions.parquet", "manifest.csv")]
-    file = next((path for path in files if path.is_file()), None)
-    if file is None:
-        raise ResultsError(f"{paths.shown(files[0])}: missing; run 'make reproduce' again.")
-    is_table = file.suffix == ".csv"
-    rows = len(pd.read_csv(file)) if is_table else pq.ParquetFile(file).metadata.num_rows
+    file = paths.results(profile) / run / "predictions.parquet"
+    if not file.is_file():
+        raise ResultsError(f"{paths.shown(file)}: missing; run 'make reproduce' again.")
+    rows = pq.ParquetFile(file).metadata.num_rows
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     settings = ", ".join(f"{name} {value}" for name, value in facts["parameters"].items())
     return [
@@ -48,13 +45,13 @@ def origin(profile: str, run: str) -> list[str]:
 
 def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
     """Rows of a written table that hold all words, those whose metric is one of them first."""
-    folder = paths.results(profile)
-    path = folder / ("verdicts.csv" if name == "verdicts" else f"tables/{name}.csv")
+    file = "verdicts" if name == "verdicts" else f"tables/{name}"
+    path = paths.results(profile) / f"{file}.csv"
     if not path.is_file():
         raise ResultsError(f"{paths.shown(path)}: no such table; there are table1 to table9.")
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = runs.read_table(profile, file)
     wanted = {word.lower() for word in words}
-    keys = table.drop(columns=[*TEXTS, "ours", "low", "high", "n"], errors="ignore")
+    keys = table.drop(columns=[*TEXTS, *NUMBERS], errors="ignore")
     texts = [" ".join(map(str, row)).lower() for row in keys.to_numpy()]
     rows = table[[wanted <= set(re.split(r"[\s,:]+", text)) for text in texts]]
     if rows.empty:
@@ -68,12 +65,11 @@ def trace(profile: str, name: str, words: Sequence[str]) -> str:
     """The chain behind some numbers: cell, run, parameters, revision, data, predictions."""
     rows = find(profile, name, words)
     shown = rows.head(MOST)
-    lines = [_cell_line(name, row) for row in shown.to_dict("records")]
+    lines = [_cell_line(name, row) for _, row in shown.iterrows()]
     if len(rows) > MOST:
         lines.append(f"... and {len(rows) - MOST} more; give more words to see fewer.")
-    sources = shown["source_run"].dropna() if "source_run" in shown else ()
-    behind = dict.fromkeys(run for text in sources for run in cells.sources(text))
-    for run in behind:
+    behind = [run for text in shown.get("source_run", ()) for run in cells.sources(text)]
+    for run in dict.fromkeys(behind):
         lines += ["", *origin(profile, run)]
     if not behind:
         counted = paths.shown(paths.results(profile) / "data" / "manifest.csv")
@@ -81,15 +77,13 @@ def trace(profile: str, name: str, words: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _cell_line(name: str, row: dict) -> str:
-    left_out = {*cells.VALUES, *TEXTS}
-    keys = ", ".join(str(value) for key, value in row.items() if key not in left_out)
-    if not {"metric", "ours"} <= set(row):
-        return f"{name}: {keys}"
-    value = render.with_interval(pd.Series(row))
-    parts = [f"{name}: {keys}: {row['metric']} {value or 'nothing of ours'}"]
-    parts += [f"n = {row['n']:g}"] if value else []
+def _cell_line(name: str, row: pd.Series) -> str:
+    keys = row.drop([*cells.VALUES, *TEXTS], errors="ignore")
+    line = f"{name}: {', '.join(map(str, keys))}"
+    if "metric" not in row:
+        return line
+    value = render.with_interval(row)
+    line += f": {row['metric']} {value or 'nothing of ours'}"
+    line += f"; n = {row['n']:g}" if value else ""
     claim = row.get("claim", row.get("id"))
-    if not pd.isna(claim):
-        parts.append(f"claim {claim}: paper {row['paper']}, {row['verdict']}")
-    return "; ".join(parts)
+    return f"{line}; claim {claim}: paper {row['paper']}, {row['verdict']}" if claim else line

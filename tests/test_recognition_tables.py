@@ -1,0 +1,162 @@
+"""Tables 2 to 5 from small synthetic runs: ours is what the predictions say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_runs import PROFILE, only, predictions
+
+from covid_utils import runs
+from covid_utils.evaluation import intervals, scores, task_scores
+from covid_utils.report import recognition_tables, tables
+
+TWO = {"work": "ours, 2 classes"}
+BY_PATIENT = {"split": "by patient", "settings": "published rate and steps"}
+
+
+def test_ours_is_what_the_predictions_say(built):
+    table = runs.read_predictions(PROFILE, "task1")
+    models = {words: model for model, words in recognition_tables.SETTINGS.items()}
+    splits = {words: split for split, words in recognition_tables.SPLITS.items()}
+    splits["by patient"] = "prepared"
+    assert len(built["table2"]) == 3 * 2 * 3 + 2
+    for row in built["table2"].to_dict("records"):
+        keys = {"subset": row["subset"], "run": 1, "split": splits[row["split"]]}
+        keys |= {"task": f"{row['classes']} classes", "model": models[row["settings"]]}
+        part = runs.select(table, **keys)
+        hits = int((part["truth"] == part["predicted"]).sum())
+        assert row["ours"] == pytest.approx(100 * hits / len(part))
+        assert row["n"] == len(part)
+        assert 0 <= row["low"] <= row["ours"] <= row["high"] <= 100
+        wilson = intervals.wilson(hits, len(part))
+        assert row["wilson_low"] == pytest.approx(100 * wilson.low)
+        assert row["wilson_high"] == pytest.approx(100 * wilson.high)
+
+
+@pytest.mark.parametrize(
+    ("classes", "claim", "paper", "note"),
+    [(2, "d05", "0.56", "paper: 3 of 536"), (4, "d06", "1.88", "paper: 18 of 955")],
+)
+def test_the_error_rate_is_what_accuracy_leaves(built, classes, claim, paper, note):
+    keys = {"work": f"ours, {classes} classes", "class": "all"}
+    wrong, right = (only(built["table3"], **keys, metric=m) for m in ("error rate", "accuracy"))
+    for limit, other in (("ours", "ours"), ("low", "high"), ("high", "low")):
+        assert wrong[limit] == pytest.approx(100 - right[other])
+    assert (wrong["n"], wrong["unit"]) == (right["n"], "%")
+    assert (wrong["claim"], wrong["paper"]) == (claim, paper)
+    assert wrong["note"].startswith(f"{note} images; no other number of errors")
+
+
+def test_the_difference_of_two_models_is_paired(built):
+    svm, head = (
+        predictions("4 classes", subset="test", model=model).set_index("image_id").sort_index()
+        for model in ("linear SVM", "head")
+    )
+    right, ours = ((one["truth"] == one["predicted"]).to_numpy() for one in (svm, head))
+    work = "baseline: linear SVM on the same features, 4 classes, minus ours"
+    row = only(built["table3"], work=work)
+    assert row["ours"] == pytest.approx(100 * (right.mean() - ours.mean()))
+    assert row["low"] <= row["ours"] <= row["high"]
+    note = (
+        f"only the first right: {(right & ~ours).sum()}, only the second: {(ours & ~right).sum()}"
+    )
+    assert row["note"].startswith(note)
+
+
+def test_the_forest_repeats_the_tables(built):
+    forest = recognition_tables.rivals(built["scores"], 4).set_index("name")
+    assert forest.index[0] == "ours, split by patient"
+    assert len(forest) == 1 + 2 + 1 + len(recognition_tables.OTHERS)
+    prepared = only(built["table2"], **BY_PATIENT, classes=4, subset="test")
+    assert forest.iloc[0].tolist() == pytest.approx(prepared[["ours", "low", "high"]].tolist())
+    for words in recognition_tables.OTHERS.values():
+        row = only(built["table3"], work=f"{words}, 4 classes", metric="accuracy")
+        assert forest.loc[words, "ours"] == pytest.approx(row["ours"])
+    assert recognition_tables.stated_accuracy() == {"2 classes": 99.4, "4 classes": 98.1}
+
+
+def test_table4_means_and_extremes(built):
+    table = built["table4"]
+    plain = table[table["run"].isin(["1", "2", "3", "mean"])]
+    for _, part in plain.groupby("tested on"):
+        each, mean = part[part["run"] != "mean"], part[part["run"] == "mean"].iloc[0]
+        assert each["run"].tolist() == ["1", "2", "3"]
+        assert mean["ours"] == pytest.approx(each["ours"].mean())
+        # How far runs lie apart is no interval of their mean, which is no proportion either.
+        assert np.isnan([mean["low"], mean["high"], mean["wilson_low"]]).all()
+        extremes = f"runs from {each['ours'].min():.1f} to {each['ours'].max():.1f} %; "
+        assert mean["note"].startswith(extremes)
+        assert f"standard deviation {each['ours'].std():.1f}" in mean["note"]
+        drew = "each run on the X-rays that it drew" in mean["note"]
+        assert drew == ("X-ray" in mean["tested on"])
+    both = table[table["run"] == "1"].set_index("tested on")["n"]
+    assert both["X-ray + CT"] == both["X-ray"] + both["CT"]
+
+
+def test_table4_compares_on_all_test_xrays_and_scores_the_drawn_ones(built):
+    table = built["table4"].set_index(["tested on", "run"])
+    part = predictions("X-ray + CT", subset="test", run=0)
+    xrays = part[part["modality"] == "X-ray"]
+    assert 0 < xrays["drawn"].sum() < len(xrays)
+    assert table.loc[("X-ray", "1"), "n"] == len(xrays[(xrays["run"] == 1) & xrays["drawn"]])
+    alone = predictions("X-ray, as many", subset="test", run=0)
+    row = table.loc[("X-ray", "mean, minus as many X-rays alone")]
+    right = [100 * (part["truth"] == part["predicted"]) for part in (xrays, alone)]
+    assert row["ours"] == pytest.approx(right[0].mean() - right[1].mean())
+    assert row["n"] == xrays["image_id"].nunique()
+    assert (row["paper"], row["claim"]) == ("stated without a number", "c02")
+    single = right[0].groupby(xrays["run"]).mean() - right[1].groupby(alone["run"]).mean()
+    assert row["note"].startswith(f"single runs {single.min():.1f} to {single.max():.1f};")
+    for rule in ("modality only", "dataset only"):
+        assert table.loc[("X-ray + CT", rule), "note"].startswith("baseline: knows")
+
+
+def changed_task1(monkeypatch, change):
+    """Scores of task 1 if its predictions were others."""
+    table = change(runs.read_predictions(PROFILE, "task1").copy())
+    monkeypatch.setattr(runs, "read_predictions", lambda profile, run: table)
+    return scores.compute(PROFILE, "task1")
+
+
+def test_a_class_in_one_group_gets_no_interval(built, monkeypatch):
+    def join_ct(table):
+        is_covid_ct = (table["modality"] == "CT") & (table["truth"] == "covid")
+        return table.assign(patient_id=table["patient_id"].mask(is_covid_ct, "figure 1"))
+
+    images = predictions("X-ray + CT", subset="test", run=0)
+    is_covid_ct = (images["modality"] == "CT") & (images["truth"] == "covid")
+    number = images[is_covid_ct]["image_id"].nunique()
+    keys = {"tested on": "CT", "run": "1"}
+    joined = tables.select("table4", changed_task1(monkeypatch, join_ct))
+    unsure, plain = only(joined, **keys), only(built["table4"], **keys)
+    assert f"near copies join the {number} CT images of covid into 1" in unsure["note"]
+    assert np.isnan(unsure["low"])
+    assert plain["low"] < plain["high"]
+    assert unsure["ours"] == plain["ours"]
+
+
+def test_copies_get_no_wilson_interval_and_leave_differences_alone(built, monkeypatch):
+    def with_copies(table):
+        is_head = (table["model"] == "head") & (table["task"] == "2 classes")
+        copies = table[is_head & (table["run"] == 1) & (table["subset"] == "test")]
+        return pd.concat([table, copies.assign(image_id=copies["image_id"] + "~1")])
+
+    scored = changed_task1(monkeypatch, with_copies)
+    table = tables.select("table3", scored)
+    ours, before = (only(t, **TWO, metric="accuracy") for t in (table, built["table3"]))
+    assert np.isnan(ours["wilson_low"])
+    assert (ours["ours"], ours["n"]) == (pytest.approx(before["ours"]), 2 * before["n"])
+    is_difference = table["metric"] == "accuracy difference"
+    assert table[is_difference]["ours"].tolist() == pytest.approx(
+        built["table3"][is_difference]["ours"].tolist()
+    )
+
+
+def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
+    table = tables.select("calibration", built["scores"])
+    assert table.groupby("task")["temperature"].nunique().tolist() == [2, 2]
+    test = predictions("4 classes", subset="test")
+    of_truth = [row[f"p_{row['truth']}"] for _, row in test.iterrows()]
+    plain = only(table, task="4 classes", temperature=1, metric="log loss")
+    assert plain["ours"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-5)
+    degree = task_scores.temperature(runs.read_predictions(PROFILE, "task1"), "4 classes")
+    assert round(degree, 3) in set(table["temperature"])
