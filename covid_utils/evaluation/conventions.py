@@ -11,16 +11,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from covid_utils.evaluation import intervals, metrics
+from covid_utils.evaluation import intervals, metrics, stream_scores
 from covid_utils.evaluation.scoring import row
-from covid_utils.evaluation.stream_scores import (
-    PIXEL_METRICS,
-    identity,
-    slice_counts,
-    stream_runs,
-    sure,
-    test_pixels,
-)
+from covid_utils.evaluation.stream_scores import PIXEL_METRICS
 from covid_utils.registry import (
     CONVENTION,
     EMPTY_CASES,
@@ -44,10 +37,10 @@ Limits = dict[tuple[str, ...], intervals.Interval]
 def of_runs(profile: str) -> pd.DataFrame:
     """`score` of the test slices of every run that outlines manifestations, with ``run, work``."""
     parts = [pd.DataFrame(columns=["run", "work", *COLUMNS])]
-    for run in stream_runs(profile):
-        pixels = test_pixels(profile, run)
+    for run in stream_scores.stream_runs(profile):
+        pixels = stream_scores.test_pixels(profile, run)
         if set(MANIFESTATIONS) & set(pixels["class"]):
-            names = {"run": run, "work": work(identity(profile, run))}
+            names = {"run": run, "work": work(stream_scores.identity(profile, run))}
             parts.append(pd.DataFrame(names | dict(score(pixels).items())))
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
@@ -74,56 +67,49 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
     parts = dict(iter(pixels.groupby("class", sort=False)))
     for target in (name for name in targets if set(TARGETS[name]) <= set(parts)):
         members = [parts[name] for name in TARGETS[target]]
-        each = [slice_counts(part) for part in members]
-        own, groups = metrics.stack(each), members[0]["patient_id"].to_numpy()
-        if np.isnan(metrics.dice(own.sum(axis=0))).all():  # in no truth and no prediction
+        own, groups = stream_scores.slice_counts(members), members[0]["patient_id"].to_numpy()
+        if np.isnan(metrics.score("dice", own.sum(axis=0))).all():  # in no truth and no prediction
             continue
-        # The background of a single class is all that is not this class.
-        rest = metrics.Counts(*each[0].parts[::-1])
-        if len(each) > 1:
-            rest = slice_counts(parts["background"])
-        for background, counts in (("without", own), ("with", metrics.stack([*each, rest]))):
+        if len(members) > 1:
+            rest = stream_scores.slice_counts([parts["background"]])
+        else:  # all that is not this class: its counts in reverse, true for false
+            rest = own[..., ::-1]
+        for background, counts in {"without": own, "with": np.append(own, rest, axis=1)}.items():
             limits = _pooled(counts, groups) | _per_image(counts, groups)
-            if len(each) > 1:
+            if len(members) > 1:
                 limits |= _per_class(counts, groups)
             elif background == "without":
                 limits |= _over_thresholds(members[0], groups)
             for (metric, average, empty, threshold), interval in limits.items():
                 keys = dict(zip(CONVENTION, (average, background, empty, threshold), strict=True))
-                limited = sure(interval, own, groups)
+                limited = stream_scores.sure(interval, own, groups)
                 yield row(target, metric, limited, groups, labels=labels, **keys)
 
 
-def _pooled(counts: metrics.Counts, groups: np.ndarray) -> Limits:
-    occurs = ~np.isnan(metrics.dice(counts.sum(axis=0)))
-
-    def score_sums(sums: metrics.Counts) -> dict[tuple[str, ...], np.ndarray]:
-        scored = {}
-        for metric in PIXEL_METRICS:
-            of = metrics.METRICS[metric]
-            # A resample without one of the classes would be another score: NaN, left out.
-            scored[metric, "pooled", SUMMED, ONE_THRESHOLD] = of(sums)[..., occurs].mean(axis=-1)
-            if len(occurs) > 1:
-                scored[metric, "pooled_classes", SUMMED, ONE_THRESHOLD] = of(sums.sum(axis=-1))
-        return scored
-
-    return intervals.bootstrap(counts, groups, score_sums)
+def _pooled(counts: np.ndarray, groups: np.ndarray) -> Limits:
+    ways = {"pooled": counts}
+    if counts.shape[1] > 1:
+        ways["pooled_classes"] = counts.sum(axis=1, keepdims=True)
+    return {
+        (metric, average, SUMMED, ONE_THRESHOLD): interval
+        for average, of in ways.items()
+        for metric, interval in stream_scores.pooled(of, groups).items()
+    }
 
 
-def _per_image(counts: metrics.Counts, groups: np.ndarray) -> Limits:
-    columns = {}
+def _per_image(counts: np.ndarray, groups: np.ndarray) -> Limits:
+    means = {}
     for metric in PIXEL_METRICS:
-        filled = _counting_empty(metrics.METRICS[metric](counts), EMPTY_CASES)
-        columns |= {
-            (metric, "per_image", e, ONE_THRESHOLD): metrics.macro(v) for e, v in filled.items()
-        }
-    return intervals.bootstrap_mean(columns, groups)
+        filled = _counting_empty(metrics.score(metric, counts), EMPTY_CASES)
+        for empty, values in filled.items():
+            means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(values)
+    return intervals.bootstrap_mean(means, groups)
 
 
-def _per_class(counts: metrics.Counts, groups: np.ndarray) -> Limits:
+def _per_class(counts: np.ndarray, groups: np.ndarray) -> Limits:
     limits = {}
     for metric in PIXEL_METRICS:
-        values = metrics.METRICS[metric](counts)
+        values = metrics.score(metric, counts)
         values = values[:, ~np.isnan(values).all(axis=0)]
         mean = intervals.bootstrap_mean(values, groups, combined=lambda m: m.mean(axis=-1))
         limits[metric, "per_class", "left out", ONE_THRESHOLD] = mean._replace(n=len(groups))

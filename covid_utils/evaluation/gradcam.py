@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.evaluation import intervals
-from covid_utils.evaluation.scoring import FEWEST_WITH_CLASS
 from covid_utils.registry import name_of
 
 #: Width of the frame around an image, as a share of its side.
@@ -77,7 +76,7 @@ def frame_table(answers: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
             continue
         mean = intervals.bootstrap_mean(part["share"].to_numpy(), part["patient_id"].to_numpy())
         text = f"{mean.value:.0f} %"
-        if part["patient_id"].nunique() >= FEWEST_WITH_CLASS:
+        if part["patient_id"].nunique() >= intervals.FEWEST_WITH_CLASS:
             text += f" [{mean.low:.0f}, {mean.high:.0f}]"
         row = {"class": name_of(name), "images": len(part)}
         rows.append(row | {"in the frame": text, "if even": even})

@@ -20,7 +20,6 @@ from scipy import sparse
 from scipy.special import ndtr, ndtri, stdtrit
 
 from covid_utils.errors import DataError
-from covid_utils.evaluation.metrics import Counts
 
 LEVEL = 0.95
 #: Probability below the upper limit, and its standard normal quantile.
@@ -28,6 +27,9 @@ BELOW = 0.5 + LEVEL / 2
 Z = float(ndtri(BELOW))
 #: Patients of a kind (with errors, of a class) from whom on their spread can be estimated.
 FEWEST = 10
+#: Patients (or slices, where patients are unknown) that must show a class before its segmentation
+#: gets an interval, and that must show a label, and lack it, before its ranking gets one.
+FEWEST_WITH_CLASS = 3
 #: Resamples of every bootstrap: limits from other draws then differ by a fiftieth of the width.
 RESAMPLES = 10_000
 #: Draws in memory at a time, and draws that are kept for the next metric.
@@ -85,7 +87,7 @@ def wilson_by_patient(
 
 
 def bootstrap(
-    counts: Counts | np.ndarray,
+    counts: np.ndarray,
     groups: np.ndarray,
     statistic: Callable,
     strata: np.ndarray | None = None,
@@ -93,11 +95,10 @@ def bootstrap(
     """Bootstrap of a metric of pooled counts, drawing whole patients.
 
     Args:
-        counts: Counts (images, ...), or any array of numbers to be summed over images, such as
-            `metrics.unit_confusion` (images, K, K).
+        counts: Numbers to be summed over images (images, ...).
         groups: Patient of each image (images,).
-        statistic: Gets the counts (or the array) with resamples in place of images and returns one
-            value for each, or several as a dictionary, all from the same draws.
+        statistic: Gets the counts with resamples in place of images and returns one value for each,
+            or several as a dictionary, all from the same draws.
         strata: Stratum of each image (images,): patients are drawn within it.
 
     Returns:
@@ -105,17 +106,13 @@ def bootstrap(
         percentiles are expanded by the number of patients whose omission changes the metric. With
         a single patient (in every stratum) the limits are NaN.
     """
-    is_counts = isinstance(counts, Counts)
-    table = np.stack(counts.parts, axis=1) if is_counts else counts
-    *sums, number = _resample(table, groups, strata)
+    *sums, number = _resample(counts, groups, strata)
     with np.errstate(invalid="ignore"):
-        value, drawn, left_out = (
-            statistic(Counts(*np.moveaxis(part, 1, 0)) if is_counts else part) for part in sums
-        )
+        value, drawn, left_out = map(statistic, sums)
     if not isinstance(value, dict):
-        return _interval(value, drawn, left_out, number, len(table))
+        return _interval(value, drawn, left_out, number, len(counts))
     return {
-        name: _interval(value[name], drawn[name], left_out[name], number, len(table))
+        name: _interval(value[name], drawn[name], left_out[name], number, len(counts))
         for name in value
     }
 

@@ -1,59 +1,45 @@
 """The paper's metrics (section 3.6), as plain NumPy on counts, and two that need whole masks.
 
-Counts may have any shape: one number, one per class, per image or per bootstrap resample. A metric
-that is 0/0 is NaN, never 0 or 1. Counts summed over images before the metric give the pooled value,
-in which large lesions weigh most; the mean of one value per image weighs all images alike.
+The last axis of counts has the four `OUTCOMES`; before it there may be classes, images or bootstrap
+resamples. A metric that is 0/0 is NaN, never 0 or 1. Counts summed over images before the metric
+give the pooled value, in which large lesions weigh most; the mean of one value per image weighs all
+images alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from covid_utils.errors import DataError
 
-
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """True and false positives and negatives, of cases or pixels: float64, all of one shape."""
-
-    tp: np.ndarray
-    fp: np.ndarray
-    fn: np.ndarray
-    tn: np.ndarray
-
-    def __post_init__(self) -> None:
-        # Floats, because the products in `mcc` exceed 64-bit integers for a few slices' pixels.
-        for name in ("tp", "fp", "fn", "tn"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-
-    @property
-    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The four arrays in the order of the attributes."""
-        return self.tp, self.fp, self.fn, self.tn
-
-    def sum(self, axis: int | None = None) -> Counts:
-        """Pool counts over an axis, such as images; over everything if None."""
-        return Counts(*(part.sum(axis=axis) for part in self.parts))
-
-    def __getitem__(self, index: object) -> Counts:
-        return Counts(*(part[index] for part in self.parts))
+#: True and false positives and negatives.
+OUTCOMES = ("tp", "fp", "fn", "tn")
+#: Metric -> how often its numerator and its denominator count each of `OUTCOMES`. Dice is F1 with
+#: pixels for cases: 2 TP / (2 TP + FP + FN).
+FRACTIONS = {
+    "sensitivity": ([1, 0, 0, 0], [1, 0, 1, 0]),
+    "specificity": ([0, 0, 0, 1], [0, 1, 0, 1]),
+    "accuracy": ([1, 0, 0, 1], [1, 1, 1, 1]),
+    "precision": ([1, 0, 0, 0], [1, 1, 0, 0]),
+    "f1": ([2, 0, 0, 0], [2, 1, 1, 0]),
+    "dice": ([2, 0, 0, 0], [2, 1, 1, 0]),
+    "iou": ([1, 0, 0, 0], [1, 1, 1, 0]),
+}
 
 
-def stack(counts: Sequence[Counts]) -> Counts:
-    """Several counts of shape (...), such as one per class, as one of shape (..., number)."""
-    return Counts(*np.moveaxis([each.parts for each in counts], 0, -1))
-
-
-def count_binary(
+def count(
     truth: np.ndarray, predicted: np.ndarray, axis: tuple[int, ...] | None = None
-) -> Counts:
-    """Count boolean decisions over some axes, such as (1, 2) of masks; over all if None."""
+) -> np.ndarray:
+    """Count boolean decisions over some axes, such as (1, 2) of masks; over all if None.
+
+    Returns:
+        int64 (..., 4), the `OUTCOMES`.
+    """
     outcomes = truth & predicted, ~truth & predicted, truth & ~predicted, ~(truth | predicted)
-    return Counts(*(np.count_nonzero(outcome, axis=axis) for outcome in outcomes))
+    return np.stack([np.count_nonzero(outcome, axis=axis) for outcome in outcomes], axis=-1)
 
 
 def unit_confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np.ndarray:
@@ -71,12 +57,13 @@ def unit_confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) 
     return units
 
 
-def one_vs_rest(confusion: np.ndarray) -> Counts:
-    """Counts (..., K) of each class against all others, from confusion matrices (..., K, K)."""
+def one_vs_rest(confusion: np.ndarray) -> np.ndarray:
+    """Counts (..., K, 4) of each class against all others, from matrices (..., K, K)."""
     tp = np.diagonal(confusion, axis1=-2, axis2=-1)
     fp = confusion.sum(axis=-2) - tp
     fn = confusion.sum(axis=-1) - tp
-    return Counts(tp, fp, fn, confusion.sum(axis=(-2, -1))[..., None] - tp - fp - fn)
+    tn = confusion.sum(axis=(-2, -1))[..., None] - tp - fp - fn
+    return np.stack([tp, fp, fn, tn], axis=-1)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -85,26 +72,23 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         return np.where(denominator == 0, np.nan, numerator / denominator)
 
 
-def mcc(counts: Counts) -> np.ndarray:
+def fraction(metric: str, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator of a metric of `FRACTIONS`."""
+    above, below = (counts @ np.array(weights, np.float64) for weights in FRACTIONS[metric])
+    return above, below
+
+
+def score(metric: str, counts: np.ndarray) -> np.ndarray:
+    """A metric of `FRACTIONS`, or ``mcc``, in the shape of the counts without their last axis."""
+    return mcc(counts) if metric == "mcc" else _ratio(*fraction(metric, counts))
+
+
+def mcc(counts: np.ndarray) -> np.ndarray:
     """Matthews correlation coefficient, in [-1, 1]; a constant has none (NaN)."""
-    tp, fp, fn, tn = counts.parts
-    # Two square roots: one product of four pixel counts loses digits sooner.
+    # Floats, and two square roots: the product of four pixel counts exceeds 64-bit integers.
+    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     scale = np.sqrt((tp + fp) * (tp + fn)) * np.sqrt((tn + fp) * (tn + fn))
     return _ratio(tp * tn - fp * fn, scale)
-
-
-#: The paper's metrics of a two-way decision. Dice is F1 with pixels for cases.
-METRICS: dict[str, Callable[[Counts], np.ndarray]] = {
-    "sensitivity": lambda c: _ratio(c.tp, c.tp + c.fn),
-    "specificity": lambda c: _ratio(c.tn, c.tn + c.fp),
-    "accuracy": lambda c: _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
-    "precision": lambda c: _ratio(c.tp, c.tp + c.fp),
-    "f1": lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
-    "dice": lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
-    "iou": lambda c: _ratio(c.tp, c.tp + c.fp + c.fn),
-    "mcc": mcc,
-}
-accuracy, dice = METRICS["accuracy"], METRICS["dice"]
 
 
 def macro(values: np.ndarray) -> np.ndarray:

@@ -96,8 +96,7 @@ def pixel_table(
     for name, members in names.items():
         is_true, is_called = np.isin(truth, members), np.isin(predicted, members)
         table = rows[list(PREDICTION_KEYS)].assign(**{"class": name})
-        counts = metrics.count_binary(is_true, is_called, axis=(1, 2))
-        table[["tp", "fp", "fn", "tn"]] = np.stack(counts.parts, axis=1).astype(np.int64)
+        table[[*metrics.OUTCOMES]] = metrics.count(is_true, is_called, axis=(1, 2))
         table["lung_pixels"] = rows.get("lung_pixels", pd.Series(np.nan, rows.index))
         table["hd95"], table["dice_thresholds"] = np.nan, np.nan
         if 0 not in members:

@@ -13,11 +13,6 @@ from covid_utils.evaluation import intervals, metrics
 
 #: Scores of a ranking, which need no threshold.
 METRICS = ("roc_auc", "average_precision")
-#: Patients (or slices, where patients are unknown) that must show a class before its segmentation
-#: gets an interval, and that must show a label, and lack it, before its ranking gets one.
-FEWEST_WITH_CLASS = 3
-#: Weights of resamples held in memory at a time.
-BLOCK = 2**20
 
 
 def areas(
@@ -33,18 +28,34 @@ def areas(
     """
     if not np.isfinite(score).all():
         raise DataError("score: a value is not a finite number; check the predictions file.")
-    parts = {name: [index] for index, name in enumerate(names)}
-    parts["overall"] = list(range(len(names)))
-    scored = _intervals(truth, score, groups, parts)
-    unsure = {part: _few_patients(truth[:, columns], groups) for part, columns in parts.items()}
-    # The mean is as unsure as any label that it is taken over; one without a curve is left out.
-    curves = [name for name in names if not np.isnan(scored[name, METRICS[0]].value)]
-    unsure["macro"] = any(unsure[name] for name in curves)
+    parts = {name: [index] for index, name in enumerate(names)} | {"overall": [*range(len(names))]}
+    codes, patients = pd.factorize(groups, sort=True)
+    ranked, unsure = {}, {}
+    for part, columns in parts.items():
+        order = np.argsort(-score[:, columns], axis=None, kind="stable")
+        decisions = truth[:, columns], score[:, columns], np.repeat(codes, len(columns))
+        ranked[part] = [values.ravel()[order] for values in decisions]
+        unsure[part] = _few_patients(truth[:, columns], groups)
+    has_curve = truth.any(axis=0) & ~truth.all(axis=0)
+    # The mean is as unsure as any label that it is taken over.
+    unsure["macro"] = any(unsure[name] for name in np.array(names)[has_curve])
+
+    def statistic(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        scored = {}
+        for part, (is_true, likely, patient) in ranked.items():
+            both = weighted_areas(is_true, likely, times_drawn[:, patient])
+            scored |= {(part, metric): area for metric, area in both.items()}
+        for metric in METRICS:
+            single = np.stack([scored[name, metric] for name in names], axis=1)
+            scored["macro", metric] = macro(single, has_curve)
+        return scored
+
+    drawn = intervals.bootstrap(np.eye(len(patients)), np.arange(len(patients)), statistic)
     limits = {True: {"low": np.nan, "high": np.nan}, False: {}}
     return {
-        (part, metric): scored[part, metric]._replace(n=len(truth), **limits[unsure[part]])
+        (part, metric): drawn[part, metric]._replace(n=len(truth), **limits[unsure[part]])
         for metric in METRICS
-        for part in (*parts, "macro")
+        for part in unsure
     }
 
 
@@ -59,37 +70,8 @@ def macro(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
 
 def _few_patients(truth: np.ndarray, groups: np.ndarray) -> bool:
     shown, lacking = truth.any(axis=1), ~truth.all(axis=1)
-    return min(len(np.unique(groups[which])) for which in (shown, lacking)) < FEWEST_WITH_CLASS
-
-
-def _intervals(
-    truth: np.ndarray, score: np.ndarray, groups: np.ndarray, parts: dict[str, list[int]]
-) -> dict[tuple[str, str], intervals.Interval]:
-    codes, patients = pd.factorize(groups, sort=True)
-    defined = truth.any(axis=0) & ~truth.all(axis=0)
-    ranked = {}
-    for part, columns in parts.items():
-        order = np.argsort(-score[:, columns], axis=None, kind="stable")
-        decisions = (truth[:, columns], score[:, columns], np.tile(codes, (len(columns), 1)).T)
-        ranked[part] = tuple(values.ravel()[order] for values in decisions)
-
-    def of_block(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        block = {}
-        for part, (hit, likely, patient) in ranked.items():
-            both = weighted_areas(hit, likely, times_drawn[:, patient])
-            block |= {(part, metric): area for metric, area in both.items()}
-        for metric in METRICS:
-            single = [block[part, metric] for part in parts if part != "overall"]
-            block["macro", metric] = macro(np.stack(single, axis=1), defined)
-        return block
-
-    def statistic(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        rows = max(1, BLOCK // truth.size)
-        blocks = [of_block(times_drawn[at : at + rows]) for at in range(0, len(times_drawn), rows)]
-        return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
-
-    drawn = np.eye(len(patients))
-    return intervals.bootstrap(drawn, np.arange(len(patients)), statistic)
+    fewest = min(len(np.unique(groups[which])) for which in (shown, lacking))
+    return fewest < intervals.FEWEST_WITH_CLASS
 
 
 def weighted_areas(

@@ -14,19 +14,11 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.evaluation import intervals, metrics, ranking
-from covid_utils.evaluation.metrics import Counts
 
 COLUMNS = ("class", "metric", "average", "labels", "value", "low", "high", "n", "patients")
-FEWEST_WITH_CLASS = ranking.FEWEST_WITH_CLASS
-#: Metrics that the paper reports for a class (section 3.6).
+#: Metrics that the paper reports for a class (section 3.6), and all that are proportions of cases.
 CLASS_METRICS = ("sensitivity", "specificity", "precision", "f1", "mcc")
-#: Proportions: the counts that support each, and those that contradict it.
-PROPORTIONS = {
-    "sensitivity": lambda counts: (counts.tp, counts.fn),
-    "specificity": lambda counts: (counts.tn, counts.fp),
-    "precision": lambda counts: (counts.tp, counts.fp),
-    "accuracy": lambda counts: (counts.tp + counts.tn, counts.fp + counts.fn),
-}
+PROPORTIONS = ("sensitivity", "specificity", "precision", "accuracy")
 
 
 def row(
@@ -43,17 +35,17 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataF
     """Scores of a task in which every image has one class: `COLUMNS`, accuracy first."""
     units, groups, strata = _confusions(predictions, classes)
 
-    def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    def statistic(confusion: np.ndarray) -> dict[str, np.ndarray]:
         counts = metrics.one_vs_rest(confusion)
-        values = {name: metrics.METRICS[name](counts) for name in CLASS_METRICS}
-        macro = {f"macro {name}": metrics.macro(value) for name, value in values.items()}
+        values = {metric: metrics.score(metric, counts) for metric in CLASS_METRICS}
+        macro = {f"macro {metric}": metrics.macro(value) for metric, value in values.items()}
         return values | macro | {"all mcc": metrics.multiclass_mcc(confusion)}
 
-    scored = intervals.bootstrap(units, groups, per_class, strata=strata)
+    scored = intervals.bootstrap(units, groups, statistic, strata=strata)
     counts = metrics.one_vs_rest(units)
     rows = [accuracy(predictions, classes).to_dict()]
-    for name in CLASS_METRICS:
-        rows += _per_class(scored[name], name, classes, counts, groups, strata)
+    for metric in CLASS_METRICS:
+        rows += _of_classes(classes, metric, scored[metric], counts, groups, strata)
     rows += [row("macro", m, scored[f"macro {m}"], groups) for m in CLASS_METRICS[:-1]]
     rows.append(row("all", "mcc", scored["all mcc"], groups))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -63,9 +55,14 @@ def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
     """Accuracy of a task in which every image has one class: the first row of `recognition`."""
     units, groups, strata = _confusions(predictions, classes)
     hits = np.trace(units, axis1=1, axis2=2)
-    right = Counts(hits, 1 - hits, 0 * hits, 0 * hits)
-    interval = intervals.bootstrap(right, groups, metrics.accuracy, strata=strata)
-    return pd.Series(_bounded("all", "accuracy", interval, right, groups, strata))
+    counts = np.stack([hits, 1 - hits, 0 * hits, 0 * hits], axis=-1)
+    interval = intervals.bootstrap(counts, groups, _accuracy, strata=strata)
+    (line,) = _of_classes(("all",), "accuracy", interval, counts[:, None], groups, strata)
+    return pd.Series(line)
+
+
+def _accuracy(counts: np.ndarray) -> np.ndarray:
+    return metrics.score("accuracy", counts)
 
 
 def _confusions(
@@ -77,36 +74,25 @@ def _confusions(
     return units, groups, intervals.class_strata(units.sum(axis=2).argmax(axis=1), groups)
 
 
-def _bounded(
-    name: str,
+def _of_classes(
+    names: tuple[str, ...],
     metric: str,
-    interval: intervals.Interval,
-    counts: Counts,
-    groups: np.ndarray,
-    strata: np.ndarray | None = None,
-) -> dict:
-    if metric in PROPORTIONS:
-        hits, misses = PROPORTIONS[metric](counts)
-        fewest = min(len(np.unique(groups[part > 0])) for part in (hits, misses))
-        if fewest < intervals.FEWEST:  # a bootstrap would be too sure so close to 0 or 1
-            wilson = intervals.wilson_by_patient(hits, hits + misses, groups, strata=strata)
-            interval = interval._replace(low=wilson.low, high=wilson.high)
-    return row(name, metric, interval, groups)
-
-
-def _per_class(
-    interval: intervals.Interval,
-    metric: str,
-    classes: tuple[str, ...],
-    counts: Counts,
+    scored: intervals.Interval,
+    counts: np.ndarray,
     groups: np.ndarray,
     strata: np.ndarray | None = None,
 ) -> list[dict]:
-    each = zip(classes, *np.atleast_2d(interval[:3]), strict=True)
-    return [
-        _bounded(name, metric, intervals.Interval(*one, interval.n), counts[:, i], groups, strata)
-        for i, (name, *one) in enumerate(each)
-    ]
+    """A row for each of several classes; counts are (images, classes, 4)."""
+    rows = []
+    for index, name in enumerate(names):
+        value, low, high = (np.ravel(part)[index] for part in scored[:3])
+        if metric in PROPORTIONS:
+            hits, cases = metrics.fraction(metric, counts[:, index])
+            fewest = min(len(np.unique(groups[part > 0])) for part in (hits, cases - hits))
+            if fewest < intervals.FEWEST:  # a bootstrap would be too sure so close to 0 or 1
+                _, low, high, _ = intervals.wilson_by_patient(hits, cases, groups, strata=strata)
+        rows.append(row(name, metric, intervals.Interval(value, low, high, scored.n), groups))
+    return rows
 
 
 def labels(predictions: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
@@ -114,29 +100,26 @@ def labels(predictions: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
 
     ``overall`` pools all decisions; ``macro`` is the mean over the labels that have the metric.
     """
-    counts = label_counts(predictions, names)
-    groups = predictions["patient_id"].to_numpy()
-    wanted = ("accuracy", *CLASS_METRICS)
-    whole = counts.sum(axis=0)
-    defined = {name: ~np.isnan(metrics.METRICS[name](whole)) for name in CLASS_METRICS}
+    counts, groups = label_counts(predictions, names), predictions["patient_id"].to_numpy()
+    wanted, whole = ("accuracy", *CLASS_METRICS), counts.sum(axis=0)
+    defined = {metric: ~np.isnan(metrics.score(metric, whole)) for metric in wanted}
 
-    def score(part: Counts) -> dict[str, np.ndarray]:
-        pooled = part.sum(axis=-1)
-        each = {name: metrics.METRICS[name](part) for name in wanted}
-        macro = {
-            f"macro {name}": ranking.macro(each[name], defined[name]) for name in CLASS_METRICS
-        }
-        return each | macro | {f"overall {name}": metrics.METRICS[name](pooled) for name in wanted}
+    def statistic(part: np.ndarray) -> dict[str, np.ndarray]:
+        scored = {}
+        for metric in wanted:
+            scored[metric] = metrics.score(metric, part)
+            scored[f"macro {metric}"] = ranking.macro(scored[metric], defined[metric])
+            scored[f"overall {metric}"] = metrics.score(metric, part.sum(axis=-2))
+        return scored
 
-    scored = intervals.bootstrap(counts, groups, score)
-    curves = ranking.areas(*label_arrays(predictions, names), groups, names)
-    rows = []
+    scored = intervals.bootstrap(counts, groups, statistic)
+    pooled, rows = counts.sum(axis=1, keepdims=True), []
     for metric in wanted:
-        rows += _per_class(scored[metric], metric, names, counts, groups)
-        overall = scored[f"overall {metric}"]
-        rows.append(_bounded("overall", metric, overall, counts.sum(axis=-1), groups))
+        rows += _of_classes(names, metric, scored[metric], counts, groups)
+        rows += _of_classes(("overall",), metric, scored[f"overall {metric}"], pooled, groups)
         if metric in CLASS_METRICS:
             rows.append(row("macro", metric, scored[f"macro {metric}"], groups))
+    curves = ranking.areas(*label_arrays(predictions, names), groups, names)
     rows += [row(part, metric, area, groups) for (part, metric), area in curves.items()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -149,18 +132,19 @@ def label_arrays(
     return truth, predictions[[f"p_{name}" for name in names]].to_numpy(np.float64)
 
 
-def label_counts(predictions: pd.DataFrame, names: tuple[str, ...]) -> Counts:
-    """Outcomes of every image and label, counts of shape (images, labels)."""
+def label_counts(predictions: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+    """Outcomes of every image and label, counts (images, labels, 4)."""
     truth, probability = label_arrays(predictions, names)
-    called = probability >= 0.5
-    return Counts(truth & called, ~truth & called, truth & ~called, ~truth & ~called)
+    return metrics.count(truth, probability >= 0.5, axis=())
 
 
 def label_matrices(predictions: pd.DataFrame, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Two-by-two matrix of each label: rows truly present, truly absent; columns as predicted."""
     counts = label_counts(predictions, names).sum(axis=0)
-    parts = np.array([[counts.tp, counts.fn], [counts.fp, counts.tn]]).astype(np.int64)
-    return {name: parts[..., index] for index, name in enumerate(names)}
+    return {
+        name: np.array([[tp, fn], [fp, tn]])
+        for name, (tp, fp, fn, tn) in zip(names, counts, strict=True)
+    }
 
 
 def constant(predictions: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:

@@ -8,15 +8,15 @@ both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.evaluation import intervals, metrics
-from covid_utils.evaluation.metrics import Counts
-from covid_utils.evaluation.scoring import COLUMNS, FEWEST_WITH_CLASS, row
+from covid_utils.evaluation.intervals import Interval
+from covid_utils.evaluation.scoring import COLUMNS, row
 from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
 
 #: Pixel metrics of a segmentation.
@@ -95,107 +95,105 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
 
     Classes of lesions are scored twice where labels are weak: on exactly labelled slices
     (``labels`` = exact) and on all of them (``all``); the extent is exact on every slice.
-
-    ``hd95`` is in per cent of the slice's side, ``volume_error`` of the lung field.
     """
     rows = []
     exact = pixels[pixels["label_quality"] == "exact"]
-    has_weak = len(exact) < len(pixels)
+    scopes = {"exact": exact} | ({"all": pixels} if len(exact) < len(pixels) else {})
     for name, part in pixels.groupby("class", sort=False):
-        scopes = {"exact": part}
-        if has_weak and name in WEAK_CLASSES:
-            scopes = {"exact": exact[exact["class"] == name], "all": part}
-        for scope, chosen in scopes.items():
+        of_class = {scope: chosen[chosen["class"] == name] for scope, chosen in scopes.items()}
+        if name not in WEAK_CLASSES:
+            of_class = {"exact": part}
+        for scope, chosen in of_class.items():
             rows += _class_scores(chosen, name, scope) if len(chosen) else []
-    for scope, chosen in {"exact": exact, "all": pixels if has_weak else exact[:0]}.items():
+    for scope, chosen in scopes.items():
         rows += _mean_scores(chosen[chosen["class"] != "lesion"], scope)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def sure(interval: intervals.Interval, counts: Counts, groups: np.ndarray) -> intervals.Interval:
+def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval:
     """An interval without its limits where too few patients show a class that it is about.
 
-    ``counts`` are those that it was made from, (slices,) or (slices, classes).
+    ``counts`` (slices, classes, 4) are those that it was made from.
     """
-    shown = (counts.tp + counts.fn > 0).reshape(len(groups), -1)
+    shown = metrics.fraction("sensitivity", counts)[1] > 0
     fewest = min(len(np.unique(groups[column])) for column in shown.T)
-    return interval._replace(low=np.nan, high=np.nan) if fewest < FEWEST_WITH_CLASS else interval
+    if fewest < intervals.FEWEST_WITH_CLASS:
+        return interval._replace(low=np.nan, high=np.nan)
+    return interval
 
 
-def slice_counts(part: pd.DataFrame) -> Counts:
-    """Pixel counts of one class, shape (slices,)."""
-    return Counts(*(part[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
+def slice_counts(parts: Iterable[pd.DataFrame]) -> np.ndarray:
+    """Pixel counts (slices, classes, 4) of the rows of each class."""
+    return np.stack([part[[*metrics.OUTCOMES]].to_numpy(float) for part in parts], axis=1)
+
+
+def pooled(counts: np.ndarray, groups: np.ndarray) -> dict[str, Interval]:
+    """`PIXEL_METRICS` of summed counts (slices, classes, 4), as means over classes that occur."""
+    occurs = ~np.isnan(metrics.score("dice", counts.sum(axis=0)))
+    chosen = counts[:, occurs] if occurs.any() else counts
+
+    def means(sums: np.ndarray) -> dict[str, np.ndarray]:
+        # A resample without one of the classes would be another score: NaN, left out.
+        return {metric: metrics.score(metric, sums).mean(axis=-1) for metric in PIXEL_METRICS}
+
+    return intervals.bootstrap(chosen, groups, means)
 
 
 def _class_scores(part: pd.DataFrame, name: str, scope: str) -> list[dict]:
-    counts, groups = slice_counts(part), part["patient_id"].to_numpy()
-    pooled = intervals.bootstrap(counts, groups, _pixel_scores)
-    each = _pixel_scores(counts) | _measures(part, counts)
-    means = intervals.bootstrap_mean(each, groups)
-    scored = []
-    for metric, mean in means.items():
-        if metric in pooled:
-            scored.append((metric, "pooled", pooled[metric]))
-        if metric in pooled or mean.n:
-            scored.append((metric, "per_image", mean))
-    return [
-        row(name, metric, sure(of, counts, groups), groups, average=average, labels=scope)
-        for metric, average, of in scored
-    ]
+    counts, groups = slice_counts([part]), part["patient_id"].to_numpy()
+    of_pooled, rows = pooled(counts, groups), []
+    for metric, mean in intervals.bootstrap_mean(_measures(part), groups).items():
+        averages = {"per_image": mean} if mean.n or metric in of_pooled else {}
+        if metric in of_pooled:
+            averages = {"pooled": of_pooled[metric]} | averages
+        for average, interval in averages.items():
+            limited = sure(interval, counts, groups)
+            rows.append(row(name, metric, limited, groups, average=average, labels=scope))
+    return rows
 
 
-def _pixel_scores(counts: Counts) -> dict[str, np.ndarray]:
-    return {metric: metrics.METRICS[metric](counts) for metric in PIXEL_METRICS}
-
-
-def _measures(part: pd.DataFrame, counts: Counts) -> dict[str, np.ndarray]:
+def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Values of each slice of a class (slices,), NaN where there is none."""
+    counts = slice_counts([part])[:, 0]
+    values = {metric: metrics.score(metric, counts) for metric in PIXEL_METRICS}
     if part["class"].iloc[0] == "background":
-        return {}
-    values = {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
+        return values
+    values |= {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
     lung = part["lung_pixels"].to_numpy(float)
     # The error of a severity score: predicted minus true lesion in per cent of the lung field.
-    error = 100 * np.abs(counts.fp - counts.fn) / np.where(lung > 0, lung, np.nan)
+    error = 100 * np.abs(part["fp"] - part["fn"]).to_numpy() / np.where(lung > 0, lung, np.nan)
     return values | {"volume_error": error}
 
 
 def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
     rows = []
+    by_class = dict(iter(part.groupby("class", sort=False)))
     for name, has_background in MEANS.items():
-        chosen = part if has_background else part[part["class"] != "background"]
-        if chosen["class"].nunique() < 2:
+        chosen = [of for key, of in by_class.items() if has_background or key != "background"]
+        if len(chosen) < 2:
             continue
-        by_class = dict(iter(chosen.groupby("class", sort=False)))
-        stacked = metrics.stack([slice_counts(of_one) for of_one in by_class.values()])
-        groups = next(iter(by_class.values()))["patient_id"].to_numpy()
-        whole = stacked.sum(axis=0)
-        occurs = np.flatnonzero(whole.tp + whole.fp + whole.fn > 0)
-
-        def means(counts: Counts, occurs: np.ndarray = occurs) -> dict[str, np.ndarray]:
-            # A resample without one of the classes would be another score: NaN, left out.
-            each = _pixel_scores(counts)
-            return {metric: values[..., occurs].mean(axis=-1) for metric, values in each.items()}
-
-        for metric, mean in intervals.bootstrap(stacked, groups, means).items():
-            rows.append(row(name, metric, sure(mean, stacked, groups), groups, labels=scope))
+        counts, groups = slice_counts(chosen), chosen[0]["patient_id"].to_numpy()
+        for metric, mean in pooled(counts, groups).items():
+            rows.append(row(name, metric, sure(mean, counts, groups), groups, labels=scope))
     return rows
 
 
 def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterator[dict]:
     if first.empty:
         return
-    groups, counts = first["patient_id"].to_numpy(), [slice_counts(p) for p in (first, second)]
-    both = metrics.stack(counts)
+    counts, groups = slice_counts([first, second]), first["patient_id"].to_numpy()
     means = {
-        "pooled": intervals.bootstrap(both, groups, _dice_difference),
-        "per_image": intervals.bootstrap_mean(_dice_difference(both), groups),
+        "pooled": intervals.bootstrap(counts, groups, _dice_difference),
+        "per_image": intervals.bootstrap_mean(_dice_difference(counts), groups),
     }
     is_exact = name == "lesion" or (first["label_quality"] == "exact").all()
     keys = {"labels": "exact" if is_exact else "all", "unit": "fraction", "note": ONE_TRAINING}
     for average, interval in means.items():
-        kept = sure(interval, counts[0], groups)
-        line = row(name, "dice difference", kept, groups, average=average)
+        limited = sure(interval, counts[:, :1], groups)
+        line = row(name, "dice difference", limited, groups, average=average)
         yield line | keys | {"groups": line["patients"], "repeat": 0}
 
 
-def _dice_difference(both: Counts) -> np.ndarray:
-    return metrics.dice(both[..., 0]) - metrics.dice(both[..., 1])
+def _dice_difference(both: np.ndarray) -> np.ndarray:
+    dice = metrics.score("dice", both)
+    return dice[:, 0] - dice[:, 1]

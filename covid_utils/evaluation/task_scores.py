@@ -170,7 +170,7 @@ def few_groups(part: pd.DataFrame) -> str:
     """Caveat where a class has too few patients, or groups, to resample; else ''."""
     for (modality, name), rows in part.groupby(["modality", "truth"]):
         groups = rows["patient_id"].nunique()
-        if groups < scoring.FEWEST_WITH_CLASS:
+        if groups < intervals.FEWEST_WITH_CLASS:
             images = rows["image_id"].nunique()
             together = f"near copies join the {images} {modality} images of {name} into {groups}"
             return f"no interval by patient: {together}"

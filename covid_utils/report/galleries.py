@@ -105,7 +105,7 @@ def outcome_sheet(profile: str) -> Figure | None:
     for name, each in masks.items():
         truth, called = each.truth > 0, each.predicted > 0
         columns[name] = np.select([truth & called, truth, called], list(OUTCOMES), 0)
-        dice[name] = metrics.dice(metrics.count_binary(truth, called, axis=(1, 2)))
+        dice[name] = metrics.score("dice", metrics.count(truth, called, axis=(1, 2)))
     # Slices with nothing to find and nothing found have no Dice.
     dice = dice.dropna(subset=best).sort_values(best, ascending=False, kind="stable")
     if dice.empty:
