@@ -194,7 +194,7 @@ def test_table_and_figure_of_a_profile(built, monkeypatch):
     assert f"to {dice.max():.2f} (" in drawn.get_label()
     assert len([axis for axis in drawn.axes if axis.lines]) == len(report.SHOWN)
     nothing = pd.DataFrame(columns=["class"])
-    monkeypatch.setattr(conventions, "test_pixels", lambda *_: nothing)
+    monkeypatch.setattr(stream_scores, "test_pixels", lambda *_: nothing)
     nothing = conventions.of_runs("sample")
     assert list(nothing) == list(kept)
     monkeypatch.setattr(report.tables, "read_scores", lambda *_: nothing)

@@ -1,6 +1,7 @@
 """Intervals: against SciPy, against simulation, and what they refuse."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from scipy import stats
 
 from covid_utils.errors import DataError
 from covid_utils.evaluation import intervals, metrics
-from covid_utils.evaluation.metrics import Counts
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def cases(rng, patients, most=5):
 
 def accuracy(correct, groups, **settings):
     """Interval of the share of right images."""
-    counts = Counts(correct, ~correct, *np.zeros((2, len(correct))))
-    return intervals.bootstrap(counts, groups, metrics.accuracy, **settings)
+    counts = metrics.count(correct, correct | True, axis=())
+    return intervals.bootstrap(counts, groups, partial(metrics.score, "accuracy"), **settings)
 
 
 def dice(sums):
@@ -91,7 +91,7 @@ def test_limits_depend_neither_on_the_order_nor_on_blocks(rng, monkeypatch):
     first = intervals.bootstrap(counts, groups, dice)
     assert intervals.bootstrap(counts[order], groups[order], dice) == pytest.approx(first)
     monkeypatch.setattr(intervals, "BLOCK", 50 * 7)
-    monkeypatch.setattr(intervals, "KEPT", 0)
+    intervals._weights.cache_clear()
     assert intervals.bootstrap(counts, groups, dice) == pytest.approx(first)
 
 
@@ -128,12 +128,9 @@ def test_mean_over_images_leaves_undefined_ones_out(rng):
 def test_resamples_without_positives_are_left_out():
     # One positive among four: a third of the resamples has none, and no sensitivity.
     truth = np.eye(4, dtype=bool)[0]
-    counts = metrics.count_binary(truth, truth, axis=())
-    assert intervals.bootstrap(counts, np.arange(4), metrics.METRICS["sensitivity"])[:3] == (
-        1,
-        1,
-        1,
-    )
+    counts = metrics.count(truth, truth, axis=())
+    sensitivity = partial(metrics.score, "sensitivity")
+    assert intervals.bootstrap(counts, np.arange(4), sensitivity)[:3] == (1, 1, 1)
 
 
 def test_only_patients_with_a_part_in_a_metric_count(rng):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from covid_utils.evaluation import intervals
 
@@ -26,11 +28,9 @@ def _confidence(probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarra
 
 
 def reliability(probabilities: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
-    """Reliability diagram (DeGroot and Fienberg 1983) as a table.
+    """Reliability diagram (DeGroot and Fienberg 1983): edges, mean confidence and accuracy of bins.
 
-    Returns:
-        One row per bin with a case: ``low, high`` (its edges), ``n``, ``confidence`` (mean),
-        ``accuracy``, and Wilson's limits of the accuracy, ``accuracy_low`` and ``accuracy_high``.
+    Limits are Wilson's; bins without a case are left out.
     """
     sure, right, bins = _confidence(probabilities, truth)
     rows = []
@@ -48,11 +48,10 @@ def scores(
 ) -> dict[str, intervals.Interval]:
     """Calibration of a model, with intervals from a bootstrap of whole patients within classes.
 
-    Returns:
-        ``ece``: expected calibration error (Naeini et al. 2015), the mean distance between
-        confidence and accuracy over bins, in [0, 1]; biased upwards, resamples even more, so it has
-        no limits (NaN). ``brier``: squared distance to the truth, in [0, 2]. ``nll``: mean negative
-        logarithm of the probability of the true class.
+    ``ece`` is the expected calibration error (Naeini et al. 2015), the mean distance between
+    confidence and accuracy over bins, in [0, 1]; biased upwards, resamples even more, so it has no
+    limits. ``brier`` is the squared distance to the truth, in [0, 2]; ``nll`` the mean negative
+    logarithm of the probability of the true class.
     """
     sure, right, bins = _confidence(probabilities, truth)
     is_true = np.eye(probabilities.shape[1])[truth]
@@ -72,7 +71,6 @@ def scores(
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """Temperature, in `RANGE`, that fits validation cases best (Guo et al. 2017, section 4.2)."""
-    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
@@ -83,8 +81,6 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities at another temperature: above 1 softer, below 1 sharper."""
-    from scipy.special import softmax
-
     # A softmax's logits are the logarithms of its output up to a constant that cancels.
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), LEAST))
     return softmax(logits / temperature, axis=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 #: Pixels of each kind, at most, that a calibration is fitted on.
 PIXELS = 20_000
@@ -33,13 +34,9 @@ def _logit(probability: np.ndarray) -> np.ndarray:
 def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Calibration:
     """Fit one specialist's calibration on validation slices, if it does not reverse the order.
 
-    Args:
-        truth: Whether a pixel shows the manifestation, bool (n, size, size).
-        probability: The specialist's, uint8 (n, size, size), 255 is certain.
-        seed: Of the choice of pixels.
+    ``truth`` says whether a pixel shows the manifestation, bool (n, size, size); ``probability`` is
+    the specialist's, uint8 of the same shape, 255 is certain.
     """
-    from sklearn.linear_model import LogisticRegression
-
     flat, logits = truth.ravel(), _logit(probability.ravel())
     if flat.all() or not flat.any():
         return Calibration()

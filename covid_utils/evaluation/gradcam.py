@@ -15,19 +15,17 @@ EVEN_SHARE = 1 - (1 - 2 * FRAME) ** 2
 
 
 def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) of a linear layer on averaged maps.
+    """Where something speaks for a class, and how much: float32 (n, height, width), 0 or above.
 
-    The class score is a weighted sum of the maps' averages, so its gradient with respect to a map
-    is the weight, spread evenly over the map; no gradient needs to be traced. Grad-CAM then is the
-    class activation mapping of Zhou et al. 2016 without its negative part.
+    Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) of a linear layer on averaged maps. The
+    class score is a weighted sum of the maps' averages, so its gradient with respect to a map is
+    the weight, spread evenly over the map; no gradient needs to be traced. It then is the class
+    activation mapping of Zhou et al. 2016 without its negative part.
 
     Args:
-        maps: float (n, height, width, channels), the maps that are averaged to features.
+        maps: float (n, height, width, channels), averaged to features.
         kernel: float (channels, classes) of the last layer.
         target: int (n,), the class that is explained in each image.
-
-    Returns:
-        float32 (n, height, width), 0 or above: what speaks for the class, and where.
     """
     area = maps.shape[1] * maps.shape[2]
     weights = (kernel.T[np.asarray(target)] / area).astype(np.float32)
@@ -35,15 +33,12 @@ def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.nda
 
 
 def frame_share(heat: np.ndarray) -> np.ndarray:
-    """Share of the heat that lies in the frame of an image, where there is least lung.
+    """Share of the heat that lies in the frame of an image, where there is least lung (n,).
 
     Letters, arrows, tubes and the edge of the film lie there; a network that relies on them may
     have learned where a picture comes from. Lungs reach into the frame in closely cropped
     pictures, and each cell of a deep map has seen far more of the picture than itself, so a high
-    share is a reason to look closer and no proof.
-
-    Returns:
-        float (n,) in [0, 1]; NaN where there is no heat. Heat spread evenly gives `EVEN_SHARE`.
+    share is a reason to look closer and no proof. Heat spread evenly gives `EVEN_SHARE`, none NaN.
     """
     rows, columns = (_inner(side) for side in heat.shape[1:])
     inside = np.einsum("nhw,h,w->n", heat, rows, columns)
@@ -57,20 +52,14 @@ def _inner(cells: int) -> np.ndarray:
     return np.diff(edges) * cells
 
 
-def frame_table(answers: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
-    """How much of what speaks for an answer lies in the frame of the picture, by true class.
+def frame_table(predictions: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
+    """Mean share of heat ``in the frame`` by true class, and with heat spread evenly (``if even``).
 
-    Args:
-        answers: ``truth``, ``patient_id`` and ``p_<class>`` in the order of the classes.
-        heat: From `grad_cam`, of the predicted classes.
-
-    Returns:
-        One row per class: mean share of heat ``in the frame`` with its 95 % interval by patient
-        (none for fewer than three patients), and what heat spread evenly would give (``if even``).
+    ``predictions`` are those whose ``heat``, of the predicted class, is from `grad_cam`.
     """
     rows, even = [], f"{100 * EVEN_SHARE:.0f} %"
-    table = answers.assign(share=100 * frame_share(heat))
-    for name in _classes(answers):
+    table = predictions.assign(share=100 * frame_share(heat))
+    for name in _classes(predictions):
         part = table[table["truth"] == name]
         if part["share"].isna().all():
             continue
@@ -83,14 +72,14 @@ def frame_table(answers: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def most_certain(answers: pd.DataFrame) -> pd.DataFrame:
+def most_certain(predictions: pd.DataFrame) -> pd.DataFrame:
     """Of each true class the most confident right answer, then the most confident wrong ones."""
-    keys = pd.DataFrame({"is_wrong": answers["truth"] != answers["predicted"]})
-    keys["class"] = answers["truth"].map(_classes(answers).index)
-    keys["doubt"] = -answers.filter(regex="^p_").max(axis=1)
+    keys = pd.DataFrame({"is_wrong": predictions["truth"] != predictions["predicted"]})
+    keys["class"] = predictions["truth"].map(_classes(predictions).index)
+    keys["doubt"] = -predictions.filter(regex="^p_").max(axis=1)
     keys = keys.sort_values([*keys], kind="stable").drop_duplicates(["is_wrong", "class"])
-    return answers.loc[keys.index]
+    return predictions.loc[keys.index]
 
 
-def _classes(answers: pd.DataFrame) -> list[str]:
-    return [name.removeprefix("p_") for name in answers if name.startswith("p_")]
+def _classes(predictions: pd.DataFrame) -> list[str]:
+    return [name.removeprefix("p_") for name in predictions if name.startswith("p_")]

@@ -10,7 +10,7 @@ that one resample leaves undefined, and one level for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.special import ndtr, ndtri, stdtrit
+from scipy.stats import binomtest
 
 from covid_utils.errors import DataError
 
@@ -32,8 +33,8 @@ FEWEST = 10
 FEWEST_WITH_CLASS = 3
 #: Resamples of every bootstrap: limits from other draws then differ by a fiftieth of the width.
 RESAMPLES = 10_000
-#: Draws in memory at a time, and draws that are kept for the next metric.
-BLOCK, KEPT = 2**20, 2**22
+#: Draws that are made at a time.
+BLOCK = 2**20
 
 
 class Interval(NamedTuple):
@@ -47,8 +48,6 @@ class Interval(NamedTuple):
 
 def wilson(successes: int, n: int) -> Interval:
     """Wilson score interval (1927) of a proportion; it takes the cases as independent."""
-    from scipy.stats import binomtest  # half a second, which most readers of a table do not need
-
     limits = binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     return Interval(successes / n, float(limits.low), float(limits.high), n)
 
@@ -60,9 +59,8 @@ def wilson_by_patient(
 
     Wilson's formula with the number of independent cases that would be as uncertain as these are
     (Korn and Graubard 1998; Franco et al. 2019), from the variance between patients. Where all
-    cases or none are successes (then a bootstrap gives a width of 0), each patient counts as one.
-    ``successes`` and ``cases`` (images,) are numbers per image. The limits are NaN if there are no
-    cases, or if those of a single patient differ.
+    cases or none are successes, each patient counts as one. ``successes`` and ``cases`` (images,)
+    are numbers per image. The limits are NaN without cases, or if those of a single patient differ.
     """
     per_patient, members = _sum_by_patient(np.stack([successes, cases], axis=1), groups, strata)
     hits, n = per_patient.sum(axis=0)
@@ -94,17 +92,16 @@ def bootstrap(
 ) -> Interval | dict[str, Interval]:
     """Bootstrap of a metric of pooled counts, drawing whole patients.
 
+    Resamples in which the metric is undefined are left out. The percentiles are expanded by the
+    number of patients whose omission changes the metric. With a single patient (in every stratum)
+    the limits are NaN.
+
     Args:
         counts: Numbers to be summed over images (images, ...).
         groups: Patient of each image (images,).
         statistic: Gets the counts with resamples in place of images and returns one value for each,
             or several as a dictionary, all from the same draws.
         strata: Stratum of each image (images,): patients are drawn within it.
-
-    Returns:
-        The interval, or one per name. Resamples in which the metric is undefined are left out. The
-        percentiles are expanded by the number of patients whose omission changes the metric. With
-        a single patient (in every stratum) the limits are NaN.
     """
     *sums, number = _resample(counts, groups, strata)
     with np.errstate(invalid="ignore"):
@@ -123,11 +120,10 @@ def bootstrap_mean(
     strata: np.ndarray | None = None,
     combined: Callable = np.asarray,
 ) -> Interval | dict[str, Interval]:
-    """Bootstrap of a mean over images, such as the mean Dice per image.
+    """Bootstrap of a mean over images that have a value; ``n`` is their number.
 
-    ``values`` (images, ...) are left out where NaN; a dictionary of several (images,) gives one of
-    intervals; ``combined`` makes one value of means (resamples, ...). ``n`` is the number of images
-    that have a value.
+    ``values`` are (images, ...), or a dictionary of several (images,), which gives one of
+    intervals; ``combined`` makes one value of means (resamples, ...).
     """
     if isinstance(values, dict):
         table = np.stack([*values.values()], axis=1)
@@ -187,13 +183,13 @@ def class_strata(classes: np.ndarray, groups: np.ndarray) -> np.ndarray | None:
     return lowest if fewest >= FEWEST else None
 
 
+def fewest_patients(shown: np.ndarray, groups: np.ndarray) -> int:
+    """Patients that show the rarest of several kinds; ``shown`` is bool (images, kinds)."""
+    return min(len(np.unique(groups[kind])) for kind in shown.T)
+
+
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, float]:
-    """McNemar's exact test (1947) of two models on the same cases, taken as independent.
-
-    Cases that only the first, and only the second got right; the two-sided p-value.
-    """
-    from scipy.stats import binomtest
-
+    """McNemar's exact test (1947): cases that only one of two models got right, and the p-value."""
     only_a = int(np.count_nonzero(correct_a & ~correct_b))
     only_b = int(np.count_nonzero(correct_b & ~correct_a))
     differ = only_a + only_b
@@ -224,10 +220,10 @@ def _limits(drawn: np.ndarray, tail: float) -> np.ndarray:
 def _resample(
     table: np.ndarray, groups: np.ndarray, strata: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Sums over all images (1, ...), in every resample of the patients, without each patient.
+    """Sums over all images (1, ...), in every resample of the patients, and without each patient.
 
-    A single resample of NaN if each stratum has one patient, so that nothing can vary. Last comes
-    the number of strata.
+    If each stratum has one patient, so that nothing can vary, there is a single resample of NaN.
+    Last comes the number of strata.
     """
     per_patient, members = _sum_by_patient(table, groups, strata)
     total = per_patient.sum(axis=0, keepdims=True)
@@ -255,26 +251,21 @@ def _sum_by_patient(
 
 def _draw(per_patient: np.ndarray, stratum: int) -> np.ndarray:
     """Sums (resamples, columns) of as many patients as there are, drawn with replacement."""
-    size = len(per_patient)
-    blocks = _kept_weights if size * RESAMPLES <= KEPT else _weights
-    parts = [part.astype(np.float64) @ per_patient for part in blocks(size, RESAMPLES, stratum)]
-    return np.concatenate(parts)
+    blocks = _weights(len(per_patient), RESAMPLES, stratum)
+    return np.concatenate([block.astype(np.float64) @ per_patient for block in blocks])
 
 
-@lru_cache(maxsize=12)
-def _kept_weights(size: int, resamples: int, stratum: int) -> list[np.ndarray]:
-    return [*_weights(size, resamples, stratum)]
-
-
-def _weights(size: int, resamples: int, stratum: int) -> Iterator[np.ndarray]:
+@lru_cache(maxsize=12)  # the next metric has the same draws
+def _weights(size: int, resamples: int, stratum: int) -> list[np.ndarray]:
     """How often each patient is drawn, in blocks (rows, size) of the resamples.
 
     Counting equal draws gives these multinomial weights at a fifth of the cost of drawing them.
     """
-    rng, step = np.random.default_rng([0, stratum]), max(1, BLOCK // size)
+    rng, step, blocks = np.random.default_rng([0, stratum]), max(1, BLOCK // size), []
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         picks = rng.integers(size, size=(rows, size), dtype=np.uint32)
         cells = picks + np.arange(rows, dtype=np.int64)[:, None] * size
         weights = np.bincount(cells.ravel(), minlength=rows * size).reshape(rows, size)
-        yield weights.astype(np.uint8 if size < 256 else np.uint16)
+        blocks.append(weights.astype(np.uint8 if size < 256 else np.uint16))
+    return blocks

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from covid_utils.errors import DataError
 
@@ -33,11 +34,7 @@ FRACTIONS = {
 def count(
     truth: np.ndarray, predicted: np.ndarray, axis: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """Count boolean decisions over some axes, such as (1, 2) of masks; over all if None.
-
-    Returns:
-        int64 (..., 4), the `OUTCOMES`.
-    """
+    """Count the `OUTCOMES` of boolean decisions over some axes, or all: int64 (..., 4)."""
     outcomes = truth & predicted, ~truth & predicted, truth & ~predicted, ~(truth | predicted)
     return np.stack([np.count_nonzero(outcome, axis=axis) for outcome in outcomes], axis=-1)
 
@@ -116,8 +113,6 @@ def hausdorff95(truth: np.ndarray, predicted: np.ndarray) -> float:
     larger of the two directed 95th percentiles (those of both directions pooled, which other
     programs report, are lower where a large mask meets a small one); NaN if a mask is empty.
     """
-    from scipy.ndimage import binary_erosion, distance_transform_edt
-
     if not truth.any() or not predicted.any():
         return float("nan")
     first, second = (mask & ~binary_erosion(mask) for mask in (truth, predicted))

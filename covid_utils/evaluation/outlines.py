@@ -74,7 +74,11 @@ def pixel_table(
     names: dict[str, tuple[int, ...]],
     lesion: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Measures of a segmentation that all scores are computed from.
+    """Measures of a segmentation that all scores are computed from, a row per image and class.
+
+    On slices of `WATCHED` subsets ``hd95`` is the 95 % Hausdorff distance in per cent of the
+    slice's side, and, for the class of all lesions, ``dice_thresholds`` the mean Dice over 256
+    thresholds of the probability, stretched to 0-1 in each slice, as Inf-Net's program reports it.
 
     Args:
         rows: Manifest rows; with ``lung_pixels`` where that is known.
@@ -82,13 +86,6 @@ def pixel_table(
         predicted: uint8 labels (n, size, size).
         names: Name of a class -> the labels that count as that class.
         lesion: Probability in [0, 1] of any label but 0, float (n, size, size).
-
-    Returns:
-        One row per image and class: ``PREDICTION_KEYS``, ``class``, the counts ``tp, fp, fn, tn``,
-        ``lung_pixels``, and, on slices of `WATCHED` subsets, ``hd95``, the 95 % Hausdorff distance
-        in per cent of the slice's side, and for the class of all lesions ``dice_thresholds``, the
-        mean Dice over 256 thresholds of the probability, stretched to 0-1 in each slice, as
-        Inf-Net's program reports it (Fan et al. 2020).
     """
     is_watched = rows["subset"].isin(WATCHED).to_numpy()
     widest = max(names, key=lambda name: len(names[name]) if 0 not in names[name] else 0)

@@ -24,7 +24,7 @@ def areas(
         truth: bool (images, labels).
         score: float64 (images, labels), higher means more likely.
         groups: Patient of each image (images,).
-        names: Labels.
+        names: Of the labels.
     """
     if not np.isfinite(score).all():
         raise DataError("score: a value is not a finite number; check the predictions file.")
@@ -35,7 +35,9 @@ def areas(
         order = np.argsort(-score[:, columns], axis=None, kind="stable")
         decisions = truth[:, columns], score[:, columns], np.repeat(codes, len(columns))
         ranked[part] = [values.ravel()[order] for values in decisions]
-        unsure[part] = _few_patients(truth[:, columns], groups)
+        outcomes = truth[:, columns].any(axis=1), ~truth[:, columns].all(axis=1)
+        fewest = intervals.fewest_patients(np.stack(outcomes, axis=1), groups)
+        unsure[part] = fewest < intervals.FEWEST_WITH_CLASS
     has_curve = truth.any(axis=0) & ~truth.all(axis=0)
     # The mean is as unsure as any label that it is taken over.
     unsure["macro"] = any(unsure[name] for name in np.array(names)[has_curve])
@@ -66,12 +68,6 @@ def macro(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
     """
     chosen = values[..., defined]
     return np.where(np.isnan(chosen).any(axis=-1), np.nan, metrics.macro(chosen))
-
-
-def _few_patients(truth: np.ndarray, groups: np.ndarray) -> bool:
-    shown, lacking = truth.any(axis=1), ~truth.all(axis=1)
-    fewest = min(len(np.unique(groups[which])) for which in (shown, lacking))
-    return fewest < intervals.FEWEST_WITH_CLASS
 
 
 def weighted_areas(

@@ -9,6 +9,7 @@ so patients are drawn within classes; those of `labels` were not.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -56,13 +57,9 @@ def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
     units, groups, strata = _confusions(predictions, classes)
     hits = np.trace(units, axis1=1, axis2=2)
     counts = np.stack([hits, 1 - hits, 0 * hits, 0 * hits], axis=-1)
-    interval = intervals.bootstrap(counts, groups, _accuracy, strata=strata)
+    interval = intervals.bootstrap(counts, groups, partial(metrics.score, "accuracy"), strata)
     (line,) = _of_classes(("all",), "accuracy", interval, counts[:, None], groups, strata)
     return pd.Series(line)
-
-
-def _accuracy(counts: np.ndarray) -> np.ndarray:
-    return metrics.score("accuracy", counts)
 
 
 def _confusions(
@@ -88,8 +85,9 @@ def _of_classes(
         value, low, high = (np.ravel(part)[index] for part in scored[:3])
         if metric in PROPORTIONS:
             hits, cases = metrics.fraction(metric, counts[:, index])
-            fewest = min(len(np.unique(groups[part > 0])) for part in (hits, cases - hits))
-            if fewest < intervals.FEWEST:  # a bootstrap would be too sure so close to 0 or 1
+            shown = np.stack([hits, cases - hits], axis=1) > 0
+            # Close to 0 or 1 a bootstrap would be too sure.
+            if intervals.fewest_patients(shown, groups) < intervals.FEWEST:
                 _, low, high, _ = intervals.wilson_by_patient(hits, cases, groups, strata=strata)
         rows.append(row(name, metric, intervals.Interval(value, low, high, scored.n), groups))
     return rows
@@ -100,8 +98,10 @@ def labels(predictions: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
 
     ``overall`` pools all decisions; ``macro`` is the mean over the labels that have the metric.
     """
-    counts, groups = label_counts(predictions, names), predictions["patient_id"].to_numpy()
-    wanted, whole = ("accuracy", *CLASS_METRICS), counts.sum(axis=0)
+    truth, probability = label_arrays(predictions, names)
+    counts = metrics.count(truth, probability >= 0.5, axis=())
+    groups, wanted = predictions["patient_id"].to_numpy(), ("accuracy", *CLASS_METRICS)
+    whole = counts.sum(axis=0)
     defined = {metric: ~np.isnan(metrics.score(metric, whole)) for metric in wanted}
 
     def statistic(part: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,7 +119,7 @@ def labels(predictions: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
         rows += _of_classes(("overall",), metric, scored[f"overall {metric}"], pooled, groups)
         if metric in CLASS_METRICS:
             rows.append(row("macro", metric, scored[f"macro {metric}"], groups))
-    curves = ranking.areas(*label_arrays(predictions, names), groups, names)
+    curves = ranking.areas(truth, probability, groups, names)
     rows += [row(part, metric, area, groups) for (part, metric), area in curves.items()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -132,25 +132,9 @@ def label_arrays(
     return truth, predictions[[f"p_{name}" for name in names]].to_numpy(np.float64)
 
 
-def label_counts(predictions: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
-    """Outcomes of every image and label, counts (images, labels, 4)."""
-    truth, probability = label_arrays(predictions, names)
-    return metrics.count(truth, probability >= 0.5, axis=())
-
-
-def label_matrices(predictions: pd.DataFrame, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Two-by-two matrix of each label: rows truly present, truly absent; columns as predicted."""
-    counts = label_counts(predictions, names).sum(axis=0)
-    return {
-        name: np.array([[tp, fn], [fp, tn]])
-        for name, (tp, fp, fn, tn) in zip(names, counts, strict=True)
-    }
-
-
 def constant(predictions: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:
     """Predictions of a baseline that gives each label the same probability in every image.
 
-    It ranks no image above another, so a label's ROC area is 0.5; but it ranks frequent labels
-    above rare ones, which the ``overall`` areas reward.
+    A label's ROC area is 0.5; but frequent labels rank above rare ones, which ``overall`` rewards.
     """
     return predictions.assign(**{f"p_{name}": share for name, share in shares.items()})

@@ -115,9 +115,8 @@ def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval
 
     ``counts`` (slices, classes, 4) are those that it was made from.
     """
-    shown = metrics.fraction("sensitivity", counts)[1] > 0
-    fewest = min(len(np.unique(groups[column])) for column in shown.T)
-    if fewest < intervals.FEWEST_WITH_CLASS:
+    _, lesion = metrics.fraction("sensitivity", counts)
+    if intervals.fewest_patients(lesion > 0, groups) < intervals.FEWEST_WITH_CLASS:
         return interval._replace(low=np.nan, high=np.nan)
     return interval
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -42,10 +42,9 @@ def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.Dat
     return runs.select(table, task=task, **keys)
 
 
-def _line(interval: object, **keys: object) -> dict:
-    score = interval._asdict() if isinstance(interval, intervals.Interval) else dict(interval)
+def _line(score: Mapping[str, object], **keys: object) -> dict:
     unit = "fraction" if score.get("metric") in FRACTIONS else "%"
-    return {"unit": unit, "groups": score.get("patients", 0)} | score | keys
+    return {"unit": unit, "groups": score.get("patients", 0)} | dict(score) | keys
 
 
 def recognition(profile: str) -> Iterator[dict]:
@@ -97,29 +96,42 @@ def _differences(table: pd.DataFrame, base: dict) -> Iterator[dict]:
             head = predictions_of(table, base["task"], subset="test", model=rival)
             if len(other) and len(head):
                 keys = base | {"model": f"{model} minus {rival}", "subset": "test"}
-                yield keys | paired_difference(other, head)
+                yield keys | _difference(other, head, _discordant)
 
 
-def paired_difference(first: pd.DataFrame, second: pd.DataFrame) -> dict:
-    """Difference in accuracy of two models on the same images, first minus second."""
-    first, second = (part[~_is_copy(part)].set_index("image_id") for part in (first, second))
-    first = first.loc[first.index.intersection(second.index)]
-    second = second.loc[first.index]
-    right = [(part["truth"] == part["predicted"]).to_numpy() for part in (first, second)]
-    groups = first["patient_id"].to_numpy()
-    strata = intervals.class_strata(pd.factorize(first["truth"], sort=True)[0], groups)
-    score = intervals.bootstrap_mean(right[0].astype(float) - right[1], groups, strata=strata)
-    only_first, only_second, p_value = intervals.mcnemar(*right)
-    note = (
+def _difference(first: pd.DataFrame, second: pd.DataFrame, note: Callable) -> dict:
+    """Accuracy of the first minus that of the second, on the images and runs of both.
+
+    ``note`` gets what each has right, bool (images, runs).
+    """
+    hits = [_hits(part) for part in (first, second)]
+    at = [axis.intersection(other) for axis, other in zip(*(h.axes for h in hits), strict=True)]
+    right = [table.loc[*at].to_numpy() for table in hits]
+    images = first.drop_duplicates("image_id").set_index("image_id").loc[at[0]]
+    groups = images["patient_id"].to_numpy()
+    strata = intervals.class_strata(pd.factorize(images["truth"], sort=True)[0], groups)
+    score = intervals.bootstrap_runs(right[0] - right[1], groups, strata=strata)
+    keys = {"class": "all", "metric": "accuracy difference", "unit": "points", "repeat": 0}
+    return _line(score._asdict(), **keys, groups=len(np.unique(groups)), note=note(*right))
+
+
+def _hits(part: pd.DataFrame) -> pd.DataFrame:
+    right = (part["truth"] == part["predicted"]).astype(float)
+    table = part.assign(right=right)[~_is_copy(part)]
+    return table.pivot_table(index="image_id", columns="run", values="right")
+
+
+def _discordant(first: np.ndarray, second: np.ndarray) -> str:
+    only_first, only_second, p_value = intervals.mcnemar(first[:, 0] > 0, second[:, 0] > 0)
+    return (
         f"only the first right: {only_first}, only the second: {only_second} images "
         f"(McNemar over images, as if independent: p = {p_value:.2g})"
     )
-    return _difference(score, groups, note)
 
 
-def _difference(score: intervals.Interval, groups: np.ndarray, note: str) -> dict:
-    keys = {"class": "all", "metric": "accuracy difference", "unit": "points", "repeat": 0}
-    return _line(score, **keys, groups=len(np.unique(groups)), note=note)
+def _spread(first: np.ndarray, second: np.ndarray) -> str:
+    each = 100 * (first - second).mean(axis=0)
+    return f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
 
 
 def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
@@ -127,16 +139,20 @@ def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     drawn = test[test["drawn"]]
     for modality in (BOTH, "X-ray", "CT"):
         part = drawn[drawn["modality"].isin(modality.split(" + "))]
-        subset = "test" if modality == BOTH else f"test, {modality}"
-        keys = base | {"model": HEAD, "subset": subset}
-        yield from _repeats(part, keys, drawn_anew=modality != "CT")
-    yield from _against_alone(table, test, base | {"subset": "test, X-ray"})
+        keys = base | {"subset": "test" if modality == BOTH else f"test, {modality}"}
+        yield from _repeats(part, keys | {"model": HEAD}, drawn_anew=modality != "CT")
+    xrays = test[test["modality"] == "X-ray"]
+    for task in ("2 classes", XRAY_SHARE):
+        alone = predictions_of(table, task, subset="test", run=0)
+        if len(alone):
+            keys = base | {"subset": "test, X-ray", "model": f"{HEAD} minus {task}"}
+            yield keys | _difference(xrays, alone, _spread)
     for model in RULES:
         rule = predictions_of(table, BOTH, subset="test", model=model)
         if len(rule):
             rule = rule[rule["drawn"]]
-            note = few_groups(rule)
-            yield _line(_sure(rule, note), **base, model=model, subset="test", note=note)
+            keys = base | {"model": model, "subset": "test", "note": few_groups(rule)}
+            yield _line(_accuracy(rule, keys["note"]), **keys)
 
 
 def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]:
@@ -144,7 +160,7 @@ def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]
         return
     note, values = few_groups(part), []
     for run, rows in part.groupby("run"):
-        score = _sure(rows, note)
+        score = _accuracy(rows, note)
         values.append(score["value"])
         yield _line(score, **keys, repeat=run, note=note)
     # How far runs lie apart is no interval of their mean: it does not tell about patients.
@@ -159,9 +175,9 @@ def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]
     yield _line(mean, **keys, repeat=0, note="; ".join(filter(None, notes)))
 
 
-def _sure(part: pd.DataFrame, note: str) -> pd.Series:
+def _accuracy(part: pd.DataFrame, caveat: str) -> pd.Series:
     score = scoring.accuracy(part, RECOGNITION_TASKS[BOTH])
-    if note:
+    if caveat:
         score[["low", "high"]] = np.nan
     return score
 
@@ -175,31 +191,6 @@ def few_groups(part: pd.DataFrame) -> str:
             together = f"near copies join the {images} {modality} images of {name} into {groups}"
             return f"no interval by patient: {together}"
     return ""
-
-
-def _against_alone(table: pd.DataFrame, test: pd.DataFrame, base: dict) -> Iterator[dict]:
-    both = _hits(test[test["modality"] == "X-ray"])
-    images = test.drop_duplicates("image_id").set_index("image_id")
-    for task in ("2 classes", XRAY_SHARE):
-        alone = _hits(predictions_of(table, task, subset="test", run=0))
-        shared = both.index.intersection(alone.index)
-        if shared.empty:
-            continue
-        numbers = both.columns.intersection(alone.columns)
-        values = (both - alone).loc[shared, numbers].to_numpy()
-        groups = images.loc[shared, "patient_id"].to_numpy()
-        classes = pd.factorize(images.loc[shared, "truth"], sort=True)[0]
-        strata = intervals.class_strata(classes, groups)
-        score = intervals.bootstrap_runs(values, groups, strata=strata)
-        each = 100 * values.mean(axis=0)
-        note = f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
-        yield base | {"model": f"{HEAD} minus {task}"} | _difference(score, groups, note)
-
-
-def _hits(part: pd.DataFrame) -> pd.DataFrame:
-    right = (part["truth"] == part["predicted"]).astype(float)
-    table = part.assign(right=right)[~_is_copy(part)]
-    return table.pivot_table(index="image_id", columns="run", values="right")
 
 
 def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -225,8 +216,8 @@ def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
         for metric, score in calibration.scores(scaled, truth, groups).items():
             own = {"metric": metric, "class": "all", "average": f"temperature {round(degree, 3):g}"}
             own |= {"unit": "fraction", "groups": len(np.unique(groups))}
-            note = "leans upwards, no interval" if metric == "ece" else ""
-            yield _line(score, **keys, **own, note=note)
+            own |= {"note": "leans upwards, no interval" if metric == "ece" else ""}
+            yield _line(score._asdict(), **keys, **own)
 
 
 def labels(profile: str) -> Iterator[dict]:

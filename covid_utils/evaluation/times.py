@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.stats import quantile_test
 
 from covid_utils import runs
 from covid_utils.data.manifest import saved_manifest
@@ -25,16 +26,14 @@ def times(profile: str) -> Iterator[dict]:
     for stage, run in STAGES.items():
         for step, each in spent[stage].items():
             yield from _time(profile, each, run, stage, step)
-    stages = list(STAGES)[:3]
-    in_ct, run = [call for stage in stages for call in spent[stage].values()], ", ".join
-    every = run(STAGES[stage] for stage in stages)
-    slices, stand_in = _slices_per_case(profile)
-    turn = "stages in turn"
-    case = turn + (f", {slices:.1f} slices a case{stand_in}" if slices != 1 else "")
-    xray = np.sum([*spent["recognition"].values()], axis=0)
-    ct = np.sum(in_ct, axis=0)
+    first, *_ = stages = list(STAGES)[:3]
+    every, turn = ", ".join(STAGES[stage] for stage in stages), "stages in turn"
+    xray = np.sum([*spent[first].values()], axis=0)
+    ct = np.sum([call for stage in stages for call in spent[stage].values()], axis=0)
     yield from _time(profile, xray, TASK1, "whole pipeline, one X-ray", turn)
     yield from _time(profile, ct, every, "whole pipeline, one CT slice", turn)
+    slices, stand_in = _slices_per_case(profile)
+    case = turn + (f", {slices:.1f} slices a case{stand_in}" if slices != 1 else "")
     yield from _time(profile, slices * ct, every, "whole pipeline, one case of CT", case)
 
 
@@ -44,8 +43,6 @@ def _calls(profile: str, run: str) -> dict[str, list[float]]:
 
 
 def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> Iterator[dict]:
-    from scipy.stats import quantile_test
-
     median, p95 = np.percentile(each, [50, 95])
     # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
     limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
@@ -56,8 +53,7 @@ def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> I
 
 
 def _slices_per_case(profile: str) -> tuple[float, str]:
-    manifest = saved_manifest(profile)
-    slices = manifest[(manifest["dataset"] == "medseg") & (manifest["subset"] == "test")]
+    slices = runs.select(saved_manifest(profile), dataset="medseg", subset="test")
     known = (slices["patient_basis"] == "given").all()
     note = "" if known else ", a group of near copies standing for one"
     return len(slices) / max(1, slices["patient_id"].nunique()), note
