@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_utils.data import readers, similarity
+from covid_utils.data import similarity
 
 
 def picture(seed, side=120):
@@ -87,14 +87,3 @@ def test_join_connects_by_values_and_pairs_in_chains():
     assert join(rows, ["patient_id", "sha256"], pairs).tolist() == ["b", "b", "b", "a", "a"]
     shifted = rows.set_axis(range(10, 15))
     assert join(shifted, ["patient_id"], []).index.tolist() == list(range(10, 15))
-
-
-def test_copies_in_the_real_sets_are_found(real_data):
-    """Pictures that stand in two collections under two names; seen by eye as well."""
-    names = ("covid-chestxray-dataset", "medseg")
-    collection, slices = (readers.read(name, real_data).rows for name in names)
-    hashes = [*collection["phash"], *slices["phash"]]
-    first, second = similarity.same_pictures(hashes).T
-    crossing = (first < len(collection)) & (second >= len(collection))
-    frames = slices["frame"].to_numpy()[second[crossing] - len(collection)]
-    assert sorted(set(frames.tolist())) == [2, 48, 50, 63, 68, 80, 82, 92]
