@@ -7,9 +7,7 @@ all checked against it, before anything is computed.
 
 from __future__ import annotations
 
-import ast
 import difflib
-import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -45,45 +43,26 @@ def comment(notebook: str, name: str) -> str:
     return (f"{', '.join(choices)} or {last}; " if choices else "") + rule["description"]
 
 
-def defaults(notebook: str) -> dict[str, Any]:
-    """The plain assignments of a notebook's cell tagged ``parameters``."""
-    declared(notebook)
-    content = json.loads((paths.notebooks() / f"{notebook}.ipynb").read_text(encoding="utf8"))
-    tagged = [c for c in content["cells"] if "parameters" in c["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise ParameterError(f"{notebook}: {len(tagged)} cells tagged 'parameters'; tag one.")
-    body = ast.parse("".join(tagged[0]["source"])).body
-    return {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-
-
 def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str, Any]:
     """Value of every parameter of a notebook in a profile, checked.
 
     Where the profile has a file of the name of the ``job``, its values replace those of the
     notebook's file; ``changes`` replace both.
     """
-    own = paths.params(profile) / f"{job}.yaml"
+    path, own = (paths.params(profile) / f"{name}.yaml" for name in (notebook, job))
+    if profile not in PROFILES or not path.is_file():
+        raise ParameterError(
+            f"{path.name}: profile '{profile}' has no such file; "
+            f"profiles are {', '.join(PROFILES)}."
+        )
+    values = _checked(path, notebook)
+    missing = [name for name in declared(notebook) if name not in values]
+    if missing:
+        raise ParameterError(f"{path.name}: '{missing[0]}' is missing; state every parameter.")
     if job and own.is_file():
-        values = _values(own)
-        check(values, notebook, own.name)  # here, so that a mistake names its own file
-        changes = values | changes
-    return read(_file(profile, notebook), notebook, **changes)
-
-
-def read(path: Path, notebook: str, **changes: Any) -> dict[str, Any]:
-    """Like `load`, for a parameter file anywhere."""
-    values = _values(path) | changes
-    check(values, notebook, path.name)
-    return defaults(notebook) | values
-
-
-def stated(profile: str, notebook: str) -> dict[str, Any]:
-    """Parameters as a profile's file states them."""
-    return _values(_file(profile, notebook))
+        values |= _checked(own, notebook)
+    check(changes, notebook, path.name)
+    return values | changes
 
 
 def of_cell(notebook: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,17 +119,7 @@ def _demand(error: Any) -> str:
     return f"{where}{words[rule]} {wanted}"
 
 
-def _file(profile: str, notebook: str) -> Path:
-    path = paths.params(profile) / f"{notebook}.yaml"
-    if profile not in PROFILES or not path.is_file():
-        raise ParameterError(
-            f"{path.name}: profile '{profile}' has no such file; "
-            f"profiles are {', '.join(PROFILES)}."
-        )
-    return path
-
-
-def _values(path: Path) -> dict[str, Any]:
+def _checked(path: Path, notebook: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf8")) or {}
     except yaml.YAMLError as error:
@@ -158,4 +127,5 @@ def _values(path: Path) -> dict[str, Any]:
         raise ParameterError(f"{path.name}: not valid YAML at line {line}; correct it.") from error
     if not isinstance(values, dict):
         raise ParameterError(f"{path.name}: must hold 'name: value' lines, nothing else.")
+    check(values, notebook, path.name)
     return values

@@ -111,7 +111,6 @@ NOTEBOOKS = {
 }
 #: Code that a change of computes the scores again.
 SCORES_CODE = ("evaluation",)
-STREAM_NOTEBOOK = "04_task3_stream"
 
 
 def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = "", **own) -> Job:
@@ -121,7 +120,7 @@ def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = ""
     name = stream_run(stream, model, start)
     return Job(
         name,
-        STREAM_NOTEBOOK,
+        "04_task3_stream",
         label,
         settings={"stream": stream, "model": model} | own,
         needs=(stream_run("nodule"),) if after_nodules else (DATA,),

@@ -1,6 +1,9 @@
 """Parameters: declared once, mistakes stop before the run, every profile fits its notebooks."""
 
+import ast
+import json
 import re
+import shutil
 
 import pytest
 import yaml
@@ -16,6 +19,19 @@ OWN = {name: job.notebook for name, job in jobs("imagenet").items() if "imagenet
 
 def stated(path):
     return yaml.safe_load(path.read_text(encoding="utf8"))
+
+
+def parameters_cell(notebook):
+    """Source of a notebook's cell tagged ``parameters``."""
+    text = (paths.notebooks() / f"{notebook}.ipynb").read_text(encoding="utf8")
+    cells = json.loads(text)["cells"]
+    (cell,) = (c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    return "".join(cell["source"])
+
+
+def defaults(notebook):
+    body = ast.parse(parameters_cell(notebook)).body
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in body}
 
 
 @pytest.mark.parametrize(
@@ -61,29 +77,28 @@ def test_what_a_declaration_allows():
         ("profil: quick", "did you mean 'profile'"),
         ("yes: quick", r"00_overview\.yaml"),
         ("profile: swift", "must be one of quick, ci, sample, paper"),
+        ("profile: quick", r"00_overview\.yaml: 'data_dir' is missing; state every parameter"),
     ],
 )
-def test_a_bad_file_is_named(tmp_path, text, message):
-    path = tmp_path / "00_overview.yaml"
-    path.write_text(text, encoding="utf8")
+def test_a_bad_file_is_named(tmp_path, monkeypatch, text, message):
+    (tmp_path / "00_overview.yaml").write_text(text, encoding="utf8")
+    monkeypatch.setattr(paths, "params", lambda _: tmp_path)
     with pytest.raises(ParameterError, match=message):
-        params.read(path, "00_overview")
-    path.write_text("profile: quick\n")
-    assert params.read(path, "00_overview") == {"profile": "quick", "data_dir": ""}
+        params.load("quick", "00_overview")
 
 
 def test_missing_profile_notebook_and_changes():
     with pytest.raises(ParameterError, match=r"profile 'swift' has no such file.*quick, ci"):
         params.load("swift", "00_overview")
     with pytest.raises(ParameterError, match=r"no such notebook; there are 00_overview"):
-        params.defaults("99_nothing")
+        params.declared("99_nothing")
     with pytest.raises(ParameterError, match="did you mean 'seed'"):
         params.load("quick", "01_data", sead=1)
     assert params.load("quick", "01_data", seed=1)["seed"] == 1
 
 
 def test_a_running_notebook_is_checked_by_the_same_declaration():
-    cell = params.defaults("01_data")
+    cell = defaults("01_data")
     shell = {"In": [""], "Out": {}, "_i": "x", "exit": print, "np": re}
     assert params.of_cell("01_data", cell | shell) == cell
     with pytest.raises(ParameterError, match=r"01_data: unknown parameter 'sede'.*'seed'"):
@@ -97,7 +112,7 @@ def test_a_running_notebook_is_checked_by_the_same_declaration():
 def test_every_parameter_file_fits_its_notebook(profile, notebook):
     given = stated(paths.params(profile) / f"{notebook}.yaml")
     assert params.load(profile, notebook) == given
-    assert list(given) == list(params.defaults(notebook)) == list(params.declared(notebook))
+    assert list(given) == list(defaults(notebook)) == list(params.declared(notebook))
     assert given["profile"] == profile
     assert params.declared(notebook)["profile"]["enum"] == list(PROFILES)
     assert params.declared(STREAM)["stream"]["enum"] == list(STREAMS)
@@ -105,11 +120,7 @@ def test_every_parameter_file_fits_its_notebook(profile, notebook):
 
 def lines_of(notebook):
     """Lines of a notebook's cell of parameters, and of every parameter file."""
-    text = (paths.notebooks() / f"{notebook}.ipynb").read_text(encoding="utf8")
-    cell = next(
-        c for c in yaml.safe_load(text)["cells"] if "parameters" in c["metadata"].get("tags", [])
-    )
-    yield from "".join(cell["source"]).splitlines()
+    yield from parameters_cell(notebook).splitlines()
     names = [notebook, *(own for own, of in OWN.items() if of == notebook)]
     for profile in PROFILES:
         for name in names:
@@ -144,7 +155,7 @@ def test_a_runs_own_file_replaces_values_of_its_notebooks_file(profile, job):
 
 
 def test_a_runs_own_file_is_named_in_messages(tmp_path, monkeypatch):
-    (tmp_path / f"{STREAM}.yaml").write_text("steps: 5\n")
+    shutil.copy(paths.params("quick") / f"{STREAM}.yaml", tmp_path)
     (tmp_path / "one.yaml").write_text("stesp: 5\n")
     monkeypatch.setattr(paths, "params", lambda _: tmp_path)
     with pytest.raises(ParameterError, match=r"one.yaml: unknown parameter 'stesp'"):
@@ -154,7 +165,7 @@ def test_a_runs_own_file_is_named_in_messages(tmp_path, monkeypatch):
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_notebooks_show_the_profile_that_their_outputs_come_from(notebook):
     profile = "sample" if notebook in ("00_overview", "05_tables") else "quick"
-    assert params.load(profile, notebook) == params.defaults(notebook)
+    assert params.load(profile, notebook) == defaults(notebook)
 
 
 PUBLISHED = {

@@ -41,7 +41,7 @@ def departures(profile: str, run: str) -> list[str]:
     job = registry.jobs("imagenet").get(run)
     if job is None or run == registry.DATA:
         return []
-    published = params.stated("paper", job.notebook)
+    published = params.load("paper", job.notebook)
     used = runs.read_provenance(profile, run)["parameters"]
     idle = (*NEUTRAL, *IDLE.get(used.get("model", ""), ()))
     return [
