@@ -66,7 +66,7 @@ def scores(
 
     table = np.column_stack([gaps, squares, logarithms, np.ones(len(truth))])
     limited = intervals.bootstrap(table, groups, statistic, intervals.class_strata(truth, groups))
-    return limited | {"ece": limited["ece"]._replace(low=np.nan, high=np.nan)}
+    return limited | {"ece": limited["ece"].without_limits()}
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:

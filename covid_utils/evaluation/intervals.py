@@ -45,6 +45,10 @@ class Interval(NamedTuple):
     high: float | np.ndarray
     n: int | np.ndarray
 
+    def without_limits(self) -> Interval:
+        """The same value, of which no limits can be told."""
+        return self._replace(low=np.nan, high=np.nan)
+
 
 def wilson(successes: int, n: int) -> Interval:
     """Wilson score interval (1927) of a proportion; it takes the cases as independent."""

@@ -53,12 +53,12 @@ def areas(
         return scored
 
     drawn = intervals.bootstrap(np.eye(len(patients)), np.arange(len(patients)), statistic)
-    limits = {True: {"low": np.nan, "high": np.nan}, False: {}}
-    return {
-        (part, metric): drawn[part, metric]._replace(n=len(truth), **limits[unsure[part]])
-        for metric in METRICS
-        for part in unsure
-    }
+    curves = {}
+    for metric in METRICS:
+        for part, is_unsure in unsure.items():
+            area = drawn[part, metric]._replace(n=len(truth))
+            curves[part, metric] = area.without_limits() if is_unsure else area
+    return curves
 
 
 def macro(values: np.ndarray, defined: np.ndarray) -> np.ndarray:

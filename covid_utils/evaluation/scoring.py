@@ -8,7 +8,6 @@ so patients are drawn within classes; those of `labels` were not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -28,7 +27,7 @@ def row(
     """One row of a score table; limits that coincide are left out."""
     base = {"class": name, "metric": metric, "average": "pooled", "labels": "exact"}
     if interval.low == interval.high:
-        interval = interval._replace(low=np.nan, high=np.nan)
+        interval = interval.without_limits()
     return base | more | interval._asdict() | {"patients": len(np.unique(groups))}
 
 
@@ -44,7 +43,7 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataF
 
     scored = intervals.bootstrap(units, groups, statistic, strata=strata)
     counts = metrics.one_vs_rest(units)
-    rows = [accuracy(predictions, classes).to_dict()]
+    rows = [accuracy(predictions, classes)]
     for metric in CLASS_METRICS:
         rows += _of_classes(classes, metric, scored[metric], counts, groups, strata)
     rows += [row("macro", m, scored[f"macro {m}"], groups) for m in CLASS_METRICS[:-1]]
@@ -52,14 +51,13 @@ def recognition(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataF
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
+def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...]) -> dict:
     """Accuracy of a task in which every image has one class: the first row of `recognition`."""
     units, groups, strata = _confusions(predictions, classes)
     hits = np.trace(units, axis1=1, axis2=2)
     counts = np.stack([hits, 1 - hits, 0 * hits, 0 * hits], axis=-1)
     interval = intervals.bootstrap(counts, groups, partial(metrics.score, "accuracy"), strata)
-    (line,) = _of_classes(("all",), "accuracy", interval, counts[:, None], groups, strata)
-    return pd.Series(line)
+    return _of_classes(("all",), "accuracy", interval, counts[:, None], groups, strata)[0]
 
 
 def _confusions(
@@ -130,11 +128,3 @@ def label_arrays(
     """Truth, bool, and probability, float64, of every image and label (images, labels)."""
     truth = predictions[[f"truth_{name}" for name in names]].to_numpy(bool)
     return truth, predictions[[f"p_{name}" for name in names]].to_numpy(np.float64)
-
-
-def constant(predictions: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:
-    """Predictions of a baseline that gives each label the same probability in every image.
-
-    A label's ROC area is 0.5; but frequent labels rank above rare ones, which ``overall`` rewards.
-    """
-    return predictions.assign(**{f"p_{name}": share for name, share in shares.items()})

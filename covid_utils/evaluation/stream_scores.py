@@ -116,9 +116,8 @@ def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval
     ``counts`` (slices, classes, 4) are those that it was made from.
     """
     _, lesion = metrics.fraction("sensitivity", counts)
-    if intervals.fewest_patients(lesion > 0, groups) < intervals.FEWEST_WITH_CLASS:
-        return interval._replace(low=np.nan, high=np.nan)
-    return interval
+    is_rare = intervals.fewest_patients(lesion > 0, groups) < intervals.FEWEST_WITH_CLASS
+    return interval.without_limits() if is_rare else interval
 
 
 def slice_counts(parts: Iterable[pd.DataFrame]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ CHOOSING = OTHERS[:2]
 RULES = ("modality only", "dataset only")
 #: Scores that are no percentages.
 FRACTIONS = ("mcc", "roc_auc", "average_precision")
+NO_LIMITS = {"low": np.nan, "high": np.nan}
 #: Copies of an image are no images of their own, so with them there is no Wilson interval.
 COPIES = "augmented copies among the images"
 
@@ -42,9 +43,9 @@ def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.Dat
     return runs.select(table, task=task, **keys)
 
 
-def _line(score: Mapping[str, object], **keys: object) -> dict:
+def _line(score: dict, **keys: object) -> dict:
     unit = "fraction" if score.get("metric") in FRACTIONS else "%"
-    return {"unit": unit, "groups": score.get("patients", 0)} | dict(score) | keys
+    return {"unit": unit, "groups": score.get("patients", 0)} | score | keys
 
 
 def recognition(profile: str) -> Iterator[dict]:
@@ -171,15 +172,13 @@ def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]
         "each run on the X-rays that it drew" if drawn_anew else "",
         note or "no interval: a mean of runs",
     )
-    mean = dict(score) | {"value": np.mean(values), "low": np.nan, "high": np.nan}
+    mean = score | NO_LIMITS | {"value": np.mean(values)}
     yield _line(mean, **keys, repeat=0, note="; ".join(filter(None, notes)))
 
 
-def _accuracy(part: pd.DataFrame, caveat: str) -> pd.Series:
+def _accuracy(part: pd.DataFrame, caveat: str) -> dict:
     score = scoring.accuracy(part, RECOGNITION_TASKS[BOTH])
-    if caveat:
-        score[["low", "high"]] = np.nan
-    return score
+    return score | NO_LIMITS if caveat else score
 
 
 def few_groups(part: pd.DataFrame) -> str:
@@ -225,16 +224,16 @@ def labels(profile: str) -> Iterator[dict]:
     predictions = runs.read_predictions(profile, TASK2)
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     training, test = (predictions[predictions["subset"] == name] for name in SUBSETS[::2])
-    shown = {name: training[f"truth_{name}"].mean() for name in MANIFESTATIONS}
+    # A rule ranks no slice above another, so a label's ROC area is 0.5; but it ranks frequent labels
+    # above rare ones, which the ``overall`` areas reward.
+    rules = {
+        "always present": {f"p_{name}": 1.0 for name in MANIFESTATIONS},
+        "share in training": {f"p_{m}": training[f"truth_{m}"].mean() for m in MANIFESTATIONS},
+    }
     exact = test[test["label_quality"] == "exact"]
     scopes = {"exact": exact} if len(exact) == len(test) else {"all": test, "exact": exact}
     for scope, part in scopes.items():
-        models = {
-            "network": part,
-            "always present": scoring.constant(part, dict.fromkeys(MANIFESTATIONS, 1.0)),
-            "share in training": scoring.constant(part, shown),
-        }
-        for model, answers in models.items() if len(part) else ():
+        for model, rule in {"network": {}, **rules}.items() if len(part) else ():
             keys = {"run": TASK2, "split": split, "task": "manifestations", "model": model}
-            for score in scoring.labels(answers, MANIFESTATIONS).to_dict("records"):
+            for score in scoring.labels(part.assign(**rule), MANIFESTATIONS).to_dict("records"):
                 yield _line(score, **keys | {"subset": "test", "labels": scope})
