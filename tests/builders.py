@@ -10,7 +10,7 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from covid_utils import params
+from covid_utils import params, runs
 from covid_utils.data import manifest as manifests
 from covid_utils.training import streams
 
@@ -111,7 +111,41 @@ def class_predictions(truth, predicted, patients=None, **columns):
     return pd.DataFrame(values | columns, dtype=object)
 
 
+def value(table, **criteria):
+    """The one value with these keys."""
+    return one(table, **criteria)["value"]
+
+
+def one(table, **criteria):
+    """The one row with these keys."""
+    rows = runs.select(table, **criteria)
+    assert len(rows) == 1, f"{criteria}: {len(rows)} rows"
+    return rows.iloc[0]
+
+
+def of_class(name, metric):
+    return {"class": name, "metric": metric}
+
+
 def stream_settings(**changes):
     """Settings of a stream: the paper's, without augmented copies, but for changes."""
     values = params.load("paper", "04_task3_stream") | {"train_images": 0, "test_images": 0}
     return streams.settings_of(values, **changes)
+
+
+def slice_rows(quality, subset="test", **columns):
+    """A manifest row a slice, each of another patient."""
+    patients = {f"s{i:02d}": 1 for i in range(len(quality))}
+    rows = manifest(patients, "medseg", "covid", "CT")
+    return rows.assign(label_quality=quality, subset=subset, **columns)
+
+
+def dice_of(truth, found):
+    size = truth.sum() + found.sum()
+    return 2 * (truth & found).sum() / size if size else np.nan
+
+
+def square(top, left, side, size=50, label=1):
+    mask = np.zeros((size, size), np.uint8)
+    mask[top : top + side, left : left + side] = label
+    return mask

@@ -224,8 +224,8 @@ def labels(profile: str) -> Iterator[dict]:
     predictions = runs.read_predictions(profile, TASK2)
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     training, test = (predictions[predictions["subset"] == name] for name in SUBSETS[::2])
-    # A rule ranks no slice above another, so a label's ROC area is 0.5; but it ranks frequent labels
-    # above rare ones, which the ``overall`` areas reward.
+    # A rule ranks no slice above another, so the ROC area of a label is 0.5; but it ranks frequent
+    # labels above rare ones, which the ``overall`` areas reward.
     rules = {
         "always present": {f"p_{name}": 1.0 for name in MANIFESTATIONS},
         "share in training": {f"p_{m}": training[f"truth_{m}"].mean() for m in MANIFESTATIONS},
