@@ -26,7 +26,7 @@ def style() -> None:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A table of `VALUES` for people, all text: value and interval in one cell, rounded."""
-    keys = [name for name in table.columns if name not in (*VALUES, *WILSON)]
+    keys = [name for name in table.columns if name not in (*VALUES, *WILSON, "reason")]
     text = table[[*keys, "metric"]].copy()
     text["ours"] = [with_interval(row) for row in table.itertuples()]
     if set(WILSON) <= set(table.columns):

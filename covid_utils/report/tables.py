@@ -163,29 +163,31 @@ def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
-    """One of ``table2`` to ``table9``, with its remarks and verdicts."""
-    return _judged(name, profile, saved_manifest(profile), scored).drop(columns="reason")
+    """One of ``table2`` to ``table9`` with remarks, and each verdict with its ``reason``."""
+    table, manifest = select(name, scored), saved_manifest(profile)
+    table["note"] = _remarked(name, table, profile, manifest)
+    return verdicts.judged(table, profile, manifest)
 
 
-def _judged(name: str, profile: str, manifest: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
-    remarked = _remarked(select(name, scored), name, profile, manifest)
-    return verdicts.judged(remarked, profile, manifest)
-
-
-def _remarked(table: pd.DataFrame, name: str, profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
+def _remarked(name: str, table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> list[str]:
+    """Notes with what must be known of our numbers on these data."""
     phantom = ["on the phantom"] if kind(manifest) == "phantom" else []
     slices = phantom + unsure_of_patients(manifest) if name in SLICE_TABLES else phantom
+    behind = table["source_run"].map(cells.sources)
+    used = {
+        run: runs.read_provenance(profile, run)["parameters"]
+        for run in behind.explode().dropna().unique()
+    }
     notes = []
-    for row in table.to_dict("records"):
+    for row, names in zip(table.to_dict("records"), behind, strict=True):
         # The patients of nodules are known.
         remarks = phantom if "stream nodule" in row.get("work", "") else slices
-        behind = cells.sources(row["source_run"])
-        if behind == [PUBLISHED]:
+        if names == [PUBLISHED]:
             remarks = [AUTHORS]
-        if any(runs.read_provenance(profile, run)["parameters"].get("refit") for run in behind):
+        if any(used[run].get("refit") for run in names):
             remarks = [*remarks, "validation slices taught as well"]
         notes.append("; ".join(filter(None, [*(remarks if row["n"] else []), row["note"]])))
-    return table.assign(note=notes)
+    return notes
 
 
 def unsure_of_patients(manifest: pd.DataFrame) -> list[str]:
@@ -216,9 +218,10 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
 
     Returns the tables by name, ``verdicts`` and ``scores``.
     """
-    folder, manifest = paths.results(profile), saved_manifest(profile)
+    folder = paths.results(profile)
     scored = read_scores(profile, "scores")
-    judged = {name: _judged(name, profile, manifest, scored) for name in TITLES if name in SCORED}
+    judged = {name: build(name, profile, scored) for name in TITLES if name in SCORED}
+    manifest = saved_manifest(profile)
     tables = {"table1": table1(profile, manifest)}
     tables |= {name: table.drop(columns="reason") for name, table in judged.items()}
     for name, table in tables.items():

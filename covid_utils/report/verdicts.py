@@ -108,7 +108,7 @@ def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str
     rank, needed = registry.PROFILES.index, claim.needs.get("profile", smallest)
     if rank(profile if profile in registry.PROFILES else smallest) < rank(needed):
         return f"other size: the profile '{needed}' would tell"
-    there = set(manifest["dataset"])
+    there = set(manifest["dataset"].unique())
     lacking = [name for name in claim.needs.get("data", ()) if name not in there]
     return f"other data: {', '.join(lacking)} was not there" if lacking else ""
 
