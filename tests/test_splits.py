@@ -92,12 +92,6 @@ def test_every_subset_that_is_asked_for_gets_a_patient(sizes, shares, expected):
         assert set(splits.assign(table, "patient", seed, *shares)["subset"]) == expected
 
 
-@pytest.mark.parametrize("kind", splits.KINDS)
-def test_shares_that_leave_nothing_are_refused(many, kind):
-    with pytest.raises(ParameterError, match="leave nothing to train on"):
-        splits.assign(many, kind, 0, 50, 50)
-
-
 @pytest.fixture
 def benchmark():
     """Ten CT slices and ten X-rays; of the slices four train, four test and one is unused."""
@@ -188,17 +182,18 @@ def test_source_out_tests_on_whole_data_sets_only(many):
 
 
 @pytest.mark.parametrize(
-    ("kind", "held_out", "message"),
+    ("kind", "settings", "message"),
     [
-        ("source_out", "", "held_out names the data sets"),
-        ("patient", "rsna", "held_out names the data sets"),
-        ("source_out", "rnsa", "held_out 'rnsa'.*chest_xray, rsna"),
-        ("source_out", "rsna,chest_xray", "name some, not all"),
+        ("path_hash", {"validation": 50, "test": 50}, "leave nothing to train on"),
+        ("source_out", {}, "held_out names the data sets"),
+        ("patient", {"held_out": "rsna"}, "held_out names the data sets"),
+        ("source_out", {"held_out": "rnsa"}, "held_out 'rnsa'.*chest_xray, rsna"),
+        ("source_out", {"held_out": "rsna,chest_xray"}, "name some, not all"),
     ],
 )
-def test_held_out_sets_are_checked(many, kind, held_out, message):
+def test_settings_that_make_no_split_are_refused(many, kind, settings, message):
     with pytest.raises(ParameterError, match=message):
-        splits.assign(many, kind, held_out=held_out)
+        splits.assign(many, kind, **settings)
 
 
 def test_memory_counts_test_images_of_known_patients(many):

@@ -19,7 +19,7 @@ import pandas as pd
 from covid_utils.errors import DataError
 
 T, P = TypeVar("T"), ParamSpec("P")
-Reader = Callable[Concatenate[Path, P], T]
+Decoder = Callable[Concatenate[Path, P], T]
 
 PROBLEM_COLUMNS = ("dataset", "path", "problem", "remedy")
 #: Problems that leave a file out of the manifest.
@@ -46,10 +46,10 @@ def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
         raise DataError(f"{printable(path)}: {_explain(path, kind, error)}.") from error
 
 
-def reads(kind: str) -> Callable[[Reader], Reader]:
+def reads(kind: str) -> Callable[[Decoder], Decoder]:
     """Guard a function whose first argument is the file that it reads, see `read`."""
 
-    def guarded(decode: Reader) -> Reader:
+    def guarded(decode: Decoder) -> Decoder:
         @wraps(decode)
         def reading(path: Path, *others: P.args, **named: P.kwargs) -> T:
             return read(path, kind, lambda path: decode(path, *others, **named))
@@ -99,7 +99,7 @@ class Problems:
         row = {"dataset": self.dataset, "path": name, "problem": problem, "remedy": remedy}
         self.rows.append(row)
 
-    def attempt(self, decode: Reader, path: Path, *others: P.args) -> T | None:
+    def attempt(self, decode: Decoder, path: Path, *others: P.args) -> T | None:
         """Call a function guarded by `reads`; a file that cannot be read is noted: None."""
         try:
             return decode(path, *others)
@@ -141,9 +141,10 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(place), sorted(names)
 
 
+@reads("CSV file")
 def table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file that must have some columns as text, blank cells as ''."""
-    rows = read(path, "CSV file", lambda at: pd.read_csv(at, dtype=str, keep_default_na=False))
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = [name for name in columns if name not in rows.columns]
     if missing:
         raise DataError(

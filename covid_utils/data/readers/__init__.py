@@ -1,8 +1,9 @@
 """Every data set that the companion can read; the single entry point to their images and masks.
 
-To add a data set, write a module with its `build.Source`, and list it in `SOURCES`. Then describe
-it in ``data/catalogue.yaml`` (where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and
-let `chest_phantom` write a folder in its layout, so that tests can run the reader.
+To add a data set, write a module with its `build.Source` and list that below; a set that is sorted
+into folders needs only a rule for its file names in `folders`. Then describe it in
+``data/catalogue.yaml`` (where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and let
+`chest_phantom` write a folder in its layout, so that tests can run the reader.
 """
 
 from collections.abc import Iterable

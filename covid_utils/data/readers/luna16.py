@@ -131,7 +131,8 @@ def load_image(path: Path, frame: int) -> np.ndarray:
 
     Only the wanted slice of a ``.raw`` file is read, so no volume is ever held in memory.
     """
-    return guard.reads(f"scan at slice {frame}, with its .raw file")(_plane)(path, frame)
+    kind = f"scan at slice {frame}, with its .raw file"
+    return guard.read(path, kind, lambda path: _plane(path, frame))
 
 
 def _plane(path: Path, frame: int) -> np.ndarray:
