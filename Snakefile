@@ -3,13 +3,15 @@
 #   COVID_DATA_DIR=../scans snakemake --cores 2 --config profile=sample
 # One job is one notebook run, except the scores, and `covid_utils.registry` lists them. A job writes
 # run folders below results/<profile>/ and leaves the executed notebook in results/<profile>/notebooks/,
-# also when it fails. Its mark of success in .done/ is its only output for Snakemake, which deletes the outputs of
-# jobs that fail: results of an earlier run stay until the new ones are whole.
+# also when it fails. Its mark of success in .done/ is its only output for Snakemake, which deletes
+# the outputs of jobs that fail: results of an earlier run stay until the new ones are whole.
+#
+# Snakemake takes braces in a path for a wildcard. So it works in the folder that results are written
+# to, knows the marks only, and learns from a hash whether anything else has changed.
 
 import os
 import sys
 import time
-from glob import glob
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,7 +28,10 @@ os.environ["COVID_EXACT"] = str(int(PROFILE not in registry.REAL_PROFILES))
 DATA_FOLDER = os.environ.get("COVID_DATA_DIR", "")
 IMAGENET = os.environ.get("COVID_IMAGENET", "")
 JOBS = registry.jobs(IMAGENET)
-OUT = paths.results(PROFILE)
+OUT = f"results/{PROFILE}"
+
+
+workdir: str(paths.home())
 
 
 def done(name):
@@ -35,22 +40,24 @@ def done(name):
     return f"{OUT}/.done/{name}"
 
 
-def sources(job):
-    """Files whose change means running a job again: notebook, parameters, code, paper."""
+def depends_on(job):
+    """Hash of what means running a job again when it changes: notebook, parameters, code, the
+    paper's statements, the data folder's name, and the job's own settings."""
     rooms = registry.NOTEBOOKS.get(job.notebook, registry.SCORES_CODE)
-    folders = [Path("covid_utils", room) for room in rooms]
-    folders += [Path("chest_phantom")] if "data" in rooms else []
-    code = [str(path) for folder in folders for path in sorted(folder.rglob("*.py"))]
-    paper = sorted(glob("paper/*.yaml")) if "report" in rooms else []
-    if not job.notebook:
-        return code
-    parameters = [f"params/{PROFILE}/{job.notebook}.yaml", *glob(f"params/{PROFILE}/{job.name}.yaml")]
-    return [f"notebooks/{job.notebook}.ipynb", *parameters, *code, *paper]
+    folders = [paths.PROJECT / "covid_utils" / room for room in rooms]
+    folders += [paths.PROJECT / "chest_phantom"] if "data" in rooms else []
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    if job.notebook:
+        files += [paths.notebooks() / f"{job.notebook}.ipynb"]
+        files += [paths.params(PROFILE) / f"{name}.yaml" for name in (job.notebook, job.name)]
+        files += sorted(paths.claims().parent.glob("*.yaml")) if "report" in rooms else []
+    contents = [path.read_bytes() for path in files if path.is_file()]
+    return sha256(repr((DATA_FOLDER, job.settings, contents)).encode()).hexdigest()
 
 
 # A run folder that was deleted is made again.
 for job in JOBS.values():
-    if not all((OUT / run).is_dir() for run in job.runs):
+    if not all(Path(OUT, run).is_dir() for run in job.runs):
         Path(done(job.name)).unlink(missing_ok=True)
 
 
@@ -66,7 +73,6 @@ for position, job in enumerate(JOBS.values(), start=1):
         name:
             job.name
         input:
-            sources(job),
             [done(name) for name in job.needs],
         output:
             touch(done(job.name)),
@@ -75,13 +81,11 @@ for position, job in enumerate(JOBS.values(), start=1):
         priority: job.priority
         threads: workflow.cores if job.all_cores else 1
         params:
-            command=f"workflow/run_job.py {job.name} --profile {PROFILE}",
-            position=f"{position}/{len(JOBS)}",
-            python=sys.executable,
-            # Other data or settings mean a new run. Hashed, because a name may hold any sign.
-            inputs=sha256(repr((DATA_FOLDER, job.settings)).encode()).hexdigest(),
+            command=lambda _: [sys.executable, str(paths.PROJECT / "workflow" / "run_job.py")],
+            job=f"{job.name} --profile {PROFILE} --position {position}/{len(JOBS)}",
+            depends_on=depends_on(job),
         shell:
-            "COVID_THREADS={threads} {params.python:q} {params.command} --position {params.position}"
+            "COVID_THREADS={threads} {params.command:q} {params.job}"
 
 
 onerror:
