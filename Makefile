@@ -49,7 +49,7 @@ $(READY): requirements.lock requirements-gpu.lock pyproject.toml
 	@rm -f $(VENV)/.ready-* && touch $@
 
 reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tables and figures
-	@$(BIN)/snakemake --profile profiles/local --cores $(CORES) --config profile=$(PROFILE) \
+	@$(BIN)/python -m snakemake --profile profiles/local --cores $(CORES) --config profile=$(PROFILE) \
 		|| { echo "If nothing above says why: .snakemake/log has Snakemake's own words."; exit 1; }
 	@echo
 	@echo "Look at results/$(PROFILE)/ :"
@@ -76,7 +76,7 @@ unit: setup ## Unit tests
 # In a home of their own, so that 01 to 04 start from nothing, as in a clean checkout.
 notebooks-check: setup ## Re-run the notebooks and compare their stored outputs
 	@rm -rf build/nbval
-	@COVID_HOME="$(CURDIR)/build/nbval" $(NBVAL) --nbval-lax -n $(WORKERS) --dist loadfile \
+	@COVID_HOME="$$PWD/build/nbval" $(NBVAL) --nbval-lax -n $(WORKERS) --dist loadfile \
 		--no-loadscope-reorder $(LONGEST) $(filter-out $(LONGEST) $(STRICT),$(wildcard notebooks/*.ipynb))
 	@$(NBVAL) --nbval $(STRICT)
 
@@ -99,7 +99,7 @@ bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
 
 lab: setup ## Open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks/00_overview.ipynb
+	@$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_overview.ipynb
 
 lock: setup ## Renew both lock files from pyproject.toml (for maintainers)
 	@$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra cpu -o requirements.lock

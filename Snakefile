@@ -15,6 +15,8 @@ import time
 from hashlib import sha256
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from covid_utils import paths, registry
 
 PROFILE = config.get("profile", "quick")
@@ -32,6 +34,19 @@ OUT = f"results/{PROFILE}"
 
 
 workdir: str(paths.home())
+
+
+# Snakemake's own lock would outlive a run that was killed; this one ends with its process.
+LOCK = FileLock(f"{OUT}/.lock")
+if workflow.is_main_process and not workflow.dryrun:
+    try:
+        Path(OUT).mkdir(parents=True, exist_ok=True)
+        LOCK.acquire(timeout=0)
+    except Timeout:
+        sys.exit(
+            f"Another run of the profile '{PROFILE}' is writing {OUT}; wait until it has ended, or "
+            "stop it."
+        )
 
 
 def done(name):

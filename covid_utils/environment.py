@@ -1,10 +1,10 @@
 """The environment of every process that computes, fixed in one place.
 
 The number of threads, oneDNN and AVX-512 change the last digits of a result; the user's own
-settings of Keras and IPython change more. So notebooks' kernels, tests and the command line start
-through this module: ``python -m covid_utils.environment COMMAND`` replaces itself by the command
-in that environment. The kernel that ``make setup`` installs does so, hence JupyterLab, papermill by
-hand and ``make`` compute the same.
+settings of Keras, IPython and Matplotlib change more. So notebooks' kernels, tests and the command
+line start through this module: ``python -m covid_utils.environment COMMAND`` replaces itself by the
+command in that environment. The kernel that ``make setup`` installs does so, hence JupyterLab,
+papermill by hand and ``make`` compute the same.
 
 Two variables choose:
 
@@ -18,10 +18,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
-#: What a computing process must not take over from the user's own settings.
-FOREIGN = ("KERAS_BACKEND", "KERAS_HOME", "PYTHONSTARTUP", "PYTHONWARNINGS", "MATPLOTLIBRC")
+#: Beginnings of variables that a computing process must not take over from the user. Keras's home
+#: stays, because its weights are there; `training.reproducible` overrules the settings beside them.
+FOREIGN = ("KERAS_", "IPYTHON", "MATPLOTLIBRC", "MPLBACKEND", "PYTHONSTARTUP", "PYTHONWARNINGS")
+FOREIGN += ("PYTHONIOENCODING", "TF_XLA_FLAGS")
 #: glibc returns large arrays to the system after each use; keeping them saves a sixth of a step.
 KEEP_MEMORY = 2_000_000_000
 
@@ -30,7 +33,11 @@ def variables(given: Mapping[str, str]) -> dict[str, str]:
     """The given environment, with what changes numbers set."""
     exact = given.get("COVID_EXACT", "1") != "0"
     threads = given.get("COVID_THREADS", "1")
-    kept = {name: value for name, value in given.items() if name not in FOREIGN}
+    kept = {
+        name: value
+        for name, value in given.items()
+        if name == "KERAS_HOME" or not name.startswith(FOREIGN)
+    }
     fixed = {
         "TF_ENABLE_ONEDNN_OPTS": "0" if exact else "1",
         "TF_NUM_INTRAOP_THREADS": threads,
@@ -39,6 +46,10 @@ def variables(given: Mapping[str, str]) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
+        # An empty profile of IPython, and Matplotlib's own defaults.
+        "IPYTHONDIR": str(Path(sys.prefix, "share", "covid-utils", "ipython")),
+        "MATPLOTLIBRC": str(Path(find_spec("matplotlib").origin).with_name("mpl-data")),
+        "PYTHONUTF8": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "MALLOC_TRIM_THRESHOLD_": str(KEEP_MEMORY),
         "MALLOC_MMAP_THRESHOLD_": str(KEEP_MEMORY),

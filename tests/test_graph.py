@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from filelock import FileLock
 
 from covid_utils import paths
 from covid_utils.registry import jobs
@@ -23,10 +24,10 @@ def run(command, **variables):
 def graph(tmp_path):
     """Run Snakemake with results below a temporary folder; (exit code, terminal text)."""
 
-    def snakemake(*options, data="", cores=1, imagenet=""):
+    def snakemake(*options, data="", cores=1, imagenet="", home=tmp_path):
         command = [Path(sys.executable).with_name("snakemake"), "--profile", "profiles/local"]
         command += ["--cores", str(cores), *options, "--config", "profile=quick"]
-        folders = {"COVID_HOME": str(tmp_path), "COVID_DATA_DIR": data}
+        folders = {"COVID_HOME": str(home), "COVID_DATA_DIR": data}
         done = run(command, COVID_IMAGENET=imagenet, **folders)
         return done.returncode, done.stdout + done.stderr
 
@@ -59,7 +60,6 @@ def test_the_run_from_imagenet_takes_every_core_and_is_averaged_with_the_other_s
     for job in ("stream_all_deeplab", "stream_all_deeplab_random", "stream_all_deeplab_imagenet"):
         assert f".done/{job}" in together.split("output:")[0]
     (own,) = (rule for rule in rules if rule.startswith("stream_all_deeplab_imagenet:"))
-    assert "params/quick/stream_all_deeplab_imagenet.yaml" in own
     assert "COVID_THREADS=2" in own
     assert all("COVID_THREADS=2" not in rule for rule in rules if rule != own)
     job = jobs(file)["stream_all_deeplab_imagenet"]
@@ -118,3 +118,20 @@ def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
     assert "DeadKernelError" in done.stdout, done.stderr[-500:]
     assert re.search(r"cell +number 1\n +\| import os\n", done.stdout)
     assert (tmp_path / "out" / "dying.ipynb").is_file()
+
+
+def test_a_second_run_of_a_profile_is_refused_in_one_sentence(graph, tmp_path):
+    folder = tmp_path / "results" / "quick"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        code, text = graph("--", "data")
+    assert code == 1
+    assert "Another run of the profile 'quick' is writing results/quick; wait until" in text
+    assert not (folder / "data").exists()
+
+
+def test_a_home_with_braces_and_quotes_in_its_name_is_one_like_any_other(graph, tmp_path):
+    home = tmp_path / "br{a}ce it's $HOME `x`"
+    code, text = graph("--dry-run", "--quiet", "host", home=home)
+    assert code == 0, text
+    assert planned(text)["total"] == len(jobs()) + 1

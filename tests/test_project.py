@@ -280,7 +280,7 @@ def test_one_module_fixes_the_environment_of_what_computes(exact):
     chosen = {"COVID_EXACT": exact} if exact else {}
     fixed = environment.variables(hostile | chosen | {"COVID_THREADS": "2"})
     assert fixed["KERAS_BACKEND"] == "tensorflow"
-    assert "MATPLOTLIBRC" not in fixed
+    assert Path(fixed["MATPLOTLIBRC"], "matplotlibrc").is_file()
     assert fixed["HOME"] == "h"
     assert fixed["OMP_NUM_THREADS"] == fixed["TF_NUM_INTRAOP_THREADS"] == "2"
     assert fixed["TF_ENABLE_ONEDNN_OPTS"] == ("1" if exact == "0" else "0")
@@ -289,11 +289,49 @@ def test_one_module_fixes_the_environment_of_what_computes(exact):
     assert ("NPY_DISABLE_CPU_FEATURES" in fixed) == (is_wide and exact != "0")
 
 
-def test_the_installed_kernel_starts_in_that_environment():
+def kernel_command(*arguments: str) -> list[str]:
+    """A command as the installed kernel starts, with other arguments."""
     spec = json.loads(Path(sys.prefix, "share/jupyter/kernels/python3/kernel.json").read_text())
     assert spec["argv"][1:3] == ["-m", "covid_utils.environment"]
-    code = "import os; print(os.environ['TF_CPP_MIN_LOG_LEVEL'], os.environ['KERAS_BACKEND'])"
-    command = [*spec["argv"][:3], sys.executable, "-c", code]
-    hostile = os.environ | {"KERAS_BACKEND": "jax"}
-    done = subprocess.run(command, env=hostile, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["3", "tensorflow"]
+    return [*spec["argv"][:3], sys.executable, *arguments]
+
+
+@pytest.fixture
+def hostile_home(tmp_path) -> dict[str, str]:
+    """Environment of a user whose own settings of Keras, Matplotlib and IPython are unusual."""
+    startup = tmp_path / ".ipython" / "profile_default" / "startup"
+    for folder in (startup, tmp_path / ".keras", tmp_path / ".config" / "matplotlib"):
+        folder.mkdir(parents=True)
+    settings = {"backend": "torch", "floatx": "float64", "image_data_format": "channels_first"}
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings | {"epsilon": 1e-3}))
+    (tmp_path / ".config" / "matplotlib" / "matplotlibrc").write_text("font.size: 40\nno such: 1\n")
+    (startup / "own.py").write_text("import pandas as pd\npd.set_option('display.precision', 1)\n")
+    return os.environ | {"HOME": str(tmp_path), "KERAS_BACKEND": "jax", "LC_ALL": "tr_TR.UTF-8"}
+
+
+def test_settings_of_the_user_change_nothing_in_a_kernel(hostile_home):
+    code = """if True:
+        import keras, matplotlib, pandas
+        from covid_utils.training import reproducible
+        reproducible.start(1)
+        print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format(),
+              keras.config.epsilon(), matplotlib.rcParams["font.size"],
+              pandas.get_option("display.precision"))
+    """
+    command = kernel_command("-m", "IPython", "-c", code)
+    done = subprocess.run(command, env=hostile_home, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tensorflow", "float32", "channels_last", "1e-07", "10.0", "6"]
+    assert "matplotlibrc" not in done.stderr
+
+
+def test_keras_of_another_backend_is_refused(hostile_home):
+    code = """if True:
+        import sys, types
+        backend = types.SimpleNamespace(backend=lambda: "jax")
+        sys.modules["keras"] = types.SimpleNamespace(backend=backend)
+        from covid_utils.training import reproducible
+        reproducible.start(1)
+    """
+    command = kernel_command("-c", code)
+    done = subprocess.run(command, env=hostile_home, capture_output=True, text=True, check=False)
+    assert "ParameterError: Keras computes with 'jax' in this process" in done.stderr
