@@ -1,8 +1,11 @@
 """The ledger: whole, unambiguous, and the same facts as its source."""
 
+import re
+
 import pytest
 import yaml
 
+from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import claims as ledger
 
@@ -35,6 +38,22 @@ def published():
 def test_headline_values(claims, key, value):
     assert claims[key].id == key
     assert claims[key].value == value
+
+
+def test_every_number_stands_in_the_words_that_are_quoted_for_it(claims):
+    for claim in claims.values():
+        values = claim.value if isinstance(claim.value, tuple) else (claim.value,)
+        for value in values if claim.quote and claim.unit != "statement" else ():
+            numbers = map(float, re.findall(r"\d+(?:\.\d+)?", claim.quote))
+            assert abs(value) in numbers, f"{claim.id}: {value} is not in '{claim.quote}'"
+
+
+def test_quotations_are_the_paper_s_own_words(claims):
+    text = paths.PROJECT.parent / "shared" / "paper" / "text.md"
+    if not text.is_file():
+        pytest.skip("the paper's text is not beside this checkout")
+    words = " ".join(text.read_text(encoding="utf8").split())
+    assert [claim.id for claim in claims.values() if claim.quote not in words] == []
 
 
 @pytest.mark.parametrize(
@@ -77,6 +96,7 @@ GOOD = {
     "value": 99.4,
     "unit": "%",
     "source": "P",
+    "quote": "99.4% for testing",
     "rule": {"table": "table2", "classes": 2},
     "needs": {"profile": "sample", "data": ["chest_xray"]},
 }

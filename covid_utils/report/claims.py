@@ -38,6 +38,7 @@ class Claim:
     beside: tuple[Mapping[str, Any], ...]
     shown: str
     remark: str
+    quote: str = ""
     task: int | str | None = None
     subset: str | None = None
     classes: int | None = None
