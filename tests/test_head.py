@@ -103,19 +103,6 @@ def test_standardisation_is_folded_into_the_weights(clusters):
     assert (plain.probabilities(explicit).argmax(axis=1) == target).all(), "it has learned"
 
 
-def test_only_training_images_change_the_weights(clusters):
-    features, target = clusters
-    train = np.arange(0, 180, 2)
-    spoiled = features.copy()
-    spoiled[1::2] = 1e6
-    for watched in (np.array([], int), np.arange(1, 180, 2)):
-        clean, other = (
-            trained(Examples(part, train, watched, target, 3), 40, standardise=True)[0]
-            for part in (features, spoiled)
-        )
-        assert same(clean, other)
-
-
 def test_the_seed_decides_and_watching_does_not(clusters):
     features, target = clusters
     kept = features.copy()

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def state_files(settings, data):
-    paths = [streams.weights_path("quick", own, data.rows) for own in streams.members_of(settings)]
+    each = [settings.replace(members=1, member=number) for number in range(settings.members)]
+    paths = [streams.weights_path("quick", own, data.rows) for own in each]
     return [train_stream.state_path(path) for path in paths]
 
 

@@ -35,9 +35,8 @@ _EXIT = "exit_flow.block2.unit_1"
 def load_xception(weights: str | Path) -> keras.Model:
     """Keras's Xception without its top.
 
-    Args:
-        weights: ``imagenet`` (Keras downloads them once), or a file: a ``.weights.h5`` of the
-            network without its top, or a ``.keras`` model that is one or contains one.
+    ``weights`` are ``imagenet`` (Keras downloads them once), or a file: a ``.weights.h5`` of the
+    network without its top, or a ``.keras`` model that is one or contains one.
     """
     import keras
 
@@ -67,8 +66,8 @@ def carry_over(model: keras.Model, source: keras.Model) -> pd.DataFrame:
 
     Returns:
         One row per convolution of the encoder: ``layer``, ``source`` and ``how``: ``carried``,
-        ``identity`` (no counterpart, passes its input on), ``silent copy`` (a middle block used a
-        second time, its last scale at 0) or ``random`` (shapes differ).
+        ``identity`` (no counterpart, passes its input on) or ``silent copy`` (a middle block used a
+        second time, its last scale at 0).
     """
     rows = []
     for layer in model.layers:
@@ -116,8 +115,6 @@ def _fill(
         values = values if is_depthwise else _norm_of(source, origin).get_weights()
     else:
         kernel = _identity(tuple(layer.kernel.shape), is_depthwise)
-    if kernel.shape != tuple(layer.kernel.shape):
-        return "random"
     if is_copy and layer.name.endswith("separable_conv3_pointwise"):
         values[:2] = np.zeros(channels), np.zeros(channels)
     layer.kernel.assign(kernel)
@@ -134,7 +131,7 @@ def _norm_of(source: keras.Model, name: str) -> keras.layers.Layer:
 
 
 def _identity(shape: tuple[int, ...], is_depthwise: bool) -> np.ndarray:
-    """Kernel that passes its input on; of another shape where channels change."""
+    """Kernel that passes its input on."""
     if not is_depthwise:
         return np.eye(shape[2], dtype=np.float32)[None, None]
     kernel = np.zeros(shape, np.float32)

@@ -14,17 +14,13 @@ DEPTH = 4
 
 
 def unet(classes: int, size: int, base: int, momentum: float) -> keras.Model:
-    """Build a U-Net with batch normalisation and same padding.
+    """Build a U-Net with batch normalisation, of this ``momentum``, and same padding.
 
-    Args:
-        classes: Background included.
-        size: Side of the input in pixels, a multiple of 16.
-        base: Channels of the first level; each of the four levels below doubles them.
-        momentum: Of batch norm.
+    The first level has ``base`` channels; each of the four levels below doubles them.
 
     Returns:
-        Uncompiled model from gray images (n, size, size, 1) in [0, 255] to float32 logits (n,
-        size, size, classes).
+        Uncompiled model from gray images (n, size, size, 1) in [0, 255], their size a multiple of
+        16, to float32 logits (n, size, size, classes).
     """
     import keras
     from keras import layers

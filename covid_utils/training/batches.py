@@ -44,33 +44,33 @@ def of_pairs(
     with: a training that goes on sees what it would have seen.
     """
 
-    def one(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
+    def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
         if ranges is None:
             return augment.published_pair(rng, images[at], masks[at])
         return augment.pair(rng, images[at], masks[at], ranges)
 
     spec = (images.shape[1:], np.uint8)
-    return endless(one, len(images), batch_size, seed, (spec, spec), first)
+    return endless(augmented, len(images), batch_size, seed, (spec, spec), first)
 
 
 def endless(
-    one: Callable[[np.random.Generator, int], tuple[np.ndarray, ...]],
+    augmented: Callable[[np.random.Generator, int], tuple[np.ndarray, ...]],
     count: int,
     batch_size: int,
     seed: int,
     specs: tuple[tuple[tuple[int, ...], type], ...],
     first: int = 0,
 ) -> tf.data.Dataset:
-    """Endless batches of what ``one`` makes with a generator and the position of an item.
+    """Endless batches of what ``augmented`` gives for a generator and the position of an item.
 
-    ``specs`` has the shape and type of each array that it makes.
+    ``specs`` has the shape and type of each array.
     """
     import tensorflow as tf
 
     position = shuffled(count, seed)
 
     def numbered(draw: np.ndarray) -> tuple[np.ndarray, ...]:
-        return one(np.random.default_rng([seed, int(draw)]), position(int(draw)))
+        return augmented(np.random.default_rng([seed, int(draw)]), position(int(draw)))
 
     def make(draw: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # A draw depends on its number alone; called stateful, they would run one by one.

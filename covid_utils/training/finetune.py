@@ -60,22 +60,15 @@ def train(
     Batch norm keeps its statistics. The weights of the best epoch on validation are kept, which may
     be those of the start; without validation images, those of the last.
 
-    Args:
-        extraction: Of the task's rows, in their order, up to the block of ``start``.
-        task: What to learn.
-        start: The head trained on the frozen features.
-        before: First block that is trained; the last of the network if this one lies behind it.
-        epochs: At most.
-        rate: Of Adam, for the last block and the last layer.
-        seed: Of the order of the images.
+    ``extraction`` is of the task's rows, in their order, up to the block whose features the head
+    ``start`` takes. Training begins with the block ``before``, or with the last one if ``before``
+    lies behind it. ``rate`` is that of Adam for the last block and the last layer.
     """
-    names = inception.FEATURE_LAYERS
-    blocks = names[: names.index(extraction.last) + 1]
-    blocks = blocks[min(names.index(before), len(blocks) - 1) :]
+    blocks = _trained_blocks(extraction.last, before)
     rates = {name: rate * BLOCK_FACTOR**above for above, name in enumerate(reversed(blocks))}
     rates["last layer"] = rate
     maps, target = extraction.maps(blocks[0]), task.rows["target"].to_numpy()
-    train_rows, watched = task.parts()
+    train_rows, validation = task.parts()
     model = build(extraction.network, blocks[0], start)
     step, rng = _train_step(model, rates), np.random.default_rng(seed)
     curve, best, best_weights, waited = [], np.inf, [], 0
@@ -87,11 +80,11 @@ def train(
     for epoch in range(epochs + 1):
         if epoch:
             order = rng.permutation(train_rows)
-            answers = [np.asarray(step(b, target[part])) for part, b in _batches(maps, order)]
-            add_point("train", np.concatenate(answers), order)
+            outputs = [np.asarray(step(b, target[part])) for part, b in _batches(maps, order)]
+            add_point("train", np.concatenate(outputs), order)
         loss = -epoch  # without validation images the last is the best
-        if len(watched):
-            loss = add_point("validation", predict(model, maps, watched), watched)
+        if len(validation):
+            loss = add_point("validation", predict(model, maps, validation), validation)
         waited += 1
         if loss < best or not epoch:
             best, best_weights, waited = loss, model.get_weights(), 0
@@ -102,6 +95,12 @@ def train(
     history = pd.DataFrame(curve, columns=["epoch", "subset", "accuracy", "cross_entropy"])
     trained = int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
     return Finetuned(model, table, history, rates, trained)
+
+
+def _trained_blocks(last: str, before: str) -> tuple[str, ...]:
+    names = inception.FEATURE_LAYERS
+    first = min(names.index(before), names.index(last))
+    return names[first : names.index(last) + 1]
 
 
 def build(network: keras.Model, before: str, start: Head) -> keras.Model:

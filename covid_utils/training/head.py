@@ -123,16 +123,15 @@ def sweep(
         if step == 1 or step % settings.evaluate_every == 0:
             add_point("train", probability, truth)
             if len(data.validation):
-                shown = draw_validation(validation_rng, EVALUATION_BATCH)
-                answers = stack.probabilities(features[shown])
-                add_point("validation", answers, data.target[shown])
+                some = draw_validation(validation_rng, EVALUATION_BATCH)
+                add_point("validation", stack.probabilities(features[some]), data.target[some])
         stack.descend(batch, truth, probability)
         if step in steps:
             now = stack.heads(mean, scale)
             heads |= {(rate, step): head for rate, head in zip(rates, now, strict=True)}
             if len(data.validation):
-                answers = stack.probabilities(features[data.validation])
-                hits, _ = quality(answers, data.target[data.validation])
+                every = stack.probabilities(features[data.validation])
+                hits, _ = quality(every, data.target[data.validation])
                 accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}
     columns = ["rate", "step", "subset", "accuracy", "cross_entropy"]
     history = pd.DataFrame(curve, columns=columns).sort_values("rate", kind="stable")

@@ -11,11 +11,9 @@ from covid_utils.models.deeplab import resize_aligned
 def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
     """Loss of logits against class indices; logits are enlarged to the mask, as published.
 
-    Args:
-        name: ``cross_entropy`` (the paper) or ``dice_cross_entropy``, which adds one minus the soft
-            Dice: in short runs, with two per cent of lesion pixels, cross entropy alone ends in "no
-            lesion anywhere".
-        class_weights: Of a pixel of each class in the cross entropy, which is divided by their sum.
+    ``cross_entropy`` is the paper's. ``dice_cross_entropy`` adds one minus the soft Dice: in short
+    runs, with two per cent of lesion pixels, cross entropy alone ends in "no lesion anywhere".
+    ``class_weights`` are those of a pixel in the cross entropy, which is divided by their sum.
 
     Returns:
         Function from truth (n, height, width), class indices or `IGNORE`, and logits (n, rows,

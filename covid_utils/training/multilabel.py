@@ -53,18 +53,11 @@ def train(
     seed: int,
     positive_weight: str,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train the network; the paper names 50 epochs and Adam, no rate and no weights.
+    """Train the network on uint8 images (n, size, size) and their labels, bool (n, 3).
 
-    Args:
-        images: uint8 (n, size, size) of the training subset.
-        labels: bool (n, 3).
-        validation: The same for the validation subset; for the curve only. Its loss has the
-            weights of the training subset, so that both curves measure the same.
-        epochs: Passes over the images.
-        batch_size: At most.
-        learning_rate: Of Adam.
-        seed: Of weights, order, dropout and augmentation.
-        positive_weight: ``balanced`` for `balanced_weights` of present labels, or ``none``.
+    The paper names 50 epochs and Adam, no rate and no weights. ``positive_weight`` is ``balanced``
+    for `balanced_weights`, or ``none``. Images and labels for ``validation`` make only the curve;
+    its loss has the weights of the training subset, so that both curves measure the same.
 
     Returns:
         The network after the last epoch, and the history: one row per epoch and subset with
@@ -76,7 +69,7 @@ def train(
         each = keras.ops.binary_crossentropy(truth, probability)
         return keras.ops.sum((1 + (weights - 1) * truth) * each, axis=-1)
 
-    def one(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
+    def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
         matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
         return to_input(augment.warp(images[at], matrix)), labels[at].astype(np.float32)
 
@@ -88,7 +81,7 @@ def train(
     size = min(batch_size, len(images))
     specs = (((*images.shape[1:], 1), np.float32), (labels.shape[1:], np.float32))
     curves = model.fit(
-        batches.endless(one, len(images), size, seed, specs),
+        batches.endless(augmented, len(images), size, seed, specs),
         steps_per_epoch=int(np.ceil(len(images) / size)),
         epochs=epochs,
         validation_data=(to_input(validation[0]), validation[1].astype(np.float32)),
@@ -124,5 +117,5 @@ def prediction_table(
 
 
 def time_one_slice(model: keras.Model, images: np.ndarray | Rows) -> dict[str, object]:
-    """Time of one slice, from the prepared image to its answers; see `time_per_item`."""
+    """Time of one slice, from the prepared image to its probabilities; see `time_per_item`."""
     return time_per_item(lambda i: model.predict_on_batch(to_input(images[i : i + 1])), len(images))

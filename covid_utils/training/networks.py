@@ -35,27 +35,26 @@ COMPILED = (
 def build(settings: StreamSettings) -> keras.Model:
     """The stream's compiled network, with random weights from the settings' seed.
 
-    Two calls with the same architecture and training give the same object, reset: use one after
-    the other, or keep what `keras.Model.get_weights` returns.
-
-    Returns:
-        Model from images (n, side, side, channels) in [0, 255] to logits.
+    It takes images (n, side, side, channels) in [0, 255] and gives logits. Two calls with the same
+    architecture and training give the same object, reset: use one after the other, or keep what
+    `keras.Model.get_weights` returns.
     """
     weights = [settings.class_weights[label] for label in (0, *label_names(settings.stream))]
-    own = tuple((name, getattr(settings, name)) for name in COMPILED)
-    model = _compiled((*own, ("class_weights", tuple(weights))))
+    compiled = tuple((name, getattr(settings, name)) for name in COMPILED)
+    model = _compiled((*compiled, ("class_weights", tuple(weights))))
     reset(model, settings.draws)
     return model
 
 
 @lru_cache(maxsize=2)
-def _compiled(settings: tuple[tuple[str, object], ...]) -> keras.Model:
+def _compiled(items: tuple[tuple[str, object], ...]) -> keras.Model:
     import keras
 
-    own = SimpleNamespace(**dict(settings))
+    own = SimpleNamespace(**dict(items))
+    learns_norms = own.batch_norm == "trained"
     with strategy_of("GPU").scope():
         model = _architecture(own)
-        if own.batch_norm == "trained":  # frozen, the operation has no repeatable gradient on GPUs
+        if learns_norms:  # frozen, the operation has no repeatable gradient on GPUs
             model = with_fused_norms(model)
         for layer in model.layers:
             kind = type(layer).__name__
@@ -64,7 +63,7 @@ def _compiled(settings: tuple[tuple[str, object], ...]) -> keras.Model:
                 # sum of squares, Keras does not.
                 layer.kernel.regularizer = keras.regularizers.L2(own.weight_decay / 2)
             if kind == "BatchNormalization":
-                layer.trainable = own.batch_norm == "trained"
+                layer.trainable = learns_norms
         loss = segmentation_loss(own.loss, own.class_weights)
         model.compile(poly_optimizer(own), loss, jit_compile=False)
         # Variables that are made within the first step cost a second trace. Compiling may have

@@ -114,12 +114,8 @@ def _resized(arrays: np.ndarray, size: int) -> np.ndarray:
 def together(parts: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.ndarray]:
     """Geometric mean of several streams' probabilities, which is the mean of their logits.
 
-    Args:
-        parts: From `probabilities`, of the same classes, slices and crop.
-        size: Side of the result in pixels, whatever size the slices were prepared at.
-
-    Yields:
-        float32 (batch, size, size, classes).
+    All are of the same classes, slices and crop; ``size`` is the side of the result in pixels,
+    whatever size the slices were prepared at.
     """
     for batch in zip(*parts, strict=True):
         # A probability of 0, which float32 may have, would overrule all others.

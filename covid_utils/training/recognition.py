@@ -33,7 +33,7 @@ class Task:
     """One question, and the images that it is learned from and tested on.
 
     ``rows`` have ``target``, an index into the class ``names``, and ``subset``. Each ``run``, from
-    1, has a seed of its own. ``split`` is ``prepared`` for the subsets that ``01_data`` made.
+    1, has a seed of its own. ``split`` is ``prepared`` for the subsets of ``01_data``.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Task:
         """Features of the rows, (rows, channels), from a table whose index is ``image_id``."""
         return table.loc[self.rows["image_id"]].to_numpy()
 
-    def predictions(self, answers: np.ndarray, model: str) -> pd.DataFrame:
-        """Answers of a model for all rows, as a table from which every score is computed.
+    def predictions(self, predicted: np.ndarray, model: str) -> pd.DataFrame:
+        """Predictions of a model for all rows, as a table from which every score is computed.
 
         Args:
-            answers: Probabilities (n, classes), or classes (n,) of a model that gives none.
+            predicted: Probabilities (n, classes), or classes (n,) of a model that gives none.
             model: Its name.
 
         Returns:
@@ -62,13 +62,13 @@ class Task:
             made them; ``drawn`` is False for images that are there only for comparison.
         """
         names = np.array(self.names, dtype=object)
-        has_shares = answers.ndim == 2
+        has_shares = predicted.ndim == 2
         table = self.rows[list(PREDICTION_KEYS)].assign(
             truth=names[self.rows["target"].to_numpy()],
-            predicted=names[answers.argmax(axis=1) if has_shares else answers],
+            predicted=names[predicted.argmax(axis=1) if has_shares else predicted],
         )
         if has_shares:
-            for name, share in zip(self.names, answers.T.astype(np.float32), strict=True):
+            for name, share in zip(self.names, predicted.T.astype(np.float32), strict=True):
                 table[f"p_{name}"] = share
         drawn = self.rows["drawn"].to_numpy() if "drawn" in self.rows else True
         marks = {"task": self.name, "model": model, "split": self.split, "run": self.run}
@@ -117,7 +117,8 @@ def multimodal_tasks(scans: Collection, repeats: int, seed: int) -> tuple[list[T
     """The runs on X-rays and CT (Table 4), and for each the same X-rays without the CT images.
 
     Compared with heads that learn from more X-rays, the first would differ in two ways at once. CT
-    slices of the segmentation set take no part: all are COVID-19, so modality would tell the class.
+    slices of the segmentation set take no part: all are COVID-19, so the modality would give them
+    away.
 
     Run k draws its X-rays with ``seed`` + k - 1. Of those not drawn only the test images stay, with
     False in the column ``drawn``, so that all runs can be compared on the same images.
@@ -218,8 +219,8 @@ def collect(studies: Iterable[Study], settings: head.HeadSettings) -> pd.DataFra
     """
     kept = []
     for one in studies:
-        answers = one.fitted(settings.learning_rate, settings.steps).predictions
-        kept.append(answers if one.task.run == 1 else answers[answers["subset"] != "train"])
+        table = one.fitted(settings.learning_rate, settings.steps).predictions
+        kept.append(table if one.task.run == 1 else table[table["subset"] != "train"])
     return pd.concat(kept, ignore_index=True)
 
 

@@ -97,11 +97,6 @@ def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
     return StreamSettings(**chosen)
 
 
-def members_of(settings: StreamSettings) -> list[StreamSettings]:
-    """Settings of each training that a stream's prediction is averaged over."""
-    return [settings.replace(members=1, member=number) for number in range(settings.members)]
-
-
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
     """Where trained weights are kept; other settings or slices have another file."""
     versions = VERSION, cache.IMAGES, cache.MASKS

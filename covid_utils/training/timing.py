@@ -11,16 +11,16 @@ import numpy as np
 CALLS = 20
 
 
-def time_per_item(one: Callable[[int], object], items: int) -> dict[str, object]:
-    """Seconds of wall time that ``one`` takes with the position of an item, after a warm-up.
+def time_per_item(call: Callable[[int], object], items: int) -> dict[str, object]:
+    """Seconds of wall time that ``call`` takes with the position of an item, after a warm-up.
 
-    ``each`` call's time is kept in order, so that times of stages can be added.
+    Each call's time is kept in order, so that times of stages can be added.
     """
-    one(0)
+    call(0)
     spent = []
-    for call in range(CALLS):
+    for number in range(CALLS):
         start = time.perf_counter()
-        one(call % items)
+        call(number % items)
         spent.append(time.perf_counter() - start)
     median, p95 = (round(float(part), 5) for part in np.percentile(spent, [50, 95]))
     return {"median": median, "p95": p95, "calls": CALLS, "each": [round(s, 5) for s in spent]}

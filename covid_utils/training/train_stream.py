@@ -33,8 +33,8 @@ class Progress:
 
     step: int = 0
     best: float = -1.0  # best validation score so far
-    weights: list[np.ndarray] = field(default_factory=list)  # at that score
-    total: list[np.ndarray] = field(default_factory=list)  # sum over the last checkpoints
+    # The weights at that score, or the sum of those of the last checkpoints.
+    kept: list[np.ndarray] = field(default_factory=list)
     curve: list[dict] = field(default_factory=list)  # rows of the history
 
 
@@ -45,7 +45,7 @@ def train(
     data: StreamData | None = None,
     reuse: bool = False,
 ) -> tuple[Committee, pd.DataFrame]:
-    """Train a stream, every member from random draws of its own; the test is never looked at.
+    """Train a stream, every member from random draws of its own; the test slices are never used.
 
     After each evaluation on the validation slices the whole state is kept beside the weights. A
     training that was killed continues from it and ends as if nothing had happened; members that
@@ -58,34 +58,42 @@ def train(
         last row (the penalty on kernels included) and `validation_dice`.
     """
     data = data or streams.load_data(collection, settings)
-    watched = data.part("validation")
     members, histories, states = [], [pd.DataFrame()], []
-    for own in streams.members_of(settings):
+    for member in range(settings.members):
+        own = settings.replace(members=1, member=member)
         path = streams.weights_path(profile, own, data.rows)
-        network, state = networks.build(own), state_path(path)
+        network = networks.build(own)
         if reuse and path.is_file():
             network.load_weights(path)
-            members.append(network.get_weights())
-            continue
-        start(network, profile, own, collection)
-        progress = _restore(network, state) if state.is_file() else Progress()
-        while progress.step < own.steps:
-            count = min(own.evaluate_every, own.steps - progress.step)
-            taken = training_batches(data, own, progress.step).take(count * own.accumulate)
-            loss = network.fit(taken, epochs=1, verbose=0, shuffle=False).history["loss"][0]
-            progress.step += count
-            dice = validation_dice(network, *watched, own) if len(watched[0]) else np.nan
-            _note(network, progress, own, float(loss), dice)
-            _keep(network, progress, state)
-        network.set_weights(_chosen(network, progress, own))
-        with whole(path) as partial:
-            network.save_weights(partial)
+        else:
+            start(network, profile, own, collection)
+            states.append(state_path(path))
+            history = _fit(network, own, data, states[-1])
+            with whole(path) as partial:
+                network.save_weights(partial)
+            histories.append(history.assign(member=member))
         members.append(network.get_weights())
-        histories.append(pd.DataFrame(progress.curve).assign(member=own.member))
-        states.append(state)
     for state in states:
         state.unlink(missing_ok=True)
     return Committee(network, members), pd.concat(histories, ignore_index=True)
+
+
+def _fit(
+    network: keras.Model, settings: StreamSettings, data: StreamData, state: Path
+) -> pd.DataFrame:
+    """Train a network, from the state of a training that was killed if there is one."""
+    progress = _restore(network, state) if state.is_file() else Progress()
+    images, masks = data.part("validation")
+    while progress.step < settings.steps:
+        count = min(settings.evaluate_every, settings.steps - progress.step)
+        taken = training_batches(data, settings, progress.step).take(count * settings.accumulate)
+        loss = network.fit(taken, epochs=1, verbose=0, shuffle=False).history["loss"][0]
+        progress.step += count
+        dice = validation_dice(network, images, masks, settings) if len(images) else np.nan
+        _note(network, progress, settings, float(loss), dice)
+        _keep(network, progress, state)
+    network.set_weights(_chosen(network, progress, settings))
+    return pd.DataFrame(progress.curve)
 
 
 def start(
@@ -171,20 +179,22 @@ def _note(
     model: keras.Model, progress: Progress, settings: StreamSettings, loss: float, dice: float
 ) -> None:
     progress.curve.append({"step": progress.step, "loss": loss, "dice": dice})
-    if dice >= progress.best:
-        progress.best, progress.weights = dice, model.get_weights()
-    left = -(-(settings.steps - progress.step) // settings.evaluate_every)
-    if left < settings.average_last:
+    evaluations_left = -(-(settings.steps - progress.step) // settings.evaluate_every)
+    if not settings.average_last:
+        if dice >= progress.best:
+            progress.best, progress.kept = dice, model.get_weights()
+    elif evaluations_left < settings.average_last:
         weights = model.get_weights()
-        before = progress.total or [np.zeros_like(array) for array in weights]
-        progress.total = [a + b for a, b in zip(before, weights, strict=True)]
+        before = progress.kept or [np.zeros_like(array) for array in weights]
+        progress.kept = [a + b for a, b in zip(before, weights, strict=True)]
 
 
 def _chosen(model: keras.Model, progress: Progress, settings: StreamSettings) -> list[np.ndarray]:
-    if progress.total:  # Izmailov et al. 2018; the best of many on five slices is best by luck
+    if settings.average_last:
+        # Izmailov et al. 2018; the best of many on five slices is best by luck.
         count = min(settings.average_last, len(progress.curve))
-        return [array / count for array in progress.total]
-    return progress.weights or model.get_weights()
+        return [array / count for array in progress.kept]
+    return progress.kept or model.get_weights()
 
 
 def _state(model: keras.Model) -> list[keras.Variable]:
@@ -194,8 +204,7 @@ def _state(model: keras.Model) -> list[keras.Variable]:
 
 def _keep(model: keras.Model, progress: Progress, path: Path) -> None:
     arrays = {f"state_{i}": np.asarray(value) for i, value in enumerate(_state(model))}
-    arrays |= {f"weights_{i}": value for i, value in enumerate(progress.weights)}
-    arrays |= {f"total_{i}": value for i, value in enumerate(progress.total)}
+    arrays |= {f"kept_{i}": value for i, value in enumerate(progress.kept)}
     note = {"step": progress.step, "best": progress.best, "curve": progress.curve}
     with whole(path) as partial, partial.open("wb") as file:
         np.savez(file, note=json.dumps(note), **arrays)
@@ -209,5 +218,4 @@ def _restore(model: keras.Model, path: Path) -> Progress:
 
     for variable, value in zip(_state(model), listed("state"), strict=True):
         variable.assign(value)
-    rest = {"weights": listed("weights"), "total": listed("total")}
-    return Progress(**json.loads(str(arrays["note"])), **rest)
+    return Progress(**json.loads(str(arrays["note"])), kept=listed("kept"))
