@@ -33,21 +33,18 @@ OUTCOMES = {1: "found", 2: "missed", 3: "false alarm"}
 
 
 class Masks(NamedTuple):
-    """Slices of a stream: names (n,), and uint8 (n, size, size)."""
+    """Slices of a stream, uint8 (n, size, size)."""
 
-    image_id: np.ndarray
     images: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
-    probability: np.ndarray  # of any lesion of the stream, 0 to 255
 
 
 def masks_of(measured: Outlines, images: np.ndarray, subset: str = "test") -> Masks:
     """Slices of one subset of a stream, as they are kept; ``images`` are all that it predicted."""
     chosen = (measured.rows["subset"] == subset).to_numpy()
-    names, pictures = measured.rows["image_id"][chosen], images[measured.positions[chosen]]
-    maps = measured.truth, measured.predicted, measured.probability
-    return Masks(names.to_numpy(str), pictures, *(array[chosen] for array in maps))
+    pictures = images[measured.positions[chosen]]
+    return Masks(pictures, measured.truth[chosen], measured.predicted[chosen])
 
 
 def write_masks(path: Path, masks: Masks) -> None:
@@ -63,7 +60,7 @@ def read_masks(profile: str, runs: dict[str, str]) -> dict[str, Masks]:
         if not path.is_file():
             return {}
         with np.load(path, allow_pickle=False) as arrays:
-            masks[name] = Masks(**arrays)
+            masks[name] = Masks(*(arrays[part] for part in Masks._fields))
     return masks if all(len(each.truth) for each in masks.values()) else {}
 
 
