@@ -22,6 +22,11 @@ DEFAULTS = dict.fromkeys(("split", "task", "model", "start", "subset", "note"), 
 DEFAULTS |= {"protocol": "split_first", "repeat": 1, "labels": "exact", "average": "pooled"}
 DEFAULTS |= {"n": 0, "groups": 0}
 INTEGERS = ("repeat", "n", "groups")
+#: Metric -> unit in which people are shown it; others are per cent.
+UNITS = dict.fromkeys(("mcc", "roc_auc", "average_precision", "ece", "brier", "nll"), "fraction")
+UNITS |= dict.fromkeys(("dice", "iou", "dice_thresholds", "dice difference"), "fraction")
+UNITS |= {"hd95": "% of side", "volume_error": "% of lung", "accuracy difference": "points"}
+UNITS |= {"median time": "s", "p95 time": "s"}
 
 
 def compute(profile: str, *parts: str) -> pd.DataFrame:
@@ -33,7 +38,9 @@ def compute(profile: str, *parts: str) -> pd.DataFrame:
         "times": times.times,
     }
     rows = [row for part in parts or known for row in known[part](profile)]
-    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    table = pd.DataFrame(rows).rename(columns={"patients": "groups"})
+    table["unit"] = table["metric"].map(UNITS).fillna("%")
+    table = table.reindex(columns=list(COLUMNS))
     return table.fillna(DEFAULTS).astype(dict.fromkeys(INTEGERS, int))
 
 

@@ -26,7 +26,6 @@ WEAK_CLASSES = (*MANIFESTATIONS, "background")
 #: Name of the row for the mean over classes -> whether background is one of them. The authors' code
 #: counts it (``mean_iou``), which lifts every score.
 MEANS = {"mean": True, "mean of lesions": False}
-UNITS = {"hd95": "% of side", "volume_error": "% of lung"}
 #: Pairs of runs that the paper's statements compare, and the class: specialised streams against the
 #: all-class one (alone, and put together), a start from nodules against a random one, DeepLab-v3+
 #: against U-Net, which starts from random weights: the last pair, in which both do, is fair.
@@ -66,12 +65,9 @@ def rows_of_runs(profile: str) -> Iterator[dict]:
     for run, part in pixels.items():
         keys = identity(profile, run, split)
         if part.empty:
-            nothing = dict.fromkeys(("value", "low", "high"), np.nan) | {"n": 0, "groups": 0}
-            own = {"class": keys["task"].split()[-1], "metric": "dice", "unit": "fraction"}
-            yield keys | own | nothing | {"note": NOT_HELD_OUT}
-        for score in segmentation(part).to_dict("records"):
-            unit = UNITS.get(score["metric"], "fraction")
-            yield keys | score | {"groups": score["patients"], "unit": unit}
+            name = keys["task"].split()[-1]
+            yield keys | {"class": name, "metric": "dice", "note": NOT_HELD_OUT}
+        yield from (keys | score for score in segmentation(part).to_dict("records"))
     for first, second, name in PAIRS:
         if {first, second} <= set(pixels):
             parts = [pixels[run][pixels[run]["class"] == name] for run in (first, second)]
@@ -185,11 +181,10 @@ def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterat
         "per_image": intervals.bootstrap_mean(_dice_difference(counts), groups),
     }
     is_exact = name == "lesion" or (first["label_quality"] == "exact").all()
-    keys = {"labels": "exact" if is_exact else "all", "unit": "fraction", "note": ONE_TRAINING}
+    keys = {"labels": "exact" if is_exact else "all", "note": ONE_TRAINING, "repeat": 0}
     for average, interval in means.items():
         limited = sure(interval, counts[:, :1], groups)
-        line = row(name, "dice difference", limited, groups, average=average)
-        yield line | keys | {"groups": line["patients"], "repeat": 0}
+        yield row(name, "dice difference", limited, groups, average=average) | keys
 
 
 def _dice_difference(both: np.ndarray) -> np.ndarray:

@@ -28,8 +28,6 @@ OTHERS = ("fine-tuned", "linear SVM", "trivial features", "dataset only")
 CHOOSING = OTHERS[:2]
 #: Rules that see no picture, on the X-ray and CT images.
 RULES = ("modality only", "dataset only")
-#: Scores that are no percentages.
-FRACTIONS = ("mcc", "roc_auc", "average_precision")
 NO_LIMITS = {"low": np.nan, "high": np.nan}
 #: Copies of an image are no images of their own, so with them there is no Wilson interval.
 COPIES = "augmented copies among the images"
@@ -41,11 +39,6 @@ def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.Dat
     if not keys["run"]:
         del keys["run"]
     return runs.select(table, task=task, **keys)
-
-
-def _line(score: dict, **keys: object) -> dict:
-    unit = "fraction" if score.get("metric") in FRACTIONS else "%"
-    return {"unit": unit, "groups": score.get("patients", 0)} | score | keys
 
 
 def recognition(profile: str) -> Iterator[dict]:
@@ -77,13 +70,13 @@ def _of_part(part: pd.DataFrame, keys: dict, split: str) -> Iterator[dict]:
     keys |= {"note": "; ".join(filter(None, notes))}
     if is_test and is_first and split == PREPARED and keys["model"] != TUNED:
         for score in scoring.recognition(part, classes).to_dict("records"):
-            yield _line(score, **keys)
+            yield score | keys
     elif not is_first and is_test:  # another seed shows a spread, and needs no interval
         value = (part["truth"] == part["predicted"]).mean()
         own = {"class": "all", "metric": "accuracy", "value": value, "n": len(part)}
-        yield _line(own, **keys, groups=part["patient_id"].nunique())
+        yield own | keys | {"patients": part["patient_id"].nunique()}
     elif is_test or (is_first and keys["model"] == HEAD):
-        yield _line(scoring.accuracy(part, classes), **keys)
+        yield scoring.accuracy(part, classes) | keys
 
 
 def _is_copy(part: pd.DataFrame) -> pd.Series:
@@ -112,8 +105,8 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, note: Callable) -> di
     groups = images["patient_id"].to_numpy()
     strata = intervals.class_strata(pd.factorize(images["truth"], sort=True)[0], groups)
     score = intervals.bootstrap_runs(right[0] - right[1], groups, strata=strata)
-    keys = {"class": "all", "metric": "accuracy difference", "unit": "points", "repeat": 0}
-    return _line(score._asdict(), **keys, groups=len(np.unique(groups)), note=note(*right))
+    keys = {"class": "all", "metric": "accuracy difference", "repeat": 0, "note": note(*right)}
+    return score._asdict() | keys | {"patients": len(np.unique(groups))}
 
 
 def _hits(part: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +146,7 @@ def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
         if len(rule):
             rule = rule[rule["drawn"]]
             keys = base | {"model": model, "subset": "test", "note": few_groups(rule)}
-            yield _line(_accuracy(rule, keys["note"]), **keys)
+            yield _accuracy(rule, keys["note"]) | keys
 
 
 def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]:
@@ -163,7 +156,7 @@ def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]
     for run, rows in part.groupby("run"):
         score = _accuracy(rows, note)
         values.append(score["value"])
-        yield _line(score, **keys, repeat=run, note=note)
+        yield score | keys | {"repeat": run, "note": note}
     # How far runs lie apart is no interval of their mean: it does not tell about patients.
     spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     notes = (
@@ -172,8 +165,8 @@ def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]
         "each run on the X-rays that it drew" if drawn_anew else "",
         note or "no interval: a mean of runs",
     )
-    mean = score | NO_LIMITS | {"value": np.mean(values)}
-    yield _line(mean, **keys, repeat=0, note="; ".join(filter(None, notes)))
+    mean = score | NO_LIMITS | {"value": np.mean(values), "repeat": 0}
+    yield mean | keys | {"note": "; ".join(filter(None, notes))}
 
 
 def _accuracy(part: pd.DataFrame, caveat: str) -> dict:
@@ -210,13 +203,13 @@ def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
         return
     probabilities, truth = shares(test, RECOGNITION_TASKS[keys["task"]])
     groups = test["patient_id"].to_numpy()
+    keys |= {"class": "all", "patients": len(np.unique(groups))}
     for degree in (1.0, temperature(table, keys["task"])):
         scaled = calibration.apply_temperature(probabilities, degree)
         for metric, score in calibration.scores(scaled, truth, groups).items():
-            own = {"metric": metric, "class": "all", "average": f"temperature {round(degree, 3):g}"}
-            own |= {"unit": "fraction", "groups": len(np.unique(groups))}
-            own |= {"note": "leans upwards, no interval" if metric == "ece" else ""}
-            yield _line(score._asdict(), **keys, **own)
+            own = {"metric": metric, "average": f"temperature {round(degree, 3):g}"}
+            note = "leans upwards, no interval" if metric == "ece" else ""
+            yield score._asdict() | keys | own | {"note": note}
 
 
 def labels(profile: str) -> Iterator[dict]:
@@ -236,4 +229,4 @@ def labels(profile: str) -> Iterator[dict]:
         for model, rule in {"network": {}, **rules}.items() if len(part) else ():
             keys = {"run": TASK2, "split": split, "task": "manifestations", "model": model}
             for score in scoring.labels(part.assign(**rule), MANIFESTATIONS).to_dict("records"):
-                yield _line(score, **keys | {"subset": "test", "labels": scope})
+                yield score | keys | {"subset": "test", "labels": scope}

@@ -46,7 +46,7 @@ def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> I
     median, p95 = np.percentile(each, [50, 95])
     # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
     limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
-    keys = {"run": run, "task": "time", "model": stage, "class": step, "n": len(each), "unit": "s"}
+    keys = {"run": run, "task": "time", "model": stage, "class": step, "n": len(each)}
     keys["note"] = runs.read_provenance(profile, run.split(", ", maxsplit=1)[0])["processor"]
     yield keys | {"metric": "median time", "value": median, "low": limits.low, "high": limits.high}
     yield keys | {"metric": "p95 time", "value": p95}
