@@ -54,15 +54,6 @@ def test_a_bin_includes_its_upper_edge():
     assert table["high"].tolist() == pytest.approx(edges.tolist())
 
 
-def test_scores_of_certain_probabilities():
-    certain = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    right = calibration.scores(certain, np.array([0, 1]), np.arange(2))
-    assert [score.value for score in right.values()] == [0, 0, 0]
-    wrong = calibration.scores(certain, np.array([1, 0]), np.arange(2))
-    assert [wrong["ece"].value, wrong["brier"].value] == [1, 2]
-    assert np.isfinite(wrong["nll"].value)
-
-
 def test_whole_patients_are_drawn():
     probabilities, truth, _ = simulated(60, 2, seed=5)
     alone = calibration.scores(probabilities, truth, np.arange(60))
@@ -105,6 +96,14 @@ def test_a_temperature_divides_the_logits_and_keeps_the_prediction(temperature):
     scaled = calibration.apply_temperature(probabilities.astype(np.float32), temperature)
     assert np.array_equal(scaled.argmax(axis=1), probabilities.argmax(axis=1))
     assert np.allclose(scaled, softmax(logits / temperature), atol=1e-4)
-    certain = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
-    assert np.isfinite(calibration.apply_temperature(certain, temperature)).all()
+
+
+def test_certain_probabilities_have_scores_and_a_temperature():
+    certain = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    right = calibration.scores(certain, np.array([0, 1]), np.arange(2))
+    assert [score.value for score in right.values()] == [0, 0, 0]
+    wrong = calibration.scores(certain, np.array([1, 0]), np.arange(2))
+    assert [wrong["ece"].value, wrong["brier"].value] == [1, 2]
+    assert np.isfinite(wrong["nll"].value)
+    assert np.isfinite(calibration.apply_temperature(certain, 3.0)).all()
     assert np.isfinite(calibration.fit_temperature(certain, np.array([1, 0])))

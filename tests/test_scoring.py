@@ -78,14 +78,6 @@ def test_perfect_scores_are_not_called_certain():
     assert limits == pytest.approx([0, 1 - 8 / (8 + 1.959964**2)])
 
 
-def test_one_patient_gives_values_without_limits():
-    table = class_predictions(["covid", "normal"] * 4, ["covid"] * 4 + ["normal"] * 4, ["p"] * 8)
-    scores = scoring.recognition(table, CLASSES[:2])
-    drawn = scores[scores["metric"] != "accuracy"]
-    assert drawn[["low", "high"]].isna().all(axis=None)
-    assert drawn["value"].notna().all()
-
-
 @pytest.fixture
 def multi():
     rng = np.random.default_rng(6)

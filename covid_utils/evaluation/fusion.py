@@ -54,14 +54,9 @@ def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Cali
 
 
 def fuse(probability: dict[int, np.ndarray], threshold: float) -> np.ndarray:
-    """One label map from several specialists: in each pixel the label of the highest probability.
+    """One map of uint8 labels: in each pixel the label of the highest calibrated probability.
 
-    Args:
-        probability: Mask label -> calibrated probability (n, size, size).
-        threshold: A pixel whose highest probability is below is background.
-
-    Returns:
-        uint8 labels (n, size, size).
+    A pixel whose highest probability is below the threshold is background.
     """
     labels = np.array([*probability], np.uint8)
     stacked = np.stack([*probability.values()])
