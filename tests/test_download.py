@@ -1,5 +1,6 @@
 """Downloads: continued, checked, never half, never outside their folder; from a local server."""
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -10,11 +11,12 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest.mock import patch
 
+import download
 import pytest
+import transfer
+from unpacking import Archive
 
-from covid_utils import __main__ as command
-from covid_utils.data import download, readers
-from covid_utils.data.unpacking import Archive
+from covid_utils.data import readers
 from covid_utils.errors import DataError, ParameterError
 
 CONTENT = bytes(range(256)) * 2000
@@ -47,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE", 0)
+    monkeypatch.setattr(transfer, "PAUSE", 0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.contents, running.mischief, running.requests = {"/a": CONTENT}, [], []
@@ -74,10 +76,11 @@ def one(server, content=CONTENT):
 
 def fetch(chosen, root, **others):
     """What was reported, with ``FAILED`` in front for each set that is not complete."""
-    lines, sets = [], {"toy": chosen} | others
-    with patch.object(download, "catalogue", lambda: sets):
-        incomplete = download.fetch(sets, root, lines.append)
-    return "\n".join(["FAILED"] * len(incomplete) + lines)
+    sets = {"toy": chosen} | others
+    shown = io.StringIO()
+    with patch.object(download, "catalogue", lambda: sets), contextlib.redirect_stderr(shown):
+        incomplete = download.fetch(sets, root)
+    return "FAILED\n" * len(incomplete) + shown.getvalue()
 
 
 def files(root):
@@ -101,7 +104,7 @@ def test_a_file_is_whole_whatever_breaks_and_is_fetched_once(server, root, deeds
 def test_a_later_run_continues_the_same_file_and_no_other(server, root, monkeypatch, new):
     server.mischief = ["cut"]
     with monkeypatch.context() as patched:
-        patched.setattr(download, "ATTEMPTS", 1)
+        patched.setattr(transfer, "ATTEMPTS", 1)
         assert "run again, what was fetched is kept" in fetch(one(server), root)
     assert files(root) == []
     size = (root / ".partial/toy/toy/a.bin.partial").stat().st_size
@@ -114,7 +117,7 @@ def test_a_later_run_continues_the_same_file_and_no_other(server, root, monkeypa
     assert (root / "toy/a.bin").read_bytes() == new
 
 
-@pytest.mark.parametrize(("status", "requests"), [(403, 1), (500, download.ATTEMPTS)])
+@pytest.mark.parametrize(("status", "requests"), [(403, 1), (500, transfer.ATTEMPTS)])
 def test_a_refusal_says_what_to_do_and_does_not_stop_the_next_set(server, root, status, requests):
     server.mischief = [status] * requests
     next_set = data_set(files=(download.RemoteFile(f"{server.url}/a", "next/a.bin"),))
@@ -268,22 +271,22 @@ def test_archives_of_a_repository_become_folders(remote, root):
 
 def test_every_set_lands_where_a_reader_looks_and_is_listed(root, capsys):
     assert set(download.catalogue()) == {source.folder for source in readers.SOURCES.values()}
-    assert command.main(["download"]) == 0
+    assert download.main([]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in [*download.catalogue(), "by hand", "1.2 GB"])
     with pytest.raises(ParameterError, match="no such data set; known are medseg, "):
-        download.fetch(["medseg", "chest"], root, print)
+        download.fetch(["medseg", "chest"], root)
     assert not root.exists()
 
 
 def test_a_set_by_hand_says_what_to_do_and_its_archive_is_unpacked(root, capsys):
-    assert command.main(["download", "RSNA", "--to", str(root)]) == 1
+    assert download.main(["RSNA", "--to", str(root)]) == 1
     shown = capsys.readouterr().err
     assert f"kaggle competitions download -c rsna-pneumonia-detection-challenge -p {root}" in shown
     assert "Not complete: rsna" in shown
     wanted = ["detailed_class_info.csv", "train_images/1.dcm", "train_labels.csv"]
     content = zipped({f"stage_2_{name}": b"x" for name in [*wanted, "test_images/2.dcm"]})
     (root / "rsna-pneumonia-detection-challenge.zip").write_bytes(content)
-    assert command.main(["download", "RSNA", "--to", str(root)]) == 0
+    assert download.main(["RSNA", "--to", str(root)]) == 0
     assert files(root)[1:] == [f"rsna/stage_2_{name}" for name in wanted]
     assert f"DATA={root}" in capsys.readouterr().out

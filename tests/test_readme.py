@@ -1,15 +1,12 @@
 """The README's numbers are those of results/sample, and its commands exist."""
 
 import re
-import sys
 
+import fill_readme
 import pytest
 
 from covid_utils import params, paths
 from covid_utils.data.readers.decoding import LUNG_WINDOW
-
-sys.path.insert(0, str(paths.PROJECT / "workflow"))
-import fill_readme
 
 README = paths.PROJECT / "README.md"
 
