@@ -63,9 +63,9 @@ def depends_on(job):
     folders += [paths.PROJECT / "chest_phantom"] if "data" in rooms else []
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     if job.notebook:
-        files += [paths.notebooks() / f"{job.notebook}.ipynb"]
+        files += [paths.NOTEBOOKS / f"{job.notebook}.ipynb"]
         files += [paths.params(PROFILE) / f"{name}.yaml" for name in (job.notebook, job.name)]
-        files += sorted(paths.claims().parent.glob("*.yaml")) if "report" in rooms else []
+        files += sorted(paths.CLAIMS.parent.glob("*.yaml")) if "report" in rooms else []
     contents = [path.read_bytes() for path in files if path.is_file()]
     return sha256(repr((DATA_FOLDER, job.settings, contents)).encode()).hexdigest()
 

@@ -26,7 +26,7 @@ TYPES |= {"boolean": "true or false", "array": "a list"}
 
 @cache
 def _declarations() -> dict[str, dict[str, dict]]:
-    return yaml.safe_load(paths.declarations().read_text(encoding="utf8"))
+    return yaml.safe_load(paths.DECLARATIONS.read_text(encoding="utf8"))
 
 
 def declared(notebook: str) -> dict[str, dict]:

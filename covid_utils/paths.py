@@ -9,6 +9,13 @@ import os
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = PROJECT / "notebooks"
+#: Declarations of all parameters.
+DECLARATIONS = PROJECT / "params" / "declarations.yaml"
+#: The ledger of what the paper states.
+CLAIMS = PROJECT / "paper" / "claims.yaml"
+#: Questions that a reader has first, and the rows of tables that answer them.
+HEADLINES = PROJECT / "paper" / "headlines.yaml"
 
 
 def home() -> Path:
@@ -19,26 +26,6 @@ def home() -> Path:
 def params(profile: str) -> Path:
     """Folder of a profile's parameter files, one YAML file a notebook."""
     return PROJECT / "params" / profile
-
-
-def declarations() -> Path:
-    """Declarations of all parameters."""
-    return PROJECT / "params" / "declarations.yaml"
-
-
-def notebooks() -> Path:
-    """Folder of the notebooks."""
-    return PROJECT / "notebooks"
-
-
-def claims() -> Path:
-    """The ledger of what the paper states."""
-    return PROJECT / "paper" / "claims.yaml"
-
-
-def headlines() -> Path:
-    """Questions that a reader has first, and the rows of tables that answer them."""
-    return PROJECT / "paper" / "headlines.yaml"
 
 
 def results(profile: str) -> Path:

@@ -67,7 +67,7 @@ def notebooks(profile: str) -> dict[str, nbformat.NotebookNode]:
                 page = f"{name}-{job.name}" if job.label else name
                 pages[page] = _prepared(path, f"Executed by the job `{job.name}`", job.label)
         if not any(page.startswith(name) for page in pages):
-            path = paths.notebooks() / f"{name}.ipynb"
+            path = paths.NOTEBOOKS / f"{name}.ipynb"
             pages[name] = _prepared(path, "Outputs as the repository stores them")
     return pages
 

@@ -11,6 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from covid_utils import params, runs
+from covid_utils.data import collection
 from covid_utils.data import manifest as manifests
 from covid_utils.training import streams
 
@@ -83,17 +84,22 @@ def ct_slices(root, slices=6, side=16, effusion=3):
     return root
 
 
+def prepare(root, **changes):
+    """The collection of a data folder with the settings of the quick profile, but for changes."""
+    return collection.prepare(params.load("quick", "01_data", data_dir=str(root), **changes))
+
+
 def recognition_sets(root, patients=6):
     """COVID-19 X-rays (front and side) and the three other classes, in the real layouts."""
-    collection = root / "covid-chestxray-dataset"
+    folder = root / "covid-chestxray-dataset"
     lines = []
     for number in range(patients):
         for view in ("PA", "L"):
             name = f"covid{number}{view}.png"
-            save_png(collection / "images" / name, f"{number}{view}".encode()[0] * 7 + number)
+            save_png(folder / "images" / name, f"{number}{view}".encode()[0] * 7 + number)
             lines.append(f"{number},COVID-19,{view},X-ray,images,{name},")
     heading = "patientid,finding,view,modality,folder,filename,license"
-    (collection / "metadata.csv").write_text("\n".join([heading, *lines]))
+    (folder / "metadata.csv").write_text("\n".join([heading, *lines]))
     kermany = root / "chest_xray" / "train"
     for number in range(patients):
         save_png(kermany / "NORMAL" / f"IM-{number:04d}-0001.jpeg", 100 + number)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from builders import adult_xrays, join, manifest, recognition_sets
+from builders import adult_xrays, join, manifest, prepare, recognition_sets
 from pandas.testing import assert_frame_equal
 from PIL import Image
 from test_similarity import picture, turned
@@ -21,10 +21,6 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def root(tmp_path):
     return recognition_sets(tmp_path / "scans")
-
-
-def prepare(root, **settings):
-    return collection.prepare("quick", str(root), **settings)
 
 
 def cut(paths_):
@@ -122,7 +118,7 @@ def test_opened_is_what_was_prepared(root):
 
 def test_opened_makes_what_is_not_there_with_the_profiles_settings(root):
     opened = collection.open_or_prepare("quick", str(root))
-    made = prepare(root, validation_percent=15, test_percent=25)
+    made = prepare(root)
     assert_frame_equal(opened.manifest, made.manifest)
     names = {path.name for path in (paths.results("quick") / "data").iterdir()}
     assert names == {"manifest.csv", "provenance.json", "skipped.csv", "source.json", ".lock"}

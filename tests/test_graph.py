@@ -110,7 +110,7 @@ def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'workflow')\n"
         "import run_job\n"
-        f"run_job.paths.notebooks = lambda: Path({str(tmp_path)!r})\n"
+        f"run_job.paths.NOTEBOOKS = Path({str(tmp_path)!r})\n"
         f"target = Path({str(tmp_path / 'out' / 'dying.ipynb')!r})\n"
         "print(run_job.execute('dying', target, {}))\n"
     )

@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 import pytest
-from builders import recognition_sets
+from builders import prepare, recognition_sets
 
 from covid_utils import paths
 from covid_utils.data import collection, guard
@@ -99,7 +99,7 @@ def test_odd_names_and_links_in_a_data_folder_cost_only_themselves(tmp_path, mon
     (folder / "IM-9999-0001.jpeg").symlink_to("nothing")
     whole = (folder / "IM-0000-0001.jpeg").read_bytes()
     (folder / os.fsdecode(b"IM-0777-\xe9.jpeg")).write_bytes(whole)
-    made = collection.prepare("quick", str(root))
+    made = prepare(root)
     assert len(made.manifest) == 30
     skipped = pd.read_csv(paths.results("quick") / "data" / "skipped.csv").set_index("path")
     assert skipped["problem"].tolist() == ["unreadable", "unreadable"]

@@ -23,7 +23,7 @@ def stated(path):
 
 def parameters_cell(notebook):
     """Source of a notebook's cell tagged ``parameters``."""
-    text = (paths.notebooks() / f"{notebook}.ipynb").read_text(encoding="utf8")
+    text = (paths.NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf8")
     cells = json.loads(text)["cells"]
     (cell,) = (c for c in cells if "parameters" in c["metadata"].get("tags", []))
     return "".join(cell["source"])

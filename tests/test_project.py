@@ -15,7 +15,7 @@ import yaml
 from covid_utils import environment, paths
 
 LIBRARY = sorted((paths.PROJECT / "covid_utils").rglob("*.py"))
-NOTEBOOKS = sorted(paths.notebooks().glob("*.ipynb"))
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 LOCKS = ("requirements.lock", "requirements-gpu.lock")
 FLOORS = ("data", "models", "training", "evaluation", "report")
 GROUND = ("registry", "params", "paths", "runs", "errors", "writing", "environment")

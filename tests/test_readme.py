@@ -26,7 +26,7 @@ def test_the_margin_in_hounsfield_units_is_what_the_notebook_says():
     low, high = LUNG_WINDOW
     margin = params.load("sample", "04_task3_stream")["attenuation_margin"]
     said = f"({margin:g}, which are {margin * (high - low) / 255:.0f} HU)"
-    assert said in (paths.notebooks() / "04_task3_stream.ipynb").read_text(encoding="utf8")
+    assert said in (paths.NOTEBOOKS / "04_task3_stream.ipynb").read_text(encoding="utf8")
 
 
 def test_marks_that_were_lost_are_asked_for():

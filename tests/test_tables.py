@@ -86,7 +86,7 @@ WORK = {
 
 @pytest.mark.parametrize("notebook", WORK)
 def test_reading_results_loads_few_modules_and_no_tensorflow(built, notebook):
-    cells_ = json.loads((paths.notebooks() / f"{notebook}.ipynb").read_text("utf8"))["cells"]
+    cells_ = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text("utf8"))["cells"]
     lines = [line for c in cells_ if c["cell_type"] == "code" for line in c["source"]]
     code = "".join(line for line in lines if line.startswith(("import ", "from ")))
     code += f"\nimport sys\nPROFILE = '{PROFILE}'\n{WORK[notebook]}\nprint(*sys.modules)\n"
@@ -267,7 +267,7 @@ def test_every_number_names_the_runs_that_it_was_computed_from(built):
 
 def test_headlines_repeat_the_tables(built):
     table = headlines.collect(PROFILE).set_index("question")
-    entries = yaml.safe_load(paths.headlines().read_text(encoding="utf8"))
+    entries = yaml.safe_load(paths.HEADLINES.read_text(encoding="utf8"))
     asked = [entry["question"] for entry in entries if not entry.get("optional")]
     assert list(table.index) == asked
     two = only(built["table2"], **BY_PATIENT, subset="test", classes=2)

@@ -81,11 +81,11 @@ def execute(notebook: str, target: Path, values: dict) -> str:
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = paths.notebooks() / f"{notebook}.ipynb"
+    source = paths.NOTEBOOKS / f"{notebook}.ipynb"
     # Papermill formats paths, so braces in a folder's name are doubled.
     files = (str(path).replace("{", "{{").replace("}", "}}") for path in (source, target))
     try:
-        papermill.execute_notebook(*files, values, cwd=paths.notebooks(), progress_bar=False)
+        papermill.execute_notebook(*files, values, cwd=paths.NOTEBOOKS, progress_bar=False)
     except PapermillExecutionError as error:
         what = f"{error.ename}: {error.evalue}"
         return _failure(target, error.cell_index, error.source, what)

@@ -24,7 +24,7 @@ def main() -> int:
     kept = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / path.name
-        papermill.execute_notebook(path, target, cwd=paths.notebooks(), progress_bar=False)
+        papermill.execute_notebook(path, target, cwd=paths.NOTEBOOKS, progress_bar=False)
         executed = nbformat.read(target, as_version=4)
     for cell, clean in zip(executed.cells, kept.cells, strict=True):
         cell.metadata = {k: v for k, v in clean.metadata.items() if k not in NOISE}

@@ -38,7 +38,7 @@ def rewrite(path: Path, notebook: str) -> None:
 def main() -> None:
     """Renew the comments of every notebook and every parameter file."""
     for notebook in NOTEBOOKS:
-        path = paths.notebooks() / f"{notebook}.ipynb"
+        path = paths.NOTEBOOKS / f"{notebook}.ipynb"
         content = nbformat.read(path, as_version=4)
         for cell in content.cells:
             if "parameters" in cell.metadata.get("tags", []):
@@ -47,7 +47,7 @@ def main() -> None:
         nbformat.write(content, path)
         for profile in PROFILES:
             rewrite(paths.params(profile) / f"{notebook}.yaml", notebook)
-    for path in paths.declarations().parent.glob("*/stream_*.yaml"):
+    for path in paths.DECLARATIONS.parent.glob("*/stream_*.yaml"):
         rewrite(path, "04_task3_stream")
 
 

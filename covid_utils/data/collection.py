@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,9 @@ from covid_utils.data.readers import medseg
 from covid_utils.errors import DataError
 from covid_utils.registry import REAL_PROFILES, RECOGNITION_CLASSES, SUBSETS, UNUSED
 from covid_utils.writing import whole
+
+#: Parameters of ``01_data`` that decide what is in the manifest; the provenance records them.
+SETTINGS = ("data_dir", "split", "seed", "limit", "held_out", "validation_percent", "test_percent")
 
 
 @dataclass(frozen=True)
@@ -57,37 +61,27 @@ def data_root(profile: str, data_dir: str) -> Path:
     return folder.resolve()
 
 
-def prepare(
-    profile: str,
-    data_dir: str = "",
-    split: str = "patient",
-    seed: int = 2020,
-    validation_percent: float = 10.0,
-    test_percent: float = 10.0,
-    held_out: str = "",
-    limit: int = 0,
-) -> Collection:
+def prepare(parameters: Mapping[str, Any]) -> Collection:
     """Read every data set in a folder, split it, and write ``results/<profile>/data``.
 
     The parameters are those of notebook ``01_data``, see ``params/declarations.yaml``.
     """
+    profile, split, seed = (parameters[name] for name in ("profile", "split", "seed"))
     with _lock(profile):
-        root = data_root(profile, data_dir)
+        root = data_root(profile, parameters["data_dir"])
         reading = readers.read_all(root)
         require_classes(reading)
-        rows = reduce(reading.rows, limit, seed)
+        rows = reduce(reading.rows, parameters["limit"], seed)
         if chest_phantom.is_phantom(root):
             # The readers give the licences of the real sets whose layouts the phantom borrows.
             rows = rows.assign(licence=chest_phantom.LICENCE)
         rows = stand_ins(rows, root)
         published = medseg.infnet_subset(root) if split == "infnet" else {}
-        shares = (validation_percent, test_percent)
-        table = splits.assign(rows, split, seed, *shares, held_out, published)
+        shares = (parameters["validation_percent"], parameters["test_percent"])
+        table = splits.assign(rows, split, seed, *shares, parameters["held_out"], published)
         assert_apart(table, split)
-        settings = {"split": split, "seed": seed, "limit": limit, "held_out": held_out}
-        settings |= {"validation_percent": validation_percent, "test_percent": test_percent}
         collection = Collection(table, root, reading.problems)
-        _keep(profile, collection, settings | {"data_dir": data_dir})
+        _keep(profile, collection, {name: parameters[name] for name in SETTINGS})
         return collection
 
 
@@ -163,8 +157,7 @@ def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
         source = folder / "source.json"
         is_there = (folder / "manifest.csv").is_file() and source.is_file()
         if not is_there or json.loads(source.read_text())["folder"] != _fingerprint(root):
-            values = params.load(profile, "01_data", data_dir=data_dir)
-            return prepare(**{name: values[name] for name in inspect.signature(prepare).parameters})
+            return prepare(params.load(profile, "01_data", data_dir=data_dir))
     return Collection(saved_manifest(profile), root, pd.read_csv(folder / "skipped.csv"))
 
 

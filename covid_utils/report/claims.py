@@ -51,7 +51,7 @@ class Claim:
 
 def load(path: Path | None = None) -> dict[str, Claim]:
     """The ledger by id, in the order of the file; the project's own if no path is given."""
-    path, claims = path or paths.claims(), {}
+    path, claims = path or paths.CLAIMS, {}
     for row in _rows(path, "claim"):
         if row["id"] in claims:
             raise ParameterError(
@@ -74,7 +74,7 @@ def _defaults(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def published(path: Path | None = None) -> pd.DataFrame:
     """The published rows that tables quote, one per value, with the columns of the schema."""
-    path = path or paths.claims().with_name("published.yaml")
+    path = path or paths.CLAIMS.with_name("published.yaml")
     columns = list(_schema()["published"]["properties"])
     table = pd.DataFrame(_rows(path, "published"), columns=columns)
     return table.fillna({"claim": "", "note": ""}).astype({"value": "float64", "of": "Int64"})
@@ -115,4 +115,4 @@ def _rows(path: Path, kind: str) -> list[dict]:
 
 @lru_cache(maxsize=1)
 def _schema() -> dict[str, dict]:
-    return yaml.safe_load(paths.claims().with_name("schema.yaml").read_text(encoding="utf8"))
+    return yaml.safe_load(paths.CLAIMS.with_name("schema.yaml").read_text(encoding="utf8"))

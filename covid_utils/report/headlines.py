@@ -16,7 +16,7 @@ from covid_utils.runs import read_table, select
 
 
 def _entries() -> list[dict]:
-    return yaml.safe_load(paths.headlines().read_text(encoding="utf8"))
+    return yaml.safe_load(paths.HEADLINES.read_text(encoding="utf8"))
 
 
 def collect(profile: str) -> pd.DataFrame:

@@ -2,8 +2,8 @@
 
 To add a data set, write a module with its `build.Source` and list that below; a set that is sorted
 into folders needs only a rule for its file names in `folders`. Then describe it in
-``workflow/catalogue.yaml`` (where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and let
-`chest_phantom` write a folder in its layout, so that tests can run the reader.
+``workflow/catalogue.yaml`` (where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and
+let `chest_phantom` write a folder in its layout, so that tests can run the reader.
 """
 
 from collections.abc import Iterable
