@@ -6,7 +6,8 @@ from builders import save_dicom
 from PIL import Image
 
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-from covid_utils.data.readers.decoding import read_dicom, read_dicom_header, read_raster, to_uint8
+from covid_utils.data.readers.decoding import read_dicom, read_dicom_header, read_raster
+from covid_utils.data.readers.gray import stretched
 from covid_utils.errors import DataError
 
 
@@ -98,7 +99,7 @@ def test_dicom_header_has_the_tags_wanted(tmp_path):
 
 
 def test_clahe_raises_the_contrast_and_zero_leaves_it_and_flat_is_black():
-    assert not to_uint8(np.full((3, 3), 7.0)).any()
+    assert not stretched(np.full((3, 3), 7.0)).any()
     low = np.random.default_rng(0).integers(100, 120, (64, 64), dtype=np.uint8)
     assert np.array_equal(preprocess(low, Preprocessing(size=64, clahe_clip=0)), low)
     equalised = preprocess(low, Preprocessing(size=64))

@@ -6,7 +6,7 @@ import fill_readme
 import pytest
 
 from covid_utils import params, paths
-from covid_utils.data.readers.decoding import LUNG_WINDOW
+from covid_utils.data.readers.gray import LUNG_WINDOW
 
 README = paths.PROJECT / "README.md"
 

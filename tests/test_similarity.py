@@ -39,6 +39,15 @@ def test_a_perceptual_hash_survives_format_size_and_exposure(change):
     assert pairs.tolist() == [[i, i + 20] for i in range(20)]
 
 
+def test_flat_pictures_are_like_nothing():
+    flat = [np.zeros((64, 64), np.uint8), np.full((90, 70), 255, np.uint8)]
+    flat.append(flat[0] + (np.arange(64) == 5).astype(np.uint8))  # all but flat
+    hashes = [similarity.perceptual_hash(image) for image in (*flat, picture(1), picture(1))]
+    assert hashes[:3] == ["", "", ""]
+    assert similarity.same_pictures(hashes).tolist() == [[3, 4]]
+    assert similarity.same_pictures(hashes[:3]).shape == (0, 2)
+
+
 def test_same_pictures_counts_bits_and_works_across_blocks():
     words = np.random.default_rng(0).integers(0, 256, (200, 32), dtype=np.uint8)
     words[150] = words[3]

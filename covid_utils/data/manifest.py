@@ -21,7 +21,7 @@ COLUMNS = {
     "patient_id": "patient, or the finest group known; unique across data sets",
     "patient_basis": "what patient_id rests on: given, figure or none",
     "modality": "X-ray or CT",
-    "view": "PA, AP, AP Supine, L, Axial, Coronal or unknown",
+    "view": "PA, AP, AP Supine, L, Axial, Coronal; unknown if the source names none, else other",
     "label": "one of LABELS",
     "mask_path": "file with the mask or the contours, relative to the data folder; '' if none",
     "mask_sha256": "hash of that file; '' if none",
@@ -37,7 +37,7 @@ COLUMNS = {
 #: Image labels. ``pneumonia`` is pneumonia of a cause that the source does not tell.
 LABELS = ("covid", "normal", "viral", "bacterial", "pneumonia", "non_covid")
 LABELS += ("nodule", "no_nodule", "other")
-VIEWS = ("PA", "AP", "AP Supine", "L", "Axial", "Coronal", "unknown")
+VIEWS = ("PA", "AP", "AP Supine", "L", "Axial", "Coronal", "unknown", "other")
 #: Views in which a chest X-ray shows the front of the chest.
 FRONTAL = ("PA", "AP", "AP Supine")
 #: Values of the columns that have a vocabulary. A ``patient_id`` rests on the source's patients
@@ -91,7 +91,7 @@ def kind(manifest: pd.DataFrame) -> str:
 def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:
     """X-rays that show the front of the chest.
 
-    Sources that give no view hold frontal images only; lateral ones are named as such.
+    Sources that name no views (``unknown``) hold frontal images only.
     """
     return rows[(rows["modality"] == "X-ray") & rows["view"].isin((*FRONTAL, "unknown"))]
 

@@ -18,6 +18,8 @@ from scipy.stats import norm
 
 #: Side of the block of low frequencies that the hash is made of: 16 x 16 = 256 bits.
 HASH_SIDE = 16
+#: Largest amplitude of a picture that is flat: rounding makes a hundredth of it.
+FLAT = 1.0
 #: Hashes that differ in at most so many of the 256 bits show the same picture. Of 4,321 real images
 #: 15 pairs of different patients lie below, all of them copies; different phantom patients are at
 #: least 20 bits apart.
@@ -46,25 +48,31 @@ _BLOCK = 64
 
 
 def perceptual_hash(gray: np.ndarray) -> str:
-    """Whether each of the 256 lowest frequencies is above the median: 64 hexadecimal digits."""
+    """Whether each of the 256 lowest frequencies is above the median: 64 hexadecimal digits.
+
+    A flat picture has no frequencies, so its hash is ''.
+    """
     small = cv2.resize(gray, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:HASH_SIDE, :HASH_SIDE].ravel()
     low[0] = 0  # the mean brightness says nothing
+    if np.abs(low).max() < FLAT:
+        return ""
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
 def same_pictures(hashes: Sequence[str]) -> np.ndarray:
     """Pairs of images whose `perceptual_hash` is that of one picture: int64 (pairs, 2)."""
-    if len(hashes) < 2:
+    known = np.flatnonzero([bool(value) for value in hashes])  # flat pictures have none
+    if len(known) < 2:
         return np.empty((0, 2), np.int64)
-    words = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(len(hashes), -1)
+    words = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(len(known), -1)
     pairs = []
     for first in range(0, len(words), _BLOCK):
         block = words[first : first + _BLOCK]
         differ = np.bitwise_count(block[:, None] ^ words[None, first:]).sum(-1, dtype=np.uint16)
         # The columns start at ``first`` too, so right of the diagonal is each pair once.
         pairs.append(np.argwhere(np.triu(differ <= SAME_BITS, 1)) + first)
-    return np.concatenate(pairs)
+    return known[np.concatenate(pairs)]
 
 
 def copies(manifest: pd.DataFrame) -> np.ndarray:

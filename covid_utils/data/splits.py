@@ -71,7 +71,10 @@ def _check(manifest: pd.DataFrame, kind: str, share: float, tested: list[str]) -
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
     """Patient of each image; patients who share a picture count as one."""
-    return similarity.join(manifest, ["patient_id", "sha256"], similarity.copies(manifest))
+    # Flat pictures are alike, and show nothing that patients could share.
+    pictures = manifest["sha256"].where(manifest["phash"] != "", manifest["image_id"])
+    rows = manifest.assign(sha256=pictures)
+    return similarity.join(rows, ["patient_id", "sha256"], similarity.copies(manifest))
 
 
 def path_hash(path: str, validation: float = 10, test: float = 10) -> str:
@@ -140,7 +143,8 @@ def assert_disjoint(manifest: pd.DataFrame) -> None:
     used = manifest[manifest["subset"] != UNUSED].reset_index(drop=True)
     shared = {}
     for column in ("patient_id", "sha256"):
-        spread = used.groupby(column)["subset"].nunique()
+        rows = used if column == "patient_id" else used[used["phash"] != ""]
+        spread = rows.groupby(column)["subset"].nunique()
         shared[column] = spread.index[spread > 1].tolist()
     pairs = similarity.copies(used)
     first, second = used["subset"].to_numpy()[pairs].T

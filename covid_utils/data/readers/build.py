@@ -16,11 +16,12 @@ from covid_utils.data.similarity import perceptual_hash
 from covid_utils.errors import DataError
 
 #: What a candidate need not say.
-DEFAULTS = {"frame": 0, "patient_basis": "given", "view": "", "mask_path": ""}
+DEFAULTS = {"frame": 0, "patient_basis": "given", "view": None, "mask_path": ""}
 DEFAULTS |= {"label_quality": "none", "licence": "unknown"}
 #: A source's word for a view, in small letters -> the manifest's view.
-VIEWS = {"pa": "PA", "ap": "AP", "ap erect": "AP", "ap supine": "AP Supine", "axial": "Axial"}
-VIEWS |= {"coronal": "Coronal"} | dict.fromkeys(("l", "ll", "rl", "lateral"), "L")
+VIEWS = {"pa": "PA", "ap": "AP", "ap supine": "AP Supine", "axial": "Axial", "coronal": "Coronal"}
+VIEWS |= dict.fromkeys(("pa erect",), "PA") | dict.fromkeys(("ap erect", "ap semi erect"), "AP")
+VIEWS |= dict.fromkeys(("l", "ll", "rl", "lateral", "left lateral", "right lateral"), "L")
 
 
 class Source(NamedTuple):
@@ -31,8 +32,8 @@ class Source(NamedTuple):
         about: Columns of the manifest that are the same for all its images.
         candidates: From the data folder to one dictionary per image: ``path`` and other columns,
             those of `DEFAULTS` only where they differ; ``path`` and ``mask_path`` as full paths,
-            ``view`` in the words of the source. One with a ``frame`` is a slice, named and hashed
-            by itself.
+            ``view`` in the words of the source, if it has any. One with a ``frame`` is a slice,
+            named and hashed by itself.
         load_image: From a path and a frame to a gray uint8 image (height, width).
         load_mask: From the data folder and a row of the manifest to labels (height, width).
     """
@@ -72,7 +73,7 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
             continue
         row["mask_sha256"] = hashes.get(row["mask_path"], "")
         row |= {name: problems.relative(row[name]) for name in ("path", "mask_path") if row[name]}
-        row["view"] = VIEWS.get(row["view"].strip().lower(), "unknown")
+        row["view"] = _view(row["view"], candidate["path"], problems)
         row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
         rows.append(row)
     if not rows:
@@ -84,6 +85,15 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
     turn = table.groupby("image_id").cumcount() + 1
     table["image_id"] += ("@" + turn.astype(str)).where(turn > 1, "")
     return table
+
+
+def _view(word: str | None, path: Path, problems: guard.Problems) -> str:
+    if word is None:  # the source names no views, and says that all are from the front
+        return "unknown"
+    if word.strip().lower() not in VIEWS:
+        remedy = f"'{word}' is no view that is known, so it does not count as frontal."
+        problems.add(path, "unknown view", remedy)
+    return VIEWS.get(word.strip().lower(), "other")
 
 
 @guard.reads("image")

@@ -1,7 +1,4 @@
-"""From a file to 8-bit gray: PNG, JPEG and their like, DICOM, NIfTI.
-
-What the gray values of a file mean is decided here alone, by `to_uint8` and `ct_to_uint8`.
-"""
+"""From a file to 8-bit gray: PNG, JPEG and their like, DICOM, NIfTI."""
 
 from __future__ import annotations
 
@@ -11,39 +8,17 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from covid_utils.data import guard
+from covid_utils.data.readers.gray import ct_to_uint8, stretched
 from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
     import pydicom
 
-#: Lung window in Hounsfield units: level -600, width 1500, the usual reading window.
-LUNG_WINDOW = (-1350.0, 150.0)
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-
-
-def to_uint8(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """Scale so that ``low`` (the minimum) becomes 0 and ``high`` (the maximum) 255; flat is 0."""
-    image = np.asarray(image, dtype=np.float32)
-    low = float(image.min()) if low is None else low
-    high = float(image.max()) if high is None else high
-    if high <= low:
-        return np.zeros(image.shape, np.uint8)
-    return np.rint(np.clip((image - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
-
-
-def ct_to_uint8(voxels: np.ndarray) -> np.ndarray:
-    """Show the CT voxels of a whole volume as 8-bit gray.
-
-    Values within 0 to 255 are taken for gray values of a window; anything else for Hounsfield
-    units, where air alone is at -1000, which go through the lung window.
-    """
-    if voxels.min() >= 0 and voxels.max() <= 255:
-        return np.rint(voxels).astype(np.uint8)
-    return to_uint8(voxels, *LUNG_WINDOW)
 
 
 @guard.reads("image")
@@ -51,41 +26,70 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
     """Read a PNG, JPEG, TIFF or BMP file as 8-bit gray (height, width); ``frame`` is not used.
 
     Colour becomes luminance, an alpha channel is laid over black, 1-bit becomes 0 and 255, and
-    deeper images are stretched from their minimum to their maximum.
+    deeper images are `stretched`. Where a camera noted how it was held, the picture is turned.
     """
     with Image.open(path) as file:
         guard.bounded(path, file.size)
-        file.load()
-        if file.mode.startswith("I") or file.mode == "F":
-            return to_uint8(np.asarray(file))
-        if file.mode in ("P", "PA", "LA", "RGBA") or "transparency" in file.info:
-            colours = file.convert("RGBA")
-            black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
-            return np.asarray(Image.alpha_composite(black, colours).convert("L"))
-        return np.asarray(file.convert("L"))
+        pages = getattr(file, "n_frames", 1)
+        if file.format == "TIFF" and pages > 1:
+            raise DataError(f"{path}: {pages} pages are not one image; save each as its own file.")
+        upright = ImageOps.exif_transpose(file)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return stretched(np.asarray(upright))
+    if upright.mode in ("P", "PA", "LA", "RGBA") or "transparency" in upright.info:
+        colours = upright.convert("RGBA")
+        black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
+        upright = Image.alpha_composite(black, colours)
+    return np.asarray(upright.convert("L"))
 
 
 @guard.reads("DICOM image")
 def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
     """Read a DICOM image as 8-bit gray (height, width); ``frame`` is not used.
 
-    CT is shown in the lung window, an X-ray from its minimum to its maximum, and ``MONOCHROME1``
-    (white is low) is inverted.
+    CT is shown in the lung window, an X-ray is `stretched`, and ``MONOCHROME1`` (white is low) is
+    inverted. Padding becomes black.
     """
     import pydicom
 
     header = pydicom.dcmread(path)
     guard.bounded(path, [header.get(at) or 1 for at in ("NumberOfFrames", "Rows", "Columns")])
-    pixels = header.pixel_array.astype(np.float32)
-    if pixels.ndim != 2:
+    stored = _without_overlay(header.pixel_array, header)
+    if stored.ndim != 2:
         raise DataError(
-            f"{path}: pixels of {pixels.shape} are not one gray image (height, width); "
+            f"{path}: pixels of {stored.shape} are not one gray image (height, width); "
             "save each frame as a gray DICOM file of its own or delete it."
         )
-    slope = float(header.get("RescaleSlope", 1) or 1)
-    pixels = pixels * slope + float(header.get("RescaleIntercept", 0) or 0)
-    gray = to_uint8(pixels, *(LUNG_WINDOW if header.get("Modality") == "CT" else ()))
-    return 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray
+    padding = _padding(stored, header)
+    slope, intercept = (header.get(f"Rescale{tag}") for tag in ("Slope", "Intercept"))
+    if slope == 0:
+        raise DataError(f"{path}: RescaleSlope is 0, which leaves no image; download it again.")
+    pixels = stored.astype(np.float32) * float(slope or 1) + float(intercept or 0)
+    if header.get("Modality") == "CT":
+        pixels[padding] = np.nan
+        gray = ct_to_uint8(pixels, path, is_hounsfield=intercept is not None)
+    else:
+        gray = stretched(pixels, padding)
+    gray = 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray
+    return np.where(padding, 0, gray).astype(np.uint8)
+
+
+def _without_overlay(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
+    """Stored values without the bits above ``BitsStored``, where old files keep an overlay."""
+    spare = stored.dtype.itemsize * 8 - int(header.get("BitsStored", 0) or 0)
+    if not 0 < spare < stored.dtype.itemsize * 8:
+        return stored
+    return (stored << spare) >> spare  # of signed values the sign comes back
+
+
+def _padding(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
+    """Pixels that hold nothing, bool: one stored value, or a range of them."""
+    value = header.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    limit = header.get("PixelPaddingRangeLimit")
+    ends = np.array([int(value), int(value if limit is None else limit)]).astype(stored.dtype)
+    return (stored >= ends.min()) & (stored <= ends.max())
 
 
 @guard.reads("DICOM file")
@@ -96,6 +100,7 @@ def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
     return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
 
 
+@guard.reads("NIfTI file")
 def open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
     """A NIfTI volume of three axes, not yet decoded."""
     volume = nibabel.load(path)
@@ -103,6 +108,21 @@ def open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
         raise DataError(f"{path}: {volume.ndim} axes are no scan; download it again.")
     guard.bounded(path, volume.shape)
     return volume
+
+
+def assert_same_grid(mask: Path, image: Path) -> None:
+    """Refuse a mask whose voxels do not lie where those of its image do."""
+    theirs, ours = open_nifti(image), open_nifti(mask)
+    if ours.shape != theirs.shape:
+        raise DataError(
+            f"{mask}: masks of {ours.shape} (width, height, slices) do not fit the images of "
+            f"{theirs.shape} in {image.name}; take both from the same release."
+        )
+    if not np.allclose(ours.affine, theirs.affine, atol=1e-3, equal_nan=True):
+        raise DataError(
+            f"{mask}: its voxels lie elsewhere in space than those of {image.name} (another affine "
+            "matrix); take both from the same release."
+        )
 
 
 @guard.reads("NIfTI file")
@@ -115,7 +135,7 @@ def axial_count(path: Path) -> int:
 def read_axial(path: Path, frame: int) -> np.ndarray:
     """Axial slice of a CT volume, counted and seen from the feet: uint8, the front on top."""
     volume = open_nifti(path)
-    voxels = ct_to_uint8(np.asanyarray(volume.dataobj))
+    voxels = ct_to_uint8(np.asanyarray(volume.dataobj), path)
     orientation = nibabel.io_orientation(volume.affine)
     right_front_head = nibabel.apply_orientation(voxels, orientation)
     # Rows run from the front to the back, columns from the patient's right to the left.

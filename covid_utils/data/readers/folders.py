@@ -18,6 +18,8 @@ from covid_utils.data.readers.decoding import RASTER_SUFFIXES, read_raster
 
 _PERSON = re.compile(r"person(?P<number>\d+)_(?P<cause>virus|bacteria)_", re.IGNORECASE)
 _NORMAL = re.compile(r"(?:NORMAL2-)?IM-(?P<number>\d+)-", re.IGNORECASE)
+#: Names of version 3: cause, child and number of the image.
+_VERSION_3 = re.compile(r"(?P<cause>normal|virus|bacteria)-(?P<number>\d+)-\d+", re.IGNORECASE)
 _CAUSES = {"virus": "viral", "bacteria": "bacterial"}
 
 
@@ -27,27 +29,35 @@ def _reader(
     """Reader of images in the ``parts`` of a folder; ``named`` has label and patient of one."""
 
     def candidates(root: Path, problems: guard.Problems) -> list[dict]:
-        return [
+        rows = [
             {"path": path} | named(path.relative_to(root))
             for part in parts
             for path in guard.files(root / folder / part, RASTER_SUFFIXES)
         ]
+        for row in rows:
+            if row.get("patient_basis") == "none":
+                remedy = "Its name tells no patient, so it counts as a patient of its own."
+                problems.add(row["path"], "unknown name", remedy)
+        return rows
 
     return Source(folder, about, candidates, read_raster)
 
 
 def _kermany(path: Path) -> dict[str, str]:
-    """Cause and child, which only the file name tells.
+    """Cause and child, which only the file name tells, in either form that was published.
 
     The source does not say whether a person's number means the same child in both causes and in
     both subsets, nor whether ``IM-0131`` and ``NORMAL2-IM-0131`` are one child. Equal numbers are
-    taken for the same patient, which can only make a split by patient stricter.
+    taken for the same patient, which can only make a split by patient stricter. In version 3
+    numbers belong to a cause.
     """
-    if path.parent.name == "NORMAL":
-        match, label, prefix = _NORMAL.match(path.name), "normal", "normal"
-    else:
-        match, prefix = _PERSON.match(path.name), "person"
-        label = _CAUSES[match["cause"].lower()] if match else "pneumonia"
+    is_normal = path.parent.name == "NORMAL"
+    match = (_NORMAL if is_normal else _PERSON).match(path.name)
+    prefix = "normal" if is_normal else "person"
+    if match is None and (match := _VERSION_3.match(path.name)):
+        prefix = f"{match['cause'].lower()}-"
+    cause = match["cause"].lower() if match and not is_normal else ""
+    label = "normal" if is_normal else _CAUSES.get(cause, "pneumonia")
     patient = f"{prefix}{int(match['number'])}" if match else path.as_posix()
     basis = "given" if match else "none"
     return {"label": label, "patient_id": f"chest_xray/{patient}", "patient_basis": basis}

@@ -15,7 +15,8 @@ import SimpleITK
 from covid_utils.data import guard
 from covid_utils.data.readers import lidc
 from covid_utils.data.readers.build import Source
-from covid_utils.data.readers.decoding import LUNG_WINDOW, read_dicom_header, to_uint8
+from covid_utils.data.readers.decoding import read_dicom_header
+from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
 from covid_utils.errors import DataError
 
 NAME = "luna16"

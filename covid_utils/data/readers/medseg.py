@@ -16,7 +16,8 @@ import pandas as pd
 
 from covid_utils.data import guard
 from covid_utils.data.readers.build import Source
-from covid_utils.data.readers.decoding import ct_to_uint8, open_nifti
+from covid_utils.data.readers.decoding import assert_same_grid, open_nifti
+from covid_utils.data.readers.gray import ct_to_uint8
 from covid_utils.errors import DataError
 
 NAME = "medseg"
@@ -58,7 +59,7 @@ def _volume(path: Path) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _decode(path: Path, changed: int) -> np.ndarray:
     voxels = np.asanyarray(open_nifti(path).dataobj)
-    return ct_to_uint8(voxels) if path.name == IMAGES else voxels
+    return ct_to_uint8(voxels, path) if path.name == IMAGES else voxels
 
 
 def load_image(path: Path, frame: int) -> np.ndarray:
@@ -74,12 +75,7 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """One image per slice; without the column ``patient`` of ``slices.csv`` each is a group."""
     images, masks = root / NAME / IMAGES, root / NAME / MASKS
-    shape, mask_shape = _volume(images).shape, _volume(masks).shape
-    if shape != mask_shape:
-        raise DataError(
-            f"{masks}: masks of {mask_shape} (width, height, slices) do not fit the images of "
-            f"{shape} in {IMAGES}; download both files again."
-        )
+    assert_same_grid(masks, images)
     notes = _notes(root)
     patients = notes.get("patient", pd.Series("", notes.index)).str.strip()
     return [

@@ -1,0 +1,101 @@
+"""What the gray values of a file mean, decided in this one place, and their way to 8 bit.
+
+Not-a-number, padding and single outlying values decide nothing: scales are told apart by shares of
+the values. What cannot be told is an error, which the guard reports. ``docs/data.md`` has the rules
+as a table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from covid_utils.errors import DataError
+
+#: Lung window in Hounsfield units: level -600, width 1500, the usual reading window.
+LUNG_WINDOW = (-1350.0, 150.0)
+#: Hounsfield units of aerated lung and the air around a body, and of soft tissue.
+AIR, TISSUE = (-1100, -700), (-150, 250)
+#: Values below are Hounsfield units, too, if they are no padding.
+NEGATIVE = -200
+#: What scanners add to Hounsfield units where they store no negative values.
+OFFSET = 1024
+#: Share of a scan that is air, and tissue, at least.
+SHARE = 0.02
+#: Part of the values at either end that decides nothing.
+TAIL = 0.005
+#: An extreme value is an outlier, or padding, if its distance from the rest is so many times the
+#: width of the rest.
+FAR = 10
+
+
+def to_uint8(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scale so that ``low`` becomes 0 and ``high`` 255; no number and what is flat become 0."""
+    image = np.nan_to_num(np.asarray(image, np.float32), nan=low, posinf=high, neginf=low)
+    if high <= low:
+        return np.zeros(image.shape, np.uint8)
+    return np.rint(np.clip((image - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
+
+
+def stretched(image: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray:
+    """An image whose values have no unit, from its minimum to its maximum without outliers.
+
+    ``padding`` (bool, shaped as the image) marks pixels that hold nothing: they become 0.
+    """
+    is_known = np.isfinite(image) if padding is None else np.isfinite(image) & ~padding
+    if not is_known.any():
+        return np.zeros(image.shape, np.uint8)
+    gray = to_uint8(image, *_extremes(image[is_known]))
+    return np.where(is_known, gray, 0).astype(np.uint8)
+
+
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    levels, counts = np.unique(values.astype(np.float64), return_counts=True)
+    first, last = 0, len(levels) - 1
+    while last - first > 1:
+        above, below = levels[last] - levels[last - 1], levels[first + 1] - levels[first]
+        if above > FAR * (levels[last - 1] - levels[first]) and 2 * counts[last] < len(values):
+            last -= 1
+        elif below > FAR * (levels[last] - levels[first + 1]) and 2 * counts[first] < len(values):
+            first += 1
+        else:
+            break
+    return float(levels[first]), float(levels[last])
+
+
+def ct_to_uint8(voxels: np.ndarray, path: Path, is_hounsfield: bool = False) -> np.ndarray:
+    """CT of any scale as 8-bit gray: Hounsfield units, these plus `OFFSET`, 0 to 255, or 0 to 1.
+
+    Hounsfield units go through the lung window; the other two have been through a window before.
+
+    Args:
+        voxels: Values of the whole file.
+        path: The file, for the message.
+        is_hounsfield: Whether the file says so.
+    """
+    if is_hounsfield:
+        return to_uint8(voxels, *LUNG_WINDOW)
+    values = voxels[np.isfinite(voxels)]
+    low, high = np.quantile(values, [TAIL, 1 - TAIL]) if values.size else (np.nan, np.nan)
+    if _has(values, AIR):
+        return to_uint8(voxels, *LUNG_WINDOW)
+    if _has(values, AIR, OFFSET) and _has(values, TISSUE, OFFSET):
+        return to_uint8(voxels, *(edge + OFFSET for edge in LUNG_WINDOW))
+    if _has(values, (-np.inf, NEGATIVE)):
+        return to_uint8(voxels, *LUNG_WINDOW)
+    if low == high == 0:
+        return np.zeros(voxels.shape, np.uint8)
+    if low >= -2 and 1 < high <= 257:
+        return to_uint8(voxels, 0, 255)
+    if low >= -0.02 and high <= 1.02 and len(np.unique(values[:1000])) > 2:
+        return to_uint8(voxels, 0, 1)
+    raise DataError(
+        f"{path}: gray values from {low:g} to {high:g} are no scale that is known for CT "
+        "(Hounsfield units, 0 to 255, 0 to 1); save the scan in one of these."
+    )
+
+
+def _has(values: np.ndarray, limits: tuple[float, float], offset: float = 0) -> bool:
+    low, high = (limit + offset for limit in limits)
+    return values.size > 0 and ((values >= low) & (values <= high)).mean() >= SHARE
