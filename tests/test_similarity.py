@@ -41,7 +41,8 @@ def test_a_perceptual_hash_survives_format_size_and_exposure(change):
 
 def test_flat_pictures_are_like_nothing():
     flat = [np.zeros((64, 64), np.uint8), np.full((90, 70), 255, np.uint8)]
-    flat.append(flat[0] + (np.arange(64) == 5).astype(np.uint8))  # all but flat
+    flat.append(flat[0].copy())
+    flat[2][5, 5] = 1
     hashes = [similarity.perceptual_hash(image) for image in (*flat, picture(1), picture(1))]
     assert hashes[:3] == ["", "", ""]
     assert similarity.same_pictures(hashes).tolist() == [[3, 4]]
