@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from covid_utils.errors import CompanionError
+from covid_utils.registry import PROFILES
 
 
 def _verdicts(arguments: argparse.Namespace) -> str:
@@ -30,10 +31,18 @@ def _parser() -> argparse.ArgumentParser:
         help="show where numbers of a table come from: trace table6 ggo dice",
         description="Show the chain behind numbers of a table, down to the predictions file.",
     )
-    trace.add_argument("table", metavar="TABLE", help="table1 to table9, or verdicts")
+    tables = [*(f"table{number}" for number in range(1, 10)), "verdicts"]
+    trace.add_argument(
+        "table", choices=tables, metavar="TABLE", help="table1 to table9, or verdicts"
+    )
     trace.add_argument("words", nargs="+", metavar="WORD", help="words that the row must have")
     for command, text_of in ((verdicts, _verdicts), (trace, _trace)):
-        command.add_argument("--profile", default="sample", help="whose results (default: sample)")
+        command.add_argument(
+            "--profile",
+            default="sample",
+            choices=PROFILES,
+            help="whose results; sample, which is committed, if not given",
+        )
         command.set_defaults(text_of=text_of)
     return parser
 

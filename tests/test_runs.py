@@ -1,6 +1,7 @@
 """Run folders: whole or nothing, and where each number comes from."""
 
 import json
+import multiprocessing
 import time
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def make(rows, value=1, **parameters):
 
 
 def everything_in(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".task.lock")
 
 
 def test_a_finished_run_can_be_read_back(rows):
@@ -40,6 +41,25 @@ def test_a_finished_run_can_be_read_back(rows):
     assert runs.read_metrics("quick", "task") == {"value": 7}
     assert (paths.results("quick") / "task" / "history.csv").is_file()
     assert runs.read_predictions("quick", "task")["p"].tolist() == [0.1, 0.9]
+    assert everything_in(paths.results("quick")) == ["task"]
+
+
+def record_often(value, rows):
+    for _ in range(40):
+        make(rows, value)
+
+
+def test_readers_of_a_run_that_others_replace_never_see_half_of_it(rows, monkeypatch):
+    monkeypatch.setattr(runs, "provenance", lambda *_: {})  # looking up versions takes longest
+    make(rows, 0)
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=record_often, args=(value, rows)) for value in (1, 2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert runs.read_metrics("quick", "task")["value"] in (0, 1, 2)
+        assert len(runs.read_predictions("quick", "task")) == 2
+    assert [writer.exitcode for writer in writers] == [0, 0]
     assert everything_in(paths.results("quick")) == ["task"]
 
 

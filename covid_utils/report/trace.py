@@ -46,9 +46,6 @@ def origin(profile: str, run: str) -> list[str]:
 def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
     """Rows of a written table that hold all words, those whose metric is one of them first."""
     file = "verdicts" if name == "verdicts" else f"tables/{name}"
-    path = paths.results(profile) / f"{file}.csv"
-    if not path.is_file():
-        raise ResultsError(f"{paths.shown(path)}: no such table; there are table1 to table9.")
     table = runs.read_table(profile, file)
     wanted = {word.lower() for word in words}
     keys = table.drop(columns=[*TEXTS, *NUMBERS], errors="ignore")

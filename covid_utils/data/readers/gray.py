@@ -74,22 +74,26 @@ def ct_to_uint8(voxels: np.ndarray, path: Path, is_hounsfield: bool = False) -> 
         path: The file, for the message.
         is_hounsfield: Whether the file says so.
     """
-    if is_hounsfield:
-        return to_uint8(voxels, *LUNG_WINDOW)
-    values = voxels[np.isfinite(voxels)]
+    window = LUNG_WINDOW if is_hounsfield else _window(voxels[np.isfinite(voxels)], path)
+    return to_uint8(voxels, *window)
+
+
+def _window(values: np.ndarray, path: Path) -> tuple[float, float]:
+    """The values that become black and white."""
     low, high = np.quantile(values, [TAIL, 1 - TAIL]) if values.size else (np.nan, np.nan)
-    if _has(values, AIR):
-        return to_uint8(voxels, *LUNG_WINDOW)
-    if _has(values, AIR, OFFSET) and _has(values, TISSUE, OFFSET):
-        return to_uint8(voxels, *(edge + OFFSET for edge in LUNG_WINDOW))
-    if _has(values, (-np.inf, NEGATIVE)):
-        return to_uint8(voxels, *LUNG_WINDOW)
-    if low == high == 0:
-        return np.zeros(voxels.shape, np.uint8)
-    if low >= -2 and 1 < high <= 257:
-        return to_uint8(voxels, 0, 255)
-    if low >= -0.02 and high <= 1.02 and len(np.unique(values[:1000])) > 2:
-        return to_uint8(voxels, 0, 1)
+    rules = (
+        (_has(values, AIR), LUNG_WINDOW),
+        (
+            _has(values, AIR, OFFSET) and _has(values, TISSUE, OFFSET),
+            tuple(edge + OFFSET for edge in LUNG_WINDOW),
+        ),
+        (_has(values, (-np.inf, NEGATIVE)), LUNG_WINDOW),
+        ((low >= -2 and 1 < high <= 257) or low == high == 0, (0, 255)),
+        (low >= -0.02 and high <= 1.02 and len(np.unique(values[:1000])) > 2, (0, 1)),
+    )
+    for applies, window in rules:
+        if applies:
+            return window
     raise DataError(
         f"{path}: gray values from {low:g} to {high:g} are no scale that is known for CT "
         "(Hounsfield units, 0 to 255, 0 to 1); save the scan in one of these."
