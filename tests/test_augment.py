@@ -23,21 +23,22 @@ def only(**ranges):
     return augment.Ranges(**(vars(augment.STILL) | ranges))
 
 
-def test_image_and_mask_move_together_and_still_is_still(blob):
-    still = augment.pair(np.random.default_rng(0), blob * 200, blob, augment.STILL)
-    assert np.array_equal(still, [blob * 200, blob])
+@pytest.mark.parametrize("ranges", [augment.Ranges(), augment.WIDE])
+def test_image_and_mask_move_together(blob, ranges):
     rng = np.random.default_rng(1)
     for _ in range(12):
-        moves_alike(*augment.pair(rng, blob * 200, blob, augment.Ranges()), blob)
+        image, mask = augment.pair(rng, blob * 200, blob, ranges)
+        assert set(np.unique(mask)) <= {0, 1}
+        seen = image > 100
+        # Both are the same map; only the pixels on the rim may round to different sides.
+        assert (seen != (mask == 1)).sum() <= 0.03 * blob.sum()
+        apart = np.argwhere(seen).mean(axis=0) - np.argwhere(mask == 1).mean(axis=0)
+        assert np.abs(apart).max() < 0.25
 
 
-def moves_alike(image, mask, blob):
-    assert set(np.unique(mask)) <= {0, 1}
-    seen = image > 100
-    # Both are the same map; only the pixels on the rim may round to different sides.
-    assert (seen != (mask == 1)).sum() <= 0.02 * blob.sum()
-    inside = np.argwhere(seen).mean(axis=0) - np.argwhere(mask == 1).mean(axis=0)
-    assert np.abs(inside).max() < 0.25
+def test_still_is_still(blob):
+    still = augment.pair(np.random.default_rng(0), blob * 200, blob, augment.STILL)
+    assert np.array_equal(still, [blob * 200, blob])
 
 
 def test_flip_mirrors_left_and_right_half_of_the_time():
@@ -64,80 +65,52 @@ def test_a_positive_shift_moves_right_and_down_and_brings_in_background(is_mask)
     assert (moved[3:, 5:] >= 9).all()
 
 
-def drawn(ranges, number=400):
-    rng = np.random.default_rng(3)
-    return np.stack([augment.draw_matrix(rng, SIDE, ranges) for _ in range(number)])
-
-
-def centre_moves(matrices):
-    """How far the image's centre goes, in pixels."""
+def centre_shift(matrices):
+    """How far the image's centre goes, as a share of the side."""
     centre = np.full(2, (SIDE - 1) / 2)
-    return matrices[:, :, :2] @ centre + matrices[:, :, 2] - centre
+    return (matrices[:, :, :2] @ centre + matrices[:, :, 2] - centre) / SIDE
 
 
-# Other gray scales
+@pytest.mark.parametrize(
+    ("ranges", "measure", "low", "high"),
+    [
+        ({"shift": 0.1}, centre_shift, -0.1, 0.1),
+        ({"rotation": 10}, lambda m: np.rad2deg(np.arctan2(m[:, 1, 0], m[:, 0, 0])), -10, 10),
+        ({"zoom": 0.2}, lambda m: np.sqrt(np.linalg.det(m[:, :, :2])), 0.8, 1.2),
+        ({"shear": 5}, lambda m: np.rad2deg(np.arctan(m[:, 0, 1])), -5, 5),
+    ],
+)
+def test_movements_fill_their_ranges_about_the_centre(ranges, measure, low, high):
+    rng = np.random.default_rng(3)
+    matrices = np.stack([augment.draw_matrix(rng, SIDE, only(**ranges)) for _ in range(400)])
+    values, room = measure(matrices), 0.1 * (high - low)
+    assert low <= values.min() < low + room
+    assert high - room < values.max() <= high
+    if "shift" not in ranges:
+        assert np.abs(centre_shift(matrices)).max() < 1e-9
+    if "zoom" not in ranges:
+        assert np.allclose(np.linalg.det(matrices[:, :, :2]), 1)
 
 
-ALL_GRAYS = np.arange(256, dtype=np.uint8)
+def exponent(grays):
+    return np.log2(np.log(grays[:, 128] / 255) / np.log(128 / 255))
 
 
-def grays(ranges, number=300):
-    """What many draws make of every gray value, (number, 256)."""
-    rng = np.random.default_rng(5)
-    return np.stack([augment.change_gray(ALL_GRAYS, rng, ranges) for _ in range(number)])
-
-
-def test_maps_fill_their_ranges_about_the_centre():
-    moves = drawn(only(shift=0.1))
-    assert np.allclose(moves[:, :, :2], np.eye(2))
-    moves = centre_moves(moves) / SIDE
-    assert (moves.max(axis=0) > 0.09).all()
-    assert (moves.min(axis=0) < -0.09).all()
-    assert np.abs(moves).max() <= 0.1
-    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2
-    turned = drawn(only(rotation=10))[:, :, :2]
-    assert np.allclose(turned @ turned.transpose(0, 2, 1), np.eye(2))
-    angles = np.rad2deg(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
-    assert (9 < angles.max() <= 10, -10 <= angles.min() < -9) == (True, True)
-    scale = np.sqrt(np.linalg.det(drawn(only(zoom=0.2))[:, :, :2]))
-    assert (0.8 <= scale.min() < 0.83, 1.17 < scale.max() <= 1.2) == (True, True)
-    sheared = drawn(only(shear=5))[:, :, :2]
-    assert np.allclose(np.linalg.det(sheared), 1)
-    assert 4.5 < np.abs(np.rad2deg(np.arctan(sheared[:, 0, 1]))).max() <= 5
-    moves = centre_moves(drawn(only(rotation=10, zoom=0.2, shear=5, flip=True)))
-    assert np.abs(moves).max() < 1e-9
-
-
-def test_gray_changes_stay_in_their_ranges():
-    moved = grays(only(brightness=0.1))[:, 30:226].astype(int) - ALL_GRAYS[30:226]
-    assert (np.ptp(moved, axis=1) <= 1).all()
-    assert (-26 <= moved.min() <= -24, 24 <= moved.max() <= 26) == (True, True)
-    contrast = grays(only(contrast=0.2)).astype(int)
-    assert (contrast[:, augment.MEAN_GRAY] == augment.MEAN_GRAY).all()
-    slope = (contrast[:, 187] - contrast[:, 67]) / 120
-    assert (0.79 < slope.min() < 0.83, 1.17 < slope.max() < 1.21) == (True, True)
-    gamma = grays(only(gamma=0.5)).astype(float)
-    assert (gamma[:, [0, 255]] == [0, 255]).all()
-    exponent = np.log2(np.log(gamma[:, 128] / 255) / np.log(128 / 255))
-    assert (-0.51 < exponent.min() < -0.47, 0.47 < exponent.max() < 0.51) == (True, True)
-    ends = grays(only(contrast=0.9, brightness=0.9))
-    assert (ends.dtype, ends.min(), ends.max()) == (np.uint8, 0, 255)
-    for made in (gamma, ends.astype(int)):
-        assert (np.diff(made, axis=1) >= 0).all(), "what wraps around would fall"
-
-
-def test_a_wide_pair_changes_grays_of_the_image_and_never_labels():
-    mask = np.random.default_rng(6).choice(np.array([0, 1, 3], np.uint8), (SIDE, SIDE))
-    grays_only = only(contrast=0.25, brightness=0.1, gamma=0.5)
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        image, labels = augment.pair(rng, mask * 80, mask, grays_only)
-        assert np.array_equal(labels, mask)
-        assert not np.array_equal(image, mask * 80)
-        # The same label has the same gray all over.
-        assert len({(int(a), int(b)) for a, b in zip(image.flat, mask.flat, strict=True)}) == 3
-        _, wide = augment.pair(np.random.default_rng(seed), mask * 80, mask, augment.WIDE)
-        assert set(np.unique(wide)) <= {0, 1, 3}
+@pytest.mark.parametrize(
+    ("ranges", "measure", "low", "high"),
+    [
+        ({"brightness": 0.1}, lambda grays: grays[:, 127] - 127, -25.5, 25.5),
+        ({"contrast": 0.2}, lambda grays: (grays[:, 187] - grays[:, 67]) / 120, 0.8, 1.2),
+        ({"gamma": 0.5}, exponent, -0.5, 0.5),
+    ],
+)
+def test_gray_changes_fill_their_ranges_and_keep_the_order_of_grays(ranges, measure, low, high):
+    rng, every = np.random.default_rng(5), np.arange(256, dtype=np.uint8)
+    grays = np.stack([augment.change_gray(every, rng, only(**ranges)) for _ in range(300)])
+    values, room = measure(grays.astype(float)), 0.1 * (high - low)
+    assert low - 0.1 * room < values.min() < low + room
+    assert high - room < values.max() < high + 0.1 * room
+    assert (np.diff(grays.astype(int), axis=1) >= 0).all(), "what wraps around would fall"
 
 
 def expanded(subsets, totals, seed=1):

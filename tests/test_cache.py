@@ -150,24 +150,6 @@ def test_a_file_is_an_npy_array_with_the_header_that_is_skipped(shape, dtype):
     assert np.array_equal(one.rows(["a"])[0], array)
 
 
-def test_missing_are_the_first_of_equal_contents_that_are_not_kept():
-    one = recipe()
-    one.write("a", np.zeros((2, 3)))
-    assert one.missing(["x", "a", "x", "y"]) == [0, 3]
-    made = []
-    rows = one.filled(["y", "a", "x", "y"], lambda at: made.append(at) or np.full((2, 3), at))
-    assert sorted(made) == [0, 2]
-    assert [int(row[0, 0]) for row in rows] == [0, 0, 2, 0]
-
-
-def test_another_recipe_finds_nothing():
-    recipe().write("a", np.zeros((2, 3)))
-    others = [{"version": 2}, {"settings": {"layer": "mixed8"}}, {"shape": (6,)}]
-    for other in [*others, {"dtype": np.float16}, {"kind": "maps"}]:
-        assert recipe(**other).missing(["a"]) == [0]
-    assert recipe().missing(["a"]) == []
-
-
 # Lazy rows
 
 

@@ -57,19 +57,6 @@ def test_sizes_that_no_scan_has_are_refused_before_memory_is_taken(path):
         guard.bounded(path, (65535, 65535))
 
 
-def test_attempts_are_noted_one_row_each(path, tmp_path):
-    problems = guard.Problems("toy", tmp_path)
-    assert problems.attempt(guard.reads("scan")(lambda path, number: number), path, 3) == 3
-    assert problems.attempt(guard.reads("scan")(raising(ValueError("bad"))), path) is None
-    problems.add("elsewhere", guard.MISSING, "Get it.")
-    first, second = problems.rows
-    assert tuple(first) == guard.PROBLEM_COLUMNS
-    assert (first["path"], second["path"]) == ("scan.x", "elsewhere")
-    assert first["remedy"].endswith(
-        "(bad); download this file again or delete it. The run goes on without it."
-    )
-
-
 def test_files_are_found_behind_links_and_in_any_spelling_but_not_hidden_or_twice(tmp_path):
     inside, outside = tmp_path / "set", tmp_path / "store"
     for folder in (inside, outside):

@@ -6,7 +6,7 @@ from builders import save_dicom
 from PIL import Image
 
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-from covid_utils.data.readers.decoding import read_dicom, read_dicom_header, read_raster
+from covid_utils.data.readers.decoding import read_dicom, read_raster
 from covid_utils.data.readers.gray import stretched
 from covid_utils.errors import DataError
 
@@ -86,16 +86,6 @@ def test_dicom_that_is_no_gray_image_is_named(tmp_path, tags, message):
     save_dicom(tmp_path / "odd.dcm", np.zeros((4, 6)), **tags)
     with pytest.raises(DataError, match=rf"odd\.dcm: {message}"):
         read_dicom(tmp_path / "odd.dcm")
-
-
-def test_dicom_header_has_the_tags_wanted(tmp_path):
-    path = tmp_path / "scan.dcm"
-    save_dicom(path, np.zeros((4, 6)), PatientID="P-7", Modality="CT")
-    header = read_dicom_header(path, ("PatientID", "Modality"))
-    assert (header.PatientID, header.Modality, "Rows" in header) == ("P-7", "CT", False)
-    path.write_bytes(b"no header")
-    with pytest.raises(DataError, match=r"scan\.dcm: not a whole DICOM file"):
-        read_dicom_header(path, ("PatientID",))
 
 
 def test_clahe_raises_the_contrast_and_zero_leaves_it_and_flat_is_black():

@@ -47,19 +47,6 @@ def test_slices_of_a_volume_have_their_own_name_hash_and_lungs(root):
     assert rows[["image_id", "sha256", "lungs"]].iloc[0].tolist() == expected
 
 
-def test_unreadable_image_is_a_problem_and_the_rest_remains(root):
-    (root / "2.png").write_bytes((root / "2.png").read_bytes()[:30])
-    rows, problems = rows_of(root, 1, 2)
-    assert rows["path"].tolist() == ["1.png"]
-    assert [(row["path"], row["problem"]) for row in problems] == [("2.png", "unreadable")]
-
-
-def test_nothing_readable_is_an_error_with_the_first_cause(root):
-    message = "no readable image of the data set 'toy' .first: .*3.png: no such file"
-    with pytest.raises(DataError, match=message):
-        rows_of(root, 3)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

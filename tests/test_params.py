@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import shutil
 
 import pytest
 import yaml
@@ -40,12 +39,9 @@ def defaults(notebook):
         ({"stesp": 5}, "here: unknown parameter 'stesp'; did you mean 'steps'"),
         ({"zzzzzz": 5}, "known are profile, data_dir, stream"),
         ({"learning_rate": "1e-3"}, "'learning_rate' is '1e-3', but must be a number.*write 0.001"),
-        ({"learning_rate": True}, "must be a number"),
         ({"learning_rate": 0}, "'learning_rate' is 0, but must be above 0"),
         ({"steps": True}, "'steps' is True, but must be a whole number"),
-        ({"steps": 5.0}, "'steps' is 5.0, but must be a whole number"),
         ({"members": 0}, "'members' is 0, but must be at least 1"),
-        ({"norm_momentum": 1.0}, "must be below 1"),
         ({"refit": 1}, "'refit' is 1, but must be true or false"),
         ({"weights": None}, "'weights' is None, but must be text"),
         ({"model": "resnet"}, "'model' is 'resnet', but must be one of deeplab, unet"),
@@ -71,11 +67,8 @@ def test_what_a_declaration_allows():
     ("text", "message"),
     [
         ("- profile\n- quick\n", "00_overview.yaml: must hold 'name: value' lines"),
-        ("quick", "must hold 'name: value' lines"),
         ("profile: quick\ndata_dir: [\n", "00_overview.yaml: not valid YAML at line"),
-        ("profile: quick\n\tdata_dir: ''\n", "not valid YAML at line 2"),
         ("profil: quick", "did you mean 'profile'"),
-        ("yes: quick", r"00_overview\.yaml"),
         ("profile: swift", "must be one of quick, ci, sample, paper"),
         ("profile: quick", r"00_overview\.yaml: 'data_dir' is missing; state every parameter"),
     ],
@@ -152,14 +145,6 @@ def test_a_runs_own_file_replaces_values_of_its_notebooks_file(profile, job):
     assert params.load(profile, OWN[job], job, width=3.0) == usual | own | {"width": 3.0}
     assert params.load(profile, OWN[job], "another_run") == usual
     assert own["width"] == 1.0  # all that ImageNet's weights fit
-
-
-def test_a_runs_own_file_is_named_in_messages(tmp_path, monkeypatch):
-    shutil.copy(paths.params("quick") / f"{STREAM}.yaml", tmp_path)
-    (tmp_path / "one.yaml").write_text("stesp: 5\n")
-    monkeypatch.setattr(paths, "params", lambda _: tmp_path)
-    with pytest.raises(ParameterError, match=r"one.yaml: unknown parameter 'stesp'"):
-        params.load("quick", STREAM, "one")
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)

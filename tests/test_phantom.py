@@ -76,14 +76,6 @@ def test_settings_out_of_range_are_refused(name, value):
         chest_phantom.Settings(**{name: value})
 
 
-def test_the_plan_scales_and_mixes_the_hospitals():
-    assert not {person.seed for person in plan(SMALL)} & {person.seed for person in plan(OTHER)}
-    people = plan(chest_phantom.Settings(patients=120))
-    assert len(people) == 120
-    hospitals = [person.hospital for person in people if person.role == "covid"]
-    assert 0.6 * len(hospitals) < hospitals.count("north") < len(hospitals)
-
-
 def test_the_same_settings_give_the_same_bytes_and_marks_touch_xrays_alone(written, tmp_path):
     assert contents(chest_phantom.write(tmp_path / "again", SMALL)) == contents(written)
     plain = chest_phantom.write(tmp_path / "off", dataclasses.replace(SMALL, hospital_mark=0))

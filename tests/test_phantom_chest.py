@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from chest_phantom.anatomy import build, heart_distance
-from chest_phantom.ct import ct_slice, lung_slices
+from chest_phantom.anatomy import build
 from chest_phantom.disease import Volume, infect
-from chest_phantom.habitus import sample_habitus
-from chest_phantom.projection import Exposure, line_integrals, project, sample_exposure
+from chest_phantom.projection import line_integrals
 from chest_phantom.settings import CONSOLIDATION, EFFUSION, GROUND_GLASS, HOSPITALS, NODULE
 from chest_phantom.xray import take_xray
 
@@ -27,15 +25,6 @@ def solid(mask, spacing=(4.0, 2.0, 2.0), hu=0):
     """A volume with one density inside a mask and air around it."""
     values = np.where(mask, hu, -1000).astype(np.int16)
     return Volume(values, mask.astype(np.uint8), spacing, "normal", 0.0)
-
-
-def test_patients_are_built_differently():
-    bodies = [sample_habitus(np.random.default_rng(seed)) for seed in range(30)]
-    assert {body.female for body in bodies} == {True, False}
-    for name in ("width", "depth", "fat", "dome", "heart", "rib_gap", "age"):
-        values = np.array([getattr(body, name) for body in bodies], float)
-        assert len(set(values)) > 15
-        assert values.std() > 0.02 * values.mean()
 
 
 def test_a_healthy_chest_has_its_parts(chest, healthy):
@@ -99,18 +88,6 @@ def test_covid_is_bilateral_peripheral_and_basal(chest):
     assert np.mean(shares) > 1.3 * near[whole].mean()
 
 
-def test_bacterial_consolidation_keeps_to_one_lobe_with_open_bronchi():
-    open_bronchi = 0
-    for seed in range(4):
-        chest = build(np.random.default_rng(seed), 96)
-        volume = infect(chest, "bacterial", 1.0, seed)
-        dense = volume.labels[chest.lung.box] == CONSOLIDATION
-        assert len(np.unique(chest.lung.lobe[dense])) == 1
-        near = ndimage.binary_closing(dense, iterations=2) & (chest.lung.lumen > 0.6)
-        open_bronchi += (volume.hu[chest.lung.box][near] < -400).sum()
-    assert open_bronchi > 10
-
-
 def test_an_effusion_lies_on_one_side_at_the_back_and_base(chest):
     lung, shown = chest.lung, 0
     y = np.broadcast_to(lung.axes[1], lung.share.shape)
@@ -154,25 +131,6 @@ def test_line_integrals_follow_beer_and_lambert(hu, per_mm):
         np.testing.assert_allclose(sums, per_mm * way, rtol=1e-5)
 
 
-@pytest.mark.parametrize("view", ["AP", "AP Supine"])
-def test_the_heart_is_larger_in_ap_than_in_pa(chest, view):
-    heart = heart_distance(chest.habitus, chest.grid.axes()) > 0
-    widths = [
-        (project(solid(heart, chest.grid.spacing), Exposure(view=each), 256) > 0.3).any(0).sum()
-        for each in ("PA", view)
-    ]
-    # The heart lies in front: turning the patient alone makes 3 %, the nearer tube the rest.
-    assert 1.1 < widths[1] / widths[0] < 1.3
-
-
-def test_an_xray_shows_bone_white_and_lung_dark(healthy):
-    picture = take_xray(healthy, size=128)
-    spine = picture[60:90, 58:70].mean()
-    assert max(picture[45:75, 25:50].mean(), picture[45:75, 85:105].mean()) < spine - 40
-    # The heart points to the patient's left, which is at the right of the picture.
-    assert picture[78:88, 74:86].mean() > picture[78:88, 40:50].mean()
-
-
 def test_stronger_marks_separate_the_hospitals_and_mark_0_leaves_no_trace(healthy):
     distances = []
     for mark in (0.0, 0.25, 0.5, 1.0):
@@ -184,20 +142,3 @@ def test_stronger_marks_separate_the_hospitals_and_mark_0_leaves_no_trace(health
     plain = take_xray(healthy, size=96)
     assert (north[4:16, 80:94].astype(int) - plain[4:16, 80:94]).max() > 100, "lead letter"
     assert (south[[0, -1]] == 0).all(), "the collimator's border"
-
-
-def test_pictures_depend_on_their_seed_and_masks_do_not(chest, healthy):
-    views = [sample_exposure(np.random.default_rng(2), view) for view in ("PA", "AP")]
-    assert views[1].photons < views[0].photons, "a portable picture gets less light"
-    volume = infect(chest, "covid", 0.9, 3)
-    index = int(lung_slices(volume)[5])
-    first, again, other = (take_xray(healthy, size=96, seed=seed) for seed in (5, 5, 6))
-    assert np.array_equal(first, again)
-    assert 0 < np.abs(first.astype(int) - other).mean() < 10
-    (first, labels), (again, _), (other, _) = (ct_slice(volume, index, n) for n in (5, 5, 6))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert np.array_equal(labels, volume.labels[index])
-    quiet, noisy = (ct_slice(volume, index, noise=noise)[0] for noise in (0.0, 20.0))
-    body = (quiet > 0) & (quiet < 100)
-    assert 10 < (noisy.astype(int) - quiet)[body].std() < 40

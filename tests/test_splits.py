@@ -1,19 +1,12 @@
 """Splits: who may stand on which side, and that the order of rows changes nothing."""
 
-import csv
-
 import numpy as np
 import pytest
 from builders import join, manifest
 
-from covid_utils import paths
 from covid_utils.data import similarity, splits
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.registry import SUBSETS, UNUSED
-
-REFERENCE = paths.PROJECT.parent / "shared" / "parity" / "retrain_hash_split.csv"
-#: What `retrain.py` calls the subsets.
-THEIRS = {"training": "train", "validation": "validation", "testing": "test"}
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +20,6 @@ def many():
             for dataset, label in strata
         )
     )
-
-
-def test_path_hash_equals_what_the_authors_tool_printed():
-    if not REFERENCE.is_file():
-        pytest.skip("the reference split ../shared/parity/retrain_hash_split.csv is not here")
-    with REFERENCE.open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == 240
-    ours = [splits.path_hash(line["path"]) for line in lines]
-    assert ours == [THEIRS[line["subset"]] for line in lines]
 
 
 @pytest.mark.parametrize(
