@@ -108,6 +108,16 @@ def test_opened_is_what_was_prepared(root):
     assert opened.root == made.root
 
 
+def test_a_class_that_cannot_be_tested_is_a_problem_of_the_split(root):
+    assert prepare(root).problems.empty
+    for path in sorted(root.glob("chest_xray/train/PNEUMONIA/*virus*"))[1:]:
+        path.unlink()
+    (problem,) = prepare(root).problems.itertuples()
+    assert (problem.dataset, problem.path) == ("X-ray", "viral")
+    assert problem.problem == "no validation or test patient"
+    assert problem.remedy.startswith("Patients or groups in all: 1. Bring more")
+
+
 def test_opened_makes_what_is_not_there_with_the_profiles_settings(root):
     opened = collection.open_or_prepare("quick", str(root))
     made = prepare(root)

@@ -34,7 +34,7 @@ def test_the_readers_give_the_manifest_that_the_committed_numbers_rest_on(real_d
     pairs = same_pictures(rows["phash"].tolist()).tolist()
     assert pairs == same_pictures(sample["phash"].tolist()).tolist()
     skipped = pd.read_csv(paths.results("sample") / "data" / "skipped.csv")
-    assert_frame_equal(reading.problems, skipped)
+    assert_frame_equal(reading.problems, skipped[skipped["dataset"] != "nodules"])
 
 
 def test_medseg_notes_and_counted_pixels(real_data, masks):

@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from covid_utils import params, paths, registry
+from covid_utils import params, paths, registry, runs
 from covid_utils.errors import CompanionError
 
 SOURCE_LINES = 6
@@ -45,7 +45,16 @@ def main() -> int:
         _print(f"\n{_elapsed(started)}  {label} FAILED\n{failure}\n")
         return 1
     _print(f"{_elapsed(started)}  {label} done in {time.perf_counter() - begin:.0f} s")
+    if job.name == registry.DATA:
+        _print_untested(arguments.profile)
     return 0
+
+
+def _print_untested(profile: str) -> None:
+    """Say which classes have no patient in a subset: their scores will be missing."""
+    skipped = runs.read_table(profile, "data/skipped")
+    for row in skipped[skipped["problem"].str.match("no .* patient")].itertuples():
+        _print(f"         {row.dataset}, {row.path}: {row.problem}. {row.remedy}")
 
 
 def run(job: registry.Job, profile: str, settings: list[str]) -> str:

@@ -18,14 +18,26 @@ from filelock import FileLock
 import chest_phantom
 from covid_utils import params, paths, runs
 from covid_utils.data import guard, readers, similarity, splits
-from covid_utils.data.manifest import frontal_xrays, kind, saved_manifest
+from covid_utils.data.manifest import frontal_xrays, kind, lacking, saved_manifest
 from covid_utils.data.readers import medseg
 from covid_utils.errors import DataError
-from covid_utils.registry import REAL_PROFILES, RECOGNITION_CLASSES, SUBSETS, UNUSED
+from covid_utils.registry import (
+    LESION_SETS,
+    NODULE_SETS,
+    REAL_PROFILES,
+    RECOGNITION_CLASSES,
+    SUBSETS,
+    UNUSED,
+)
 from covid_utils.writing import whole
 
 #: Parameters of ``01_data`` that decide what is in the manifest; the provenance records them.
 SETTINGS = ("data_dir", "split", "seed", "limit", "held_out", "validation_percent", "test_percent")
+
+
+#: Problem and remedy of a class that a subset lacks.
+NO_PATIENT = "no {} patient"
+FEW = "Patients or groups in all: {}. Bring more, or change the shares of the subsets."
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,32 @@ def prepare(parameters: Mapping[str, Any]) -> Collection:
         shares = (parameters["validation_percent"], parameters["test_percent"])
         table = splits.assign(rows, split, seed, *shares, parameters["held_out"], published)
         assert_apart(table, split)
-        collection = Collection(table, root, reading.problems)
+        problems = pd.concat([reading.problems, _untested(table)], ignore_index=True)
+        collection = Collection(table, root, problems)
         _keep(profile, collection, {name: parameters[name] for name in SETTINGS})
         return collection
+
+
+def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Problems of the split: a class without a patient to learn from, or to be tested on."""
+    xrays = frontal_xrays(manifest)
+    parts = {"X-ray": xrays[xrays["label"].isin(RECOGNITION_CLASSES)]}
+    for name, sets in {
+        "CT": ("covid-ct",),
+        "segmentation": LESION_SETS,
+        "nodules": NODULE_SETS,
+    }.items():
+        parts[name] = manifest[manifest["dataset"].isin(sets)]
+    rows = [
+        (name, label, NO_PATIENT.format(" or ".join(subsets)), FEW.format(_patients(part, label)))
+        for name, part in parts.items()
+        for label, subsets in lacking(part).items()
+    ]
+    return pd.DataFrame(rows, columns=list(guard.PROBLEM_COLUMNS))
+
+
+def _patients(rows: pd.DataFrame, label: str) -> int:
+    return rows.loc[rows["label"] == label, "patient_id"].nunique()
 
 
 def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 import chest_phantom
 from covid_utils import paths
 from covid_utils.errors import DataError
-from covid_utils.registry import UNUSED
+from covid_utils.registry import SUBSETS, UNUSED
 
 #: Column name -> what it holds.
 COLUMNS = {
@@ -104,3 +104,11 @@ def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
     """
     tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
     return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), UNUSED))
+
+
+def lacking(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Label -> subsets in which no patient has it, for the labels that lack one."""
+    used = rows[rows["subset"] != UNUSED]
+    there = used.groupby("label")["subset"].unique()
+    absent = {label: [s for s in SUBSETS if s not in names] for label, names in there.items()}
+    return {label: subsets for label, subsets in absent.items() if subsets}

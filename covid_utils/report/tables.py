@@ -15,6 +15,7 @@ from covid_utils import paths, runs
 from covid_utils.data.manifest import (
     frontal_xrays,
     kind,
+    lacking,
     saved_manifest,
     without_near_copies,
 )
@@ -111,6 +112,9 @@ def _composition(part: pd.DataFrame) -> dict:
         "grouped by": " / ".join(bases),
         "images": len(part),
         **{subset: of_subset.get(subset, 0) for subset in (*SUBSETS, UNUSED)},
+        "without a patient": "; ".join(
+            f"{label}: {', '.join(subsets)}" for label, subsets in lacking(part).items()
+        ),
     }
 
 
