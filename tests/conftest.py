@@ -17,6 +17,13 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A folder of its own for what a test writes."""
+    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 @pytest.fixture(scope="session")
 def small_profile(tmp_path_factory):
     """A home with the runs of `small_runs` and what is built from them, and its tables."""

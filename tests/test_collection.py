@@ -12,10 +12,7 @@ from covid_utils import paths
 from covid_utils.data import collection, splits
 from covid_utils.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

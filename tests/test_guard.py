@@ -79,8 +79,7 @@ def test_a_table_without_a_column_is_named(path):
         guard.table(path, ("a", "c"))
 
 
-def test_odd_names_and_links_in_a_data_folder_cost_only_themselves(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+def test_odd_names_and_links_in_a_data_folder_cost_only_themselves(tmp_path, home):
     root = recognition_sets(tmp_path / "scans")
     folder = root / "chest_xray/train/NORMAL"
     (folder / "IM-9999-0001.jpeg").symlink_to("nothing")

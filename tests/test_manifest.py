@@ -63,8 +63,7 @@ def test_values_outside_the_contract_are_refused(change, message):
         manifest.validate(rows.drop(columns="licence"))
 
 
-def test_csv_round_trip_keeps_everything(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path))
+def test_csv_round_trip_keeps_everything(home):
     with pytest.raises(DataError, match=r"\.csv: no manifest here; run notebook 01_data"):
         manifest.saved_manifest("quick")
     rows = valid({"007": 1, "b": 2}, modality="CT", lungs="1 2 3 4").assign(subset="train")
