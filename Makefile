@@ -18,8 +18,8 @@ WORKERS := $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES))
 # Names of folders and files reach the jobs through the environment, never through a shell.
 export COVID_DATA_DIR := $(value DATA)
 export COVID_IMAGENET := $(value IMAGENET)
-# Everything that computes starts in the environment that this module fixes.
-RUN = $(BIN)/python -m covid_utils.environment
+# Everything that computes starts in the environment that this script fixes.
+RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce report test lint unit notebooks-check notebooks readme bench lab lock \

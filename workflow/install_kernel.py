@@ -1,7 +1,7 @@
 """Install the kernel of the notebooks into this virtual environment.
 
-It starts through `covid_utils.environment`, so that JupyterLab, papermill and nbval compute in the
-same environment as `make`. It is called ``python3``, the name that the notebooks ask for.
+It starts through `environment.py`, so that JupyterLab, papermill and nbval compute in the same
+environment as `make`. It is called ``python3``, the name that the notebooks ask for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def main() -> None:
     """Write the kernel's specification, and IPython's settings, below ``sys.prefix``."""
     folder = Path(install(kernel_name="python3", display_name=NAME, prefix=sys.prefix))
     spec = KernelSpec.from_resource_dir(str(folder))
-    spec.argv = [sys.executable, "-m", "covid_utils.environment", *spec.argv]
+    starter = Path(__file__).resolve().with_name("environment.py")
+    spec.argv = [sys.executable, str(starter), *spec.argv]
     (folder / "kernel.json").write_text(spec.to_json() + "\n", encoding="utf8")
     # The kernel's log of its own doings would stand in red below the cells.
     settings = Path(sys.prefix, "etc", "ipython", "ipython_kernel_config.py")

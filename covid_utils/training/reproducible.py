@@ -1,4 +1,4 @@
-"""The same numbers from the same seed; `covid_utils.environment` sets the rest of what it takes."""
+"""The same numbers from the same seed; `workflow/environment.py` sets the rest of what it takes."""
 
 from __future__ import annotations
 

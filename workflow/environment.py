@@ -1,10 +1,10 @@
 """The environment of every process that computes, fixed in one place.
 
 The number of threads, oneDNN and AVX-512 change the last digits of a result; the user's own
-settings of Keras, IPython and Matplotlib change more. So notebooks' kernels, tests and the command
-line start through this module: ``python -m covid_utils.environment COMMAND`` replaces itself by the
-command in that environment. The kernel that ``make setup`` installs does so, hence JupyterLab,
-papermill by hand and ``make`` compute the same.
+settings of Keras, IPython and Matplotlib change more. So notebooks' kernels and tests start through
+this script: ``python workflow/environment.py COMMAND`` replaces itself by the command in that
+environment. The kernel that ``make setup`` installs does so, hence JupyterLab, papermill by hand
+and ``make`` compute the same.
 
 Two variables choose:
 
