@@ -1,5 +1,6 @@
 """The graph of notebooks: its jobs, how it fails, where it goes on."""
 
+import json
 import os
 import re
 import subprocess
@@ -102,23 +103,49 @@ def test_a_mistyped_parameter_stops_before_the_notebook_starts(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+def execute(folder, *sources, kernel="python3"):
+    """Run a notebook of some cells through `run_job.execute`."""
+    kernel = {"name": kernel, "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    sources = ["fine = 1", "import os\nos._exit(1)  # what the system does when memory is short"]
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(notebook, tmp_path / "dying.ipynb")
+    nbformat.write(notebook, folder / "own.ipynb")
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'workflow')\n"
         "import run_job\n"
-        f"run_job.paths.NOTEBOOKS = Path({str(tmp_path)!r})\n"
-        f"target = Path({str(tmp_path / 'out' / 'dying.ipynb')!r})\n"
-        "print(run_job.execute('dying', target, {}))\n"
+        f"run_job.paths.NOTEBOOKS = Path({str(folder)!r})\n"
+        f"target = Path({str(folder / 'out' / 'own.ipynb')!r})\n"
+        "print(run_job.execute('own', target, {}))\n"
     )
-    done = run([sys.executable, "-c", code])
+    return run([sys.executable, "-c", code], JUPYTER_PATH=str(folder))
+
+
+def test_a_kernel_that_does_not_start_says_why_in_a_sentence(tmp_path):
+    missing = execute(tmp_path, "1", kernel="absent")
+    assert missing.stdout == "  No such kernel named absent; 'make setup' installs the kernel.\n"
+    folder = tmp_path / "kernels" / "broken"
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-c", "raise ImportError('no ipykernel')", "{connection_file}"]
+    spec = {"argv": command, "display_name": "broken", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    broken = execute(tmp_path, "1", kernel="broken")
+    assert broken.stdout.startswith("  The kernel did not start: ImportError: no ipykernel; 'make")
+    assert broken.stderr == ""
+
+
+def test_a_disk_error_is_a_sentence(tmp_path):
+    (tmp_path / "results").write_text("a file where a folder belongs")
+    done = run([sys.executable, "workflow/run_job.py", "data"], COVID_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert re.search(r"results/quick/notebooks: Not a directory; mend that, and the same", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
+    ending = "import os\nos._exit(1)  # what the system does when memory is short"
+    done = execute(tmp_path, "fine = 1", ending)
     assert "DeadKernelError" in done.stdout, done.stderr[-500:]
     assert re.search(r"cell +number 1\n +\| import os\n", done.stdout)
-    assert (tmp_path / "out" / "dying.ipynb").is_file()
+    assert (tmp_path / "out" / "own.ipynb").is_file()
 
 
 def test_a_second_run_of_a_profile_is_refused_in_one_sentence(graph, tmp_path):

@@ -8,9 +8,12 @@ the terminal gets the notebook, the cell and the exception, and the exit code is
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +44,9 @@ def main() -> int:
         failure = run(job, arguments.profile, arguments.set)
     except CompanionError as error:
         failure = f"  {error}"
+    except OSError as error:  # a full disk, a folder that nobody may write to
+        place = paths.shown(Path(error.filename)) if error.filename else "results"
+        failure = f"  {place}: {error.strerror}; mend that, and the same command goes on from here."
     if failure:
         _print(f"\n{_elapsed(started)}  {label} FAILED\n{failure}\n")
         return 1
@@ -66,8 +72,7 @@ def run(job: registry.Job, profile: str, settings: list[str]) -> str:
         return ""
     values = parameters(job, profile, settings)
     target = paths.results(profile) / "notebooks" / f"{job.name}.ipynb"
-    with quiet_kernel():
-        return execute(job.notebook, target, values)
+    return execute(job.notebook, target, values)
 
 
 def parameters(job: registry.Job, profile: str, settings: list[str]) -> dict:
@@ -85,6 +90,7 @@ def execute(notebook: str, target: Path, values: dict) -> str:
         What failed, as text; '' if nothing did.
     """
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -94,13 +100,19 @@ def execute(notebook: str, target: Path, values: dict) -> str:
     # Papermill formats paths, so braces in a folder's name are doubled.
     files = (str(path).replace("{", "{{").replace("}", "}}") for path in (source, target))
     try:
-        papermill.execute_notebook(*files, values, cwd=paths.NOTEBOOKS, progress_bar=False)
+        with quiet() as words:
+            papermill.execute_notebook(*files, values, cwd=paths.NOTEBOOKS, progress_bar=False)
     except PapermillExecutionError as error:
         what = f"{error.ename}: {error.evalue}"
         return _failure(target, error.cell_index, error.source, what)
     except DeadKernelError:
         what = "DeadKernelError: the kernel stopped without a message; is memory short?"
         return _failure(target, *_last_started(target), what)
+    except NoSuchKernel as error:
+        return f"  {error}; 'make setup' installs the kernel."
+    except RuntimeError as error:
+        causes = re.findall(r"^\w+(?:Error|Exception): .*", words.getvalue(), re.M) or [str(error)]
+        return f"  The kernel did not start: {causes[-1]}; 'make setup' installs what it needs."
     return ""
 
 
@@ -124,21 +136,23 @@ def _last_started(target: Path) -> tuple[int, str]:
 
 
 @contextmanager
-def quiet_kernel() -> Iterator[None]:
-    """Send what kernels and libraries write to standard error to the null device.
+def quiet() -> Iterator[io.StringIO]:
+    """Keep what kernels and libraries write to standard error from the terminal.
 
-    What matters of it is in the executed notebook; the terminal is for `_print`, which keeps the
-    stream that it had.
+    What matters of it is in the executed notebook; the terminal is for `_print`. Gives the text
+    when the block has ended.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    kept, words = os.dup(2), io.StringIO()
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield words
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            words.write(file.read().decode(errors="replace"))
 
 
 def _arguments() -> argparse.Namespace:
