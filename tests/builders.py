@@ -10,10 +10,15 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+import chest_phantom
 from covid_utils import params, runs
 from covid_utils.data import collection
 from covid_utils.data import manifest as manifests
 from covid_utils.training import streams
+
+SMALL_PHANTOM = chest_phantom.Settings(
+    seed=7, patients=chest_phantom.FEWEST, ct_size=72, xray_size=96
+)
 
 
 def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", **columns):

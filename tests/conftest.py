@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from builders import SMALL_PHANTOM
 
+import chest_phantom
 from covid_utils import paths
 
 
@@ -22,6 +24,12 @@ def home(tmp_path, monkeypatch) -> Path:
     """A folder of its own for what a test writes."""
     monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory) -> Path:
+    """A small phantom that no test changes."""
+    return chest_phantom.write(tmp_path_factory.mktemp("phantom") / "set", SMALL_PHANTOM)
 
 
 @pytest.fixture(scope="session")

@@ -55,12 +55,10 @@ def test_what_a_declaration_refuses(values, message):
 
 
 def test_what_a_declaration_allows():
-    for values in ({"width": 1}, {"width": 2.5}, {"steps": 7, "refit": False}, {}):
-        params.check(values, STREAM, "here")
-    for layer in ("mixed2, mixed3", "mixed10"):
-        params.check({"feature_layer": layer}, "02_task1_inception", "here")
-        with pytest.raises(ParameterError, match="must have the form"):
-            params.check({"feature_layer": f"x{layer}"}, "02_task1_inception", "here")
+    params.check({"width": 1, "steps": 7, "refit": False}, STREAM, "here")
+    params.check({"feature_layer": "mixed2, mixed3"}, "02_task1_inception", "here")
+    with pytest.raises(ParameterError, match="must have the form"):
+        params.check({"feature_layer": "mixed2 mixed3"}, "02_task1_inception", "here")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
+from builders import SMALL_PHANTOM
 
 import chest_phantom
 from chest_phantom import dataset
@@ -16,17 +17,11 @@ from chest_phantom.files import outlines
 from covid_utils.data import readers
 from covid_utils.data.readers.lidc import Outline, consensus_mask
 
-SMALL = chest_phantom.Settings(seed=7, patients=chest_phantom.FEWEST, ct_size=72, xray_size=96)
-OTHER = dataclasses.replace(SMALL, seed=8)
+OTHER = dataclasses.replace(SMALL_PHANTOM, seed=8)
 
 
 def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    return chest_phantom.write(tmp_path_factory.mktemp("phantom") / "set", SMALL)
 
 
 def test_a_set_is_written_once_and_again_for_other_settings_or_version(tmp_path, monkeypatch):
@@ -34,7 +29,7 @@ def test_a_set_is_written_once_and_again_for_other_settings_or_version(tmp_path,
     monkeypatch.setattr(dataset, "write_all", lambda folder, _: calls.append(folder.mkdir()))
     folder = tmp_path / "set"
     assert not chest_phantom.is_phantom(folder)
-    for count, settings in ((1, SMALL), (1, SMALL), (2, OTHER)):
+    for count, settings in ((1, SMALL_PHANTOM), (1, SMALL_PHANTOM), (2, OTHER)):
         assert chest_phantom.write(folder, settings) == folder
         assert chest_phantom.is_phantom(folder)
         assert len(calls) == count
@@ -42,7 +37,7 @@ def test_a_set_is_written_once_and_again_for_other_settings_or_version(tmp_path,
     chest_phantom.write(folder, OTHER)
     assert len(calls) == 3
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: chest_phantom.write(tmp_path / "at once", SMALL), range(4)))
+        list(pool.map(lambda _: chest_phantom.write(tmp_path / "at once", SMALL_PHANTOM), range(4)))
     assert len(calls) == 4
 
 
@@ -54,7 +49,7 @@ def test_an_interruption_leaves_nothing_incomplete(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(dataset, "write_all", write_all)
-    before = contents(chest_phantom.write(tmp_path / "set", SMALL))
+    before = contents(chest_phantom.write(tmp_path / "set", SMALL_PHANTOM))
     for name in ("set", "new"):
         with pytest.raises(KeyboardInterrupt):
             chest_phantom.write(tmp_path / name, OTHER)
@@ -66,7 +61,7 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "mine.png").write_bytes(b"x")
     with pytest.raises(FileExistsError, match=r"scans.*name another folder"):
-        chest_phantom.write(tmp_path / "scans", SMALL)
+        chest_phantom.write(tmp_path / "scans", SMALL_PHANTOM)
     assert (tmp_path / "scans" / "mine.png").is_file()
 
 
@@ -76,22 +71,24 @@ def test_settings_out_of_range_are_refused(name, value):
         chest_phantom.Settings(**{name: value})
 
 
-def test_the_same_settings_give_the_same_bytes_and_marks_touch_xrays_alone(written, tmp_path):
-    assert contents(chest_phantom.write(tmp_path / "again", SMALL)) == contents(written)
-    plain = chest_phantom.write(tmp_path / "off", dataclasses.replace(SMALL, hospital_mark=0))
+def test_the_same_settings_give_the_same_bytes_and_marks_touch_xrays_alone(phantom, tmp_path):
+    assert contents(chest_phantom.write(tmp_path / "again", SMALL_PHANTOM)) == contents(phantom)
+    plain = chest_phantom.write(
+        tmp_path / "off", dataclasses.replace(SMALL_PHANTOM, hospital_mark=0)
+    )
     for name in (chest_phantom.TRUTH_FILE, "medseg/tr_im.nii.gz"):
-        assert (written / name).read_bytes() == (plain / name).read_bytes()
+        assert (phantom / name).read_bytes() == (plain / name).read_bytes()
 
 
-def test_stored_masks_are_the_simulations_to_the_voxel(written):
-    person = next(p for p in plan(SMALL) if p.role == "covid" and p.rank == 0)
-    chest = build(np.random.default_rng(person.seed), SMALL.ct_size)
+def test_stored_masks_are_the_simulations_to_the_voxel(phantom):
+    person = next(p for p in plan(SMALL_PHANTOM) if p.role == "covid" and p.rank == 0)
+    chest = build(np.random.default_rng(person.seed), SMALL_PHANTOM.ct_size)
     truth = infect(chest, person.pattern, person.severity, person.seed).labels
-    table = pd.read_csv(written / "medseg" / "slices.csv").set_index("slice")
-    rows = readers.read("medseg", written).rows
+    table = pd.read_csv(phantom / "medseg" / "slices.csv").set_index("slice")
+    rows = readers.read("medseg", phantom).rows
     assert len(rows) == len(table)
     for row in rows.itertuples():
-        mask = readers.load_mask(written, row)
+        mask = readers.load_mask(phantom, row)
         expected = table.loc[row.frame, ["ggo_px", "consolidation_px", "effusion_px"]].tolist()
         assert np.bincount(mask.ravel(), minlength=4)[1:].tolist() == expected
         if table.loc[row.frame, "patient"] == f"P{person.number:02d}":
@@ -100,8 +97,8 @@ def test_stored_masks_are_the_simulations_to_the_voxel(written):
     assert set(table["infnet_subset"]) == {"train", "test"}
 
 
-def test_the_readers_read_every_layout_without_a_problem(written):
-    reading = readers.read_all(written)
+def test_the_readers_read_every_layout_without_a_problem(phantom):
+    reading = readers.read_all(phantom)
     assert reading.problems.empty
     rows = reading.rows
     assert set(rows["dataset"]) == set(readers.SOURCES)
@@ -110,8 +107,13 @@ def test_the_readers_read_every_layout_without_a_problem(written):
     assert {"L", "Axial"} < views
     subsets = rows.loc[rows["dataset"] == "chest_xray", "path"].str.split("/").str[1]
     assert set(subsets) == {"train", "test"}
+    for row in rows.groupby("dataset").head(2).itertuples():
+        assert readers.load_image(phantom, row).shape == (row.height, row.width)
+        assert (row.lungs == "") == (row.modality == "X-ray")
+        if row.mask_path:
+            assert readers.load_mask(phantom, row).shape == (row.height, row.width)
     # No patient is in two sets of X-rays.
-    truth = pd.read_csv(written / chest_phantom.TRUTH_FILE)
+    truth = pd.read_csv(phantom / chest_phantom.TRUTH_FILE)
     xrays = truth[truth["path"].str.match(r"(covid-chestxray|chest_xray|nih-adult|rsna)")]
     sets = xrays["path"].str.split("/").str[0]
     assert (sets.groupby(xrays["person"]).nunique() == 1).all()
@@ -125,8 +127,8 @@ def test_outlines_give_the_mask_back(radius):
     assert np.array_equal(consensus_mask(drawn, mask.shape), mask)
 
 
-def test_everything_says_that_it_is_a_phantom(written):
-    assert (written / "README.txt").read_text().startswith("Phantom")
-    metadata = pd.read_csv(written / "covid-chestxray-dataset" / "metadata.csv", dtype=str)
+def test_everything_says_that_it_is_a_phantom(phantom):
+    assert (phantom / "README.txt").read_text().startswith("Phantom")
+    metadata = pd.read_csv(phantom / "covid-chestxray-dataset" / "metadata.csv", dtype=str)
     assert metadata["clinical_notes"].str.startswith("Phantom").all()
     assert (metadata["license"] == chest_phantom.LICENCE).all()

@@ -21,12 +21,6 @@ def healthy(chest):
     return infect(chest, "normal", 0.0, 3)
 
 
-def solid(mask, spacing=(4.0, 2.0, 2.0), hu=0):
-    """A volume with one density inside a mask and air around it."""
-    values = np.where(mask, hu, -1000).astype(np.int16)
-    return Volume(values, mask.astype(np.uint8), spacing, "normal", 0.0)
-
-
 def test_a_healthy_chest_has_its_parts(chest, healthy):
     lung = chest.lung
     inside = healthy.hu[lung.box][(lung.share > 0.99) & (lung.vessel == 0) & (lung.wall == 0)]
@@ -109,7 +103,8 @@ def test_nodules_are_round_and_where_they_are_said_to_be(chest):
     ("hu", "per_mm"), [(0, 0.0195), (-1000, 0.0), (-500, 0.00975), (1000, 0.0195 * 2.48)]
 )
 def test_line_integrals_follow_beer_and_lambert(hu, per_mm):
-    volume = solid(np.ones((20, 40, 60), bool), hu=hu)
+    values = np.full((20, 40, 60), hu, np.int16)
+    volume = Volume(values, np.zeros_like(values, np.uint8), (4.0, 2.0, 2.0), "normal", 0.0)
     for view, slabs, way in (("PA", 1, 80.0), ("PA", 4, 80.0), ("L", 1, 120.0)):
         sums = line_integrals(volume, view, slabs).sum(axis=0)
         np.testing.assert_allclose(sums, per_mm * way, rtol=1e-5)

@@ -251,25 +251,21 @@ def test_medseg_with_notes_and_without(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
+    ("shape", "direction", "message"),
     [
-        ((16, 16, 2), "masks of .* do not fit the images"),
-        ((16, 15, 3), "masks of .* do not fit the images"),
-        ((16, 16, 3, 2), "4 axes are no scan"),
+        ((16, 16, 2), 1, "masks of .* do not fit the images"),
+        ((16, 15, 3), 1, "masks of .* do not fit the images"),
+        ((16, 16, 3, 2), 1, "4 axes are no scan"),
+        ((16, 16, 3), -1, "its voxels lie elsewhere in space"),
     ],
 )
-def test_medseg_masks_of_another_shape_are_named(tmp_path, shape, message):
+def test_medseg_masks_that_do_not_lie_on_their_images_are_named(
+    tmp_path, shape, direction, message
+):
     folder = ct_slices(tmp_path, slices=3) / "medseg"
-    save_volume(folder / "tr_mask.nii.gz", np.zeros(shape, np.uint8))
-    with pytest.raises(DataError, match=rf"tr_mask\.nii\.gz: {message}"):
-        readers.read("medseg", tmp_path)
-
-
-def test_medseg_masks_elsewhere_in_space_are_named(tmp_path):
-    folder = ct_slices(tmp_path, slices=3) / "medseg"
-    mask = nibabel.Nifti1Image(np.zeros((16, 16, 3), np.uint8), np.diag([-1.0, 1, 1, 1]))
+    mask = nibabel.Nifti1Image(np.zeros(shape, np.uint8), np.diag([direction, 1.0, 1, 1]))
     nibabel.save(mask, folder / "tr_mask.nii.gz")
-    with pytest.raises(DataError, match=r"tr_mask\.nii\.gz: its voxels lie elsewhere in space"):
+    with pytest.raises(DataError, match=rf"tr_mask\.nii\.gz: {message}"):
         readers.read("medseg", tmp_path)
 
 

@@ -7,15 +7,8 @@ import pytest
 from builders import save_dicom
 from test_readers import COHEN, kinds
 
-import chest_phantom
 from covid_utils.data import readers
 from covid_utils.errors import DataError
-
-
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    settings = chest_phantom.Settings(patients=chest_phantom.FEWEST, ct_size=64, xray_size=64)
-    return chest_phantom.write(tmp_path_factory.mktemp("phantom") / "set", settings)
 
 
 def copied(phantom, root, folder):
@@ -91,15 +84,6 @@ def test_a_set_that_cannot_be_read_is_named_and_left_out(
     assert set(reading.rows["dataset"]) == {"nih-adult"}
     assert kinds(reading) == [("unreadable", folder)]
     assert reading.problems["remedy"][0].endswith("The data set is left out.")
-
-
-def test_all_sets_come_through_one_door(phantom):
-    rows = readers.read_all(phantom).rows
-    for row in rows.groupby("dataset").head(2).itertuples():
-        assert readers.load_image(phantom, row).shape == (row.height, row.width)
-        assert (row.lungs == "") == (row.modality == "X-ray")
-        if row.mask_path:
-            assert readers.load_mask(phantom, row).shape == (row.height, row.width)
 
 
 def test_data_folders_without_a_data_set_are_explained(tmp_path):
