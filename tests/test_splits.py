@@ -1,9 +1,11 @@
 """Splits: who may stand on which side, and that the order of rows changes nothing."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from builders import join, manifest
 
+from covid_utils import paths
 from covid_utils.data import similarity, splits
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.registry import SUBSETS, UNUSED
@@ -20,6 +22,16 @@ def many():
             for dataset, label in strata
         )
     )
+
+
+def test_path_hash_equals_what_the_authors_tool_printed():
+    file = paths.PROJECT.parent / "shared" / "parity" / "retrain_hash_split.csv"
+    if not file.is_file():
+        pytest.skip("the reference split ../shared/parity/retrain_hash_split.csv is not here")
+    lines = pd.read_csv(file)
+    theirs = lines["subset"].replace({"training": "train", "testing": "test"})
+    assert len(lines) == 240
+    assert lines["path"].map(splits.path_hash).tolist() == theirs.tolist()
 
 
 @pytest.mark.parametrize(

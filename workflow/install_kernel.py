@@ -26,6 +26,8 @@ def main() -> None:
     settings = Path(sys.prefix, "etc", "ipython", "ipython_kernel_config.py")
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text("c.IPKernelApp.log_level = 40\n", encoding="utf8")
+    # Where `environment` sends IPython: without start-up files of the user.
+    Path(sys.prefix, "share", "covid-utils", "ipython").mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":
