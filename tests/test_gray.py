@@ -38,6 +38,13 @@ def test_single_values_do_not_decide_about_a_scale(tmp_path, scale, value, count
     assert np.abs(gray.astype(int) - GRAY).flat[count:].max() <= 1
 
 
+def test_a_black_margin_does_not_hide_a_scale(tmp_path):
+    for scale, margin in (("0 to 1", 0), ("Hounsfield", -2000)):
+        voxels = np.pad(SCALES[scale], 20, constant_values=margin)
+        gray = ct_to_uint8(voxels, tmp_path)[20:-20, 20:-20]
+        assert np.abs(gray.astype(int) - GRAY).max() <= 1
+
+
 def test_padding_does_not_make_a_scan_with_offset_hounsfield(tmp_path):
     gray = ct_to_uint8(spoilt(SCALES["with offset"], -2000, 180), tmp_path)
     assert np.abs(gray.astype(int) - GRAY).flat[180:].max() <= 1

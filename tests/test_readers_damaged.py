@@ -41,7 +41,7 @@ NIFTI, POSITIONS = r"not a whole NIfTI file \(.*\); download this", "seriesuid,c
         ("lidc-idri", "*/*.xml", "<edge", "unreadable: .*not a whole XML file"),
         ("lidc-idri", "*/*.xml", "<IdriReadMessage/>", "unreadable: .*not the outlines of a CT"),
         ("luna16", "*.mhd", None, "missing: This scan has nodules but is not on disk"),
-        ("luna16", "*.raw", 0.5, r"unreadable: .*at slice \d+, with its \.raw file"),
+        ("luna16", "*.raw", 0.5, r"unreadable: .*\.raw: has \d+ bytes, but by .*must have"),
         (COHEN, "images/*", None, "missing: The image is not on disk; download it"),
         (COHEN, "images/*", 0.1, r"unreadable: .*not a whole image"),
     ],
@@ -62,15 +62,15 @@ def test_one_damaged_file_is_a_problem_and_the_rest_is_read(
     ("folder", "name", "content", "message"),
     [
         ("medseg", "tr_im.nii.gz", None, "no such file; unpack the data set whole"),
-        ("medseg", "tr_im.nii.gz", "", NIFTI),
+        ("medseg", "tr_im.nii.gz", "", "an empty file; download"),
         ("medseg", "tr_im.nii.gz", 0.7, NIFTI),
         ("medseg", "tr_mask.nii.gz", 0.1, NIFTI),
         ("medseg", "slices.csv", "slice,labels,infnet_subset\n0,good,val\n", "must have one line"),
         ("luna16", "annotations.csv", f"{POSITIONS},diameter_mm\n1,left,0,0,5\n", ".*left"),
         ("luna16", "annotations.csv", f"{POSITIONS}\n", r"the columns \['diameter_mm'\]"),
         ("rsna", CLASSES, "patientId,class\na,Flu\n", r".*\('Flu'\)"),
-        ("rsna", CLASSES, "patientId,class\na,Normal\na,Lung Opacity\n", ".*duplicate keys"),
-        (COHEN, "metadata.csv", "", "not a whole CSV file"),
+        ("rsna", CLASSES, "patientId,class\na,Normal\na,Lung Opacity\n", "patient a has two"),
+        (COHEN, "metadata.csv", "", "an empty file"),
     ],
 )
 def test_a_set_that_cannot_be_read_is_named_and_left_out(

@@ -23,7 +23,7 @@ Decoder = Callable[Concatenate[Path, P], T]
 
 PROBLEM_COLUMNS = ("dataset", "path", "problem", "remedy")
 #: Problems that leave a file out of the manifest.
-UNREADABLE, MISSING = "unreadable", "missing"
+UNREADABLE, MISSING, WRONG_ENDING = "unreadable", "missing", "wrong ending"
 #: Most values of one image or volume: 16 CT volumes of 256 slices. A damaged header may ask for
 #: more memory than there is.
 LARGEST = 2**30
@@ -32,13 +32,18 @@ REMEDIES = (
     (PermissionError, "allow this user to read it"),
     (MemoryError, "free memory, or delete it"),
     ((ImportError, NotImplementedError), "install the decoder that it needs"),
+    (UnicodeDecodeError, "save it as UTF-8"),
 )
+#: How images begin, whatever their names end in: PNG, JPEG, TIFF and, from byte 128 on, DICOM.
+BEGINNINGS, DICOM = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*"), b"DICM"
 
 
 def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
     """Read a file with whatever decoder; ``kind`` is what it should be."""
     try:
         str(path).encode()  # fails for a name that no table could hold
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: no file but a folder or a device; delete or rename it.")
         return decode(path)
     except DataError:
         raise
@@ -63,9 +68,14 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
     if printable(path) != str(path):
         return "its name is not UTF-8; rename it"
     if not isinstance(error, PermissionError) and not os.path.exists(path):  # noqa: PTH110 never raises
-        if path.is_symlink():
+        if os.path.islink(path):  # noqa: PTH114 never raises
             return "a link to nothing; fetch the file that it stands for, or delete it"
-        return "no such file; unpack the data set whole"
+        start = f"{path.name.partition('.')[0]}."
+        others = [p.name for p in files(path.parent, ("",)) if p.name.startswith(start)]
+        instead = f", though {others[0]} is there; is its ending wrong?" if others else ";"
+        return f"no such file{instead} unpack the data set whole"
+    if not isinstance(error, PermissionError) and not path.stat().st_size:
+        return "an empty file; download it again or delete it"
     remedies = (remedy for types, remedy in REMEDIES if isinstance(error, types))
     remedy = next(remedies, "download this file again or delete it")
     # The libraries of ITK put their own source files before the cause.
@@ -111,13 +121,26 @@ class Problems:
         """Note a file that could not be read."""
         self.add(path, UNREADABLE, f"{error} The run goes on without it.")
 
+    def files(self, folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Path]:
+        """The same as `files`; images that another ending keeps out are noted."""
+        found = files(folder, ("",), deep)
+        known = [path for path in found if path.name.lower().endswith(endings)]
+        others = [path for path in sorted(set(found) - set(known)) if _is_image(path)]
+        if others:
+            named = f"{printable(others[0].name)}: an image whose name does not end in "
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            remedy = f"{named}{' or '.join(endings)}; rename it{more}."
+            self.add(others[0], WRONG_ENDING, remedy)
+        return known
+
     def relative(self, path: Path) -> str:
         """A path as the manifest has it: from the data folder on, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
     def first(self) -> str:
         """The first file that could not be read, in brackets; '' if there is none."""
-        causes = [row["remedy"] for row in self.rows if row["problem"] == UNREADABLE]
+        costly = (UNREADABLE, WRONG_ENDING)
+        causes = [row["remedy"] for row in self.rows if row["problem"] in costly]
         return f" (first: {causes[0]})" if causes else ""
 
 
@@ -126,6 +149,14 @@ def files(folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Pa
     places = walk(folder) if deep else islice(walk(folder), 1)
     paths = (place / name for place, names in places for name in names)
     return sorted(p for p in paths if p.name.lower().endswith(endings) and p.name[0] != ".")
+
+
+def _is_image(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(132)
+    return start.startswith(BEGINNINGS) or start[128:] == DICOM
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -145,6 +176,8 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 def table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file that must have some columns as text, blank cells as ''."""
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas would move the cells to the left
+        raise DataError(f"{path}: its lines have more cells than its heading; correct it.")
     missing = [name for name in columns if name not in rows.columns]
     if missing:
         raise DataError(

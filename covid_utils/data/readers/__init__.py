@@ -38,7 +38,8 @@ def read_all(root: Path, names: Iterable[str] = ()) -> Reading:
 
     A data set that cannot be read at all is a problem like a file that cannot.
     """
-    present = [name for name, source in SOURCES.items() if (root / source.folder).is_dir()]
+    places = {name: root / source.folder for name, source in SOURCES.items()}
+    present = [name for name, place in places.items() if place.is_dir() or place.is_symlink()]
     if not present:
         raise DataError(
             f"{root}: no known data set in this folder; name the folder that contains one or more "

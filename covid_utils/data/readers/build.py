@@ -77,10 +77,11 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
         row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
         rows.append(row)
     if not rows:
-        raise DataError(
-            f"{problems.root}: no readable image of the data set '{source.name}'"
-            f"{problems.first()}; check that the archive was unpacked whole."
-        )
+        folder = problems.root / source.folder
+        layout = "; check that the archive was unpacked whole and as docs/data.md says"
+        nothing = "; its folder is a link to nothing, fetch what it stands for or delete it"
+        cause = problems.first() or (layout if folder.exists() else nothing)
+        raise DataError(f"{folder}: no readable image of the data set '{source.name}'{cause}.")
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     turn = table.groupby("image_id").cumcount() + 1
     table["image_id"] += ("@" + turn.astype(str)).where(turn > 1, "")

@@ -5,6 +5,7 @@ volumes in ``volumes/``. The column ``finding`` is flat in early releases (``COV
 hierarchical in later ones (``Pneumonia/Viral/COVID-19``); both are understood.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     table = guard.table(root / NAME / METADATA, COLUMNS).apply(lambda column: column.str.strip())
     table["path"] = f"{NAME}/" + table["folder"] + "/" + table["filename"]
     table["modality"] = table["modality"].str.lower().map({"x-ray": "X-ray", "ct": "CT"})
-    images = guard.files(root / NAME / "images", decoding.RASTER_SUFFIXES)
-    images += guard.files(root / NAME / "volumes", decoding.NIFTI_SUFFIXES)
+    images = problems.files(root / NAME / "images", decoding.RASTER_SUFFIXES)
+    images += problems.files(root / NAME / "volumes", decoding.NIFTI_SUFFIXES)
     present = {problems.relative(path) for path in images}
     here = table[table["path"].isin(present)]
     _note(table["path"].drop(here.index), here, sorted(present - set(table["path"])), problems)
@@ -65,7 +66,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     columns = ["path", "patient_id", "modality", "view", "label", "licence"]
     rows = []
     for row in used[columns].to_dict("records"):
-        if row["path"].name.endswith(decoding.NIFTI_SUFFIXES):
+        if _is_volume(row["path"]):
             count = problems.attempt(decoding.axial_count, row["path"])
             if count is None:
                 continue
@@ -77,6 +78,8 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guard.Problems) -> None:
     for path in absent:
         remedy = "The image is not on disk; download it, or leave it: the run goes on without it."
+        if os.path.exists(noted.root / path):  # noqa: PTH110 never raises
+            remedy = "The file is there, but its ending or folder is that of no image; rename it."
         noted.add(path, guard.MISSING, remedy)
     for path in here.loc[here["path"].duplicated(), "path"].unique():
         remedy = "Several rows name this file; all stay, and their patients count as one."
@@ -89,9 +92,13 @@ def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guar
         noted.add(path, "unknown modality", remedy)
 
 
+def _is_volume(path: Path) -> bool:
+    return path.name.lower().endswith(decoding.NIFTI_SUFFIXES)
+
+
 def load_image(path: Path, frame: int) -> np.ndarray:
     """Image of a row: a raster file, or an axial slice of a CT volume seen from the feet."""
-    if path.name.endswith(decoding.NIFTI_SUFFIXES):
+    if _is_volume(path):
         return decoding.read_axial(path, frame)
     return decoding.read_raster(path)
 

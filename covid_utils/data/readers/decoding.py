@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+#: Formats that are tried, whatever a name ends in. Pillow knows more, some by calling programs.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
+#: gzip makes of one byte at most so many.
+UNPACKED = 1032
 
 
 @guard.reads("image")
@@ -28,7 +33,7 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
     Colour becomes luminance, an alpha channel is laid over black, 1-bit becomes 0 and 255, and
     deeper images are `stretched`. Where a camera noted how it was held, the picture is turned.
     """
-    with Image.open(path) as file:
+    with Image.open(path, formats=FORMATS) as file:
         guard.bounded(path, file.size)
         pages = getattr(file, "n_frames", 1)
         if file.format == "TIFF" and pages > 1:
@@ -54,6 +59,7 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
 
     header = pydicom.dcmread(path)
     guard.bounded(path, [header.get(at) or 1 for at in ("NumberOfFrames", "Rows", "Columns")])
+    _assert_decoder(path, header)
     stored = _without_overlay(header.pixel_array, header)
     if stored.ndim != 2:
         raise DataError(
@@ -61,10 +67,10 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
             "save each frame as a gray DICOM file of its own or delete it."
         )
     padding = _padding(stored, header)
-    slope, intercept = (header.get(f"Rescale{tag}") for tag in ("Slope", "Intercept"))
+    slope, intercept = (_number(path, header, f"Rescale{tag}") for tag in ("Slope", "Intercept"))
     if slope == 0:
         raise DataError(f"{path}: RescaleSlope is 0, which leaves no image; download it again.")
-    pixels = stored.astype(np.float32) * float(slope or 1) + float(intercept or 0)
+    pixels = stored.astype(np.float32) * (slope or 1) + (intercept or 0)
     if header.get("Modality") == "CT":
         pixels[padding] = np.nan
         gray = ct_to_uint8(pixels, path, is_hounsfield=intercept is not None)
@@ -72,6 +78,29 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
         gray = stretched(pixels, padding)
     gray = 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray
     return np.where(padding, 0, gray).astype(np.uint8)
+
+
+def _assert_decoder(path: Path, header: pydicom.Dataset) -> None:
+    from pydicom.pixels import get_decoder
+
+    syntax = header.file_meta.TransferSyntaxUID
+    decoder = get_decoder(syntax)
+    if not decoder.is_available:
+        needs = [line.partition(" - requires ")[2] for line in decoder.missing_dependencies]
+        packages = "; or ".join(needs)
+        raise DataError(f"{path}: compressed ({syntax.name}); to read it install {packages}.")
+
+
+def _number(path: Path, header: pydicom.Dataset, keyword: str) -> float | None:
+    """The number of a tag; None if it is missing or blank."""
+    try:
+        value = header.get(keyword)
+        number = None if value in (None, "") else float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if number is not None and not np.isfinite(number):
+        raise DataError(f"{path}: its {keyword} is not one number; correct it or delete the file.")
+    return number
 
 
 def _without_overlay(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
@@ -107,7 +136,21 @@ def open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
     if volume.ndim != 3:
         raise DataError(f"{path}: {volume.ndim} axes are no scan; download it again.")
     guard.bounded(path, volume.shape)
+    kind, need = volume.get_data_dtype(), math.prod(volume.shape)
+    if kind.kind not in "iuf":
+        raise DataError(f"{path}: voxels of type {kind} are no gray values; save it in gray.")
+    if need * kind.itemsize > path.stat().st_size * UNPACKED:
+        raise DataError(f"{path}: too short for its header's {need} voxels; download it again.")
     return volume
+
+
+def _orientation(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np.ndarray:
+    """Which axis is which, as nibabel codes it (3, 2)."""
+    if np.isfinite(volume.affine).all():
+        orientation = nibabel.io_orientation(volume.affine)
+        if np.isfinite(orientation).all():
+            return orientation
+    raise DataError(f"{path}: its affine matrix does not tell its axes; download it again.")
 
 
 def assert_same_grid(mask: Path, image: Path) -> None:
@@ -129,14 +172,15 @@ def assert_same_grid(mask: Path, image: Path) -> None:
 def axial_count(path: Path) -> int:
     """Number of axial slices, whichever axis they are stored along, from the header alone."""
     volume = open_nifti(path)
-    return volume.shape[int(np.argmax(nibabel.io_orientation(volume.affine)[:, 0] == 2))]
+    return volume.shape[int(np.argmax(_orientation(path, volume)[:, 0] == 2))]
 
 
+@guard.reads("NIfTI file")
 def read_axial(path: Path, frame: int) -> np.ndarray:
     """Axial slice of a CT volume, counted and seen from the feet: uint8, the front on top."""
     volume = open_nifti(path)
+    orientation = _orientation(path, volume)
     voxels = ct_to_uint8(np.asanyarray(volume.dataobj), path)
-    orientation = nibabel.io_orientation(volume.affine)
     right_front_head = nibabel.apply_orientation(voxels, orientation)
     # Rows run from the front to the back, columns from the patient's right to the left.
     return np.ascontiguousarray(right_front_head[::-1, ::-1, frame].T)

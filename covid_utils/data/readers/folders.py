@@ -32,7 +32,7 @@ def _reader(
         rows = [
             {"path": path} | named(path.relative_to(root))
             for part in parts
-            for path in guard.files(root / folder / part, RASTER_SUFFIXES)
+            for path in problems.files(root / folder / part, RASTER_SUFFIXES)
         ]
         for row in rows:
             if row.get("patient_basis") == "none":

@@ -1,10 +1,12 @@
 """Reader of the nodule data set LIDC-IDRI (Armato et al. 2011).
 
-Layout: ``lidc-idri`` with folders, however deep, of DICOM slices and the XML file of the four
-readers' outlines. In masks 1 is nodule.
+Layout: ``lidc-idri`` with folders, however deep, of DICOM slices, and the XML files of the four
+readers' outlines anywhere in it: next to the slices, or in ``tcia-lidc-xml``. In masks 1 is nodule.
 """
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,8 @@ from covid_utils.errors import DataError
 
 NAME = "lidc-idri"
 ABOUT = {"view": "Axial", "licence": "CC BY 3.0"}
+#: Largest coordinate of an outline. With much larger ones, drawing takes minutes.
+FARTHEST = 2**15
 _TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "Rows", "Columns")
 
 
@@ -29,10 +33,10 @@ class Outline(NamedTuple):
     points: np.ndarray  # int32 (n, 2): column and row
 
 
-def folders(root: Path) -> dict[Path, list[Path]]:
-    """DICOM files of the data set, by folder."""
+def folders(root: Path, find: Callable = guard.files) -> dict[Path, list[Path]]:
+    """DICOM files of the data set, by folder; ``find`` lists them."""
     paths: dict[Path, list[Path]] = {}
-    for path in guard.files(root / NAME, (".dcm",), deep=True):
+    for path in find(root / NAME, (".dcm",), deep=True):
         paths.setdefault(path.parent, []).append(path)
     return paths
 
@@ -42,15 +46,31 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
     Every slice of a series with an XML file of its own has that file as ``mask_path``, so that
     slices without nodule have an empty mask. Images that are not CT are left out: some patients
-    also have X-rays.
+    also have X-rays. So are second copies of a slice.
     """
-    return [row for each in folders(root).items() for row in _rows_of(*each, problems)]
+    found, xml = folders(root, problems.files), _by_series(root, problems)
+    rows = [row for each in found.items() for row in _rows_of(*each, xml, problems)]
+    return _once(rows, problems)
 
 
-def _rows_of(folder: Path, paths: list[Path], problems: guard.Problems) -> list[dict]:
-    parsed = {path: problems.attempt(_parse, path) for path in guard.files(folder, (".xml",))}
-    outlines = {xml[0]: (path, xml[1]) for path, xml in parsed.items() if xml}
-    rows = [problems.attempt(_candidate, path, problems.root, outlines) for path in paths]
+def _by_series(root: Path, problems: guard.Problems) -> dict[str | Path, Path]:
+    """XML files, wherever they lie, by their series or, where they state none, their folder."""
+    found: dict[str | Path, Path] = {}
+    for path in guard.files(root / NAME, (".xml",), deep=True):
+        parsed = problems.attempt(_parse, path)
+        if parsed is None:
+            continue
+        first = found.setdefault(parsed[0] or path.parent, path)
+        if first.read_bytes() != path.read_bytes():
+            remedy = f"{problems.relative(first)} is of the same series, so this one is not used."
+            problems.add(path, "repeated", remedy)
+    return found
+
+
+def _rows_of(
+    folder: Path, paths: list[Path], xml: dict[str | Path, Path], problems: guard.Problems
+) -> list[dict]:
+    rows = [problems.attempt(_candidate, path, problems.root, xml) for path in paths]
     rows = [row for row in rows if row]
     used = [row for row in rows if row["modality"] == "CT"]
     if len(used) < len(rows):
@@ -62,17 +82,32 @@ def _rows_of(folder: Path, paths: list[Path], problems: guard.Problems) -> list[
     return used
 
 
+def _once(rows: list[dict], problems: guard.Problems) -> list[dict]:
+    """Rows without second copies of a slice."""
+    first: dict[str | Path, Path] = {}
+    copies: dict[Path, Path] = {}
+    for row in rows:
+        path = row["path"]
+        original = first.setdefault(row["uid"] or path, path)
+        if original != path:
+            copies[path.parent] = original
+    for folder, original in copies.items():
+        remedy = f"Slices that are also in {problems.relative(original.parent)}; they count once."
+        problems.add(folder, "repeated", remedy)
+    return [row for row in rows if row["path"] == first[row["uid"] or row["path"]]]
+
+
 @guard.reads("DICOM file")
-def _candidate(path: Path, root: Path, outlines: dict[str, tuple]) -> dict:
+def _candidate(path: Path, root: Path, outlines: dict[str | Path, Path]) -> dict:
     header = read_dicom_header(path, _TAGS)
-    series = str(header.get("SeriesInstanceUID", ""))
-    xml, slices = outlines.get(series) or outlines.get("") or ("", {})
+    xml = outlines.get(str(header.get("SeriesInstanceUID", ""))) or outlines.get(path.parent, "")
     label, modality = "other", header.get("Modality", "CT")
     if xml and modality == "CT":
-        label = "nodule" if _consensus(path, header, slices).any() else "no_nodule"
+        label = "nodule" if _consensus(path, header, xml).any() else "no_nodule"
     patient = header.get("PatientID", "") or path.relative_to(root / NAME).parts[0]
     return {
         "path": path,
+        "uid": str(header.get("SOPInstanceUID", "")),
         "patient_id": f"{NAME}/{patient}",
         "modality": modality,
         "label": label,
@@ -85,7 +120,7 @@ def _candidate(path: Path, root: Path, outlines: dict[str, tuple]) -> dict:
 def _parse(path: Path) -> tuple[str, dict[str, list[Outline]]]:
     """Series of an XML file ('' if not stated), and its outlines by UID of the slice."""
     message = ET.parse(path).getroot()
-    if message.tag != "{http://www.nih.gov}LidcReadMessage":
+    if message.tag.rpartition("}")[2] != "LidcReadMessage":
         raise DataError(
             f"{path}: not the outlines of a CT (LidcReadMessage); leave it, its series has no mask."
         )
@@ -95,20 +130,39 @@ def _parse(path: Path) -> tuple[str, dict[str, list[Outline]]]:
         for roi in session.iterfind("{*}unblindedReadNodule/{*}roi"):
             uid = roi.findtext("{*}imageSOP_UID", "").strip()
             inside = roi.findtext("{*}inclusion", "TRUE").strip().upper() != "FALSE"
-            points = [
-                [int(edge.findtext(f"{{*}}{axis}", "")) for axis in ("xCoord", "yCoord")]
-                for edge in roi.iterfind("{*}edgeMap")
-            ]
+            points = _points(roi, path)
             if len(points) > 1:  # a single point is a nodule under 3 mm
-                outline = Outline(reader, inside, np.array(points, np.int32))
-                slices.setdefault(uid, []).append(outline)
+                slices.setdefault(uid, []).append(Outline(reader, inside, points))
     return series, slices
 
 
-def _consensus(path: Path, header: Any, slices: dict[str, list[Outline]]) -> np.ndarray:
+def _points(roi: ET.Element, path: Path) -> np.ndarray:
+    words = [
+        [edge.findtext(f"{{*}}{axis}", "") for axis in ("xCoord", "yCoord")]
+        for edge in roi.iterfind("{*}edgeMap")
+    ]
+    points = np.array(words or np.empty((0, 2)), np.float64)
+    is_pixel = (points == np.rint(points)) & (np.abs(points) <= FARTHEST)
+    if not is_pixel.all():
+        x, y = words[int(np.argmin(is_pixel.all(axis=1)))]
+        raise DataError(f"{path}: the outline's point ({x}, {y}) is no pixel; download it again.")
+    return points.astype(np.int32)
+
+
+@lru_cache(maxsize=8)
+def _slices(path: Path, changed: int) -> dict[str, list[Outline]]:
+    return _parse(path)[1]
+
+
+def _consensus(path: Path, header: Any, xml: Path) -> np.ndarray:
     shape = (int(header.get("Rows", 0)), int(header.get("Columns", 0)))
     guard.bounded(path, shape)
-    return consensus_mask(slices.get(str(header.get("SOPInstanceUID", "")), []), shape)
+    slices = _slices(xml, xml.stat().st_mtime_ns)
+    outlines = slices.get(str(header.get("SOPInstanceUID", "")), [])
+    for outline in outlines:  # it may run over the first pixels outside
+        if outline.points.min() < -1 or (outline.points > shape[::-1]).any():
+            raise DataError(f"{xml}: an outline leaves the image {path.name}; download both again.")
+    return consensus_mask(outlines, shape)
 
 
 def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarray:
@@ -133,9 +187,8 @@ def consensus_mask(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarra
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
     """Mask of a slice by `consensus_mask`."""
-    _, slices = _parse(root / row.mask_path)
     path = root / row.path
-    return _consensus(path, read_dicom_header(path, _TAGS), slices)
+    return _consensus(path, read_dicom_header(path, _TAGS), root / row.mask_path)
 
 
 SOURCE = Source(NAME, ABOUT, candidates, read_dicom, load_mask)

@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import SimpleITK
 
 from covid_utils.data import guard
 from covid_utils.data.readers import lidc
 from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import read_dicom_header
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
+from covid_utils.data.readers.metaimage import Scan, open_scan
 from covid_utils.errors import DataError
 
 NAME = "luna16"
 ABOUT = {"modality": "CT", "view": "Axial", "label_quality": "weak", "licence": "CC BY 4.0"}
 ANNOTATIONS = "annotations.csv"
+#: Diameter in mm above which a nodule is a mistake: LUNA16's are 3 to 33 mm.
+LARGEST = 200
 _POSITION, _DIAMETER = ["coordX", "coordY", "coordZ"], "diameter_mm"
 
 
@@ -35,7 +37,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """
     scans = {
         path.stem: path
-        for path in guard.files(root / NAME, (".mhd",), deep=True)
+        for path in problems.files(root / NAME, (".mhd",), deep=True)
         if not path.parent.name.startswith("seg-lungs")  # masks with the names of the scans
     }
     patients, annotations = _lidc_patients(root), root / NAME / ANNOTATIONS
@@ -75,43 +77,38 @@ def _lidc_patients(root: Path) -> dict[str, str]:
 @guard.reads("table of positions in mm")
 def _nodules(path: Path) -> pd.DataFrame:
     numbers = dict.fromkeys([*_POSITION, _DIAMETER], float)
-    return guard.table(path, ("seriesuid", *numbers)).astype(numbers)
+    table = guard.table(path, ("seriesuid", *numbers)).astype(numbers)
+    is_known = np.isfinite(table[_POSITION]).all(axis=1) & table[_DIAMETER].between(0.1, LARGEST)
+    if not is_known.all():
+        line = int(np.argmin(is_known)) + 2
+        raise DataError(f"{path}: line {line} has no position or size of a nodule; correct it.")
+    return table
 
 
 @guard.reads("scan")
 def _frames(path: Path, nodules: pd.DataFrame) -> dict[int, bool]:
     """Slices to take of a scan, and whether a nodule touches them."""
-    scan = _open(path)
-    frames = np.arange(scan.GetSize()[2])
-    reach = nodules[_DIAMETER].to_numpy() / 2 / scan.GetSpacing()[2]
-    is_near = (abs(frames[:, None] - _indices(scan, nodules)[:, 2]) <= reach).any(axis=1)
+    scan = open_scan(path)
+    centres = _indices(scan, nodules)
+    if ((centres < -0.5) | (centres > np.array(scan.size) - 0.5)).any():
+        raise DataError(
+            f"{path}: a nodule of {ANNOTATIONS} lies outside; take both from the same release."
+        )
+    frames = np.arange(scan.size[2])
+    reach = nodules[_DIAMETER].to_numpy() / 2 / scan.spacing[2]
+    is_near = (abs(frames[:, None] - centres[:, 2]) <= reach).any(axis=1)
     touched = [frame for frame in frames[is_near] if _discs(scan, nodules, frame).any()]
     free = np.setdiff1d(frames, touched)
     spread = np.linspace(0, len(free) - 1, min(len(free), len(touched))).round().astype(int)
     return {int(frame): frame in touched for frame in sorted([*touched, *free[spread]])}
 
 
-def _open(path: Path) -> SimpleITK.ImageFileReader:
-    """A scan with its header read, and none of its voxels."""
-    scan = SimpleITK.ImageFileReader()
-    scan.SetFileName(str(path))
-    scan.ReadImageInformation()
-    guard.bounded(path, scan.GetSize())
-    return scan
+def _indices(scan: Scan, nodules: pd.DataFrame) -> np.ndarray:
+    return scan.indices(nodules[_POSITION].to_numpy())
 
 
-def _indices(scan: SimpleITK.ImageFileReader, nodules: pd.DataFrame) -> np.ndarray:
-    """Column, row and slice (n, 3), not rounded, of the centres of nodules."""
-    grid = SimpleITK.Image(1, 1, 1, SimpleITK.sitkUInt8)
-    grid.SetOrigin(scan.GetOrigin())
-    grid.SetSpacing(scan.GetSpacing())
-    grid.SetDirection(scan.GetDirection())
-    centres = nodules[_POSITION].to_numpy().tolist()
-    return np.array([grid.TransformPhysicalPointToContinuousIndex(centre) for centre in centres])
-
-
-def _discs(scan: SimpleITK.ImageFileReader, nodules: pd.DataFrame, frame: int) -> np.ndarray:
-    (width, height, _), spacing = scan.GetSize(), scan.GetSpacing()
+def _discs(scan: Scan, nodules: pd.DataFrame, frame: int) -> np.ndarray:
+    (width, height, _), spacing = scan.size, scan.spacing
     mask = np.zeros((height, width), np.uint8)
     for (x, y, z), diameter in zip(_indices(scan, nodules), nodules[_DIAMETER], strict=True):
         across = (np.arange(width) - x) * spacing[0]
@@ -121,9 +118,9 @@ def _discs(scan: SimpleITK.ImageFileReader, nodules: pd.DataFrame, frame: int) -
     return mask
 
 
-def _upright(plane: np.ndarray, scan: SimpleITK.ImageFileReader) -> np.ndarray:
+def _upright(plane: np.ndarray, scan: Scan) -> np.ndarray:
     """Turn a slice so that the front is on top: some LUNA16 scans are stored mirrored."""
-    across, _, _, _, down, *_ = scan.GetDirection()
+    across, down, _ = scan.direction.diagonal()
     return np.ascontiguousarray(plane[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
@@ -137,16 +134,13 @@ def load_image(path: Path, frame: int) -> np.ndarray:
 
 
 def _plane(path: Path, frame: int) -> np.ndarray:
-    scan = _open(path)
-    scan.SetExtractIndex((0, 0, frame))
-    scan.SetExtractSize((*scan.GetSize()[:2], 0))
-    plane = SimpleITK.GetArrayFromImage(scan.Execute())
-    return _upright(to_uint8(plane, *LUNG_WINDOW), scan)
+    scan = open_scan(path)
+    return _upright(to_uint8(scan.plane(frame), *LUNG_WINDOW), scan)
 
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
     """Mask of a slice, turned like its image: 1 where a nodule's sphere holds a pixel's centre."""
-    nodules, scan = _nodules(root / row.mask_path), _open(root / row.path)
+    nodules, scan = _nodules(root / row.mask_path), open_scan(root / row.path)
     of_scan = nodules[nodules["seriesuid"] == Path(row.path).stem]
     return _upright(_discs(scan, of_scan, int(row.frame)), scan)
 

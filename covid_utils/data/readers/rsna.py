@@ -11,6 +11,7 @@ import pandas as pd
 from covid_utils.data import guard
 from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import read_dicom, read_dicom_header
+from covid_utils.errors import DataError
 
 NAME = "rsna"
 IMAGES = "stage_2_train_images"
@@ -25,7 +26,7 @@ LABEL_OF_CLASS = {
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """Images labelled ``normal``, ``pneumonia`` or ``other``: one per patient."""
     label = _labels(root / NAME / CLASSES)
-    images = {path.stem: path for path in guard.files(root / NAME / IMAGES, (".dcm",))}
+    images = {path.stem: path for path in problems.files(root / NAME / IMAGES, (".dcm",))}
     file = f"{NAME}/{IMAGES}/{{}}.dcm".format
     for patient in label.index.difference(list(images)):
         problems.add(file(patient), guard.MISSING, "The image is not on disk; unpack it again.")
@@ -45,7 +46,10 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 def _labels(path: Path) -> pd.Series:
     """Label of each patient; a patient of two classes, or of an unknown one, is an error."""
     table = guard.table(path, ("patientId", "class")).drop_duplicates(["patientId", "class"])
-    by_patient = table.set_index("patientId", verify_integrity=True)["class"]
+    by_patient = table.set_index("patientId")["class"]
+    if by_patient.index.has_duplicates:
+        patient = by_patient.index[by_patient.index.duplicated()][0]
+        raise DataError(f"{path}: patient {patient} has two classes; correct the table.")
     return by_patient.map(LABEL_OF_CLASS.__getitem__)
 
 

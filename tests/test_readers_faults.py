@@ -1,0 +1,285 @@
+"""Odd files as scanners, archives and people make them: read rightly, or named with their cause."""
+
+import gzip
+import os
+import shutil
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from builders import save_dicom, save_png
+from pydicom.uid import JPEGLSLossless
+from test_readers import COHEN, kinds, save_luna, save_metadata
+
+from covid_utils.data import readers
+from covid_utils.data.readers.decoding import axial_count, read_axial, read_dicom
+from covid_utils.data.readers.metaimage import open_scan
+from covid_utils.errors import DataError
+
+# LIDC-IDRI
+
+SQUARE = [(1, 1), (1, 6), (6, 6), (6, 1)]
+SERIES = "LIDC-IDRI-0001/study/series"
+
+
+def xml(points=SQUARE, series="1.2.3", root='LidcReadMessage xmlns="http://www.nih.gov"'):
+    edges = "".join(
+        f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in points
+    )
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><{root}><ResponseHeader><SeriesInstanceUid>{series}'
+        "</SeriesInstanceUid></ResponseHeader><readingSession><unblindedReadNodule><roi>"
+        f"<imageSOP_UID>1.2.3.1</imageSOP_UID><inclusion>TRUE</inclusion>{edges}</roi>"
+        f"</unblindedReadNodule></readingSession></{root.split()[0]}>"
+    )
+
+
+def lidc(root, text=None, place=SERIES, name="1-01.dcm"):
+    """A patient with one slice and an XML file; the folder of the set."""
+    folder = root / "lidc-idri"
+    path = folder / SERIES / name
+    tags = {"uid": "1.2.3.1", "SeriesInstanceUID": "1.2.3", "RescaleIntercept": "-1024"}
+    save_dicom(path, np.arange(64).reshape(8, 8), Modality="CT", **tags)
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    content = xml() if text is None else text
+    content = content if isinstance(content, bytes) else content.encode()
+    (folder / place / "069.xml").write_bytes(content)
+    return folder
+
+
+def nodule(root):
+    """Label and pixels of the nodule of the only slice."""
+    (row,) = readers.read("lidc-idri", root).rows.itertuples()
+    return row.label, int(readers.load_mask(root, row).sum()) if row.mask_path else None
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"place": "tcia-lidc-xml/157"}, ("nodule", 16)),
+        ({"place": "LIDC-IDRI-0001"}, ("nodule", 16)),
+        ({"text": xml(root='LidcReadMessage xmlns="http://other"')}, ("nodule", 16)),
+        ({"text": xml(root="LidcReadMessage")}, ("nodule", 16)),
+        ({"text": xml(series=" 1.2.3\n")}, ("nodule", 16)),
+        ({"text": xml(series="")}, ("nodule", 16)),
+        ({"text": b"\xef\xbb\xbf" + xml().encode()}, ("nodule", 16)),
+        ({"text": xml([(0, -1), (8, -1), (8, 8), (0, 8)])}, ("nodule", 56)),
+        ({"text": xml([(3, 3)])}, ("no_nodule", 0)),
+        ({"text": xml(series="9.9")}, ("other", None)),
+        ({"name": "000001.DCM"}, ("nodule", 16)),
+    ],
+)
+def test_outlines_are_found_wherever_and_however_they_are_written(tmp_path, changes, expected):
+    lidc(tmp_path, **changes)
+    assert nodule(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (xml([(1.5, 1), (1, 6), (6, 6)]), r"point \(1\.5, 1\) is no pixel"),
+        (xml([(1, 1), (1, 99999999999), (6, 6)]), r"point \(1, 99999999999\) is no pixel"),
+        (xml([(1, 1), (1, "nan"), (6, 6)]), r"point \(1, nan\) is no pixel"),
+        (xml([(1, 1), (1, 20), (6, 6)]), "an outline leaves the image 1-01.dcm"),
+        (xml().replace("UTF-8", "UTF-16"), "encoding specified in XML declaration"),
+        (xml().replace("UTF-8", "klingon"), "unknown encoding: klingon"),
+        (xml(root="IdriReadMessage"), "not the outlines of a CT"),
+    ],
+)
+def test_outlines_that_cannot_be_right_are_named(tmp_path, text, cause):
+    lidc(tmp_path, text)
+    save_png(tmp_path / "nih-adult/No_findings/1_0.png", 0)
+    problems = readers.read_all(tmp_path).problems
+    assert problems["remedy"].str.contains(cause).any(), problems["remedy"].tolist()
+
+
+def test_copies_of_a_patient_or_of_its_outlines_count_once(tmp_path):
+    folder = lidc(tmp_path)
+    shutil.copytree(folder / "LIDC-IDRI-0001", folder / "copy")
+    (folder / "copy/study/series/069.xml").write_text(xml([(1, 1), (1, 3), (3, 3)]))
+    assert nodule(tmp_path) == ("nodule", 16)
+    assert kinds(readers.read("lidc-idri", tmp_path)) == [
+        ("repeated", "069.xml"),
+        ("repeated", "series"),
+    ]
+
+
+def test_linked_folders_are_followed_and_links_to_nothing_named(tmp_path):
+    store = lidc(tmp_path / "store")
+    (tmp_path / "lidc-idri").symlink_to(store)
+    assert nodule(tmp_path) == ("nodule", 16)
+    shutil.rmtree(store)
+    with pytest.raises(DataError, match="its folder is a link to nothing, fetch what"):
+        readers.read_all(tmp_path)
+
+
+# Endings, decoders and what is no file
+
+
+def test_a_wrong_ending_is_named_first(tmp_path):
+    lidc(tmp_path, name="I10")
+    with pytest.raises(DataError, match=r"first: I10: an image whose name .* in \.dcm; rename it"):
+        readers.read("lidc-idri", tmp_path)
+    folder = save_metadata(tmp_path, {"filename": "a.png"}, {"filename": "b.jpe"})
+    save_png(folder / "images/a.png", 0)
+    shutil.copy(folder / "images/a.png", folder / "images/b.jpe")
+    (folder / "images/notes.txt").touch()
+    reading = readers.read(COHEN, tmp_path)
+    assert kinds(reading) == [("missing", "b.jpe"), ("wrong ending", "b.jpe")]
+    assert "The file is there, but its ending" in reading.problems["remedy"].str.cat()
+
+
+def test_a_volume_that_a_browser_unpacked_is_named(tmp_path):
+    folder = tmp_path / "medseg"
+    folder.mkdir()
+    (folder / "tr_im.nii").touch()
+    with pytest.raises(DataError, match=r"gz: no such file, though tr_im\.nii is there; is its"):
+        readers.read("medseg", tmp_path)
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    save_png(tmp_path / "nih-adult/No_findings/1_0.png", 0)
+    os.mkfifo(tmp_path / "nih-adult/No_findings/2_0.png")
+    (remedy,) = readers.read("nih-adult", tmp_path).problems["remedy"]
+    assert "2_0.png: no file but a folder or a device; delete or rename it" in remedy
+
+
+def test_a_missing_decoder_names_the_packages_to_install(tmp_path):
+    path = tmp_path / "a.dcm"
+    save_dicom(path, np.zeros((4, 4)))
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = JPEGLSLossless
+    header.PixelData = pydicom.encaps.encapsulate([b"pixels"])
+    header.save_as(path)
+    with pytest.raises(DataError, match=r"compressed \(JPEG-LS.*install .*pyjpegls"):
+        read_dicom(path)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{"RescaleSlope": "1"}, {"RescaleIntercept": "-1024", "RescaleSlope": "2.5"}],
+)
+def test_rescale_tags_that_are_not_one_number_are_named(tmp_path, tags):
+    path = tmp_path / "a.dcm"
+    save_dicom(path, np.zeros((4, 4)), Modality="CT", **tags)
+    (keyword, value), *_ = tags.items()
+    length = len(value) + len(value) % 2
+    odd = (b"1\\2" if length > 2 else b",1").ljust(length)
+    path.write_bytes(path.read_bytes().replace(value.ljust(length).encode(), odd))
+    with pytest.raises(DataError, match=f"its {keyword} is not one number; correct it"):
+        read_dicom(path)
+
+
+# NIfTI
+
+
+def nifti(path, affine=None, dtype=np.int16):
+    image = nibabel.Nifti1Image(np.zeros((6, 5, 4), dtype), np.eye(4))
+    if affine is not None:
+        image.header.set_sform(affine, 1)
+        image.header.set_qform(None, 0)
+        image = nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header)
+    image.to_filename(path)
+
+
+AFFINES = [np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([1, 1, 0, 1])]
+
+
+@pytest.mark.parametrize("affine", AFFINES)
+def test_an_affine_matrix_without_axes_is_named(tmp_path, affine):
+    nifti(tmp_path / "v.nii.gz", affine)
+    for call in (axial_count, lambda path: read_axial(path, 0)):
+        with pytest.raises(DataError, match="affine matrix does not tell its axes"):
+            call(tmp_path / "v.nii.gz")
+
+
+@pytest.mark.parametrize("dtype", [[("R", "u1"), ("G", "u1"), ("B", "u1")], np.complex64])
+def test_voxels_that_are_no_gray_values_are_named(tmp_path, dtype):
+    nifti(tmp_path / "v.nii.gz", dtype=np.dtype(dtype))
+    with pytest.raises(DataError, match="are no gray values"):
+        axial_count(tmp_path / "v.nii.gz")
+
+
+def test_a_header_that_asks_for_more_than_the_file_holds_is_refused(tmp_path):
+    path = tmp_path / "v.nii.gz"
+    nifti(path)
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[42:48] = np.array([900, 900, 900], "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(raw)))
+    with pytest.raises(DataError, match="too short for its header's 729000000 voxels"):
+        axial_count(path)
+
+
+# LUNA16
+
+
+def test_a_scan_is_opened_as_itk_does(tmp_path):
+    turned = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], float)
+    voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    scan = SimpleITK.GetImageFromArray(voxels)
+    scan.SetDirection(turned.ravel())
+    scan.SetOrigin((1.0, 2.0, 3.0))
+    scan.SetSpacing((0.5, 0.25, 2.0))
+    SimpleITK.WriteImage(scan, str(tmp_path / "a.mhd"))
+    ours = open_scan(tmp_path / "a.mhd")
+    assert ours.size == (5, 4, 3)
+    assert np.array_equal(ours.plane(2), voxels[2])
+    point = (1.7, 0.3, 6.1)
+    theirs = scan.TransformPhysicalPointToContinuousIndex(point)
+    assert np.allclose(ours.indices(np.array([point])), theirs)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("DimSize = 30 20 12", "DimSize = 30 20 99999999999", "values are no scan"),
+        ("DimSize = 30 20 12", "DimSize = 30 20 11", "has 14400 bytes, but by .* have 13200"),
+        ("DimSize = 30 20 12", "DimSize = 30 -20 12", "sizes, spacings or axes are no scan's"),
+        ("DimSize = 30 20 12", "DimSize = 30 20", "DimSize must have 3 numbers"),
+        ("ElementSpacing = 0.5", "ElementSpacing = 0", "sizes, spacings or axes are no scan's"),
+        ("ElementSpacing = 0.5", "ElementSpacing = nan", "ElementSpacing must have 3 numbers"),
+        ("TransformMatrix = 1", "TransformMatrix = 0", "sizes, spacings or axes are no scan's"),
+        ("MET_SHORT", "MET_STRING", "voxels of type MET_STRING x 1 are no CT"),
+        ("ElementDataFile = 1.2.raw", "ElementDataFile = LOCAL", "not in one .raw file"),
+        ("ElementDataFile = 1.2.raw", "ElementDataFile = b.raw", "b.raw: no such file"),
+        ("CompressedData = False", "CompressedData = True", "save it as .mhd and .raw"),
+        ("Offset = -10", "Offset = 5000", "a nodule of annotations.csv lies outside"),
+    ],
+)
+def test_a_damaged_header_is_refused_before_its_voxels_are_read(tmp_path, old, new, cause):
+    save_luna(tmp_path)
+    path = tmp_path / "luna16/subset0/1.2.mhd"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(DataError, match=cause):
+        readers.read("luna16", tmp_path)
+
+
+@pytest.mark.parametrize("nodule", ["0,0,0,nan", "inf,0,0,5", "0,0,0,-5", "0,0,0,1e9"])
+def test_nodules_that_cannot_be_are_named_by_line(tmp_path, nodule):
+    save_luna(tmp_path)
+    with (tmp_path / "luna16/annotations.csv").open("a") as file:
+        file.write(f"9.9,{nodule}\n")
+    with pytest.raises(DataError, match="line 4 has no position or size of a nodule"):
+        readers.read("luna16", tmp_path)
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"seriesuid,coordX,coordY,coordZ,diameter_mm\n1.2,1,2,3,4,5\n", "more cells than its"),
+        ("seriesuid,coordX\nü,1\n".encode("latin1"), r"; save it as UTF-8\."),
+        (b"seriesuid;coordX;coordY\n", r"are missing, the file has \['seriesuid;coordX;coordY'\]"),
+    ],
+)
+def test_tables_as_other_programs_write_them_are_named(tmp_path, content, cause):
+    save_luna(tmp_path)
+    (tmp_path / "luna16/annotations.csv").write_bytes(content)
+    with pytest.raises(DataError, match=cause):
+        readers.read("luna16", tmp_path)
