@@ -7,8 +7,11 @@ all checked against it, before anything is computed.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +64,7 @@ def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str
         raise ParameterError(f"{path.name}: '{missing[0]}' is missing; state every parameter.")
     if job and own.is_file():
         values |= _checked(own, notebook)
-    check(changes, notebook, path.name)
+    check(changes, notebook, notebook)
     return values | changes
 
 
@@ -70,11 +73,23 @@ def of_cell(notebook: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 
     Call it in the first cell that computes: of an unknown name papermill only warns.
     """
-    plain = (str, int, float, bool, list)
+    plain, known = (str, int, float, bool, list), declared(notebook)
     # IPython's own variables begin with a capital or an underscore.
     given = {k: v for k, v in variables.items() if isinstance(v, plain) and k[0].islower()}
+    given |= {name: variables.get(name) for name in known}
     check(given, notebook, notebook)
-    return {name: given[name] for name in declared(notebook)}
+    return {name: given[name] for name in known}
+
+
+def from_text(notebook: str, text: str) -> tuple[str, Any]:
+    """Name and value of a setting ``NAME=VALUE``; what is declared as text stays as it is."""
+    name, _, value = text.partition("=")
+    if declared(notebook).get(name, {}).get("type") == "string":
+        return name, value
+    plain = {"true": "True", "false": "False"}.get(value, value)
+    with suppress(ValueError, SyntaxError):
+        return name, ast.literal_eval(plain)
+    return name, value
 
 
 def check(values: Mapping[str, Any], notebook: str, source: str) -> None:
@@ -86,7 +101,12 @@ def check(values: Mapping[str, Any], notebook: str, source: str) -> None:
     from jsonschema import Draft202012Validator, validators
 
     rules = declared(notebook)
-    strict = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: type(v) is int)
+    strict = Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: type(value) is int,
+            "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
+        }
+    )
     validator = validators.extend(Draft202012Validator, type_checker=strict)
     for name, value in values.items():
         if name not in rules:

@@ -40,6 +40,8 @@ def defaults(notebook):
         ({"zzzzzz": 5}, "known are profile, data_dir, stream"),
         ({"learning_rate": "1e-3"}, "'learning_rate' is '1e-3', but must be a number.*write 0.001"),
         ({"learning_rate": 0}, "'learning_rate' is 0, but must be above 0"),
+        ({"learning_rate": float("nan")}, "'learning_rate' is nan, but must be a number"),
+        ({"power": float("inf")}, "'power' is inf, but must be a number"),
         ({"steps": True}, "'steps' is True, but must be a whole number"),
         ({"members": 0}, "'members' is 0, but must be at least 1"),
         ({"refit": 1}, "'refit' is 1, but must be true or false"),
@@ -88,6 +90,23 @@ def test_missing_profile_notebook_and_changes():
     assert params.load("quick", "01_data", seed=1)["seed"] == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("data_dir=/x #2/it's {y}", "/x #2/it's {y}"),
+        ("data_dir=2020-05-01", "2020-05-01"),
+        ("data_dir=", ""),
+        ("seed=1_000", 1000),
+        ("seed=010", "010"),  # neither 8 nor 10: the check refuses it
+        ("test_percent=1e1", 10.0),
+        ("test_percent=nan", "nan"),
+        ("limit=true", True),
+    ],
+)
+def test_a_setting_of_the_command_line_is_read_as_it_is_declared(text, value):
+    assert params.from_text("01_data", text) == (text.partition("=")[0], value)
+
+
 def test_a_running_notebook_is_checked_by_the_same_declaration():
     cell = defaults("01_data")
     shell = {"In": [""], "Out": {}, "_i": "x", "exit": print, "np": re}
@@ -96,6 +115,8 @@ def test_a_running_notebook_is_checked_by_the_same_declaration():
         params.of_cell("01_data", cell | {"sede": 3})
     with pytest.raises(ParameterError, match="'split' is 'none', but must be one of patient"):
         params.of_cell("01_data", cell | {"split": "none"})
+    with pytest.raises(ParameterError, match="'split' is None, but must be text"):
+        params.of_cell("01_data", cell | {"split": None})
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from covid_utils import params, paths, registry, runs
 from covid_utils.errors import CompanionError
@@ -77,7 +76,7 @@ def run(job: registry.Job, profile: str, settings: list[str]) -> str:
 
 def parameters(job: registry.Job, profile: str, settings: list[str]) -> dict:
     """Parameters of a job: its profile's files, then its own, then those of the command line."""
-    changes = job.settings | dict(_setting(text) for text in settings)
+    changes = job.settings | dict(params.from_text(job.notebook, text) for text in settings)
     if os.environ.get("COVID_DATA_DIR"):
         changes["data_dir"] = os.environ["COVID_DATA_DIR"]
     return params.load(profile, job.notebook, job.name, **changes)
@@ -162,11 +161,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--position", default="1/1", help="which job of how many")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     return parser.parse_args()
-
-
-def _setting(text: str) -> tuple[str, object]:
-    name, _, value = text.partition("=")
-    return name, yaml.safe_load(value) if value else ""
 
 
 def _elapsed(started: float) -> str:

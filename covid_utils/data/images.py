@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from covid_utils.data import lungs
+from covid_utils.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Preprocessing:
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
     crop: str = "none"
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise ParameterError(f"size is {self.size}; an image has at least one pixel a side.")
 
 
 def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
