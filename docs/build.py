@@ -28,7 +28,7 @@ DOCS = Path(__file__).parent
 JOBS = list(jobs(imagenet="imagenet").values())
 #: Figures that the pages name.
 FIGURES = ("fig02", "fig03", "fig07", "fig08", "fig09", "fig10", "fig11")
-FIGURES += ("steps_and_rate", "rivals", "reliability", "grad_cam")
+FIGURES += ("augmentation", "steps_and_rate", "rivals", "reliability", "grad_cam")
 #: Above this size in bytes a vector picture loads more slowly than one of pixels.
 VECTOR_LIMIT = 300_000
 PHANTOM = (

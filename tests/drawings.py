@@ -84,6 +84,12 @@ def images():
     return sheets.image_sheet(rows, "The four classes of the recognition task (phantom)")
 
 
+def one_slice():
+    pictures, masks = slices(1)
+    title = "A CT slice and its mask (phantom)"
+    return sheets.segmentation_sheet(pictures, {"mask": masks}, title)
+
+
 def pairs():
     names = ["original", *(f"augmented {number}" for number in range(1, 5))]
     cells = list(zip(*slices(5), strict=True))
@@ -117,4 +123,4 @@ def heats():
 
 
 DRAWN = [confusion, labels, curves, maps, diagrams, rivals, scores]
-DRAWN += [images, pairs, streams, outcomes, heats]
+DRAWN += [images, one_slice, pairs, streams, outcomes, heats]

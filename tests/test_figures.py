@@ -15,6 +15,7 @@ from drawings import (
     images,
     labels,
     maps,
+    one_slice,
     outcomes,
     pairs,
     rivals,
@@ -101,9 +102,17 @@ def test_numbers_in_maps_can_be_read(draw):
     assert count >= 12
 
 
+def test_cells_of_all_matrices_have_one_size():
+    sides = []
+    for axis, count in zip(confusion().axes, (2, 4), strict=True):
+        box = axis.get_window_extent()
+        sides += [box.width / count, box.height / count]
+    assert sides == pytest.approx([sides[0]] * 4)
+
+
 def test_a_row_without_images_has_no_percentages():
     axis = labels().axes[0]
-    assert [text.get_text() for text in axis.texts] == ["48\n100%", "0\n0%", "0", "0"]
+    assert [text.get_text() for text in axis.texts] == ["48\n100 %", "0\n0 %", "0", "0"]
     rows = [label.get_text() for label in axis.get_yticklabels()]
     assert rows == ["present\nn = 48", "absent\nn = 0"]
 
@@ -119,7 +128,7 @@ def test_a_subset_has_its_colour_and_dashes_and_no_curve_of_what_it_lacks():
 
 
 def test_legends_name_manifestations_in_their_colours():
-    for figure in (pairs(), streams()):
+    for figure in (one_slice(), pairs(), streams()):
         (legend,) = figure.legends
         shown = {
             text.get_text(): patch.get_facecolor()[:3]
@@ -146,6 +155,9 @@ def test_the_forest_marks_ours_and_the_paper():
     assert other.lines[0].get_xydata().tolist() == [[97.5, 1], [53.4, 0]]
     assert [text.get_text() for text in left.texts] == ["paper 99.4 "]
     assert not right.texts
+    (legend,) = rivals().legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["the paper's value", "ours, 95 % interval", "baselines, 95 % interval"]
 
 
 # Words

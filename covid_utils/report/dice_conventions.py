@@ -37,6 +37,7 @@ AVERAGES = {
 SHOWN = {"lesion": "Any lesion", "mean of lesions": "Mean of manifestations", "ggo": "Ground-glass"}
 #: Run -> name, shift of its line and mark.
 OURS = stream_run("all")
+EMPTY = "empty: what a slice counts as where the class is neither true nor predicted"
 MARKS = {
     OURS: ("ours", 0.15, {"fmt": "o", "color": COLOURS["ours"]}),
     PUBLISHED: ("published masks", -0.15, {"fmt": "D", "color": COLOURS["paper"], "mfc": "white"}),
@@ -139,7 +140,7 @@ def figure(scored: pd.DataFrame) -> Figure:
     targets = [name for name in SHOWN if name in set(dice["class"])]
     panels = [_lines(dice[dice["class"] == name]) for name in targets]
     heights = [part["line"].nunique() + 1.0 for part in panels]
-    size = (5.0, 0.6 + 0.16 * sum(heights))
+    size = (6.4, 0.9 + 0.16 * sum(heights))
     drawn, axes = plt.subplots(
         len(panels), figsize=size, sharex=True, squeeze=False, height_ratios=heights
     )
@@ -147,7 +148,10 @@ def figure(scored: pd.DataFrame) -> Figure:
     for axis, target, part in zip(axes[:, 0], targets, panels, strict=True):
         sentences += _draw_panel(axis, target, part)
     axes[-1, 0].set(xlabel="Dice", xlim=(0, 1.02))
-    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    # The one panel with the paper's value has every entry of the key.
+    entries = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
+    drawn.legend(*max(entries, key=lambda e: len(e[0])), loc="outside lower center", ncols=3)
+    drawn.suptitle(EMPTY, fontsize=style.SMALL)
     return style.finished(drawn, " ".join(sentences))
 
 
@@ -168,8 +172,8 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
         if rows.empty:
             continue
         limits = style.spread(rows["value"], rows["low"], rows["high"])
-        sizes = {"markersize": 3.2, "elinewidth": 0.9}
-        axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, label=name, **look, **sizes)
+        common = {"markersize": 3.2, "elinewidth": 0.9, "label": f"{name}, 95 % interval"}
+        axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, **look, **common)
         low, high = (f"{rows['value'].iat[end]:.2f} ({rows['words'].iat[end]})" for end in (0, -1))
         sentences.append(f"{title}, {name}: from {low} to {high}.")
     named = part.drop_duplicates("line").sort_values("line")
@@ -178,7 +182,8 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
     axis.grid(color="0.9", linewidth=0.5)
     axis.set_axisbelow(True)
     if implied := ledger.implied("Dice", target):
-        axis.axvline(implied[0], color=COLOURS["paper"], linestyle="--", linewidth=1)
+        look = {"color": COLOURS["paper"], "linestyle": "--", "linewidth": 1}
+        axis.axvline(implied[0], **look, label="the paper's value, as its gain implies")
         title += f" (paper: {implied[0]:g})"
     axis.set_title(title, loc="left")
     return sentences

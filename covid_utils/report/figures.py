@@ -20,8 +20,8 @@ from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished, spread
 
 #: Letters per line of the names beside a panel.
 LETTERS = 25
-#: Side of a matrix's cell in inches.
-CELL = 0.6
+#: Largest side of a matrix's cell, and width of the names of its rows, in inches.
+CELL, NAMES = 0.68, 1.05
 #: Luminance (WCAG 2) from which black has more contrast with a colour than white has.
 BRIGHT = 0.179
 POINTS = {"markersize": 4, "capsize": 2, "elinewidth": 1.2, "markeredgewidth": 0.8}
@@ -34,22 +34,26 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         matrices: Title -> counts (K, K) with true classes as rows, and the class names.
     """
     sides = [len(classes) for _, classes in matrices.values()]
-    # Beside a matrix stand the names of its rows, below and above it those of columns and its own.
-    widths = [CELL * side + 1.0 for side in sides]
-    width = min(DOUBLE, sum(widths))
-    size = (width, width / sum(widths) * CELL * max(sides) + 0.8)
-    figure, axes = _panels(len(matrices), size, width_ratios=widths)
+    cell = min(CELL, (DOUBLE - NAMES * len(sides)) / sum(sides))
+    # No layout engine: cells of all panels have one size.
+    width, height = NAMES * len(sides) + cell * sum(sides), cell * max(sides) + 1.05
+    figure, axes, left = plt.figure(figsize=(width, height)), [], 0.0
+    figure.set_layout_engine("none")
+    for side in sides:
+        place = (left + NAMES - 0.05, height - 0.25 - cell * side, cell * side, cell * side)
+        axes.append(figure.add_axes(np.array(place) / (width, height, width, height)))
+        left += NAMES + cell * side
     words = {}
     for axis, (title, (counts, classes)) in zip(axes, matrices.items(), strict=True):
         names, n = [name_of(name) for name in classes], counts.sum(axis=1)
         share = counts / np.maximum(n[:, None], 1)
         # A share of no image would be no number.
-        shares = np.where(n[:, None] > 0, np.char.mod("\n%.0f%%", 100 * share), "")
-        _map(axis, share, np.char.add(np.char.mod("%d", counts), shares), (0, 1), square=True)
+        shares = np.where(n[:, None] > 0, np.char.mod("\n%.0f %%", 100 * share), "")
+        _map(axis, share, np.char.add(np.char.mod("%d", counts), shares), (0, 1))
         broken = [name.replace(" ", "\n") for name in names]
         axis.set_xticklabels(broken)
         axis.set_yticklabels(map("{}\nn = {}".format, broken, n))
-        axis.set(xlabel="predicted", title=title, anchor="N")
+        axis.set(xlabel="predicted", title=title)
         right = np.trace(counts)
         part = f" ({100 * right / n.sum():.1f} %)" if n.any() else ""
         words[title] = [f"{right} of {n.sum()} images{part} on the diagonal"]
@@ -57,6 +61,8 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
             predicted = ", ".join(map("{} as {}".format, row, names))
             words[title].append(f"of {total} {name}: {predicted}")
     axes[0].set_ylabel("true")
+    meaning = "images and per cent of the true class; the darker, the more"
+    figure.text(0.5, 0.02, meaning, ha="center", fontsize=SMALL)
     return finished(figure, "Confusion matrices, true class by predicted class", words)
 
 
@@ -71,11 +77,12 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
     """
     panels = {name: label for name, label in panels.items() if history[name].notna().any()}
     figure, axes = _panels(len(panels), (SINGLE if len(panels) == 1 else DOUBLE, 2.4))
-    words = {}
+    words, is_smoothed = {}, False
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
         for subset, part in history.dropna(subset=[column]).groupby("subset", sort=False):
             values = part.set_index(x)[column]
-            smooth = values.rolling(max(1, len(values) // 15), 1, center=True).mean()
+            window = max(1, len(values) // 15)
+            smooth, is_smoothed = values.rolling(window, 1, center=True).mean(), window > 1
             look = {"color": COLOURS[subset], "linestyle": DASHES[subset]}
             axis.plot(values.index, values, color=COLOURS[subset], alpha=0.25, linewidth=0.5)
             axis.plot(smooth.index, smooth, linewidth=1.5, label=subset, **look)
@@ -86,6 +93,8 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
         axis.set(xlabel=x, ylabel=fill(label, LETTERS))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if is_smoothed:
+        axes[-1].plot([], [], color="0.7", linewidth=0.5, label="single values; thick: mean")
     _legend_below(figure)
     return finished(figure, "Training curves; numbers are of the smoothed ones", words)
 
@@ -169,27 +178,32 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
         label: Of the horizontal axis.
         paper: Title -> the paper's value, drawn as a dashed line.
     """
-    height = 0.75 + 0.3 * max(len(rows) for rows in panels.values())
+    height = 1.0 + 0.3 * max(len(rows) for rows in panels.values())
     figure, axes = _panels(len(panels), (SINGLE if len(panels) == 1 else DOUBLE, height))
     words = {}
     for axis, (title, rows) in zip(axes, panels.items(), strict=True):
         at = np.arange(len(rows))[::-1]
         is_ours = rows["name"].str.startswith("ours").to_numpy()
-        for chosen, role, inside in ((is_ours, "ours", None), (~is_ours, "others", "white")):
+        kinds = (is_ours, "ours", "ours", None), (~is_ours, "others", "baselines", "white")
+        for chosen, role, name, inside in kinds:
             part = rows[chosen]
             limits = spread(part["ours"], part["low"], part["high"])
             look = POINTS | {"fmt": "o", "color": COLOURS[role], "markerfacecolor": inside}
+            look["label"] = f"{name}, 95 % interval"
             axis.errorbar(part["ours"], at[chosen], xerr=limits, **look)
         words[title] = _words(rows, "name", "ours", ".1f")
         if title in paper:
             colour, stated = COLOURS["paper"], paper[title]
-            axis.axvline(stated, color=colour, linestyle="--", linewidth=1)
+            axis.axvline(
+                stated, color=colour, linestyle="--", linewidth=1, label="the paper's value"
+            )
             place = (stated, len(rows) - 0.45)
             axis.text(*place, f"paper {stated:g} ", color=colour, ha="right", fontsize=SMALL)
             words[title].append(f"the paper {stated:g}")
         axis.set(yticks=at, ylim=(-0.6, len(rows)), xlabel=label, title=title)
         axis.set_yticklabels([fill(name, LETTERS) for name in rows["name"]])
         axis.grid(axis="x")
+    _legend_below(figure)
     return finished(figure, f"Scores with 95 % intervals, {label}", words)
 
 
@@ -211,7 +225,8 @@ def score_bars(scores: pd.DataFrame, label: str) -> Figure:
         look |= {"markeredgecolor": INK, "label": name_of(kind)}
         axis.errorbar(at, part["value"], spread(part["value"], part["low"], part["high"]), **look)
         words[name_of(kind)] = _words(part, "metric", "value", ".2f")
-    axis.set(xticks=range(len(metrics)), ylabel=label, ylim=(-0.02, 1.03))
+    name = fill(f"{label}, 95 % interval", LETTERS)
+    axis.set(xticks=range(len(metrics)), ylabel=name, ylim=(-0.02, 1.03))
     axis.set_xticklabels([name_of(metric) for metric in metrics])
     axis.grid(axis="y")
     _legend_below(figure)
@@ -224,12 +239,10 @@ def _panels(count: int, size: tuple[float, float], **grid: object) -> tuple[Figu
     return figure, list(axes[0])
 
 
-def _map(axis: Axes, values: np.ndarray, text: np.ndarray, limits: tuple, square=False) -> None:
+def _map(axis: Axes, values: np.ndarray, text: np.ndarray, limits: tuple) -> None:
     """A table as a map of blues; each cell's text in black or white, whichever can be read."""
     look = {"cmap": "Blues", "vmin": limits[0], "vmax": limits[1], "cbar": False, "linewidths": 0.8}
-    sns.heatmap(
-        values, annot=text, fmt="", annot_kws={"size": SMALL}, square=square, ax=axis, **look
-    )
+    sns.heatmap(values, annot=text, fmt="", annot_kws={"size": SMALL}, ax=axis, **look)
     for written, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=True):
         written.set_color("black" if relative_luminance(colour) > BRIGHT else "white")
     axis.tick_params(rotation=0, length=0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import matplotlib.patheffects as effects
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +20,7 @@ from chest_phantom.landmarks import Points, landmarks
 from chest_phantom.projection import locate, sample_exposure, thickness
 from chest_phantom.xray import take_xray
 from covid_utils.registry import COLOURS, INK, MANIFESTATIONS, name_of
-from covid_utils.report.style import LARGE, PLAIN, SMALL, finished
+from covid_utils.report.style import DOUBLE, LARGE, PLAIN, SMALL, finished
 
 #: Points that are named in an X-ray of a healthy chest.
 CHEST = ("aortic arch", "trachea", "heart", "diaphragm")
@@ -31,34 +34,45 @@ PATIENTS = {
     "E": ("nodule", 0.9, 0, ("nodule",), ()),
     "F": ("viral", 1.0, 0, (), ("ground-glass",)),
 }
+KEY = "R, L: the patient's right and left. PA: rays from behind; AP: from the front, at the bedside"
 #: Pixels of a picture, and mm of disease inside an edge.
 SIZE, OPAQUE_MM = 256, 25
 #: A rim that makes lines and rings visible on any gray.
-RIM = [effects.withStroke(linewidth=2.2, foreground="white")]
+RIM = [effects.withStroke(linewidth=1.8, foreground="white")]
 #: Title, picture, name -> place (row, column), and colour -> mask whose edge is shown.
 Panel = tuple[str, np.ndarray, dict[str, tuple[float, float]], dict[str, np.ndarray]]
 
 
 def anatomy() -> Figure:
-    """CT and X-rays of six simulated patients, labelled; 10 inches wide."""
-    panels = {"CT": [], "PA": [], "AP": []}
-    for number, (letter, patient) in enumerate(PATIENTS.items()):
-        pattern, severity, draw, middles, named = patient
-        chest = build(np.random.default_rng((2020, number)), SIZE)
-        volume = infect(chest, pattern, severity, (2020, number, draw))
-        points = landmarks(chest, volume)
-        panels["CT"] += [_slice(letter, volume, points, middle) for middle in middles]
-        for view in ("PA", "AP") if named else ():
-            panels[view].append(_xray(letter, volume, {name: points[name] for name in named}, view))
-    figure = plt.figure(figsize=(10, 14), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12)
-    figure.suptitle("The phantom: simulated chests, no person", fontsize=LARGE + 2)
+    """CT and X-rays of six simulated patients, labelled; a page high."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        drawn = list(pool.map(_patient, range(len(PATIENTS))))
+    panels = {view: [one for each in drawn for one in each[view]] for view in ("CT", "PA", "AP")}
+    figure = plt.figure(figsize=(DOUBLE, 9.2), layout="constrained")
+    figure.suptitle("The phantom: simulated chests, no person", fontsize=LARGE)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     words = _group(upper, "CT of the phantom, lung window; edges: masks", panels["CT"])
     rays = f"edges: rays through more than {OPAQUE_MM} mm of disease"
     title = f"X-rays of the same phantom patients; {rays}"
     words |= _group(lower, title, panels["PA"] + panels["AP"])
-    return finished(figure, figure.get_suptitle(), words)
+    figure.supxlabel(KEY, fontsize=SMALL)
+    # The layout takes as long as the drawing, so it is made once for all files.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return finished(figure, f"{figure.get_suptitle()}. {KEY}", words)
+
+
+def _patient(number: int) -> dict[str, list[Panel]]:
+    """Panels of a patient of `PATIENTS`: CT slices, and X-rays in two views."""
+    letter, (pattern, severity, draw, middles, named) = list(PATIENTS.items())[number]
+    chest = build(np.random.default_rng((2020, number)), SIZE)
+    volume = infect(chest, pattern, severity, (2020, number, draw))
+    points = landmarks(chest, volume)
+    panels = {"CT": [_slice(letter, volume, points, middle) for middle in middles]}
+    places = {name: points[name] for name in named}
+    for view in ("PA", "AP"):
+        panels[view] = [_xray(letter, volume, places, view)] if named else []
+    return panels
 
 
 def _slice(letter: str, volume: Volume, points: Points, middle: str) -> Panel:
@@ -86,7 +100,7 @@ def _xray(letter: str, volume: Volume, points: Points, view: str) -> Panel:
 
 def _group(figure: SubFigure, title: str, panels: list[Panel]) -> dict[str, list[str]]:
     """Draw panels with a legend of their colours; returns in words what they show."""
-    figure.suptitle(title, fontsize=LARGE)
+    figure.suptitle(title, fontsize=PLAIN)
     for axis, panel in zip(figure.subplots(2, len(panels) // 2).flat, panels, strict=True):
         _draw(axis, *panel)
     colours = dict.fromkeys(name for *_, edges in panels for name in edges)
@@ -100,19 +114,20 @@ def _draw(axis: Axes, title: str, image: np.ndarray, places: dict, edges: dict) 
     """Draw one picture, with names above and below it and a line from each to its place."""
     axis.imshow(image, cmap="gray", vmin=0, vmax=255)
     axis.set_axis_off()
-    axis.set_title(title, fontsize=PLAIN, pad=22 if places else 5)
+    axis.set_title(title, fontsize=PLAIN, pad=15 if places else 4)
     for colour, mask in edges.items():
         # Vessels and bronchi leave holes, whose edges would hide the picture.
         axis.contour(binary_fill_holes(mask), [0.5], colors=COLOURS[colour], linewidths=1)
     for letter, x in (("R", 0.04), ("L", 0.96)):
         axis.text(x, 0.96, letter, color="white", ha="center", va="top", transform=axis.transAxes)
-    line = {"arrowstyle": "-", "color": INK, "path_effects": RIM, "shrinkB": 4}
+    line = {"arrowstyle": "-", "color": INK, "path_effects": RIM, "shrinkB": 2.5}
     text = {"fontsize": SMALL, "ha": "center", "va": "center", "arrowprops": line}
-    ring = {"ms": 8, "mew": 0.8, "mfc": "none", "mec": INK, "path_effects": RIM}
+    ring = {"ms": 5, "mew": 0.7, "mfc": "none", "mec": INK, "path_effects": RIM}
     for y, is_upper in ((1.055, True), (-0.055, False)):
         names = [name for name, (row, _) in places.items() if (row < 0.55 * SIZE) == is_upper]
         for slot, name in enumerate(sorted(names, key=lambda each: places[each][1])):
             row, column = places[name]
-            spot = ((slot + 0.5) / len(names), y)
+            # Wider than the picture, for the longest names.
+            spot = (0.5 + 1.25 * ((slot + 0.5) / len(names) - 0.5), y)
             axis.annotate(name, (column, row), spot, textcoords="axes fraction", **text)
             axis.plot(column, row, "o", **ring)

@@ -25,7 +25,7 @@ MASK_WEIGHT, HEAT_WEIGHT = 0.45, 0.6
 
 
 def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
-    """Gray images, one labelled row per class (Figure 2).
+    """Gray images, one labelled row per class (Figure 3).
 
     Args:
         rows: Class -> uint8 images (height, width), as many in each row.
@@ -37,7 +37,7 @@ def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
 
 
 def pair_sheet(pairs: list[tuple[np.ndarray, np.ndarray]], names: list[str], title: str) -> Figure:
-    """CT slices above, the same slices with their masks below (Figure 3).
+    """CT slices above, the same slices with their masks below.
 
     Args:
         pairs: uint8 image and labels of `LABEL_CLASSES`, both (size, size).
@@ -58,7 +58,7 @@ def segmentation_sheet(
     classes: dict[int, str] = LABEL_CLASSES,
     scores: pd.DataFrame | None = None,
 ) -> Figure:
-    """Slices with the truth and predictions side by side (Figures 10 and 11).
+    """Slices with the truth and predictions side by side (Figures 2, 10 and 11).
 
     Args:
         images: uint8 (n, size, size).

@@ -72,10 +72,11 @@ def finished(
     return figure
 
 
-def save(figure: Figure, profile: str, name: str) -> Figure:
+def save(figure: Figure, profile: str, name: str, dpi: int = SETTINGS["savefig.dpi"]) -> Figure:
     """Write a figure as ``results/<profile>/figures/<name>.png``, ``.svg`` and, in words, ``.txt``.
 
-    The words are also in the PNG's ``Description`` and in the SVG's ``<desc>``.
+    ``dpi`` is the resolution of pixels. The words are also in the PNG's ``Description`` and in the
+    SVG's ``<desc>``.
 
     Returns:
         The figure, so that a cell can end with it.
@@ -84,9 +85,9 @@ def save(figure: Figure, profile: str, name: str) -> Figure:
     folder = paths.results(profile) / "figures"
     words = {"Title": text.split(". ")[0].rstrip("."), "Description": text}
     with whole(folder / f"{name}.png") as partial:
-        figure.savefig(partial, metadata=words | {"Software": None})
+        figure.savefig(partial, dpi=dpi, metadata=words | {"Software": None})
     with whole(folder / f"{name}.svg") as partial:
-        figure.savefig(partial, metadata=words | {"Date": None})
+        figure.savefig(partial, dpi=dpi, metadata=words | {"Date": None})
         _describe(partial, name, text)
     with whole(folder / f"{name}.txt") as partial:
         partial.write_text(text + "\n", encoding="utf8")
