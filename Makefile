@@ -44,8 +44,7 @@ $(READY): requirements.lock requirements-gpu.lock pyproject.toml
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(VENV)/uv.lock
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(LOCK)
-	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
-	@$(BIN)/python workflow/install_kernel.py
+	@$(BIN)/python workflow/install.py
 	@rm -f $(VENV)/.ready-* && touch $@
 
 reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tables and figures

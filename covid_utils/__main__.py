@@ -23,7 +23,7 @@ def _trace(arguments: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="covid-companion", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m covid_utils", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     verdicts = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
     trace = commands.add_parser(

@@ -31,7 +31,7 @@ def run_as_kernel(*arguments, **options):
     spec = json.loads(Path(sys.prefix, "share/jupyter/kernels/python3/kernel.json").read_text())
     python, starter, *_ = spec["argv"]
     is_current = Path(starter).is_file() and filecmp.cmp(starter, environment.__file__, False)
-    assert is_current, "run: python workflow/install_kernel.py"
+    assert is_current, "run: python workflow/install.py"
     command = [python, starter, sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 

@@ -1,12 +1,13 @@
-"""Install the kernel of the notebooks into this virtual environment.
+"""Make this checkout known to the virtual environment: its packages, and the notebooks' kernel.
 
-It starts through `environment.py`, so that JupyterLab, papermill and nbval compute in the same
-environment as `make`. It is called ``python3``, the name that the notebooks ask for.
+The kernel starts through `environment.py`, so that JupyterLab, papermill and nbval compute in the
+same environment as `make`. It is called ``python3``, the name that the notebooks ask for.
 """
 
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 
 from ipykernel.kernelspec import install
@@ -16,7 +17,10 @@ NAME = "Python 3 (ipykernel)"
 
 
 def main() -> None:
-    """Write the kernel's specification, and IPython's settings, below ``sys.prefix``."""
+    """Write the checkout's folder, the kernel and IPython's settings below ``sys.prefix``."""
+    # What an editable install does, but that fails where a folder's name holds braces.
+    packages = Path(sysconfig.get_path("purelib"), "covid_utils.pth")
+    packages.write_text(f"{Path(__file__).resolve().parents[1]}\n", encoding="utf8")
     folder = Path(install(kernel_name="python3", display_name=NAME, prefix=sys.prefix))
     spec = KernelSpec.from_resource_dir(str(folder))
     starter = Path(__file__).resolve().with_name("environment.py")
