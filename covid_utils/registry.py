@@ -51,9 +51,12 @@ STREAMS = {
 NODULE_SETS = ("lidc-idri", "luna16")
 LESION_SETS = ("medseg",)
 
-#: What tells one convention of Dice from another, what an empty case (a class in neither truth nor
-#: prediction of a slice) counts as, why there is none, and the thresholds that are averaged.
+#: What tells one convention of Dice from another, what a mean does with slices that lack the class
+#: (only those that have it count, as in all tables; or a false alarm counts as 0, and a slice in
+#: which it is not predicted either, an empty case, as one of these), why there is none, and the
+#: thresholds that are averaged.
 CONVENTION = ("average", "background", "empty", "threshold")
+WITH_CLASS = "only slices with the class"
 EMPTY_CASES = {"left out": float("nan"), "as 1": 1.0, "as 0": 0.0}
 NONE_EMPTY, SUMMED = "none occur", "summed over slices"
 ONE_THRESHOLD, MANY_THRESHOLDS = "one label a pixel", "mean over 256"
@@ -72,10 +75,16 @@ def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:
     return "_".join(part for part in ("stream", stream, model, init) if part)
 
 
+#: The runs of the three specialists, whose scores are averaged.
+SPECIALISTS = ", ".join(map(stream_run, MANIFESTATIONS))
+
+
 def work(row: Mapping[str, object]) -> str:
     """A run that outlines slices in words, from its ``run``, ``model``, ``task`` and ``start``."""
     if row["run"] == PUBLISHED:
         return "EL-Bana 2020, published masks, scored here"
+    if row["run"] == SPECIALISTS:
+        return f"ours, {NETWORKS['deeplab']}, average of the specialists"
     if row["run"] == FUSION:
         return f"ours, {NETWORKS['deeplab']}, specialists together"
     if row["run"] == STARTS:

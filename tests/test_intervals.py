@@ -186,6 +186,16 @@ def test_mcnemar_equals_twice_the_smaller_tail(only_a, only_b):
     assert intervals.mcnemar(first, second) == expected
 
 
+def test_a_run_is_scored_on_the_images_that_it_has(rng):
+    values = rng.random((300, 3))
+    whole = intervals.bootstrap_runs(values, np.arange(300))
+    values[:100, 0], values[:50, 2] = np.nan, np.nan
+    part = intervals.bootstrap_runs(values, np.arange(300))
+    assert part.value == pytest.approx(np.nanmean(values, axis=0).mean())
+    assert part.low < part.value < part.high
+    assert part.high - part.low > whole.high - whole.low
+
+
 def test_runs_are_drawn_as_well_as_patients(rng):
     # Images hardly differ, runs do: keeping the runs fixed would claim far too much.
     values = rng.normal(0, 0.1, (200, 5)) + np.array([-0.4, -0.1, 0.0, 0.1, 0.3])

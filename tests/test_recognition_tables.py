@@ -6,7 +6,7 @@ import pytest
 from small_runs import PROFILE, only, predictions
 
 from covid_utils import runs
-from covid_utils.evaluation import intervals, scores, task_scores
+from covid_utils.evaluation import intervals, scores, scoring, task_scores
 from covid_utils.report import recognition_tables, tables
 
 TWO = {"work": "ours, 2 classes"}
@@ -81,8 +81,9 @@ def test_table4_means_and_extremes(built):
         each, mean = part[part["run"] != "mean"], part[part["run"] == "mean"].iloc[0]
         assert each["run"].tolist() == ["1", "2", "3"]
         assert mean["ours"] == pytest.approx(each["ours"].mean())
-        # How far runs lie apart is no interval of their mean, which is no proportion either.
-        assert np.isnan([mean["low"], mean["high"], mean["wilson_low"]]).all()
+        # Their mean has an interval over patients and runs, and is no proportion.
+        assert 0 <= mean["low"] < mean["ours"] < mean["high"] <= 100
+        assert np.isnan(mean["wilson_low"])
         extremes = f"runs from {each['ours'].min():.1f} to {each['ours'].max():.1f} %; "
         assert mean["note"].startswith(extremes)
         assert f"standard deviation {each['ours'].std():.1f}" in mean["note"]
@@ -99,11 +100,14 @@ def test_table4_compares_on_all_test_xrays_and_scores_the_drawn_ones(built):
     assert 0 < xrays["drawn"].sum() < len(xrays)
     assert table.loc[("X-ray", "1"), "n"] == len(xrays[(xrays["run"] == 1) & xrays["drawn"]])
     alone = predictions("X-ray, as many", subset="test", run=0)
+    # The paper's claim is over all X-rays, of which there are more.
+    row = table.loc[("X-ray", "mean, minus all X-rays alone")]
+    assert (row["paper"], row["claim"]) == ("stated without a number", "c02")
     row = table.loc[("X-ray", "mean, minus as many X-rays alone")]
+    assert (row["paper"], row["claim"]) == ("not available", "")
     right = [100 * (part["truth"] == part["predicted"]) for part in (xrays, alone)]
     assert row["ours"] == pytest.approx(right[0].mean() - right[1].mean())
     assert row["n"] == xrays["image_id"].nunique()
-    assert (row["paper"], row["claim"]) == ("stated without a number", "c02")
     single = right[0].groupby(xrays["run"]).mean() - right[1].groupby(alone["run"]).mean()
     assert row["note"].startswith(f"single runs {single.min():.1f} to {single.max():.1f};")
     for rule in ("modality only", "dataset only"):
@@ -117,7 +121,7 @@ def changed_task1(monkeypatch, change):
     return scores.compute(PROFILE, "task1")
 
 
-def test_a_class_in_one_group_gets_no_interval(built, monkeypatch):
+def test_a_class_in_one_group_gets_the_limits_of_all_wrong_and_all_right(built, monkeypatch):
     def join_ct(table):
         is_covid_ct = (table["modality"] == "CT") & (table["truth"] == "covid")
         return table.assign(patient_id=table["patient_id"].mask(is_covid_ct, "figure 1"))
@@ -125,13 +129,20 @@ def test_a_class_in_one_group_gets_no_interval(built, monkeypatch):
     images = predictions("X-ray + CT", subset="test", run=0)
     is_covid_ct = (images["modality"] == "CT") & (images["truth"] == "covid")
     number = images[is_covid_ct]["image_id"].nunique()
-    keys = {"tested on": "CT", "run": "1"}
     joined = tables.select("table4", changed_task1(monkeypatch, join_ct))
-    unsure, plain = only(joined, **keys), only(built["table4"], **keys)
-    assert f"near copies join the {number} CT images of covid into 1" in unsure["note"]
-    assert np.isnan(unsure["low"])
-    assert plain["low"] < plain["high"]
-    assert unsure["ours"] == plain["ours"]
+    for run in ("1", "mean"):
+        keys = {"tested on": "CT", "run": run}
+        unsure, plain = only(joined, **keys), only(built["table4"], **keys)
+        note = f"limits with the {number} CT images of covid (patients or groups of near copies: 1)"
+        assert f"{note} all wrong, and all right" in unsure["note"]
+        assert unsure["ours"] == plain["ours"]
+        assert unsure["low"] < plain["low"] < plain["high"] <= unsure["high"]
+    one = images[(images["modality"] == "CT") & (images["run"] == 1)]
+    rest = one[one["truth"] != "covid"]
+    sure = scoring.accuracy(rest, ("covid", "non_covid"))
+    unsure, n = only(joined, **{"tested on": "CT", "run": "1"}), len(one)
+    assert unsure["low"] == pytest.approx(100 * sure["low"] * len(rest) / n)
+    assert unsure["high"] == pytest.approx(100 * (sure["high"] * len(rest) + number) / n)
 
 
 def test_copies_get_no_wilson_interval_and_leave_differences_alone(built, monkeypatch):

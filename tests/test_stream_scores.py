@@ -1,11 +1,11 @@
-"""Scores of segmentations, against masks compared directly, and their empty cases."""
+"""Scores of segmentations, against masks compared directly, and slices without a class."""
 
 import numpy as np
 import pytest
 from builders import dice_of, of_class, one, slice_rows, square, value
 
 from covid_utils.data.labels import scored_classes
-from covid_utils.evaluation import outlines, scoring, stream_scores
+from covid_utils.evaluation import intervals, outlines, scoring, stream_scores
 
 ALL = scored_classes("all")
 CLASSES = ("background", "ggo", "consolidation", "effusion")
@@ -43,7 +43,8 @@ def test_segmentation_equals_masks_compared_directly():
             each = [score(t == index, f == index) for t, f in zip(truth, found, strict=True)]
             key = of_class(name, metric) | {"labels": "exact"}
             assert value(scores, **key, **POOLED) == pytest.approx(pooled)
-            assert value(scores, **key, **PER_IMAGE) == pytest.approx(np.nanmean(each))
+            has = [(t == index).any() for t in truth]
+            assert value(scores, **key, **PER_IMAGE) == pytest.approx(np.mean(np.array(each)[has]))
     assert set(scores["labels"]) == {"exact"}
 
 
@@ -59,18 +60,22 @@ def test_means_are_given_with_background_and_without(metric, score):
     assert not {"hd95", "volume_error"} & set(scores[scores["class"].isin(stream_scores.MEANS)])
 
 
-def test_the_empty_cases_follow_the_stated_rule():
+def test_slices_without_a_class_follow_the_stated_rule():
     truth, found = four_cases()
     lung = {"lung_pixels": 1000}
     pixels = outlines.pixel_table(slice_rows(["exact"] * 4, **lung), truth, found, ALL)
     scores = stream_scores.segmentation(pixels)
     overlap, union = 20 * 16, 20 * 24
     for name in ("ggo", "lesion"):
-        # Left out: nothing to find and nothing found. A miss and a false alarm are 0 each.
+        # Two slices have the class, and a miss is 0; in one of the other two is a false alarm.
         dice = one(scores, **of_class(name, "dice"), **PER_IMAGE)
-        assert (dice["value"], dice["n"]) == (pytest.approx(overlap / 400 / 3), 3)
+        assert (dice["value"], dice["n"]) == (pytest.approx(overlap / 400 / 2), 2)
         iou = one(scores, **of_class(name, "iou"), **PER_IMAGE)
-        assert (iou["value"], iou["n"]) == (pytest.approx(overlap / union / 3), 3)
+        assert (iou["value"], iou["n"]) == (pytest.approx(overlap / union / 2), 2)
+        alarms = one(scores, **of_class(name, "false alarms"), **PER_IMAGE)
+        assert (alarms["value"], alarms["n"]) == (0.5, 2)
+        wilson = intervals.wilson(1, 2)
+        assert alarms["low"] <= wilson.low < wilson.high <= alarms["high"]
         # Only the pair in which neither is empty has a distance.
         distance = one(scores, **of_class(name, "hd95"), **PER_IMAGE)
         assert (distance["value"], distance["n"]) == (pytest.approx(8), 1)
@@ -84,7 +89,21 @@ def test_the_empty_cases_follow_the_stated_rule():
         for average in (POOLED, PER_IMAGE):
             assert np.isnan(value(scores, **of_class("effusion", metric), **average))
     absent = scores[scores["class"] == "effusion"]
-    assert set(absent["metric"]) == {"dice", "iou", "volume_error"}
+    assert set(absent["metric"]) == {"dice", "iou", "volume_error", "false alarms"}
+    alarms = one(scores, **of_class("effusion", "false alarms"))
+    assert (alarms["value"], alarms["n"], alarms["high"]) == (0, 4, intervals.wilson(0, 4).high)
+
+
+def test_the_slices_of_a_mean_do_not_depend_on_the_network():
+    truth = np.stack([square(0, 0, 20), *np.zeros((3, 50, 50), np.uint8)])
+    right, timid, eager = truth, np.zeros_like(truth), np.stack([square(0, 0, 20)] * 4)
+    for found, dice, alarms in ((right, 1, 0), (timid, 0, 0), (eager, 1, 1)):
+        pixels = outlines.pixel_table(slice_rows(["exact"] * 4), truth, found, ALL)
+        scores = stream_scores.segmentation(pixels)
+        mean = one(scores, **of_class("ggo", "dice"), **PER_IMAGE)
+        assert (mean["value"], mean["n"]) == (dice, 1)
+        share = one(scores, **of_class("ggo", "false alarms"))
+        assert (share["value"], share["n"]) == (alarms, 3)
 
 
 def test_the_error_of_the_extent_is_in_per_cent_of_the_lung_field():

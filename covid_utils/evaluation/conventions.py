@@ -1,7 +1,8 @@
 """One set of outlines scored under every convention of Dice and IoU.
 
 Only the arithmetic differs: the range of these values is what a number can gain without a better
-model. An empty case is a class that is in neither truth nor prediction of a slice.
+model. A slice that lacks a class can be left out, as in all tables; or a false alarm in it is a 0,
+and an empty case, in which the class is not predicted either, is left out or counts as 1 or as 0.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from covid_utils.registry import (
     NONE_EMPTY,
     ONE_THRESHOLD,
     SUMMED,
+    WITH_CLASS,
     work,
 )
 
@@ -100,19 +102,20 @@ def _pooled(counts: np.ndarray, groups: np.ndarray) -> Limits:
 def _per_image(counts: np.ndarray, groups: np.ndarray) -> Limits:
     means = {}
     for metric in PIXEL_METRICS:
-        filled = _counting_empty(metrics.score(metric, counts), EMPTY_CASES)
-        for empty, values in filled.items():
-            means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(values)
+        values, there = metrics.score(metric, counts), stream_scores.has_class(counts)
+        for empty, filled in _counting_absent(values, there, EMPTY_CASES).items():
+            means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(filled)
     return intervals.bootstrap_mean(means, groups)
 
 
 def _per_class(counts: np.ndarray, groups: np.ndarray) -> Limits:
     limits = {}
     for metric in PIXEL_METRICS:
-        values = metrics.score(metric, counts)
-        values = values[:, ~np.isnan(values).all(axis=0)]
-        mean = intervals.bootstrap_mean(values, groups, combined=lambda m: m.mean(axis=-1))
-        limits[metric, "per_class", "left out", ONE_THRESHOLD] = mean._replace(n=len(groups))
+        values, there = metrics.score(metric, counts), stream_scores.has_class(counts)
+        for empty, filled in _counting_absent(values, there, ("left out",)).items():
+            known = filled[:, ~np.isnan(filled).all(axis=0)]
+            mean = intervals.bootstrap_mean(known, groups, combined=lambda m: m.mean(axis=-1))
+            limits[metric, "per_class", empty, ONE_THRESHOLD] = mean._replace(n=len(groups))
     return limits
 
 
@@ -120,13 +123,15 @@ def _over_thresholds(part: pd.DataFrame, groups: np.ndarray) -> Limits:
     dice = part["dice_thresholds"].to_numpy(float)
     if np.isnan(dice).all():
         return {}
-    means = intervals.bootstrap_mean(_counting_empty(dice, ("left out", "as 0")), groups)
+    means = intervals.bootstrap_mean(_counting_absent(dice, ~np.isnan(dice), ("as 0",)), groups)
     return {("dice", "per_image", empty, MANY_THRESHOLDS): mean for empty, mean in means.items()}
 
 
-def _counting_empty(values: np.ndarray, ways: Iterable[str]) -> dict[str, np.ndarray]:
-    """The values for each way to count empty cases (NaN)."""
-    is_empty = np.isnan(values)
-    if not is_empty.any():
+def _counting_absent(
+    values: np.ndarray, there: np.ndarray, ways: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """The values for each way to count slices without a class; ``there`` says where it is."""
+    if there.all():
         return {NONE_EMPTY: values}
-    return {way: np.where(is_empty, EMPTY_CASES[way], values) for way in ways}
+    filled = {way: np.where(np.isnan(values), EMPTY_CASES[way], values) for way in ways}
+    return {WITH_CLASS: np.where(there, values, np.nan)} | filled

@@ -142,7 +142,9 @@ def bootstrap_mean(
 def bootstrap_runs(
     values: np.ndarray, groups: np.ndarray, strata: np.ndarray | None = None
 ) -> Interval:
-    """Bootstrap of a mean over images and repeated runs, ``values`` (images, runs), drawing both.
+    """Bootstrap of a mean over images and repeated runs, drawing both.
+
+    ``values`` are (images, runs), NaN where a run has none of an image.
 
     Five trainings are five draws of what a training can give, too few to expand their percentiles:
     the worst resample is five times the worst run. The plain percentiles are scaled instead, by
@@ -151,9 +153,11 @@ def bootstrap_runs(
     """
     if values.shape[1] == 1:
         return bootstrap_mean(values[:, 0], groups, strata)
-    table = np.column_stack([values, np.ones(len(values))])
+    known = ~np.isnan(values)
+    table = np.stack([np.where(known, values, 0.0), known], axis=1)
     *sums, number = _resample(table, groups, strata)
-    total, drawn, left_out = (rows[:, :-1] / rows[:, -1:] for rows in sums)
+    with np.errstate(invalid="ignore"):  # a resample may hold no image of a run
+        total, drawn, left_out = (rows[:, 0] / rows[:, 1] for rows in sums)
     if len(drawn) > 1:  # else nothing could vary
         picks = np.random.default_rng([0, 1]).integers(values.shape[1], size=drawn.shape)
         drawn = np.take_along_axis(drawn, picks, axis=1)

@@ -24,7 +24,8 @@ DEFAULTS |= {"n": 0, "groups": 0}
 INTEGERS = ("repeat", "n", "groups")
 #: Metric -> unit in which people are shown it; others are per cent.
 UNITS = dict.fromkeys(("mcc", "roc_auc", "average_precision", "ece", "brier", "nll"), "fraction")
-UNITS |= dict.fromkeys(("dice", "iou", "dice_thresholds", "dice difference"), "fraction")
+UNITS |= dict.fromkeys(("dice", "iou", "dice_thresholds"), "fraction")
+UNITS |= dict.fromkeys(("dice difference", "iou difference"), "fraction")
 UNITS |= {"hd95": "% of side", "volume_error": "% of lung", "accuracy difference": "points"}
 UNITS |= {"median time": "s", "p95 time": "s"}
 

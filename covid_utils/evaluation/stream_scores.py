@@ -1,14 +1,16 @@
 """Scores of segmentations, with intervals, from the measures of their slices.
 
 ``pooled`` takes all pixels together, so large lesions weigh more; ``per_image`` is the mean over
-slices. A class that is neither in the truth nor in the prediction of a slice has no Dice and no IoU
-there, and the slice is left out of the mean; one in either alone has 0. A Hausdorff distance needs
-both.
+slices whose truth has the class, which are the same for every network: one that misses it there has
+0. On the other slices the network can only be right or raise a false alarm; ``false alarms`` is the
+share of them in which it predicts the class. A Hausdorff distance needs the class in both, and the
+error of the extent is taken over all slices, for 0 is an extent too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,14 @@ from covid_utils import paths, runs
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import COLUMNS, row
-from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
+from covid_utils.registry import (
+    FUSION,
+    MANIFESTATIONS,
+    PUBLISHED,
+    SPECIALISTS,
+    STARTS,
+    stream_run,
+)
 
 #: Pixel metrics of a segmentation.
 PIXEL_METRICS = ("dice", "iou")
@@ -27,11 +36,13 @@ WEAK_CLASSES = (*MANIFESTATIONS, "background")
 #: counts it (``mean_iou``), which lifts every score.
 MEANS = {"mean": True, "mean of lesions": False}
 #: Pairs of runs that the paper's statements compare, and the class: specialised streams against the
-#: all-class one (alone, and put together), a start from nodules against a random one, DeepLab-v3+
-#: against U-Net, which starts from random weights: the last pair, in which both do, is fair.
+#: all-class one (alone, on average, and put together), a start from nodules against a random one,
+#: DeepLab-v3+ against U-Net, which starts from random weights: the last pair, in which both do, is
+#: fair.
 ALL, RANDOM, UNET = stream_run("all"), stream_run("all", init="random"), stream_run("all", "unet")
 PAIRS = (
     *((stream_run(name), ALL, name) for name in MANIFESTATIONS),
+    (SPECIALISTS, ALL, "mean of lesions"),
     *((FUSION, ALL, name) for name in (*MANIFESTATIONS, "lesion")),
     (ALL, RANDOM, "lesion"),
     (ALL, UNET, "lesion"),
@@ -59,7 +70,10 @@ def test_pixels(profile: str, run: str) -> pd.DataFrame:
 
 
 def rows_of_runs(profile: str) -> Iterator[dict]:
-    """Rows of `scores.COLUMNS`: every score of every run, then the differences of `PAIRS`."""
+    """Rows of `scores.COLUMNS`: every score of every run, then the differences of `PAIRS`.
+
+    The mean of the specialists' scores, each of its own class, is as of one run more.
+    """
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     pixels = {run: test_pixels(profile, run) for run in stream_runs(profile)}
     for run, part in pixels.items():
@@ -68,11 +82,18 @@ def rows_of_runs(profile: str) -> Iterator[dict]:
             name = keys["task"].split()[-1]
             yield keys | {"class": name, "metric": "dice", "note": NOT_HELD_OUT}
         yield from (keys | score for score in segmentation(part).to_dict("records"))
+    if set(SPECIALISTS.split(", ")) <= set(pixels):
+        own = [pixels[stream_run(name)] for name in MANIFESTATIONS]
+        together = pd.concat([part[part["class"].isin(MANIFESTATIONS)] for part in own])
+        pixels[SPECIALISTS] = together
+        keys = {"run": SPECIALISTS, "task": "stream average", "model": "deeplab", "split": split}
+        for scope, chosen in _scopes(together).items():
+            means = _mean_scores(chosen, scope, {"mean of lesions": False})
+            yield from (keys | {"subset": "test"} | score for score in means)
     for first, second, name in PAIRS:
         if {first, second} <= set(pixels):
-            parts = [pixels[run][pixels[run]["class"] == name] for run in (first, second)]
             keys = {"run": f"{first}, {second}", "split": split, "subset": "test"}
-            yield from (keys | line for line in _differences(*parts, name))
+            yield from (keys | line for line in _differences(pixels[first], pixels[second], name))
 
 
 def identity(profile: str, run: str, split: str = "") -> dict[str, str]:
@@ -92,9 +113,7 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
     Classes of lesions are scored twice where labels are weak: on exactly labelled slices
     (``labels`` = exact) and on all of them (``all``); the extent is exact on every slice.
     """
-    rows = []
-    exact = pixels[pixels["label_quality"] == "exact"]
-    scopes = {"exact": exact} | ({"all": pixels} if len(exact) < len(pixels) else {})
+    rows, scopes = [], _scopes(pixels)
     for name, part in pixels.groupby("class", sort=False):
         of_class = {scope: chosen[chosen["class"] == name] for scope, chosen in scopes.items()}
         if name not in WEAK_CLASSES:
@@ -106,13 +125,19 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _scopes(pixels: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Slices with exact labels and, where some are weak, all of them."""
+    exact = pixels[pixels["label_quality"] == "exact"]
+    return {"exact": exact} | ({"all": pixels} if len(exact) < len(pixels) else {})
+
+
 def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval:
     """An interval without its limits where too few patients show a class that it is about.
 
     ``counts`` (slices, classes, 4) are those that it was made from.
     """
-    _, lesion = metrics.fraction("sensitivity", counts)
-    is_rare = intervals.fewest_patients(lesion > 0, groups) < intervals.FEWEST_WITH_CLASS
+    fewest = intervals.fewest_patients(has_class(counts), groups)
+    is_rare = fewest < intervals.FEWEST_WITH_CLASS
     return interval.without_limits() if is_rare else interval
 
 
@@ -143,13 +168,28 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str) -> list[dict]:
         for average, interval in averages.items():
             limited = sure(interval, counts, groups)
             rows.append(row(name, metric, limited, groups, average=average, labels=scope))
+    lacks, alarms = ~has_class(counts)[:, 0], counts[:, 0, 1] > 0
+    if lacks.any() and name != "background":
+        share = intervals.wilson_by_patient(lacks & alarms, lacks, groups)
+        rows.append(row(name, "false alarms", share, groups, average="per_image", labels=scope))
     return rows
+
+
+def has_class(counts: np.ndarray) -> np.ndarray:
+    """Whether the truth of a slice has each class (slices, classes), of counts with a last axis."""
+    _, pixels = metrics.fraction("sensitivity", counts)
+    return pixels > 0
+
+
+def _of_slices(metric: str, counts: np.ndarray) -> np.ndarray:
+    """A pixel metric of each slice that has the class, NaN of the others."""
+    return np.where(has_class(counts), metrics.score(metric, counts), np.nan)
 
 
 def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
     """Values of each slice of a class (slices,), NaN where there is none."""
     counts = slice_counts([part])[:, 0]
-    values = {metric: metrics.score(metric, counts) for metric in PIXEL_METRICS}
+    values = {metric: _of_slices(metric, counts) for metric in PIXEL_METRICS}
     if part["class"].iloc[0] == "background":
         return values
     values |= {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
@@ -159,10 +199,10 @@ def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
     return values | {"volume_error": error}
 
 
-def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
+def _mean_scores(part: pd.DataFrame, scope: str, means: dict[str, bool] = MEANS) -> list[dict]:
     rows = []
     by_class = dict(iter(part.groupby("class", sort=False)))
-    for name, has_background in MEANS.items():
+    for name, has_background in means.items():
         chosen = [of for key, of in by_class.items() if has_background or key != "background"]
         if len(chosen) < 2:
             continue
@@ -173,20 +213,29 @@ def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
 
 
 def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterator[dict]:
-    if first.empty:
+    """Scores of the first minus those of the second, of a class or as means over manifestations."""
+    names = MANIFESTATIONS if name in MEANS else (name,)
+    rows = [first[first["class"] == each] for each in names]
+    if rows[0].empty:
         return
-    counts, groups = slice_counts([first, second]), first["patient_id"].to_numpy()
-    means = {
-        "pooled": intervals.bootstrap(counts, groups, _dice_difference),
-        "per_image": intervals.bootstrap_mean(_dice_difference(counts), groups),
-    }
-    is_exact = name == "lesion" or (first["label_quality"] == "exact").all()
+    others = [second[second["class"] == each] for each in names]
+    both, groups = np.stack([*map(slice_counts, (rows, others))]), rows[0]["patient_id"].to_numpy()
+    occurs = has_class(both[0]).any(axis=0)
+    both = np.moveaxis(both[:, :, occurs] if occurs.any() else both, 0, 1)
+    is_exact = name == "lesion" or (rows[0]["label_quality"] == "exact").all()
     keys = {"labels": "exact" if is_exact else "all", "note": ONE_TRAINING, "repeat": 0}
-    for average, interval in means.items():
-        limited = sure(interval, counts[:, :1], groups)
-        yield row(name, "dice difference", limited, groups, average=average) | keys
+    n = int(has_class(both[:, 0]).any(axis=1).sum())
+    for metric in PIXEL_METRICS:
+        of_slices = _of_slices(metric, both)
+        gap = of_slices[:, 0] - of_slices[:, 1]
+        mean = intervals.bootstrap_mean(gap, groups, combined=lambda m: m.mean(axis=-1))
+        of_pixels = intervals.bootstrap(both, groups, partial(_gap, metric))
+        for average, gained in {"pooled": of_pixels, "per_image": mean._replace(n=n)}.items():
+            limited = sure(gained, both[:, 0], groups)
+            yield row(name, f"{metric} difference", limited, groups, average=average) | keys
 
 
-def _dice_difference(both: np.ndarray) -> np.ndarray:
-    dice = metrics.score("dice", both)
-    return dice[:, 0] - dice[:, 1]
+def _gap(metric: str, both: np.ndarray) -> np.ndarray:
+    """Difference of two sides, as a mean over classes, of counts (..., 2, classes, 4)."""
+    score = metrics.score(metric, both)
+    return (score[..., 0, :] - score[..., 1, :]).mean(axis=-1)

@@ -28,7 +28,6 @@ OTHERS = ("fine-tuned", "linear SVM", "trivial features", "dataset only")
 CHOOSING = OTHERS[:2]
 #: Rules that see no picture, on the X-ray and CT images.
 RULES = ("modality only", "dataset only")
-NO_LIMITS = {"low": np.nan, "high": np.nan}
 #: Copies of an image are no images of their own, so with them there is no Wilson interval.
 COPIES = "augmented copies among the images"
 
@@ -101,12 +100,19 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, note: Callable) -> di
     hits = [_hits(part) for part in (first, second)]
     at = [axis.intersection(other) for axis, other in zip(*(h.axes for h in hits), strict=True)]
     right = [table.loc[*at].to_numpy() for table in hits]
-    images = first.drop_duplicates("image_id").set_index("image_id").loc[at[0]]
+    score, patients = _resampled(right[0] - right[1], first, at[0])
+    keys = {"class": "all", "metric": "accuracy difference", "repeat": 0, "note": note(*right)}
+    return score._asdict() | keys | {"patients": patients}
+
+
+def _resampled(
+    values: np.ndarray, rows: pd.DataFrame, names: pd.Index
+) -> tuple[intervals.Interval, int]:
+    """Mean of values (images, runs), NaN for none, of the images with these names; its patients."""
+    images = rows.drop_duplicates("image_id").set_index("image_id").loc[names]
     groups = images["patient_id"].to_numpy()
     strata = intervals.class_strata(pd.factorize(images["truth"], sort=True)[0], groups)
-    score = intervals.bootstrap_runs(right[0] - right[1], groups, strata=strata)
-    keys = {"class": "all", "metric": "accuracy difference", "repeat": 0, "note": note(*right)}
-    return score._asdict() | keys | {"patients": len(np.unique(groups))}
+    return intervals.bootstrap_runs(values, groups, strata), len(np.unique(groups))
 
 
 def _hits(part: pd.DataFrame) -> pd.DataFrame:
@@ -144,45 +150,60 @@ def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     for model in RULES:
         rule = predictions_of(table, BOTH, subset="test", model=model)
         if len(rule):
-            rule = rule[rule["drawn"]]
-            keys = base | {"model": model, "subset": "test", "note": few_groups(rule)}
-            yield _accuracy(rule, keys["note"]) | keys
+            keys = base | {"model": model, "subset": "test"}
+            yield _accuracy(rule[rule["drawn"]]) | keys
 
 
 def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]:
     if part.empty:
         return
-    note, values = few_groups(part), []
+    values = []
     for run, rows in part.groupby("run"):
-        score = _accuracy(rows, note)
+        score = _accuracy(rows)
         values.append(score["value"])
-        yield score | keys | {"repeat": run, "note": note}
-    # How far runs lie apart is no interval of their mean: it does not tell about patients.
+        yield score | keys | {"repeat": run}
+    mean = _accuracy(part)
     spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     notes = (
         f"runs from {100 * min(values):.1f} to {100 * max(values):.1f} %",
         spread,
         "each run on the X-rays that it drew" if drawn_anew else "",
-        note or "no interval: a mean of runs",
+        mean["note"],
     )
-    mean = score | NO_LIMITS | {"value": np.mean(values), "repeat": 0}
-    yield mean | keys | {"note": "; ".join(filter(None, notes))}
+    yield mean | keys | {"repeat": 0, "note": "; ".join(filter(None, notes))}
 
 
-def _accuracy(part: pd.DataFrame, caveat: str) -> dict:
+def _accuracy(part: pd.DataFrame) -> dict:
+    """Accuracy of one run, or the mean of several, on the images that each drew.
+
+    Nothing can be resampled of `few_groups`: the limits are those with all of their images wrong,
+    and with all of them right.
+    """
+    is_rare, note = few_groups(part)
+    rest, share, count = part[~is_rare], float(np.mean(~is_rare)), part["run"].nunique()
+    limits = np.full(2, np.nan)
+    if len(rest) and count > 1:
+        hits = _hits(rest)
+        limits = np.array(_resampled(hits.to_numpy(), rest, hits.index)[0][1:3])
+    elif len(rest):
+        of_rest = scoring.accuracy(rest, RECOGNITION_TASKS[BOTH])
+        limits = np.array([of_rest["low"], of_rest["high"]])
+    low, high = share * np.clip(limits, 0, 1) + (0, 1 - share)
     score = scoring.accuracy(part, RECOGNITION_TASKS[BOTH])
-    return score | NO_LIMITS if caveat else score
+    own = {"value": _hits(part).mean().mean(), "low": low, "high": high, "n": len(part) // count}
+    return score | own | {"note": note}
 
 
-def few_groups(part: pd.DataFrame) -> str:
-    """Caveat where a class has too few patients, or groups, to resample; else ''."""
-    for (modality, name), rows in part.groupby(["modality", "truth"]):
-        groups = rows["patient_id"].nunique()
+def few_groups(part: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """Images (bool) of a class with too few patients, or groups, to resample; a note, else ''."""
+    is_rare, notes = np.zeros(len(part), bool), []
+    for (modality, name), at in part.groupby(["modality", "truth"]).indices.items():
+        groups, images = part.iloc[at]["patient_id"].nunique(), part.iloc[at]["image_id"].nunique()
         if groups < intervals.FEWEST_WITH_CLASS:
-            images = rows["image_id"].nunique()
-            together = f"near copies join the {images} {modality} images of {name} into {groups}"
-            return f"no interval by patient: {together}"
-    return ""
+            is_rare[at] = True
+            basis = f"patients or groups of near copies: {groups}"
+            notes.append(f"the {images} {modality} images of {name} ({basis})")
+    return is_rare, f"limits with {' and '.join(notes)} all wrong, and all right" if notes else ""
 
 
 def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

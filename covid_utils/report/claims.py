@@ -18,10 +18,6 @@ import yaml
 from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
 
-#: Our metrics -> words of the ledger. The paper's implied "mIoU" fits its implied Dice as the IoU
-#: of the class alone.
-METRICS = {"dice": "Dice", "iou": "mIoU"}
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -38,6 +34,7 @@ class Claim:
     beside: tuple[Mapping[str, Any], ...]
     shown: str
     remark: str
+    over: tuple[float, ...] = ()
     quote: str = ""
     task: int | str | None = None
     subset: str | None = None
@@ -47,6 +44,17 @@ class Claim:
     how: str | None = None
     work: str | None = None
     note: str | None = None
+
+    @property
+    def implied(self) -> tuple[float, ...]:
+        """Scores, 0 to 1, that a gain ``over`` others implies, lowest first.
+
+        The gain can be per cent of another's score, or points; a gain over the literature leaves
+        none of it above.
+        """
+        gain = float(self.value) / 100
+        scores = {round(score, 3) for of in self.over for score in (of * (1 + gain), of + gain)}
+        return tuple(sorted(score for score in scores if max(self.over) < score <= 1))
 
 
 def load(path: Path | None = None) -> dict[str, Claim]:
@@ -78,14 +86,6 @@ def published(path: Path | None = None) -> pd.DataFrame:
     columns = list(_schema()["published"]["properties"])
     table = pd.DataFrame(_rows(path, "published"), columns=columns)
     return table.fillna({"claim": "", "note": ""}).astype({"value": "float64", "of": "Int64"})
-
-
-def implied(word: str, name: str) -> tuple[float, float] | None:
-    """Dice or mIoU of a class that the paper's gain over Inf-Net implies, and that of Inf-Net."""
-    for claim in load().values():
-        if (claim.source, claim.metric, claim.class_) == ("D", word, name):
-            return claim.value, float(claim.how.split(" x ")[0])
-    return None
 
 
 @lru_cache(maxsize=4)

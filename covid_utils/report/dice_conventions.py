@@ -1,14 +1,13 @@
 """Which convention of Dice would state the paper's gains? A table, a sentence and a figure.
 
-The paper states gains in Dice and mean IoU over other work, but neither its values nor how they
-were averaged. That a stated gain lies within an interval does not show that the paper used this
-convention; that it lies within none shows that no convention alone explains it.
+The paper states gains in Dice over other work, but neither its values nor how they were averaged.
+That a value which a gain implies lies within an interval does not show that the paper used this
+convention; that none lies within any shows that no convention alone explains the gain.
 """
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,6 +21,7 @@ from covid_utils.registry import (
     MANY_THRESHOLDS,
     NONE_EMPTY,
     PUBLISHED,
+    WITH_CLASS,
     stream_run,
 )
 from covid_utils.report import claims as ledger
@@ -57,52 +57,44 @@ def write(profile: str) -> pd.DataFrame:
 
 
 def gains(scored: pd.DataFrame) -> pd.DataFrame:
-    """The gain that each convention would state, beside the one that the paper states.
+    """Dice under each convention, beside each value that one of the paper's gains implies.
 
-    To the columns of `write`'s table come, for each of the paper's gains and each work that it can
-    be ``over``: that work's value ``base``, the paper's ``stated`` gain and, in per cent of the
-    base and in points, our ``gain``, its limits ``low`` and ``high``, and whether it ``holds``.
+    To the columns of `write`'s table come the id of the ``claim``, the value ``implied`` by it, and
+    whether it lies within the limits: ``holds``.
     """
-    parts, metrics = [], {word: metric for metric, word in ledger.METRICS.items()}
-    for claim in (claim for claim in ledger.load().values() if " gain " in claim.metric):
-        word = claim.metric.split()[0]
-        # A gain overall can be of the extent, or of the mean of manifestations.
-        targets = [claim.class_] if claim.class_ else ["lesion", "mean of lesions"]
-        part = runs.select(scored, metric=metrics[word], class_=targets)
-        for over, base in _bases(claim.class_, word).items():
-            known = {"claim": claim.id, "over": over, "base": base, "stated": float(claim.value)}
-            parts.append(part.assign(**known))
+    parts = [
+        runs.select(scored, metric="dice", class_=_targets(claim)).assign(
+            claim=claim.id, implied=value
+        )
+        for claim in _gains()
+        for value in claim.implied
+    ]
     table = pd.concat(parts, ignore_index=True)
-    for reading, scale in (("percent", 100 / table["base"]), ("points", 100)):
-        for limit, name in (("value", "gain"), ("low", "low"), ("high", "high")):
-            table[f"{name}_{reading}"] = scale * (table[limit] - table["base"])
-        # Without limits nothing is held: comparisons with NaN are false.
-        limits = table[f"low_{reading}"], table[f"high_{reading}"]
-        table[f"holds_{reading}"] = table["stated"].between(*limits)
-    return table
+    # Without limits nothing is held: comparisons with NaN are false.
+    return table.assign(holds=table["implied"].between(table["low"], table["high"]))
 
 
-def _bases(class_: str | None, word: str) -> dict[str, float]:
-    """Works that a stated gain can be over -> their value, 0 to 1."""
-    if class_:
-        return {"Inf-Net": ledger.implied(word, class_)[1]}
-    # What the gain overall is over is not told, so it can be any value that the paper quotes.
-    published = ledger.published()
-    rows = runs.select(published, source="L", task=3, metric=word, class_=["lesion", "all"])
-    shares = rows["value"] / np.where(rows["unit"] == "%", 100, 1)
-    return dict(zip(rows["work"], shares, strict=True))
+def _gains() -> list[ledger.Claim]:
+    """The paper's gains over values that it quotes."""
+    return [claim for claim in ledger.load().values() if claim.over]
+
+
+def _targets(claim: ledger.Claim) -> list[str]:
+    """What a gain can be of: one overall, of the extent or of the mean of manifestations."""
+    return [claim.class_] if claim.class_ else ["lesion", "mean of lesions"]
 
 
 def verdict(gained: pd.DataFrame, run: str) -> str:
     """Whether one convention states all of the paper's `gains` for a run's outlines, in words."""
     part = gained[gained["run"] == run]
     work, claims = part["work"].iloc[0], sorted(part["claim"].unique())
-    held = part[part["holds_percent"] | part["holds_points"]]
+    held = part[part["holds"]]
     if held.empty:
         return f"{work}: no convention states any of {', '.join(claims)}."
-    # Where no case is empty, all ways to count empty cases give this value; labels that are exact
-    # for the extent are so on all slices.
-    empty = [[*EMPTY_CASES] if way == NONE_EMPTY else [way] for way in held["empty"]]
+    # Where all slices have the class, all ways to count the others give this value; labels that are
+    # exact for the extent are so on all slices.
+    ways = [WITH_CLASS, *EMPTY_CASES]
+    empty = [ways if way == NONE_EMPTY else [way] for way in held["empty"]]
     labels = held["labels"].where(held["class"] != "lesion", "exact all").str.split()
     held = held.assign(empty=empty, labels=labels).explode("empty").explode("labels")
     by_convention = held.groupby([*CONVENTION, "labels"], sort=False)["claim"]
@@ -129,6 +121,7 @@ def words(average: str, background: str, empty: str, threshold: str) -> str:
         "with background" if background == "with" else "",
         "256 thresholds" if threshold == MANY_THRESHOLDS else "",
         f"empty: {empty.removeprefix('as ')}" if empty in EMPTY_CASES else "",
+        empty if empty == WITH_CLASS else "",
     ]
     return ", ".join(filter(None, parts))
 
@@ -148,7 +141,7 @@ def figure(scored: pd.DataFrame) -> Figure:
     for axis, target, part in zip(axes[:, 0], targets, panels, strict=True):
         sentences += _draw_panel(axis, target, part)
     axes[-1, 0].set(xlabel="Dice", xlim=(0, 1.02))
-    # The one panel with the paper's value has every entry of the key.
+    # A panel with the paper's value has every entry of the key.
     entries = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
     drawn.legend(*max(entries, key=lambda e: len(e[0])), loc="outside lower center", ncols=3)
     drawn.suptitle(EMPTY, fontsize=style.SMALL)
@@ -181,9 +174,11 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
     axis.set_axisbelow(True)
-    if implied := ledger.implied("Dice", target):
-        look = {"color": COLOURS["paper"], "linestyle": "--", "linewidth": 1}
-        axis.axvline(implied[0], **look, label="the paper's value, as its gain implies")
-        title += f" (paper: {implied[0]:g})"
+    for claim in (claim for claim in _gains() if target in _targets(claim)):
+        look = {"colors": COLOURS["paper"], "linestyles": "--", "linewidths": 1}
+        look |= {"transform": axis.get_xaxis_transform(), "zorder": 1}
+        axis.vlines(claim.implied, 0, 1, **look, label="the paper's value, as its gain implies")
+        ends = dict.fromkeys((claim.implied[0], claim.implied[-1]))
+        title += f" (paper: {' to '.join(f'{end:g}' for end in ends)})"
     axis.set_title(title, loc="left")
     return sentences

@@ -11,8 +11,10 @@ from covid_utils.writing import whole
 
 LEGEND = (
     "ours: value and 95 % interval, where there are cases enough for one; n: test cases; paper: "
-    "what the paper's prose states, the bodies of its tables are not available; verdict: whether "
-    "the paper's value lies in our interval, or, of a difference, whether it is above 0."
+    "what the paper's prose states, the bodies of its tables are not available; verdict, of the "
+    "cell that answers a claim: whether the paper's value lies in our interval, or, of a "
+    "difference, whether it is above 0; false alarms: share of the slices without the class, n, "
+    "in which it is predicted; other means over slices are of those that have the class."
 )
 #: Unit -> decimal places that a number of it is shown with; others have one.
 DIGITS = {"fraction": 3, "s": 3, "images": 0}

@@ -96,11 +96,12 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
             "paper": str(row[f"paper {subset}"]),
             "claim": row["claim"],
             "source_run": TASK_RUNS[row["task"]][0],
+            "note": row["augmentation"] if subset == "train" else "",
         }
         for row in table[table["claim"] != ""].to_dict("records")
         for subset in ("train", "test")
     ]
-    return pd.DataFrame(rows).assign(low=np.nan, high=np.nan, verdict="", note="")
+    return pd.DataFrame(rows).assign(low=np.nan, high=np.nan, verdict="")
 
 
 def _composition(part: pd.DataFrame) -> dict:
@@ -130,13 +131,21 @@ def _augmented(profile: str, task: str) -> dict:
     images = images.drop_duplicates("image_id")
     of_subset = images["subset"].value_counts()
     train, test = (int(of_subset.get(name, 0)) for name in ("train", "test"))
-    how = "none" if part else "anew at each showing"
+    how = "none"
     if images["image_id"].str.contains("~").any():
         how = "fixed copies"
-    elif not part:  # of several trainings of one network each saw its share
-        members = runs.read_provenance(profile, run)["parameters"].get("members", 1)
-        train = runs.read_metrics(profile, run)["shown"] // members
+    elif not part:
+        how = _showings(profile, run)
     return dict(zip(columns, (train, test, how), strict=True))
+
+
+def _showings(profile: str, run: str) -> str:
+    """How often a training showed a slice, each time drawn anew; of several, each its share."""
+    used = runs.read_provenance(profile, run)["parameters"]
+    shown = runs.read_metrics(profile, run)["shown"] // used.get("members", 1)
+    steps, batch = used.get("steps", 0), used["batch_size"]
+    sum_ = f"{steps} steps x {batch} = " if steps * batch == shown else ""
+    return f"anew at each of {sum_}{shown} showings"
 
 
 def table9(scored: pd.DataFrame) -> pd.DataFrame:
@@ -170,7 +179,7 @@ def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
     """One of ``table2`` to ``table9`` with remarks, and each verdict with its ``reason``."""
     table, manifest = select(name, scored), saved_manifest(profile)
     table["note"] = _remarked(name, table, profile, manifest)
-    return verdicts.judged(table, profile, manifest)
+    return verdicts.judged(name, table, profile, manifest)
 
 
 def _remarked(name: str, table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> list[str]:
@@ -232,7 +241,7 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
         write(table, folder / "tables" / f"{name}.csv")
         render.write(table, folder / "tables" / f"{name}.md", TITLES[name], profile)
     write(select("calibration", scored), folder / "tables" / "calibration.csv")
-    judged["table1"] = verdicts.judged(counts(tables["table1"]), profile, manifest)
+    judged["table1"] = verdicts.judged("table1", counts(tables["table1"]), profile, manifest)
     tables["verdicts"] = verdicts.collect(judged, profile)
     write(tables["verdicts"], folder / "verdicts.csv")
     return tables | {"scores": scored}

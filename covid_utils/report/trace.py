@@ -83,4 +83,5 @@ def _cell_line(name: str, row: pd.Series) -> str:
     line += f": {row['metric']} {value or 'nothing of ours'}"
     line += f"; n = {row['n']:g}" if value else ""
     claim = row.get("claim", row.get("id"))
-    return f"{line}; claim {claim}: paper {row['paper']}, {row['verdict']}" if claim else line
+    stated = ", ".join(filter(None, (f"paper {row['paper']}", row["verdict"])))
+    return f"{line}; claim {claim}: {stated}" if claim else line

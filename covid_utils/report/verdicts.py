@@ -64,7 +64,7 @@ def judge(
     obstacle = _obstacle(cell, claim, profile, manifest)
     if obstacle:
         return obstacle
-    return _superiority(cell) if claim.unit == "statement" else _agreement(cell)
+    return _superiority(cell) if claim.unit == "statement" else _agreement(cell, claim)
 
 
 def _obstacle(
@@ -77,17 +77,19 @@ def _obstacle(
     if other := _otherness(claim, profile, manifest):
         return NOT_COMPARABLE, other
     if pd.isna(cell["low"]) and cell["unit"] != "images":
-        few = f"too few cases for an interval (n = {cell['n']:g})"
-        return NOT_COMPARABLE, _note(cell, "no interval") or few
+        return NOT_COMPARABLE, f"too few cases for an interval (n = {cell['n']:g})"
     return None
 
 
-def _agreement(cell: Mapping) -> tuple[str, str]:
-    ours, paper = float(cell["ours"]), float(cell["paper"])
+def _agreement(cell: Mapping, claim: ledger.Claim) -> tuple[str, str]:
+    # Of a score beside a gain, the gain implies what to compare with.
+    of_gain = claim.over and cell["unit"] == "fraction"
+    ours, stated = float(cell["ours"]), claim.implied if of_gain else (float(cell["paper"]),)
+    paper = min(stated, key=lambda value: abs(value - ours))
     if cell["unit"] == "images" and pd.isna(cell["low"]):
         same = ours == paper
         return (REPRODUCED, "as many") if same else (DIFFERS, f"{ours - paper:+g} images")
-    if cell["low"] <= paper <= cell["high"]:
+    if any(cell["low"] <= value <= cell["high"] for value in stated):
         return REPRODUCED, f"{cell['paper']} lies in {_limits(cell)}"
     # A difference of percentages is in points.
     unit = {"%": " points", "fraction": ""}.get(cell["unit"], f" {cell['unit']}")
@@ -130,14 +132,22 @@ def _limits(cell: Mapping) -> str:
     return f"[{low}, {high}]"
 
 
-def judged(table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
-    """A table with ``verdict`` and ``reason`` of each cell that answers a claim, else ''."""
-    claims = ledger.load()
-    both = [
-        judge(row, claims[row["claim"]], profile, manifest) if row["claim"] else ("", "")
-        for row in table.to_dict("records")
-    ]
-    return table.assign(verdict=[v for v, _ in both], reason=[reason for _, reason in both])
+def judged(name: str, table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
+    """The table ``name`` with ``verdict`` and ``reason`` of each cell that a rule names."""
+    table = table.reset_index(drop=True).assign(verdict="", reason="")
+    for claim in ledger.load().values():
+        rows = named(claim, name, table)
+        for index, cell in zip(rows.index, rows.to_dict("records"), strict=True):
+            table.loc[index, ["verdict", "reason"]] = judge(cell, claim, profile, manifest)
+    return table
+
+
+def named(claim: ledger.Claim, name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table ``name`` that the rule of a claim names."""
+    rule = dict(claim.rule)
+    names = rule.pop("table")
+    is_there = name == names or (not isinstance(names, str) and name in names)
+    return runs.select(table, claim=claim.id, **rule) if is_there else table[:0]
 
 
 def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
@@ -153,7 +163,9 @@ def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
         nothing = dict.fromkeys(("ours", "low", "high"), np.nan) | {"n": 0, "source_run": ""}
         nothing |= {"metric": claim.metric, "unit": claim.unit, "paper": claim.shown}
         nothing |= {"verdict": NOT_REPRODUCIBLE, "reason": missing}
-        for cell in _answers(claim, tables) or [nothing]:
+        parts = [named(claim, name, table) for name, table in tables.items()]
+        cells_ = [cell for part in parts for cell in part.to_dict("records")]
+        for cell in cells_ or [nothing]:
             line = {"id": claim.id, "where": claim.where, "metric": _asked(claim, cell)}
             line |= {name: cell[name] for name in VALUES}
             is_compared = cell["verdict"] in (REPRODUCED, DIFFERS)
@@ -161,14 +173,6 @@ def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
             settings = dict.fromkeys(text for run in sources for text in departures(profile, run))
             rows.append(line | {"departures": ", ".join(settings)})
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _answers(claim: ledger.Claim, tables: Mapping[str, pd.DataFrame]) -> list[dict]:
-    rule = dict(claim.rule)
-    names = rule.pop("table")
-    parts = [tables[name] for name in ([names] if isinstance(names, str) else names)]
-    chosen = [runs.select(table, claim=claim.id, **rule) for table in parts]
-    return [cell for table in chosen for cell in table.to_dict("records")]
 
 
 def _asked(claim: ledger.Claim, cell: Mapping) -> str:
