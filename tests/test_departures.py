@@ -66,15 +66,16 @@ def test_a_comparison_names_its_departures_and_what_is_none_does_not(built):
     found = built["verdicts"]
     compared = found["verdict"].isin((REPRODUCED, DIFFERS))
     assert set(found[~compared]["departures"]) == {""}
-    assert set(found[compared]["source_run"]) == {"task1"}
+    notebooks = {"task1": "02_task1_inception", "stream_all_deeplab": "04_task3_stream"}
+    assert set(found[compared]["source_run"]) == set(notebooks)
     for row in found[compared].to_dict("records"):
-        assert set(named(row["departures"])) == differing("02_task1_inception"), row["id"]
+        assert set(named(row["departures"])) == differing(notebooks[row["source_run"]]), row["id"]
 
 
 def test_two_runs_of_a_difference_name_each_departure_once(built):
     decided = runs.select(built["table6"], claim="c03").assign(note="", low=0.1)
     judged = {name: built[name].iloc[:0] for name in tables.TITLES}
-    judged["table6"] = verdicts.judged(decided, PROFILE, saved_manifest(PROFILE))
+    judged["table6"] = verdicts.judged("table6", decided, PROFILE, saved_manifest(PROFILE))
     row = verdicts.collect(judged, PROFILE).set_index("id").loc["c03"]
     assert (row["verdict"], row["source_run"].count(",")) == (REPRODUCED, 1)
     names = named(row["departures"])
