@@ -22,6 +22,7 @@ from covid_utils.data import augment, cache
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
 from covid_utils.models import inception
+from covid_utils.progress import tell
 from covid_utils.training.timing import time_per_item
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ class Extraction:
         lacking = [set(recipe.missing(self.contents)) for recipe in recipes]
         absent = np.array(sorted(set().union(*lacking)), int)
         model = inception.outputs(self.network, layers, before) if len(absent) else None
-        for chosen, outputs in extract(model, self.images, absent):
+        for number, (chosen, outputs) in enumerate(extract(model, self.images, absent), start=1):
+            done = min(number * BATCH, len(absent))
+            tell(done, len(absent), f"features of {done} of {len(absent)} images")
             for recipe, missing, rows in zip(recipes, lacking, outputs, strict=True):
                 for position, row in zip(chosen, rows, strict=True):
                     if position in missing:

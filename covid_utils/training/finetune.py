@@ -15,6 +15,7 @@ import pandas as pd
 
 from covid_utils.data.cache import Rows
 from covid_utils.models import inception
+from covid_utils.progress import tell
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import Head, quality
 from covid_utils.training.recognition import Task
@@ -85,6 +86,7 @@ def train(
         loss = -epoch  # without validation images the last is the best
         if len(validation):
             loss = add_point("validation", predict(model, maps, validation), validation)
+        tell(epoch + 1, epochs + 1, f"epoch {epoch} of at most {epochs}")
         waited += 1
         if loss < best or not epoch:
             best, best_weights, waited = loss, model.get_weights(), 0

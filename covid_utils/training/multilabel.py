@@ -10,6 +10,7 @@ import pandas as pd
 from covid_utils.data import augment
 from covid_utils.data.cache import Rows
 from covid_utils.models.ml_cnn import ml_cnn
+from covid_utils.progress import tell
 from covid_utils.registry import MANIFESTATIONS, PREDICTION_KEYS
 from covid_utils.training import batches
 from covid_utils.training.timing import time_per_item
@@ -73,6 +74,9 @@ def train(
         matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
         return to_input(augment.warp(images[at], matrix)), labels[at].astype(np.float32)
 
+    def tell_epoch(epoch: int, logs: dict[str, float]) -> None:
+        tell(epoch + 1, epochs, f"epoch {epoch + 1} of {epochs}, loss {logs['loss']:.2f}")
+
     keras.utils.set_random_seed(seed)
     model = ml_cnn(labels.shape[1], images.shape[1])
     weights = balanced_weights(labels) if positive_weight == "balanced" else 1.0
@@ -85,6 +89,7 @@ def train(
         steps_per_epoch=int(np.ceil(len(images) / size)),
         epochs=epochs,
         validation_data=(to_input(validation[0]), validation[1].astype(np.float32)),
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell_epoch)],
         verbose=0,
     ).history
     epoch, kept = np.arange(1, epochs + 1), ("loss", "accuracy")

@@ -14,6 +14,7 @@ import pandas as pd
 from covid_utils.data import augment
 from covid_utils.data.collection import Collection, recognition_rows
 from covid_utils.errors import DataError
+from covid_utils.progress import tell
 from covid_utils.registry import (
     BOTH,
     MULTIMODAL_CLASSES,
@@ -203,12 +204,13 @@ def study(
     rates = tuple(sorted({settings.learning_rate, *rates}))
     kept = [step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step]
     steps = (settings.steps, *kept)
-    studies = []
+    studies, tasks = [], list(tasks)
     for task in tasks:
         target = task.rows["target"].to_numpy()
         data = head.Examples(task.values(table), *task.parts(), target, len(task.names))
         seeded = replace(settings, seed=settings.seed + task.run - 1)
         studies.append(Study(task, head.sweep(data, seeded, rates, steps), table))
+        tell(len(studies), len(tasks), f"{len(studies)} of {len(tasks)} trainings")
     return studies
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from covid_utils.data import augment, guard, labels
 from covid_utils.data.collection import Collection
 from covid_utils.models import imagenet, tf1
+from covid_utils.progress import tell
 from covid_utils.training import batches, networks, streams
 from covid_utils.training.predict_stream import Committee, probabilities
 from covid_utils.training.streams import StreamData, StreamSettings
@@ -92,6 +93,8 @@ def _fit(
         dice = validation_dice(network, images, masks, settings) if len(images) else np.nan
         _note(network, progress, settings, float(loss), dice)
         _keep(network, progress, state)
+        what = f"stream {settings.stream}, training {settings.member + 1}, loss {loss:.2f}"
+        tell(progress.step, settings.steps, f"{what}, step {progress.step} of {settings.steps}")
     network.set_weights(_chosen(network, progress, settings))
     return pd.DataFrame(progress.curve)
 
