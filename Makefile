@@ -108,6 +108,6 @@ LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header 
 	--python-version 3.11 --extra run --extra site --extra dev
 
 clean: ## Delete what runs made: caches, models, the phantom, all results but results/sample
-	@rm -rf cache models data/phantom data/.phantom* .snakemake build results/quick results/ci results/paper
+	@rm -rf cache models data/phantom data/.phantom* .hypothesis .snakemake build results/quick results/ci results/paper
 	@find . -name __pycache__ -not -path './.venv/*' -type d -exec rm -rf {} +
 	@echo "Kept: results/sample (committed) and .venv (delete it by hand: rm -r .venv)."

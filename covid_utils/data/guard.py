@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from itertools import islice
@@ -34,6 +35,8 @@ REMEDIES = (
     ((ImportError, NotImplementedError), "install the decoder that it needs"),
     (UnicodeDecodeError, "save it as UTF-8"),
 )
+#: Characters that no cell of a table may hold: a carriage return would end its line.
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: How images begin, whatever their names end in: PNG, JPEG, TIFF and, from byte 128 on, DICOM.
 BEGINNINGS, DICOM = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*"), b"DICM"
 
@@ -107,7 +110,8 @@ class Problems:
         """Note a problem of a file, which is named relative to the data folder."""
         name = printable(self.relative(path) if isinstance(path, Path) else path)
         row = {"dataset": self.dataset, "path": name, "problem": problem, "remedy": remedy}
-        self.rows.append(row)
+        one_line = {key: CONTROL.sub(lambda it: repr(it[0])[1:-1], row[key]) for key in row}
+        self.rows.append(one_line)
 
     def attempt(self, decode: Decoder, path: Path, *others: P.args) -> T | None:
         """Call a function guarded by `reads`; a file that cannot be read is noted: None."""

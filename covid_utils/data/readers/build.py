@@ -66,16 +66,11 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
         measured = [pool.submit(_measure, row["path"], source, row) for row in candidates]
     rows = []
     for candidate, measures in zip(candidates, measured, strict=True):
+        about = {"dataset": source.name, "mask_sha256": hashes.get(candidate["mask_path"], "")}
         try:
-            row = candidate | measures.result() | {"dataset": source.name}
+            rows.append(_row(candidate | about | measures.result(), problems))
         except DataError as error:
             problems.note(candidate["path"], error)
-            continue
-        row["mask_sha256"] = hashes.get(row["mask_path"], "")
-        row |= {name: problems.relative(row[name]) for name in ("path", "mask_path") if row[name]}
-        row["view"] = _view(row["view"], candidate["path"], problems)
-        row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
-        rows.append(row)
     if not rows:
         folder = problems.root / source.folder
         layout = "; check that the archive was unpacked whole and as docs/data.md says"
@@ -86,6 +81,18 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
     turn = table.groupby("image_id").cumcount() + 1
     table["image_id"] += ("@" + turn.astype(str)).where(turn > 1, "")
     return table
+
+
+def _row(row: dict, problems: guard.Problems) -> dict:
+    """A candidate with its measures as the manifest has it."""
+    source = row["path"]
+    row |= {name: problems.relative(row[name]) for name in ("path", "mask_path") if row[name]}
+    if guard.CONTROL.search(row["path"] + row["mask_path"]):
+        raise DataError(f"{source}: its name has a line break or the like; rename it.")
+    row |= {name: guard.CONTROL.sub(" ", row[name]) for name in ("patient_id", "licence")}
+    row["view"] = _view(row["view"], source, problems)
+    row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
+    return row
 
 
 def _view(word: str | None, path: Path, problems: guard.Problems) -> str:
