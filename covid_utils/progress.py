@@ -45,7 +45,7 @@ class _Line(logging.Handler):
         self._share = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        from IPython.display import clear_output
+        from IPython.display import Pretty, clear_output, display
 
         now, share = time.monotonic(), record.share
         if share < self._share:  # another computation has begun
@@ -53,4 +53,4 @@ class _Line(logging.Handler):
         self._latest, self._share = now, share
         left = (now - self._started) * (1 / share - 1)
         clear_output(wait=True)
-        print(f"{record.getMessage()}, about {left:.0f} s left")  # noqa: T201 the one line that a person watches
+        display(Pretty(f"{record.getMessage()}, about {left:.0f} s left"))

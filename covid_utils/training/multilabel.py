@@ -88,6 +88,7 @@ def train(
         batches.endless(augmented, len(images), size, seed, specs),
         steps_per_epoch=int(np.ceil(len(images) / size)),
         epochs=epochs,
+        shuffle=False,  # the batches are shuffled already
         validation_data=(to_input(validation[0]), validation[1].astype(np.float32)),
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell_epoch)],
         verbose=0,
