@@ -37,7 +37,10 @@ AVERAGES = {
 SHOWN = {"lesion": "Any lesion", "mean of lesions": "Mean of manifestations", "ggo": "Ground-glass"}
 #: Run -> name, shift of its line and mark.
 OURS = stream_run("all")
-EMPTY = "empty: what a slice counts as where the class is neither true nor predicted"
+EMPTY = (
+    "mean over slices: of those that have the class; with empty: of all, a false alarm is 0,\n"
+    "and a slice in which the class is neither true nor predicted is what empty says"
+)
 MARKS = {
     OURS: ("ours", 0.15, {"fmt": "o", "color": COLOURS["ours"]}),
     PUBLISHED: ("published masks", -0.15, {"fmt": "D", "color": COLOURS["paper"], "mfc": "white"}),
@@ -114,14 +117,13 @@ def verdict(gained: pd.DataFrame, run: str) -> str:
 
 
 def words(average: str, background: str, empty: str, threshold: str) -> str:
-    """A convention in words."""
+    """A convention in words; a mean over slices is of those with the class, unless it says empty."""
     is_accuracy = (average, background) == ("pooled_classes", "with")
     parts = [
         "pixel accuracy" if is_accuracy else AVERAGES[average],
         "with background" if background == "with" else "",
         "256 thresholds" if threshold == MANY_THRESHOLDS else "",
         f"empty: {empty.removeprefix('as ')}" if empty in EMPTY_CASES else "",
-        empty if empty == WITH_CLASS else "",
     ]
     return ", ".join(filter(None, parts))
 
