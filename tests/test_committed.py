@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from covid_utils import paths, runs
-from covid_utils.report import dice_conventions, render, tables
+from covid_utils.report import dice_conventions, figures, recognition_tables, render, tables
 
 #: Files that are computed from predictions, without their ending.
 COMPUTED = ("scores", "verdicts", "tables/conventions", "tables/conventions_gains")
@@ -47,3 +47,15 @@ def test_every_page_shows_its_table(committed, tmp_path, name):
     page = paths.PROJECT / "results" / "sample" / "tables" / f"{name}.md"
     render.write(committed[f"tables/{name}"], tmp_path / page.name, tables.TITLES[name], "sample")
     assert page.read_text(encoding="utf8") == (tmp_path / page.name).read_text(encoding="utf8")
+
+
+def test_figures_show_the_same_scores(committed):
+    panels = {f"{n} classes": recognition_tables.rivals(committed["scores"], n) for n in (2, 4)}
+    stated = recognition_tables.stated_accuracy()
+    drawn = {
+        "rivals": figures.forest(panels, "accuracy on test images, %", stated),
+        "conventions": dice_conventions.figure(committed["tables/conventions"]),
+    }
+    for name, figure in drawn.items():
+        words = paths.PROJECT / "results" / "sample" / "figures" / f"{name}.txt"
+        assert words.read_text(encoding="utf8").strip() == figure.get_label()

@@ -38,8 +38,8 @@ SHOWN = {"lesion": "Any lesion", "mean of lesions": "Mean of manifestations", "g
 #: Run -> name, shift of its line and mark.
 OURS = stream_run("all")
 EMPTY = (
-    "mean over slices: of those that have the class; with empty: of all, a false alarm is 0,\n"
-    "and a slice in which the class is neither true nor predicted is what empty says"
+    "mean over slices: of those that have the class; with empty: of all, where a false alarm is 0\n"
+    "and a slice in which the class is neither true nor predicted counts as stated"
 )
 MARKS = {
     OURS: ("ours", 0.15, {"fmt": "o", "color": COLOURS["ours"]}),
@@ -117,7 +117,7 @@ def verdict(gained: pd.DataFrame, run: str) -> str:
 
 
 def words(average: str, background: str, empty: str, threshold: str) -> str:
-    """A convention in words; a mean over slices is of those with the class, unless it says empty."""
+    """A convention in words; a mean over slices is of those with the class, or says ``empty``."""
     is_accuracy = (average, background) == ("pooled_classes", "with")
     parts = [
         "pixel accuracy" if is_accuracy else AVERAGES[average],
