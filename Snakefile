@@ -9,6 +9,8 @@
 # Snakemake takes braces in a path for a wildcard. So it works in the folder that results are written
 # to, knows the marks only, and learns from a hash whether anything else has changed.
 
+# What the data sets do not allow is left out, and said at the start.
+
 import os
 import sys
 import time
@@ -18,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from covid_utils import paths, registry
+from covid_utils.data import readers
 
 PROFILE = config.get("profile", "quick")
 if PROFILE not in registry.PROFILES:
@@ -29,7 +32,10 @@ os.environ.setdefault("COVID_STARTED", str(time.time()))
 os.environ["COVID_EXACT"] = str(int(PROFILE not in registry.REAL_PROFILES))
 DATA_FOLDER = os.environ.get("COVID_DATA_DIR", "")
 IMAGENET = os.environ.get("COVID_IMAGENET", "")
-JOBS = registry.jobs(IMAGENET)
+# The phantom has every set; a folder without any gets all jobs, and the first says what is wrong.
+SETS = readers.present(paths.PROJECT / Path(DATA_FOLDER).expanduser()) if DATA_FOLDER else []
+EVERY = registry.jobs(IMAGENET)
+JOBS, LEFT_OUT = registry.possible(EVERY, SETS) if SETS else (EVERY, {})
 OUT = f"results/{PROFILE}"
 
 
@@ -49,6 +55,13 @@ if workflow.is_main_process and not workflow.dryrun:
         )
 
 
+if workflow.is_main_process and SETS:
+    for sentence in registry.sentences(EVERY, SETS):
+        print(f"Left out: {sentence}.", file=sys.stderr)
+    if any(Path(OUT, run).exists() for name in LEFT_OUT for run in EVERY[name].runs):
+        print(f"What an earlier run left of these in {OUT} is not used.", file=sys.stderr)
+
+
 def done(name):
     """Mark of a finished job. It is never committed: results/sample holds another machine's run,
     and a fresh clone must not take that for its own."""
@@ -57,7 +70,7 @@ def done(name):
 
 def depends_on(job):
     """Hash of what means running a job again when it changes: notebook, parameters, code, the
-    paper's statements, the data folder's name, and the job's own settings."""
+    paper's statements, the data folder's name and sets, and the job's own settings."""
     rooms = registry.NOTEBOOKS.get(job.notebook, registry.SCORES_CODE)
     folders = [paths.PROJECT / "covid_utils" / room for room in rooms]
     folders += [paths.PROJECT / "chest_phantom"] if "data" in rooms else []
@@ -67,7 +80,7 @@ def depends_on(job):
         files += [paths.params(PROFILE) / f"{name}.yaml" for name in (job.notebook, job.name)]
         files += sorted(paths.CLAIMS.parent.glob("*.yaml")) if "report" in rooms else []
     contents = [path.read_bytes() for path in files if path.is_file()]
-    return sha256(repr((DATA_FOLDER, job.settings, contents)).encode()).hexdigest()
+    return sha256(repr((DATA_FOLDER, SETS, job.settings, contents)).encode()).hexdigest()
 
 
 # A run folder that was deleted is made again.

@@ -6,8 +6,8 @@ here; the Snakefile, the tables, the figures and the site follow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 
 #: Profiles, from the furthest from the paper's settings to the paper's own.
 PROFILES = ("quick", "ci", "sample", "paper")
@@ -50,6 +50,8 @@ STREAMS = {
 #: Data sets whose masks show nodules, and those whose masks show manifestations of COVID-19.
 NODULE_SETS = ("lidc-idri", "luna16")
 LESION_SETS = ("medseg",)
+#: Data sets that recognition needs: of each group one. Only together do they hold all its classes.
+RECOGNITION_SETS = (("covid-chestxray-dataset",), ("chest_xray",))
 
 #: What tells one convention of Dice from another, what a mean does with slices that lack the class
 #: (only those that have it count, as in all tables; or a false alarm counts as 0, and a slice in
@@ -103,9 +105,17 @@ class Job:
     label: str = ""  # distinguishes the jobs of one notebook on the terminal
     settings: dict = field(default_factory=dict)  # parameters that make this job what it is
     needs: tuple[str, ...] = ()  # jobs before it
+    takes_any: bool = False  # whether it does with those of them that can run
+    sets: tuple[tuple[str, ...], ...] = ()  # folders of data sets: it needs one of each group
+    parts: dict = field(default_factory=dict)  # what it does only with further sets -> such groups
     runs: tuple[str, ...] = ()  # run folders that it writes
     priority: int = 0  # jobs with a larger one start first
     all_cores: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its notebook and label, as the terminal names it."""
+        return f"{self.notebook or self.name} ({self.label})".removesuffix(" ()")
 
 
 #: Notebooks in reading order, and the code that a change of makes them run again.
@@ -133,6 +143,7 @@ def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = ""
         label,
         settings={"stream": stream, "model": model} | own,
         needs=(stream_run("nodule"),) if after_nodules else (DATA,),
+        sets=(NODULE_SETS if is_first else LESION_SETS,),
         runs=(name,),
         priority=20 if is_first else 0,
         all_cores=start == "imagenet",
@@ -149,8 +160,16 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     chain = [
         Job(DATA, "01_data", runs=(DATA,)),
         _stream_job("nodule", "nodule", **nodule),
-        Job(TASK1, "02_task1_inception", needs=(DATA,), runs=(TASK1,), priority=10),
-        Job(TASK2, "03_task2_multilabel", needs=(DATA,), runs=(TASK2,)),
+        Job(
+            TASK1,
+            "02_task1_inception",
+            needs=(DATA,),
+            sets=RECOGNITION_SETS,
+            parts={"Table 4, X-rays and CT together,": (("COVID-CT",),)},
+            runs=(TASK1,),
+            priority=10,
+        ),
+        Job(TASK2, "03_task2_multilabel", needs=(DATA,), sets=(LESION_SETS,), runs=(TASK2,)),
         *(_stream_job(name, name) for name in STREAMS if name != "nodule"),
         _stream_job("unet, random", "all", "unet", init="random"),
         _stream_job("deeplab, random", "all", start="random", init="random"),
@@ -164,14 +183,58 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
             "together",
             "04_task3_together",
             settings={"imagenet": imagenet},
+            sets=(LESION_SETS,),
             needs=tuple(name for name in streams if "unet" not in name),
             runs=(FUSION, STARTS),
         )
     )
-    chain.append(Job("scores", "", needs=tuple(job.name for job in chain)))
+    chain.append(Job("scores", "", needs=tuple(job.name for job in chain), takes_any=True))
     chain.append(Job("tables", "05_tables", needs=("scores",)))
     chain.append(Job("overview", "00_overview", needs=("tables",)))
     return {job.name: job for job in chain}
+
+
+def missing_sets(groups: tuple[tuple[str, ...], ...], sets: Container[str]) -> str:
+    """What must be added to some data sets so that each group has one, in words; else ''."""
+    absent = [" or ".join(of) for of in groups if not any(name.lower() in sets for name in of)]
+    noun = "data set" if len(absent) == 1 else "data sets"
+    return f"needs the {noun} {' and '.join(absent)}" if absent else ""
+
+
+def possible(
+    every: Mapping[str, Job], sets: Container[str]
+) -> tuple[dict[str, Job], dict[str, str]]:
+    """Jobs that can run on some data sets, and the name of each other one -> why it cannot.
+
+    A job is left out if it lacks a data set, or if a job before it is left out and it does not take
+    whatever is there.
+    """
+    kept, left_out = {}, {}
+    for name, job in every.items():
+        before = [every[need].title for need in job.needs if need in left_out]
+        reason = missing_sets(job.sets, sets)
+        if not reason and before and not job.takes_any:
+            reason = f"comes after {before[0]}, which is left out"
+        if reason:
+            left_out[name] = reason
+        else:
+            needs = tuple(need for need in job.needs if need not in left_out)
+            kept[name] = replace(job, needs=needs)
+    return kept, left_out
+
+
+def sentences(every: Mapping[str, Job], sets: Container[str]) -> list[str]:
+    """For each job, or part of one, that is left out, its name and the reason."""
+    kept, left_out = possible(every, sets)
+    lines = [f"{every[name].title} {reason}" for name, reason in left_out.items()]
+    for job in kept.values():
+        parts = {f"{part} of {job.title}": groups for part, groups in job.parts.items()}
+        lines += [
+            f"{what} {missing_sets(of, sets)}"
+            for what, of in parts.items()
+            if missing_sets(of, sets)
+        ]
+    return lines
 
 
 #: Colour of text, axes and everything that is no category.

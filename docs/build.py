@@ -19,16 +19,18 @@ import site_tables
 from sphinx.application import Sphinx
 
 from covid_utils import params, paths, runs
-from covid_utils.data.manifest import kind, saved_manifest
+from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
-from covid_utils.registry import NOTEBOOKS, PUBLISHED, jobs
+from covid_utils.registry import FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, jobs, stream_run
 from covid_utils.report import cells, headlines, tables, verdicts
 
 DOCS = Path(__file__).parent
 JOBS = list(jobs(imagenet="imagenet").values())
-#: Figures that the pages name.
-FIGURES = ("fig02", "fig03", "fig07", "fig08", "fig09", "fig10", "fig11")
-FIGURES += ("augmentation", "steps_and_rate", "rivals", "reliability", "grad_cam")
+ALL = stream_run("all")
+#: Figures that the pages name -> a run without which they are of other data.
+FIGURES = {"fig02": TASK2, "fig03": TASK1, "augmentation": TASK2, "fig09": TASK2, "fig10": FUSION}
+FIGURES |= dict.fromkeys(("fig07", "fig08", "steps_and_rate", "rivals"), TASK1)
+FIGURES |= {"reliability": TASK1, "grad_cam": TASK1, "fig11": ALL, "conventions": ALL}
 #: Above this size in bytes a vector picture loads more slowly than one of pixels.
 VECTOR_LIMIT = 300_000
 PHANTOM = (
@@ -43,14 +45,16 @@ def figures(profile: str, target: Path) -> dict[str, str]:
         '<p class="absent">Not among these results. Figures of scans are not part of the '
         f"repository; <code>make reproduce PROFILE={profile} DATA=folder</code> draws them.</p>"
     )
-    html = dict.fromkeys(FIGURES, "")
+    html, absent_runs = dict.fromkeys(FIGURES, ""), left_out(profile)
     for pixels in sorted((paths.results(profile) / "figures").glob("*.png")):
         vector = pixels.with_suffix(".svg")
         is_small = vector.is_file() and vector.stat().st_size <= VECTOR_LIMIT
         file = vector if is_small else pixels
+        name = re.sub(r"_\d+$", "", file.stem)
+        if FIGURES.get(name) in absent_runs:
+            continue
         shutil.copy(file, target)
         alt = escape(" ".join(file.with_suffix(".txt").read_text(encoding="utf8").split()))
-        name = re.sub(r"_\d+$", "", file.stem)
         image = f'<img class="result" src="figures/{file.name}" alt="{alt}">'
         html[name] = html.get(name, "") + image
     return {name: images or absent for name, images in html.items()}
@@ -58,9 +62,9 @@ def figures(profile: str, target: Path) -> dict[str, str]:
 
 def notebooks(profile: str) -> dict[str, nbformat.NotebookNode]:
     """Page name -> notebook: those that the profile's jobs executed, else the stored ones."""
-    pages = {}
+    pages, absent = {}, left_out(profile)
     for name in NOTEBOOKS:
-        for job in [job for job in JOBS if job.notebook == name]:
+        for job in [job for job in JOBS if job.notebook == name and not absent.keys() & job.runs]:
             path = paths.results(profile) / "notebooks" / f"{job.name}.ipynb"
             # One that stopped at an error is kept for people to mend it.
             if path.is_file() and '"output_type": "error"' not in path.read_text(encoding="utf8"):
@@ -161,9 +165,10 @@ def write_source(profile: str, source: Path) -> dict[str, object]:
     shutil.copytree(paths.results(profile) / "tables", source / "extra" / "tables")
     for name, notebook in pages.items():
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
-    for path in paths.results(profile).glob("*/provenance.json"):
-        page = run_page(profile, path.parent.name, content, list(pages))
-        (source / "runs" / f"{path.parent.name}.md").write_text(page, encoding="utf8")
+    found = {path.parent.name for path in paths.results(profile).glob("*/provenance.json")}
+    for run in sorted(found - set(left_out(profile))):
+        page = run_page(profile, run, content, list(pages))
+        (source / "runs" / f"{run}.md").write_text(page, encoding="utf8")
     drawn = figures(profile, source / "extra" / "figures")
     return substitutions(profile, content, judged) | {"figures": drawn}
 

@@ -69,7 +69,8 @@ def show(name: str, rows: pd.DataFrame) -> str:
     labels, html = scores.get("labels", pd.Series("", scores.index)), ""
     for kind, caption in LABELS.items():
         html += wide(scores[labels == kind], title + caption)
-    is_stated = (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
+    is_stated = rows["note"].str.startswith(cells.NO_DATA)
+    is_stated |= (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
     caption = f"{title}: beside what the paper and others state, and differences"
     return html + long(rows[is_gap | is_stated], caption) + download
 
@@ -133,7 +134,8 @@ def verdict_table(rows: pd.DataFrame, caption: str) -> str:
     text = verdicts.readable(rows).drop(columns="id").map(words)
     anchors = ('<span id="claim-' + rows["id"] + '"></span>').where(~rows["id"].duplicated(), "")
     text["where"] = anchors + text["where"]
-    text["ours"], text["verdict"] = numbers(rows), rows["verdict"].map(verdict)
+    text["ours"] = numbers(rows.assign(note=rows["reason"]))
+    text["verdict"] = rows["verdict"].map(verdict)
     return table(text, caption)
 
 

@@ -1,6 +1,7 @@
 """Small synthetic manifests, data folders and prediction tables that several tests share."""
 
 import hashlib
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -39,6 +40,11 @@ def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", *
 def join(*tables):
     """Several manifests as one."""
     return manifests.validate(pd.concat(tables, ignore_index=True))
+
+
+def scans_of(rows):
+    """A collection of these rows, of which no file is read."""
+    return collection.Collection(rows, Path("nowhere"), pd.DataFrame(columns=["problem", "remedy"]))
 
 
 def save_png(path, seed, size=(12, 10)):

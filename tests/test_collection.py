@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from builders import adult_xrays, join, manifest, prepare, recognition_sets
+from builders import adult_xrays, ct_slices, join, manifest, prepare, recognition_sets
 from pandas.testing import assert_frame_equal
 from PIL import Image
 from test_similarity import picture, turned
@@ -25,11 +25,18 @@ def cut(paths_):
         path.write_bytes(path.read_bytes()[:50])
 
 
-def test_a_class_that_is_lost_whole_stops_the_run(root):
+def test_a_class_that_is_lost_whole_stops_recognition_alone(root):
     cut(root.glob("chest_xray/train/NORMAL/*"))
+    made = prepare(root)
     with pytest.raises(DataError, match=r"labelled normal can be read \(6 files are unreadable"):
-        prepare(root)
-    assert not (paths.results("quick") / "data" / "manifest.csv").exists()
+        collection.require_classes(made)
+
+
+def test_slices_that_can_train_are_chosen_or_the_data_set_is_named(root):
+    made = prepare(ct_slices(root))
+    assert len(made.training_rows(("medseg",), "a network")) == 6
+    with pytest.raises(DataError, match="a network needs slices of luna16 to train on; add that"):
+        made.training_rows(("luna16",), "a network")
 
 
 def test_unreadable_files_are_listed_and_the_run_goes_on(root):

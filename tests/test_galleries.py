@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders import manifest
+from builders import join, manifest
 
 import chest_phantom
 from covid_utils import paths, registry
@@ -15,13 +15,19 @@ BOTH = ["stream_all_deeplab", "stream_all_unet"]
 SIZE = 12
 
 
+def prepared():
+    """A manifest of the data sets that streams need."""
+    rows = join(*(manifest({"a": 1}, name) for name in ("medseg", "lidc-idri")))
+    return rows.assign(subset="test")
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """A home of its own, with a prepared manifest."""
     monkeypatch.setenv("COVID_HOME", str(tmp_path))
     folder = paths.results(PROFILE) / "data"
     folder.mkdir(parents=True)
-    manifest({"a": 1}).assign(subset="test").to_csv(folder / "manifest.csv", index=False)
+    prepared().to_csv(folder / "manifest.csv", index=False)
 
 
 def masks(seed=0, n=6, **changes):
@@ -48,6 +54,15 @@ def rows_of(figure, columns):
 
 def picture(axis):
     return np.asarray(axis.images[0].get_array())
+
+
+def test_masks_of_streams_that_these_data_do_not_allow_are_not_read():
+    keep(**dict.fromkeys(BOTH, masks()))
+    path = paths.results(PROFILE) / "data" / "manifest.csv"
+    prepared().query("dataset == 'medseg'").to_csv(path, index=False)
+    assert galleries.read_masks(PROFILE, {"U-Net": "stream_all_unet"})
+    assert galleries.read_masks(PROFILE, {"from nodules": "stream_all_deeplab"}) == {}
+    assert galleries.write(PROFILE) == []
 
 
 def test_masks_are_read_as_they_were_written():
@@ -146,7 +161,6 @@ def test_pictures_are_written_where_masks_are_and_say_whether_they_are_simulated
     names = {path.name for path in (paths.results(PROFILE) / "figures").iterdir()}
     assert names == {f"fig{n}.{ending}" for n in (10, 11) for ending in ("png", "svg", "txt")}
     path = paths.results(PROFILE) / "data" / "manifest.csv"
-    rows = manifest({"a": 1}, licence=chest_phantom.LICENCE).assign(subset="test")
-    rows.to_csv(path, index=False)
+    prepared().assign(licence=chest_phantom.LICENCE).to_csv(path, index=False)
     for sheet in (galleries.stream_sheet(PROFILE), galleries.outcome_sheet(PROFILE)):
         assert "phantom" in sheet.get_suptitle()

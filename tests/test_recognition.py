@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from builders import join, manifest
+from builders import join, manifest, scans_of
 
 from covid_utils import registry
 from covid_utils.errors import DataError
@@ -19,23 +19,13 @@ SUBSETS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
 SHORT = HeadSettings(20, 8, 0.01, standardise=True, seed=5)
 
 
-def collection(rows):
-    """What tasks are made from: a manifest with subsets."""
-
-    def select(**wanted):
-        chosen = [rows[name].isin(np.atleast_1d(value)) for name, value in wanted.items()]
-        return rows[np.logical_and.reduce(chosen)].reset_index(drop=True)
-
-    return SimpleNamespace(select=select)
-
-
 @pytest.fixture
 def scans():
     """Ten images of each class, and one from the side."""
     parts = [manifest({f"{label}{i}": 1 for i in range(10)}, label=label) for label in LABELS]
     rows = join(*parts).assign(subset=SUBSETS * 4)
     side = manifest({"side": 1}, "side", "covid", view="L").assign(subset="train")
-    return collection(pd.concat([rows, side], ignore_index=True))
+    return scans_of(pd.concat([rows, side], ignore_index=True))
 
 
 @pytest.fixture
@@ -92,7 +82,7 @@ def both():
 
 
 def test_xrays_are_drawn_to_balance_the_ct_images(both):
-    together, twins = recognition.multimodal_tasks(collection(both), repeats=3, seed=11)
+    together, twins = recognition.multimodal_tasks(scans_of(both), repeats=3, seed=11)
     drawn = set()
     for run, (joint, alone) in enumerate(zip(together, twins, strict=True), 1):
         assert (joint.name, alone.name) == (registry.BOTH, registry.XRAY_SHARE)
@@ -109,16 +99,25 @@ def test_xrays_are_drawn_to_balance_the_ct_images(both):
         pd.testing.assert_frame_equal(alone.rows, xrays)
         drawn.add(tuple(chosen.loc[chosen["subset"] == "train", "image_id"]))
     assert len(drawn) == 3
-    again, _ = recognition.multimodal_tasks(collection(both), repeats=1, seed=11)
+    again, _ = recognition.multimodal_tasks(scans_of(both), repeats=1, seed=11)
     pd.testing.assert_frame_equal(again[0].rows, together[0].rows)
-    alone = collection(both[both["label"] != "non_covid"])
-    with pytest.raises(DataError, match="add the data set COVID-CT, or set multimodal_runs to 0"):
-        recognition.multimodal_tasks(alone, 1, 0)
-    assert recognition.multimodal_tasks(alone, 0, 0) == ([], [])
+
+
+def test_without_ct_images_of_both_classes_there_are_no_runs_with_ct(both):
+    alone = scans_of(both[both["label"] != "non_covid"])
+    assert recognition.multimodal_tasks(alone, repeats=1, seed=0) == ([], [])
+    assert recognition.multimodal_tasks(scans_of(both), repeats=0, seed=0) == ([], [])
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_class_without_images_is_named_before_anything_is_computed(scans, label):
+    rows = scans.manifest[scans.manifest["label"] != label]
+    with pytest.raises(DataError, match=f"no frontal X-ray labelled {label} can be read"):
+        recognition.xray_tasks(scans_of(rows))
 
 
 def test_all_runs_are_tested_on_the_same_images_and_say_which_were_drawn(both):
-    (task,), _ = recognition.multimodal_tasks(collection(both), repeats=1, seed=4)
+    (task,), _ = recognition.multimodal_tasks(scans_of(both), repeats=1, seed=4)
     tests = task.rows[task.rows["subset"] == "test"]
     is_test = (both["subset"] == "test") & (both["dataset"] != "medseg")
     assert sorted(tests["image_id"]) == sorted(both.loc[is_test, "image_id"])

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from builders import manifest, stream_settings
+from builders import manifest, scans_of, stream_settings
 from stream_cases import NOWHERE, TINY, TOY, gray, same, toy
 
 from covid_utils.data import augment, labels
@@ -79,16 +79,15 @@ def test_other_settings_or_slices_have_other_weights_files(monkeypatch):
 
 
 def test_a_stream_without_its_data_set_says_which():
-    rows = manifest({"a": 2}).assign(subset="train")
-    empty = SimpleNamespace(select=lambda dataset: rows[rows["dataset"].isin(dataset)])
-    with pytest.raises(DataError, match="'nodule' needs slices of lidc-idri or luna16"):
+    empty = scans_of(manifest({"a": 2}).assign(subset="train"))
+    message = "'nodule', where others start .* needs slices of lidc-idri or luna16 .* add that data"
+    with pytest.raises(DataError, match=message):
         streams.load_data(empty, TOY.replace(stream="nodule"))
 
 
 def test_slices_are_loaded_with_their_lungs_and_validation_teaches_in_a_refit(monkeypatch):
     rows, plain = toy().rows, gray(10, 16)
-    scans = SimpleNamespace(select=lambda dataset: rows.copy(), root=NOWHERE.root)
-    monkeypatch.setattr(streams, "without_near_copies", lambda table: table)
+    scans = SimpleNamespace(training_rows=lambda *_: rows.copy(), root=NOWHERE.root)
     monkeypatch.setattr(streams.lungs, "lung_field", lambda image: np.ones((8, 8), bool))
     for kind in ("images", "masks"):
         monkeypatch.setattr(streams.cache, kind, lambda *_: plain)

@@ -18,7 +18,13 @@ from filelock import FileLock
 import chest_phantom
 from covid_utils import params, paths, runs
 from covid_utils.data import guard, readers, similarity, splits
-from covid_utils.data.manifest import frontal_xrays, kind, lacking, saved_manifest
+from covid_utils.data.manifest import (
+    frontal_xrays,
+    kind,
+    lacking,
+    saved_manifest,
+    without_near_copies,
+)
 from covid_utils.data.readers import medseg
 from covid_utils.errors import DataError
 from covid_utils.registry import (
@@ -57,6 +63,16 @@ class Collection:
         """Rows whose columns equal the given values, or are among them; index from 0."""
         return runs.select(self.manifest, **criteria).reset_index(drop=True)
 
+    def training_rows(self, names: tuple[str, ...], task: str) -> pd.DataFrame:
+        """Rows of some data sets, near copies of test slices `UNUSED`; stop if none can train."""
+        rows = self.select(dataset=names)
+        if not (rows["subset"] == "train").any():
+            raise DataError(
+                f"{task} needs slices of {' or '.join(names)} to train on; "
+                "add that data set (docs/data.md)."
+            )
+        return without_near_copies(rows)
+
 
 def data_root(profile: str, data_dir: str) -> Path:
     """The folder with the data sets; '' is the phantom, made if it is not there."""
@@ -82,7 +98,6 @@ def prepare(parameters: Mapping[str, Any]) -> Collection:
     with _lock(profile):
         root = data_root(profile, parameters["data_dir"])
         reading = readers.read_all(root)
-        require_classes(reading)
         rows = reduce(reading.rows, parameters["limit"], seed)
         if chest_phantom.is_phantom(root):
             # The readers give the licences of the real sets whose layouts the phantom borrows.
@@ -196,13 +211,13 @@ def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
     return Collection(saved_manifest(profile), root, pd.read_csv(folder / "skipped.csv"))
 
 
-def require_classes(reading: readers.Reading) -> None:
-    """Stop if damaged or missing files cost a class of the recognition task all its images."""
-    xrays = frontal_xrays(reading.rows)
+def require_classes(collection: Collection) -> None:
+    """Stop if a class of the recognition task has no image: missing, damaged, or of no such set."""
+    xrays = frontal_xrays(collection.manifest)
     lost = [label for label in RECOGNITION_CLASSES if label not in set(xrays["label"])]
     if lost:
-        is_unreadable = reading.problems["problem"] == guard.UNREADABLE
-        problems = reading.problems.loc[is_unreadable, "remedy"].tolist()
+        is_unreadable = collection.problems["problem"] == guard.UNREADABLE
+        problems = collection.problems.loc[is_unreadable, "remedy"].tolist()
         first = f", the first: {problems[0]}" if problems else ""
         raise DataError(
             f"no frontal X-ray labelled {' or '.join(lost)} can be read ({len(problems)} files are "

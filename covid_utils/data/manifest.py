@@ -10,7 +10,7 @@ import pandas as pd
 import chest_phantom
 from covid_utils import paths
 from covid_utils.errors import DataError
-from covid_utils.registry import SUBSETS, UNUSED
+from covid_utils.registry import LESION_SETS, SUBSETS, UNUSED, jobs, missing_sets, possible
 
 #: Column name -> what it holds.
 COLUMNS = {
@@ -81,6 +81,24 @@ def saved_manifest(profile: str) -> pd.DataFrame:
         raise DataError(f"{path}: no manifest here; run notebook 01_data of this profile first.")
     texts = {name: str for name in COLUMNS if name not in _NUMBERS}
     return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))
+
+
+def left_out(profile: str) -> dict[str, str]:
+    """Runs that a profile's data sets do not allow -> what each needs.
+
+    An earlier run, with more data sets, may have left their folders: scores, tables, figures and
+    site ignore these. A run by hand, of no job, outlines lesions.
+    """
+    folder = paths.results(profile)
+    if not (folder / "data" / "manifest.csv").is_file():
+        return {}
+    every, sets = jobs("imagenet"), set(saved_manifest(profile)["dataset"])
+    _, reasons = possible(every, sets)
+    absent = {run: reason for name, reason in reasons.items() for run in every[name].runs}
+    known = {run for job in every.values() for run in job.runs}
+    by_hand = {path.parent.name for path in folder.glob("*/predictions.parquet")} - known
+    reason = missing_sets((LESION_SETS,), sets)
+    return absent | (dict.fromkeys(sorted(by_hand), reason) if reason else {})
 
 
 def kind(manifest: pd.DataFrame) -> str:

@@ -31,7 +31,7 @@ UNITS |= {"median time": "s", "p95 time": "s"}
 
 
 def compute(profile: str, *parts: str) -> pd.DataFrame:
-    """Scores from the prediction files of a profile."""
+    """Scores from the prediction files of a profile; of runs that are `left_out` there are none."""
     known = {
         "task1": task_scores.recognition,
         "task2": task_scores.labels,
@@ -40,8 +40,8 @@ def compute(profile: str, *parts: str) -> pd.DataFrame:
     }
     rows = [row for part in parts or known for row in known[part](profile)]
     table = pd.DataFrame(rows).rename(columns={"patients": "groups"})
-    table["unit"] = table["metric"].map(UNITS).fillna("%")
     table = table.reindex(columns=list(COLUMNS))
+    table["unit"] = table["metric"].map(UNITS).fillna("%")
     return table.fillna(DEFAULTS).astype(dict.fromkeys(INTEGERS, int))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
+from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import COLUMNS, row
@@ -56,8 +57,10 @@ NOT_HELD_OUT = "too few patients to hold one out for a test"
 def stream_runs(profile: str) -> list[str]:
     """Runs that outlined slices: streams by name, then those put together and the authors'."""
     names = {path.parent.name for path in paths.results(profile).glob("*/predictions.parquet")}
-    if ALL not in names:
+    absent = left_out(profile)
+    if ALL not in names | set(absent):
         runs.read_predictions(profile, ALL)  # says what is missing, and the remedy
+    names -= set(absent)
     known = sorted(name for name in names if name.startswith("stream_"))
     return known + [name for name in (STARTS, FUSION, PUBLISHED) if name in names]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
+from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import calibration, intervals, scoring
 from covid_utils.registry import (
     BOTH,
@@ -42,6 +43,8 @@ def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.Dat
 
 def recognition(profile: str) -> Iterator[dict]:
     """Every score of the recognition run: accuracies, classes, differences, CT, calibration."""
+    if TASK1 in left_out(profile):
+        return
     table = runs.read_predictions(profile, TASK1)
     kind = runs.read_provenance(profile, "data")["parameters"]["split"]
     chosen = runs.read_metrics(profile, TASK1).get("chosen", {})
@@ -235,6 +238,8 @@ def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
 
 def labels(profile: str) -> Iterator[dict]:
     """Scores of the multi-label network and of two rules that look at no slice."""
+    if TASK2 in left_out(profile):
+        return
     predictions = runs.read_predictions(profile, TASK2)
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     training, test = (predictions[predictions["subset"] == name] for name in SUBSETS[::2])

@@ -12,9 +12,14 @@ from covid_utils.report import claims as ledger
 from covid_utils.runs import select
 
 NOT_AVAILABLE = "not available"
+#: What a cell says whose runs were left out.
+NO_DATA = "no data"
 #: What every table of scores ends with.
 VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "verdict")
 VALUES += ("source_run", "note")
+#: `VALUES` of a row for which nothing was measured.
+NOTHING = dict.fromkeys(VALUES, "") | dict.fromkeys(("ours", "low", "high"), np.nan)
+NOTHING |= {"n": 0, "paper": NOT_AVAILABLE, "note": f"{NO_DATA}: the runs behind it were left out"}
 #: Wilson's limits, which take images as independent, in tables of recognition: the paper's own
 #: interval can only be given so.
 WILSON = ("wilson_low", "wilson_high")
@@ -40,6 +45,10 @@ def beside(name: str, scored: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame
                 table.loc[rows, ["claim", "paper"]] = claim.id, claim.shown
                 remark = pd.Series(claim.remark, rows)
                 table.loc[rows, "note"] = joined(table.loc[rows, "note"], remark)
+    if not table["n"].any():
+        first = dict.fromkeys(keys, "") | ({"work": "ours"} if "work" in keys else {})
+        first |= dict.fromkeys({*WILSON} & {*keys}, np.nan)
+        table = pd.concat([pd.DataFrame([first | NOTHING]), table], ignore_index=True)
     return table[[*keys, *VALUES]]
 
 

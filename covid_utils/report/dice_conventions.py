@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covid_utils import paths, runs
-from covid_utils.errors import ResultsError
 from covid_utils.registry import (
     COLOURS,
     CONVENTION,
@@ -50,12 +49,8 @@ MARKS = {
 def write(profile: str) -> pd.DataFrame:
     """Read ``tables/conventions.csv``, and write the `gains` beside it."""
     table = tables.read_scores(profile, "tables/conventions")
-    folder = paths.results(profile) / "tables"
-    if table.empty:
-        raise ResultsError(
-            f"{paths.shown(folder)}: no run holds test slices of a manifestation; add slices."
-        )
-    tables.write(gains(table), folder / "conventions_gains.csv")
+    path = paths.results(profile) / "tables" / "conventions_gains.csv"
+    tables.write(gains(table), path)
     return table
 
 
@@ -128,9 +123,11 @@ def words(average: str, background: str, empty: str, threshold: str) -> str:
     return ", ".join(filter(None, parts))
 
 
-def figure(scored: pd.DataFrame) -> Figure:
-    """Dice of the same outlines, from `write`: ours, and the authors' published masks."""
+def figure(scored: pd.DataFrame) -> Figure | None:
+    """Dice of the same outlines, from `write`: ours, if there are any, and the authors' masks."""
     dice = runs.select(scored, metric="dice", run=[*MARKS])
+    if OURS not in set(dice["run"]):
+        return None
     dice = dice.assign(words=[words(*row) for row in dice[[*CONVENTION]].itertuples(index=False)])
     targets = [name for name in SHOWN if name in set(dice["class"])]
     panels = [_lines(dice[dice["class"] == name]) for name in targets]

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covid_utils import paths
-from covid_utils.data.manifest import kind, saved_manifest
+from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.registry import (
     FUSION,
     LABEL_CLASSES,
@@ -54,10 +54,10 @@ def write_masks(path: Path, masks: Masks) -> None:
 
 def read_masks(profile: str, runs: dict[str, str]) -> dict[str, Masks]:
     """Masks of each run by its heading; empty if any run has none on this disk, or no slice."""
-    masks = {}
+    masks, absent = {}, left_out(profile)
     for name, run in runs.items():
         path = paths.results(profile) / run / "masks.npz"
-        if not path.is_file():
+        if run in absent or not path.is_file():
             return {}
         with np.load(path, allow_pickle=False) as arrays:
             masks[name] = Masks(*(arrays[part] for part in Masks._fields))

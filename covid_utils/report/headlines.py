@@ -9,9 +9,10 @@ import pandas as pd
 import yaml
 
 from covid_utils import paths
+from covid_utils.data.manifest import left_out
 from covid_utils.errors import ResultsError
 from covid_utils.report import render
-from covid_utils.report.cells import VALUES
+from covid_utils.report.cells import NOTHING, VALUES
 from covid_utils.runs import read_table, select
 
 
@@ -27,8 +28,10 @@ def collect(profile: str) -> pd.DataFrame:
         name = rule.pop("table")
         row = select(read_table(profile, f"tables/{name}"), **rule).head(1)
         if row.empty and not entry.get("optional"):
-            path = paths.shown(paths.results(profile) / "tables" / f"{name}.csv")
-            raise ResultsError(f"{path}: no row for {rule}; rebuild the tables.")
+            if not left_out(profile):
+                path = paths.shown(paths.results(profile) / "tables" / f"{name}.csv")
+                raise ResultsError(f"{path}: no row for {rule}; rebuild the tables.")
+            row = pd.DataFrame([NOTHING])
         rows.append(row.assign(question=entry["question"])[["question", *VALUES]])
     return pd.concat(rows, ignore_index=True)
 

@@ -56,7 +56,7 @@ POOLED = "labels pooled: knowing which are common already ranks them"
 
 
 def _prepared(scored: pd.DataFrame) -> str:
-    return select(scored, run=TASK1, metric="mcc")["split"].iloc[0]
+    return next(iter(select(scored, run=TASK1, metric="mcc")["split"]), "")
 
 
 def table2(scored: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from covid_utils.report.cells import VALUES, WILSON
+from covid_utils.report.cells import NO_DATA, VALUES, WILSON
 from covid_utils.writing import whole
 
 LEGEND = (
@@ -55,8 +55,10 @@ def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFram
 
 def with_interval(row) -> str:
     """Value and interval of a row with the columns of `VALUES`, as text; '' if nothing is ours."""
+    if pd.isna(row.ours) and row.n == 0:
+        return NO_DATA if NO_DATA in getattr(row, "note", "") else ""
     if pd.isna(row.ours):
-        return "" if row.n == 0 else "undefined"
+        return "undefined"
     places = digits(row.unit)
     value = f"{row.ours:.{places}f}{_sign(row.unit)}"
     return value if pd.isna(row.low) else f"{value} [{row.low:.{places}f}, {row.high:.{places}f}]"

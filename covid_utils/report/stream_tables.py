@@ -30,7 +30,8 @@ def streams(scored: pd.DataFrame) -> pd.DataFrame:
     """Scores of what outlined slices, with the column ``work`` and notes on weak labels."""
     part = scored[scored["task"].str.startswith("stream ")]
     notes = joined(part["labels"].map(WEAK), part["note"])
-    return part.assign(work=[work(row) for row in part.to_dict("records")], note=notes)
+    works = pd.Series([work(row) for row in part.to_dict("records")], part.index, dtype=object)
+    return part.assign(work=works, note=notes)
 
 
 def table6(scored: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from covid_utils.data.manifest import (
     frontal_xrays,
     kind,
     lacking,
+    left_out,
     saved_manifest,
     without_near_copies,
 )
@@ -31,7 +32,7 @@ from covid_utils.registry import (
 )
 from covid_utils.report import cells, recognition_tables, render, stream_tables, verdicts
 from covid_utils.report import claims as ledger
-from covid_utils.report.cells import NOT_AVAILABLE, WILSON
+from covid_utils.report.cells import NO_DATA, NOT_AVAILABLE, WILSON
 from covid_utils.writing import whole
 
 #: Task of Table 1 -> run and, where a run has several, its task.
@@ -80,7 +81,8 @@ def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     for task, (part, claim) in parts.items():
         paper = stated[claim].value if claim else (NOT_AVAILABLE, NOT_AVAILABLE)
         beside = {"paper train": paper[0], "paper test": paper[1], "claim": claim}
-        rows.append({"task": task} | _composition(part) | _augmented(profile, task) | beside)
+        after = _augmented(profile, task, "left out" if len(part) else NO_DATA)
+        rows.append({"task": task} | _composition(part) | after | beside)
     return pd.DataFrame(rows)
 
 
@@ -91,8 +93,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
             "task": row["task"],
             "metric": f"images, {subset}",
             "unit": "images",
-            "ours": row[f"{subset} after"],
-            "n": 1,
+            "ours": pd.to_numeric(row[f"{subset} after"], errors="coerce"),
             "paper": str(row[f"paper {subset}"]),
             "claim": row["claim"],
             "source_run": TASK_RUNS[row["task"]][0],
@@ -101,7 +102,8 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
         for row in table[table["claim"] != ""].to_dict("records")
         for subset in ("train", "test")
     ]
-    return pd.DataFrame(rows).assign(low=np.nan, high=np.nan, verdict="")
+    found = pd.DataFrame(rows).assign(low=np.nan, high=np.nan, verdict="")
+    return found.assign(n=found["ours"].notna().astype(int))
 
 
 def _composition(part: pd.DataFrame) -> dict:
@@ -119,11 +121,13 @@ def _composition(part: pd.DataFrame) -> dict:
     }
 
 
-def _augmented(profile: str, task: str) -> dict:
+def _augmented(profile: str, task: str, without: str) -> dict:
     columns = ("train after", "test after", "augmentation")
     if task not in TASK_RUNS:
         return dict.fromkeys(columns, "as above")
     run, part = TASK_RUNS[task]
+    if run in left_out(profile):
+        return dict.fromkeys(columns, without)
     images = runs.read_predictions(profile, run)
     if part:  # recognition trains on features of each image as it is
         keys = {"task": part, "model": "head", "split": "prepared", "run": 1}

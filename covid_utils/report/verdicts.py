@@ -13,11 +13,10 @@ import textwrap
 from collections.abc import Mapping
 from itertools import zip_longest
 
-import numpy as np
 import pandas as pd
 
 from covid_utils import params, registry, runs
-from covid_utils.data.manifest import kind
+from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
 
@@ -72,6 +71,8 @@ def _obstacle(
 ) -> tuple[str, str] | None:
     if "missing" in claim.needs:
         return NOT_REPRODUCIBLE, f"missing: {claim.needs['missing']}"
+    if pd.isna(cell["ours"]) and cell["n"] == 0:
+        return NOT_REPRODUCIBLE, f"missing: {_no_data(claim, manifest)}"
     if pd.isna(cell["ours"]):
         return NOT_REPRODUCIBLE, "missing: a test case that this score is defined on"
     if other := _otherness(claim, profile, manifest):
@@ -110,9 +111,19 @@ def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str
     rank, needed = registry.PROFILES.index, claim.needs.get("profile", smallest)
     if rank(profile if profile in registry.PROFILES else smallest) < rank(needed):
         return f"other size: the profile '{needed}' would tell"
+    lacking = _lacking(claim, manifest)
+    return f"other data: {lacking} was not there" if lacking else ""
+
+
+def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
     there = set(manifest["dataset"].unique())
-    lacking = [name for name in claim.needs.get("data", ()) if name not in there]
-    return f"other data: {', '.join(lacking)} was not there" if lacking else ""
+    return ", ".join(name for name in claim.needs.get("data", ()) if name not in there)
+
+
+def _no_data(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
+    """Why no cell answers a claim: its data sets are not there, or its run was left out."""
+    lacking = _lacking(claim, manifest)
+    return f"{cells.NO_DATA}, {f'{lacking} was not there' if lacking else 'its run was left out'}"
 
 
 def _superiority(cell: Mapping) -> tuple[str, str]:
@@ -157,11 +168,10 @@ def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
         tables: Name -> table that is `judged`; of Table 1 its `tables.counts`.
         profile: Whose tables.
     """
-    rows = []
+    manifest, rows = saved_manifest(profile), []
     for claim in ledger.load().values():
-        missing = f"missing: {claim.needs.get('missing', 'a run that answers it')}"
-        nothing = dict.fromkeys(("ours", "low", "high"), np.nan) | {"n": 0, "source_run": ""}
-        nothing |= {"metric": claim.metric, "unit": claim.unit, "paper": claim.shown}
+        missing = f"missing: {claim.needs.get('missing') or _no_data(claim, manifest)}"
+        nothing = cells.NOTHING | {"metric": claim.metric, "unit": claim.unit, "paper": claim.shown}
         nothing |= {"verdict": NOT_REPRODUCIBLE, "reason": missing}
         parts = [named(claim, name, table) for name, table in tables.items()]
         cells_ = [cell for part in parts for cell in part.to_dict("records")]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import augment
-from covid_utils.data.collection import Collection, recognition_rows
+from covid_utils.data.collection import Collection, recognition_rows, require_classes
 from covid_utils.errors import DataError
 from covid_utils.progress import tell
 from covid_utils.registry import (
@@ -99,6 +99,7 @@ def xray_tasks(
     ``totals`` maps the number of classes and the subset to the images wanted, copies included (see
     `augment.expand`); ``seed`` is that of the copies.
     """
+    require_classes(scans)
     tasks = []
     for classes in (2, 4):
         rows = recognition_rows(scans, classes)
@@ -122,16 +123,14 @@ def multimodal_tasks(scans: Collection, repeats: int, seed: int) -> tuple[list[T
     away.
 
     Run k draws its X-rays with ``seed`` + k - 1. Of those not drawn only the test images stay, with
-    False in the column ``drawn``, so that all runs can be compared on the same images.
+    False in the column ``drawn``, so that all runs can be compared on the same images. Without CT
+    images of both classes there are no runs.
     """
     ct = scans.select(dataset="covid-ct", label=MULTIMODAL_CLASSES)
     ct = ct.assign(target=ct["label"].map(MULTIMODAL_CLASSES.index).astype("int64"))
     rows = pd.concat([recognition_rows(scans, 2), ct], ignore_index=True)
-    if repeats and ct["target"].nunique() < len(MULTIMODAL_CLASSES):
-        raise DataError(
-            "the multi-modal study needs CT images with and without COVID-19; add the data set "
-            "COVID-CT, or set multimodal_runs to 0."
-        )
+    if ct["target"].nunique() < len(MULTIMODAL_CLASSES):
+        repeats = 0
     together, twins = [], []
     for run in range(1, repeats + 1):
         drawn = np.zeros(len(rows), bool)

@@ -20,8 +20,7 @@ from covid_utils import paths, runs
 from covid_utils.data import augment, cache, lungs
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
-from covid_utils.data.manifest import without_near_copies
-from covid_utils.errors import DataError, ParameterError
+from covid_utils.errors import ParameterError
 from covid_utils.models import unet
 from covid_utils.registry import LESION_SETS, NODULE_SETS, stream_run
 
@@ -123,13 +122,8 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
     """Slices that a stream learns from, with fixed copies where the settings give their number."""
     stream = settings.stream
     names = NODULE_SETS if stream == "nodule" else LESION_SETS
-    rows = collection.select(dataset=names)
-    if not (rows["subset"] == "train").any():
-        raise DataError(
-            f"stream '{stream}' needs slices of {' or '.join(names)} to train on; "
-            "add that data set (docs/data.md); a stream run by hand may start with init 'random'."
-        )
-    rows = without_near_copies(rows)
+    others = ", where others start unless init is 'random'," if stream == "nodule" else ""
+    rows = collection.training_rows(names, f"stream '{stream}'{others}")
     if settings.refit:
         rows["subset"] = rows["subset"].replace("validation", "train")
     if stream != "nodule":

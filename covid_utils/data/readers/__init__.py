@@ -33,20 +33,25 @@ _ALL += (folders.COVID_CT, medseg.SOURCE, lidc.SOURCE, luna16.SOURCE)
 SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
 
 
+def present(root: Path) -> list[str]:
+    """Names of the known data sets that a data folder has a folder of."""
+    return [name for name, source in SOURCES.items() if (root / source.folder).is_dir()]
+
+
 def read_all(root: Path, names: Iterable[str] = ()) -> Reading:
     """Read every known data set in a data folder, or those with some names, into one manifest.
 
     A data set that cannot be read at all is a problem like a file that cannot.
     """
     places = {name: root / source.folder for name, source in SOURCES.items()}
-    present = [name for name, place in places.items() if place.is_dir() or place.is_symlink()]
-    if not present:
+    found = [name for name, place in places.items() if place.is_dir() or place.is_symlink()]
+    if not found:
         raise DataError(
             f"{root}: no known data set in this folder; name the folder that contains one or more "
             f"of these folders: {', '.join(source.folder for source in SOURCES.values())}."
         )
     tables, problems, failures = [], [], []
-    for source in (SOURCES[name] for name in names or present):
+    for source in (SOURCES[name] for name in names or found):
         noted = guard.Problems(source.name, root)
         try:
             tables.append(build(source, noted))

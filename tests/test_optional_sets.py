@@ -1,0 +1,181 @@
+"""Any subset of the data sets: which jobs run, and what scores, tables and verdicts say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import small_runs
+from builders import recognition_sets
+from small_runs import PROFILE
+
+from covid_utils import paths, registry, runs
+from covid_utils.data import manifest
+from covid_utils.report import dice_conventions, headlines, render, tables, verdicts
+
+XRAYS = ("covid-chestxray-dataset", "chest_xray")
+STREAMS = {f"stream_{name}_deeplab" for name in ("all", *registry.MANIFESTATIONS)}
+RANDOM = {"stream_all_deeplab_random", "stream_all_unet"}
+#: Jobs that take whatever is there.
+ALWAYS = {"data", "scores", "tables", "overview"}
+
+# The plan
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (XRAYS, {"task1"}),
+        (XRAYS[:1], set()),
+        (XRAYS[1:], set()),
+        (("medseg",), {"task2"} | RANDOM),
+        (("lidc-idri",), {"stream_nodule_deeplab"}),
+        (("medseg", "luna16"), {"task2", "stream_nodule_deeplab", "together"} | STREAMS | RANDOM),
+        (("nih-adult", "rsna", "covid-ct"), set()),
+        ((*XRAYS, "covid-ct", "medseg"), {"task1", "task2"} | RANDOM),
+    ],
+)
+def test_the_jobs_that_some_data_sets_allow_and_a_reason_for_each_other_one(sets, expected):
+    every = registry.jobs()
+    kept, left_out = registry.possible(every, sets)
+    assert set(kept) == ALWAYS | expected
+    assert set(left_out) == set(every) - set(kept)
+    assert all(set(job.needs) <= set(kept) for job in kept.values())
+    sentences = registry.sentences(every, sets)
+    for name, reason in left_out.items():
+        assert f"{every[name].title} {reason}" in sentences
+
+
+def test_all_data_sets_leave_nothing_out():
+    sets = {"covid-chestxray-dataset", "chest_xray", "covid-ct", "medseg", "lidc-idri"}
+    every = registry.jobs("imagenet")
+    assert registry.possible(every, sets) == (every, {})
+    assert registry.sentences(every, sets) == []
+
+
+def test_reasons_name_the_sets_the_job_before_and_the_part_that_is_missing():
+    every = registry.jobs()
+    both = "needs the data sets covid-chestxray-dataset and chest_xray"
+    assert f"02_task1_inception {both}" in registry.sentences(every, ["medseg"])
+    one = "02_task1_inception needs the data set chest_xray"
+    assert one in registry.sentences(every, XRAYS[:1])
+    sentences = registry.sentences(every, [*XRAYS, "medseg"])
+    assert sentences == [
+        "04_task3_stream (nodule) needs the data set lidc-idri or luna16",
+        *(
+            f"04_task3_stream ({name}) comes after 04_task3_stream (nodule), which is left out"
+            for name in ("all", *registry.MANIFESTATIONS)
+        ),
+        "04_task3_together comes after 04_task3_stream (all), which is left out",
+        "Table 4, X-rays and CT together, of 02_task1_inception needs the data set COVID-CT",
+    ]
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_the_terminal_is_told_what_is_left_out(tmp_path, is_older):
+    recognition_sets(tmp_path / "scans")
+    if is_older:
+        (tmp_path / "results" / "quick" / "task2").mkdir(parents=True)
+    command = [Path(sys.executable).with_name("snakemake"), "--profile", "profiles/local"]
+    command += ["--cores", "1", "--dry-run", "--quiet", "host", "--config", "profile=quick"]
+    folders = {"COVID_HOME": str(tmp_path), "COVID_DATA_DIR": str(tmp_path / "scans")}
+    done = subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=paths.PROJECT,
+        env=os.environ | {"COVID_IMAGENET": ""} | folders,
+    )
+    said = re.findall(r"^Left out: (.*)\.$", done.stderr, re.M)
+    assert said == registry.sentences(registry.jobs(), XRAYS)
+    assert ("What an earlier run left of these in results/quick is not used." in done.stderr) == (
+        is_older
+    )
+    planned = set(re.findall(r"^(\w+) +1$", done.stdout + done.stderr, re.M))
+    assert planned == ALWAYS | {"task1", "all"}
+
+
+# What an earlier, fuller run left is ignored
+
+
+@pytest.fixture
+def with_sets(tmp_path, monkeypatch):
+    """Tables of the runs of `small_runs`, after the data folder was reduced to some sets."""
+
+    def built(*sets):
+        monkeypatch.setenv("COVID_HOME", str(tmp_path))
+        small_runs.write_all()
+        rows = manifest.saved_manifest(PROFILE)
+        rows = rows[rows["dataset"].isin(sets)]
+        rows.to_csv(paths.results(PROFILE) / "data" / "manifest.csv", index=False)
+        return tables.write_all(PROFILE)
+
+    return built
+
+
+#: Data sets -> tables without a number of ours, and runs that scores are made of.
+CASES = {
+    XRAYS: ({"table5", "table6", "table7", "table8"}, {"task1"}),
+    ("medseg",): ({"table2", "table3", "table4"}, {"task2"} | RANDOM),
+    ("lidc-idri",): (
+        {"table2", "table3", "table4", "table5", "table6", "table7", "table8", "table9"},
+        {"stream_nodule_deeplab"},
+    ),
+    ("covid-ct",): ({f"table{number}" for number in range(2, 10)}, set()),
+}
+
+
+@pytest.mark.parametrize("sets", CASES)
+def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(with_sets, sets):
+    built = with_sets(*sets)
+    without, behind = CASES[sets]
+    scored = built["scores"]
+    assert {run for names in scored["run"] for run in names.split(", ")} == behind
+    for name in tables.SCORED.keys() & tables.TITLES.keys():
+        written = runs.read_table(PROFILE, f"tables/{name}")
+        is_empty = not (written["n"] > 0).any()
+        assert is_empty == (name in without), name
+        assert ("no data" in set(render.readable(written)["ours"])) == is_empty
+        text = (paths.results(PROFILE) / "tables" / f"{name}.md").read_text("utf8")
+        assert ("| no data |" in text) == is_empty
+    found = verdicts.readable(verdicts.own(verdicts.load(PROFILE)))
+    nothing = found[found["ours"] == "no data"]
+    assert set(nothing["verdict"]) == {verdicts.NOT_REPRODUCIBLE}
+    assert nothing["reason"].str.startswith("missing: no data, ").all()
+    answers = render.readable(headlines.collect(PROFILE))["ours"]
+    assert (answers == "no data").any()
+    assert not (answers == "").any()
+
+
+def test_the_reason_names_the_data_set_or_says_that_the_run_was_left_out(with_sets):
+    found = with_sets("medseg")["verdicts"].drop_duplicates("id").set_index("id")["reason"]
+    assert found["p01"] == "missing: no data, covid-chestxray-dataset was not there"
+    assert found["p23a"] == "missing: no data, its run was left out"
+    table = runs.read_table(PROFILE, "tables/table1").set_index("task")["train after"]
+    assert table["1: recognition, 4 classes"] == "no data"
+    assert table["3: segmentation"] == "left out"
+    assert table["2: manifestations of a slice"] == "4"
+
+
+def test_a_run_by_hand_is_ignored_too_where_its_slices_are_gone(with_sets):
+    with_sets(*XRAYS)
+    small_runs.write_stream("published_masks", small_runs.ct_rows())
+    small_runs.write_stream("stream_ggo_deeplab_random", small_runs.ct_rows())
+    absent = manifest.left_out(PROFILE)
+    assert {"published_masks", "stream_ggo_deeplab_random", "starts_deeplab"} <= set(absent)
+    assert "task1" not in absent
+    scored = tables.read_scores(PROFILE, "scores")
+    assert not scored["run"].str.contains("published|ggo").any()
+    conventions = dice_conventions.write(PROFILE)
+    assert conventions.empty
+    assert dice_conventions.figure(conventions) is None
+
+
+def test_without_the_stages_there_is_no_time_of_the_whole_pipeline(with_sets):
+    table = with_sets("medseg")["table9"]
+    assert table["stage"].tolist() == ["manifestations", "segmentation, U-Net"]
+    assert pd.to_numeric(table["ours"]).notna().all()
