@@ -39,6 +39,9 @@ RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-p
 #: Columns of texts that can be empty, of scores and of what is selected from them.
 TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "verdict"}
 TEXTS |= {"source_run", "reason", "departures"}
+#: Keys of the tables, which are empty where there are no data.
+TEXTS |= {"work", "class", "average", "labels", "metric", "manifestation", "tested on", "run"}
+TEXTS |= {"settings", "classes", "stage", "step"}
 
 
 @dataclass

@@ -34,8 +34,7 @@ def main() -> int:
     if job is None:
         _print(f"{arguments.job}: no such job; there are {', '.join(registry.jobs('imagenet'))}.")
         return 1
-    label = f"[{arguments.position}] {job.notebook or job.name}"
-    label += f" ({job.label})" if job.label else ""
+    label = f"[{arguments.position}] {job.title}"
     started = float(os.environ.get("COVID_STARTED") or time.time())
     _print(f"{_elapsed(started)}  {label} ...")
     begin = time.perf_counter()
