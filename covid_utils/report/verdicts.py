@@ -112,18 +112,18 @@ def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str
     if rank(profile if profile in registry.PROFILES else smallest) < rank(needed):
         return f"other size: the profile '{needed}' would tell"
     lacking = _lacking(claim, manifest)
-    return f"other data: {lacking} was not there" if lacking else ""
+    return f"other data: {lacking}" if lacking else ""
 
 
 def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
     there = set(manifest["dataset"].unique())
-    return ", ".join(name for name in claim.needs.get("data", ()) if name not in there)
+    names = [name for name in claim.needs.get("data", ()) if name not in there]
+    return f"{', '.join(names)} {'were' if len(names) > 1 else 'was'} not there" if names else ""
 
 
 def _no_data(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
     """Why no cell answers a claim: its data sets are not there, or its run was left out."""
-    lacking = _lacking(claim, manifest)
-    return f"{cells.NO_DATA}, {f'{lacking} was not there' if lacking else 'its run was left out'}"
+    return f"{cells.NO_DATA}, {_lacking(claim, manifest) or 'its run was left out'}"
 
 
 def _superiority(cell: Mapping) -> tuple[str, str]:
