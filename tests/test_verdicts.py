@@ -97,7 +97,7 @@ def test_one_cell_is_judged_by_rule(row, claim, verdict, reason):
 
 
 OTHER_SIZE = "other size: the profile '{}' would tell"
-OTHER_DATA = "other data: medseg, lidc-idri was not there"
+OTHER_DATA = "other data: medseg, lidc-idri were not there"
 ANSWERED = (REPRODUCED, "99.4 lies in [98.0, 99.9]")
 SIMULATED = (NOT_COMPARABLE, "other data: simulated scans (the phantom)")
 MISSING = (NOT_REPRODUCIBLE, "missing: times of readers")
