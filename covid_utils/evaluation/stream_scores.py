@@ -87,12 +87,12 @@ def rows_of_runs(profile: str) -> Iterator[dict]:
         yield from (keys | score for score in segmentation(part).to_dict("records"))
     if set(SPECIALISTS.split(", ")) <= set(pixels):
         own = [pixels[stream_run(name)] for name in MANIFESTATIONS]
-        together = pd.concat([part[part["class"].isin(MANIFESTATIONS)] for part in own])
-        pixels[SPECIALISTS] = together
+        own = pd.concat([part[part["class"].isin(MANIFESTATIONS)] for part in own])
         keys = {"run": SPECIALISTS, "task": "stream average", "model": "deeplab", "split": split}
-        for scope, chosen in _scopes(together).items():
+        for scope, chosen in _scopes(own).items():
             means = _mean_scores(chosen, scope, {"mean of lesions": False})
             yield from (keys | {"subset": "test"} | score for score in means)
+        pixels[SPECIALISTS] = own
     for first, second, name in PAIRS:
         if {first, second} <= set(pixels):
             keys = {"run": f"{first}, {second}", "split": split, "subset": "test"}
