@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -104,6 +104,27 @@ def forget_done(profile: str, name: str) -> None:
     missing, so ``make reproduce`` computes the profile's own numbers again.
     """
     (paths.results(profile) / ".done" / name).unlink(missing_ok=True)
+
+
+def opening(parameters: Mapping[str, Any], *names: str) -> str:
+    """What to know before a notebook computes: its folders, and which runs it will replace.
+
+    Folders are relative to where the notebook runs, so that the code of another checkout is told
+    from one's own. ``names`` are the runs that the notebook writes; of those that are there, the
+    settings that were others are listed.
+    """
+    results = paths.results(parameters["profile"])
+    elsewhere = "$COVID_HOME/" if os.environ.get("COVID_HOME") else ""
+    shown = elsewhere + paths.shown(results) if elsewhere else os.path.relpath(results)
+    lines = [f"Results: {shown}. Code: {os.path.relpath(paths.PROJECT / 'covid_utils')}."]
+    for name in names:
+        path = results / name / "provenance.json"
+        old = _json(path)["parameters"] if path.is_file() else {}
+        new = {key: _without_folder(value) for key, value in parameters.items()}
+        others = [key for key in new if key in old and old[key] != new[key]]
+        changed = ", ".join(f"{key} {old[key]!r}, now {new[key]!r}" for key in others)
+        lines += [f"This replaces the run {name}, made with {changed}."] if changed else []
+    return "\n".join(lines)
 
 
 def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, Any]:

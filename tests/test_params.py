@@ -6,6 +6,8 @@ import re
 
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
 from covid_utils import params, paths
 from covid_utils.errors import ParameterError
@@ -227,3 +229,12 @@ PUBLISHED = {
 def test_profile_paper_holds_the_published_settings(notebook):
     loaded = params.load("paper", notebook)
     assert {name: loaded[name] for name in PUBLISHED[notebook]} == PUBLISHED[notebook]
+
+
+def test_a_notebook_shows_the_sentence_of_an_error_alone():
+    shell = InteractiveShell.instance()
+    with capture_output() as shown:
+        shell.run_cell("from covid_utils import params\nparams.declared('09_none')")
+    text = re.sub(r"\x1b\[[\d;]*m", "", shown.stdout + shown.stderr).strip()
+    assert text.startswith("ParameterError: 09_none: no such notebook; there are 00_overview, ")
+    assert len(text.splitlines()) == 1

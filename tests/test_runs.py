@@ -135,3 +135,21 @@ def test_what_is_missing_is_named_with_the_remedy(home):
     with pytest.raises(ResultsError, match="make reproduce PROFILE=sample") as error:
         runs.read_metrics("sample", "task1")
     assert str(error.value).startswith("results/sample/task1/metrics.json: not there yet")
+
+
+def test_the_opening_names_folders_and_what_a_run_replaces(rows, monkeypatch):
+    given = {"profile": "quick", "data_dir": "/some/where/scans", "steps": 3, "rates": [0.1, 0.3]}
+    folders = "Results: $COVID_HOME/results/quick. Code: ../covid_utils."
+    monkeypatch.chdir(paths.NOTEBOOKS)
+    assert runs.opening(given, "task") == folders
+    make(rows, **given)
+    assert runs.opening(given, "task", "other") == folders
+    changed = runs.opening(given | {"steps": 4, "rates": [0.1], "data_dir": ""}, "task")
+    assert changed.splitlines() == [
+        folders,
+        "This replaces the run task, made with data_dir 'scans', now '', steps 3, now 4, "
+        "rates [0.1, 0.3], now [0.1].",
+    ]
+    monkeypatch.delenv("COVID_HOME")
+    assert runs.opening(given).startswith("Results: ../results/quick. Code: ")
+    assert "replaces" not in runs.opening(given)

@@ -12,6 +12,8 @@ from covid_utils.registry import name_of
 FRAME = 0.125
 #: Share of the area that the frame takes.
 EVEN_SHARE = 1 - (1 - 2 * FRAME) ** 2
+#: Share of an image's mean brightness below which its border is dark.
+DARK = 0.4
 
 
 def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -50,6 +52,17 @@ def _inner(cells: int) -> np.ndarray:
     """How much of each cell of a side lies inside the frame: cells may be cut by it."""
     edges = np.linspace(0, 1, cells + 1).clip(FRAME, 1 - FRAME)
     return np.diff(edges) * cells
+
+
+def is_bordered(images: np.ndarray) -> np.ndarray:
+    """Whether a dark border surrounds an image, uint8 (n, height, width): bool (n,).
+
+    Dark means less than `DARK` of the mean of the picture, border its outermost hundredth.
+    """
+    edge = max(1, round(0.01 * images.shape[1]))
+    is_rim = np.ones(images.shape[1:], bool)
+    is_rim[edge:-edge, edge:-edge] = False
+    return images[:, is_rim].mean(axis=1) < DARK * images.mean(axis=(1, 2))
 
 
 def frame_table(predictions: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:

@@ -1,0 +1,83 @@
+"""Sentences that answer a notebook's question: each says what its numbers say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_utils.evaluation import gradcam
+from covid_utils.report import readings
+
+
+def tuned(*points):
+    names = ["epoch", "subset", "accuracy", "cross_entropy"]
+    return pd.DataFrame(
+        [(n, "validation", *point) for n, point in enumerate(points)], columns=names
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        (
+            [(0.7, 0.8), (0.6, 0.9), (0.5, 1)],
+            "epoch 2, .* 0.800 to 1.000, .* 70.0 to 50.0 %. No ep",
+        ),
+        ([(0.7, 0.8), (0.8, 0.7), (0.9, 0.9)], r"from 70.0 to 80.0 %\. .* is kept\.$"),
+        ([(0.814, 0.474), (0.808, 0.466)], "81.4 to 80.8 %.*accuracy is lower all the same"),
+        ([], "no validation images"),
+    ],
+)
+def test_fine_tuning_that_helps_and_that_does_not(points, words):
+    assert pd.Series(readings.fine_tuning(tuned(*points))).str.contains(words).all()
+
+
+def trained(validation, train):
+    rows = [
+        (e, s, a) for e in range(1, 11) for s, a in (("validation", validation), ("train", train))
+    ]
+    return pd.DataFrame(rows, columns=["epoch", "subset", "accuracy"])
+
+
+def test_validation_above_training_is_explained_by_what_slices_show():
+    subset = pd.Series(["train"] * 4 + ["validation"] * 2)
+    truth = np.array([[1, 1], [1, 1], [1, 0], [1, 0], [1, 1], [1, 1]], bool)
+    text = readings.against_prevalence(trained(1.0, 0.7), truth, subset)
+    assert "100 % of validation and 70 % of training labels; a rule" in text
+    assert "for 100 % of validation and 75 % of training labels" in text
+    assert "because its labels are easier to guess, and because training is" in text
+    assert text.endswith("has not yet learned more than the rule.")
+    text = readings.against_prevalence(trained(0.9, 0.95), ~truth | True, subset)
+    assert "lies above" not in text
+    harder = np.array([[1, 1], [1, 1], [1, 1], [1, 0], [1, 0], [1, 1]], bool)
+    text = readings.against_prevalence(trained(0.9, 0.7), harder, subset)
+    assert "because training is measured with dropout" in text
+    assert text.endswith("does better than the rule.")
+    assert "no validation" in readings.against_prevalence(trained(1, 1), truth, subset.replace("validation", "test"))
+
+
+def test_specialists_win_lose_or_cannot_be_told_apart():
+    table = pd.DataFrame(
+        [("ggo", 0.03, 0.01, 0.05), ("effusion", -0.2, -0.3, -0.1), ("lesion", 0.01, -0.1, 0.1)],
+        columns=["class", "value", "low", "high"],
+    )
+    table.loc[3] = ("consolidation", 0.3, np.nan, np.nan)
+    assert readings.specialists(table) == (
+        "Dice of the specialists together minus Dice of the one network: ground-glass +0.03 "
+        "[+0.01, +0.05], pleural effusion -0.20 [-0.30, -0.10], any lesion +0.01 [-0.10, +0.10], "
+        "consolidation +0.30. On these test slices the specialists do better for ground-glass, do "
+        "worse for pleural effusion, cannot be told apart from it for any lesion and consolidation."
+    )
+
+
+def test_a_border_that_goes_with_the_class_is_called_a_shortcut():
+    images = np.full((4, 200, 200), 120, np.uint8)
+    images[1:, [0, 1, -2, -1]] = images[1:, :, [0, 1, -2, -1]] = 20
+    bordered = gradcam.is_bordered(images)
+    assert bordered.tolist() == [False, True, True, True]
+    truth = ["covid", "covid", "viral", "viral"]
+    text = readings.shortcut(truth, bordered, "real scans")
+    assert text.startswith("A dark border surrounds 50 % of COVID-19 and 100 % of viral pneumonia.")
+    assert "shortcut" in text
+    assert "hospital" not in text
+    assert "hospital" in readings.shortcut(truth, bordered, "phantom")
+    assert "shortcut" not in readings.shortcut(truth, bordered & False, "real scans")
