@@ -119,7 +119,7 @@ def heats():
     heat[0, 0, 3] = heat[1, 4, 4] = 1
     answers = pd.DataFrame({"predicted": "bacterial", "truth": ["bacterial"] * 4 + ["viral"] * 4})
     answers["p_bacterial"] = 0.996
-    return sheets.heat_sheet(answers, pictures, heat, "What spoke for the answer (phantom)")
+    return sheets.heat_sheet(answers, pictures, heat, "What spoke for the prediction (phantom)")
 
 
 DRAWN = [confusion, labels, curves, maps, diagrams, rivals, scores]

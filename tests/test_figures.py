@@ -177,9 +177,9 @@ def test_the_forest_marks_ours_and_the_paper():
         (images, "(phantom). COVID-19: 5 gray images. Normal: 5 gray images."),
         (streams, "Reference, share of the pixels: ground-glass 6.2 %; consolidation 3.1 %"),
         (outcomes, "Best: DeepLab-v3+, Dice 0.90; U-Net, Dice 0.90. Middle: "),
-        (heats, "Most certain, right: bacterial pneumonia (100%), 100% of the heat in the frame"),
-        (heats, "bacterial pneumonia (100%), 0% of the heat"),
-        (heats, "bacterial pneumonia (100%) is viral pneumonia, no heat"),
+        (heats, "Most certain, right: bacterial pneumonia (100 %), 100 % of the heat in the frame"),
+        (heats, "bacterial pneumonia (100 %), 0 % of the heat"),
+        (heats, "bacterial pneumonia (100 %) truth: viral pneumonia, no heat"),
     ],
 )
 def test_numbers_of_a_figure_are_in_its_words(draw, words):

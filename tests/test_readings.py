@@ -52,7 +52,9 @@ def test_validation_above_training_is_explained_by_what_slices_show():
     text = readings.against_prevalence(trained(0.9, 0.7), harder, subset)
     assert "because training is measured with dropout" in text
     assert text.endswith("does better than the rule.")
-    assert "no validation" in readings.against_prevalence(trained(1, 1), truth, subset.replace("validation", "test"))
+    assert "no validation" in readings.against_prevalence(
+        trained(1, 1), truth, subset.replace("validation", "test")
+    )
 
 
 def test_specialists_win_lose_or_cannot_be_told_apart():
@@ -60,6 +62,7 @@ def test_specialists_win_lose_or_cannot_be_told_apart():
         [("ggo", 0.03, 0.01, 0.05), ("effusion", -0.2, -0.3, -0.1), ("lesion", 0.01, -0.1, 0.1)],
         columns=["class", "value", "low", "high"],
     )
+    assert "no test slices" in readings.specialists(table[:0])
     table.loc[3] = ("consolidation", 0.3, np.nan, np.nan)
     assert readings.specialists(table) == (
         "Dice of the specialists together minus Dice of the one network: ground-glass +0.03 "

@@ -155,3 +155,15 @@ def test_a_class_of_fewer_than_three_patients_gets_no_limits(patients, has_limit
     assert dice.loc["consolidation", "low"].notna().all() == has_limits
     assert dice.loc["ggo", "low"].notna().all()
     assert dice.loc["consolidation", "value"].notna().all()
+
+
+def test_two_segmentations_are_compared_on_the_same_slices_in_any_order():
+    (first, *_), (second, *_) = slices(["exact"] * 7), slices(["exact"] * 7, seed=1)
+    second = second.assign(**{name: first[name] for name in ("image_id", "patient_id")})
+    compared = stream_scores.compare(first, second.sample(frac=1, random_state=0))
+    assert compared["class"].tolist() == ["ggo", "consolidation", "effusion", "lesion"]
+    for name, gap in zip(compared["class"], compared["value"], strict=True):
+        key = of_class(name, "dice") | POOLED
+        sides = [value(stream_scores.segmentation(each), **key) for each in (first, second)]
+        assert gap == pytest.approx(sides[0] - sides[1])
+    assert stream_scores.compare(first[:0], second[:0]).empty

@@ -215,6 +215,18 @@ def _mean_scores(part: pd.DataFrame, scope: str, means: dict[str, bool] = MEANS)
     return rows
 
 
+def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Pooled Dice of the first minus that of the second, on the same slices in any order.
+
+    Of each manifestation and of the extent, as `scores.COLUMNS`, from pixel counts by class.
+    """
+    parts = [part.sort_values("image_id", kind="stable") for part in (first, second)]
+    names = (*MANIFESTATIONS, "lesion")
+    rows = [line for name in names for line in _differences(*parts, name)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return runs.select(table, metric="dice difference", average="pooled")
+
+
 def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterator[dict]:
     """Scores of the first minus those of the second, of a class or as means over manifestations."""
     names = MANIFESTATIONS if name in MEANS else (name,)

@@ -75,6 +75,8 @@ def specialists(differences: pd.DataFrame) -> str:
     ``differences`` are of pooled Dice, specialists minus the one network: ``class``, ``value`` and
     the limits ``low`` and ``high``, NaN where there are none.
     """
+    if differences.empty:
+        return "There are no test slices to compare on."
     texts = [
         f"{name_of(row['class'])} {row['value']:+.2f}"
         + (f" [{row['low']:+.2f}, {row['high']:+.2f}]" if np.isfinite(row["low"]) else "")

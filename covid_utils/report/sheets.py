@@ -82,22 +82,22 @@ def segmentation_sheet(
     return _sheet(rows, title, words, classes.values())
 
 
-def heat_sheet(answers: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title: str) -> Figure:
-    """Images with what spoke for their answers, right ones above wrong ones.
+def heat_sheet(shown: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title: str) -> Figure:
+    """Images with what spoke for their predictions, right ones above wrong ones.
 
     Args:
-        answers: ``truth``, ``predicted`` and ``p_<class>``, such as `gradcam.most_certain` chooses.
-        images: uint8 (answers, height, width).
+        shown: ``truth``, ``predicted`` and ``p_<class>``, such as `gradcam.most_certain` chooses.
+        images: uint8 (shown, height, width).
         heat: From `gradcam.grad_cam`, of the predicted classes.
         title: Heading.
     """
     cells, words = {}, {}
     for at, share in enumerate(frame_share(heat)):
-        truth, predicted = answers[["truth", "predicted"]].iloc[at]
+        truth, predicted = shown[["truth", "predicted"]].iloc[at]
         is_right = predicted == truth
-        caption = f"{name_of(predicted)} ({answers[f'p_{predicted}'].iloc[at]:.0%})"
-        caption += "" if is_right else f"\nis {name_of(truth)}"
-        where = f"{share:.0%} of the heat in the frame" if np.isfinite(share) else "no heat"
+        caption = f"{name_of(predicted)} ({100 * shown[f'p_{predicted}'].iloc[at]:.0f} %)"
+        caption += "" if is_right else f"\ntruth: {name_of(truth)}"
+        where = f"{100 * share:.0f} % of the heat in the frame" if np.isfinite(share) else "no heat"
         row = f"most certain, {'right' if is_right else 'wrong'}"
         cells.setdefault(row, []).append((_glow(images[at], heat[at]), caption))
         words.setdefault(row, []).append(f"{caption}, {where}")
