@@ -79,7 +79,7 @@ def test_a_border_that_goes_with_the_class_is_called_a_shortcut():
     assert bordered.tolist() == [False, True, True, True]
     truth = ["covid", "covid", "viral", "viral"]
     text = readings.shortcut(truth, bordered, "real scans")
-    assert text.startswith("A dark border surrounds 50 % of COVID-19 and 100 % of viral pneumonia.")
+    assert text.startswith("A dark border surrounds 100 % of viral pneumonia and 50 % of COVID-19.")
     assert "shortcut" in text
     assert "hospital" not in text
     assert "hospital" in readings.shortcut(truth, bordered, "phantom")
