@@ -41,7 +41,7 @@ TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "
 TEXTS |= {"source_run", "reason", "departures"}
 #: Keys of the tables, which are empty where there are no data.
 TEXTS |= {"work", "class", "average", "labels", "metric", "manifestation", "tested on", "run"}
-TEXTS |= {"settings", "classes", "stage", "step"}
+TEXTS |= {"settings", "classes", "stage", "step", "without a patient"}
 
 
 @dataclass
