@@ -59,16 +59,17 @@ def test_validation_above_training_is_explained_by_what_slices_show():
 
 def test_specialists_win_lose_or_cannot_be_told_apart():
     table = pd.DataFrame(
-        [("ggo", 0.03, 0.01, 0.05), ("effusion", -0.2, -0.3, -0.1), ("lesion", 0.01, -0.1, 0.1)],
+        [("ggo", 0.03, 0.01, 0.05), ("effusion", -0.2, -0.3, -0.1), ("lesion", 0.01, -0.001, 0.1)],
         columns=["class", "value", "low", "high"],
     )
     assert "no test slices" in readings.specialists(table[:0])
     table.loc[3] = ("consolidation", 0.3, np.nan, np.nan)
     assert readings.specialists(table) == (
         "Dice of the specialists together minus Dice of the one network: ground-glass +0.03 "
-        "[+0.01, +0.05], pleural effusion -0.20 [-0.30, -0.10], any lesion +0.01 [-0.10, +0.10], "
+        "[+0.01, +0.05], pleural effusion -0.20 [-0.30, -0.10], any lesion +0.01 [+0.00, +0.10], "
         "consolidation +0.30. On these test slices the specialists do better for ground-glass, do "
-        "worse for pleural effusion, cannot be told apart from it for any lesion and consolidation."
+        "worse for pleural effusion, cannot be told apart from the one network for any lesion and "
+        "consolidation."
     )
 
 

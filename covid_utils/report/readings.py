@@ -78,15 +78,15 @@ def specialists(differences: pd.DataFrame) -> str:
     if differences.empty:
         return "There are no test slices to compare on."
     texts = [
-        f"{name_of(row['class'])} {row['value']:+.2f}"
-        + (f" [{row['low']:+.2f}, {row['high']:+.2f}]" if np.isfinite(row["low"]) else "")
+        f"{name_of(row['class'])} {row['value']:+z.2f}"
+        + (f" [{row['low']:+z.2f}, {row['high']:+z.2f}]" if np.isfinite(row["low"]) else "")
         for row in differences.to_dict("records")
     ]
     is_better, is_worse = differences["low"] > 0, differences["high"] < 0
     groups = {
         "do better for": is_better,
         "do worse for": is_worse,
-        "cannot be told apart from it for": ~is_better & ~is_worse,
+        "cannot be told apart from the one network for": ~is_better & ~is_worse,
     }
     parts = [
         f"{words} {_listed(map(name_of, differences.loc[chosen, 'class']))}"
