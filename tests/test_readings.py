@@ -65,10 +65,10 @@ def test_specialists_win_lose_or_cannot_be_told_apart():
     assert "no test slices" in readings.specialists(table[:0])
     table.loc[3] = ("consolidation", 0.3, np.nan, np.nan)
     assert readings.specialists(table) == (
-        "Dice of the specialists together minus Dice of the one network: ground-glass +0.03 "
-        "[+0.01, +0.05], pleural effusion -0.20 [-0.30, -0.10], any lesion +0.01 [+0.00, +0.10], "
-        "consolidation +0.30. On these test slices the specialists do better for ground-glass, do "
-        "worse for pleural effusion, cannot be told apart from the one network for any lesion and "
+        "Dice of the specialists together minus Dice of the one network: ground-glass +0.030 "
+        "[+0.010, +0.050], pleural effusion -0.200 [-0.300, -0.100], any lesion +0.010 "
+        "[-0.001, +0.100], consolidation +0.300. On these test slices the specialists do better "
+        "for ground-glass, do worse for pleural effusion, cannot be told apart from the one network for any lesion and "
         "consolidation."
     )
 

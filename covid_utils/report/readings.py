@@ -78,8 +78,8 @@ def specialists(differences: pd.DataFrame) -> str:
     if differences.empty:
         return "There are no test slices to compare on."
     texts = [
-        f"{name_of(row['class'])} {row['value']:+z.2f}"
-        + (f" [{row['low']:+z.2f}, {row['high']:+z.2f}]" if np.isfinite(row["low"]) else "")
+        f"{name_of(row['class'])} {row['value']:+z.3f}"
+        + (f" [{row['low']:+z.3f}, {row['high']:+z.3f}]" if np.isfinite(row["low"]) else "")
         for row in differences.to_dict("records")
     ]
     is_better, is_worse = differences["low"] > 0, differences["high"] < 0
