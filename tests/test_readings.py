@@ -68,8 +68,8 @@ def test_specialists_win_lose_or_cannot_be_told_apart():
         "Dice of the specialists together minus Dice of the one network: ground-glass +0.030 "
         "[+0.010, +0.050], pleural effusion -0.200 [-0.300, -0.100], any lesion +0.010 "
         "[-0.001, +0.100], consolidation +0.300. On these test slices the specialists do better "
-        "for ground-glass, do worse for pleural effusion, cannot be told apart from the one network for any lesion and "
-        "consolidation."
+        "for ground-glass, do worse for pleural effusion, cannot be told apart from the one "
+        "network for any lesion and consolidation."
     )
 
 
