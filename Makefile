@@ -22,7 +22,7 @@ export COVID_IMAGENET := $(value IMAGENET)
 RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint unit notebooks-check notebooks readme bench lab lock \
+.PHONY: help setup reproduce report test lint unit notebooks-check notebooks readme bench fuzz lab lock \
 	clean
 
 help: ## Explain the targets
@@ -96,6 +96,11 @@ readme: setup ## Put numbers and the first picture into the README (for maintain
 
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
+
+fuzz: setup ## Read 10,000 damaged files of each format, and rewrite benchmarks/fuzz.md
+	@$(RUN) $(BIN)/python benchmarks/fuzz.py $(COUNT)
+
+COUNT ?= 10000
 
 lab: setup ## Open the notebooks in JupyterLab
 	@$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_overview.ipynb

@@ -1,20 +1,15 @@
 """Odd files as scanners, archives and people make them: read rightly, or named with their cause."""
 
-import gzip
 import os
 import shutil
 
-import nibabel
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK
 from builders import save_dicom, save_png
-from pydicom.uid import JPEGLSLossless
 from test_readers import COHEN, kinds, save_luna, save_metadata
 
 from covid_utils.data import readers
-from covid_utils.data.readers.decoding import axial_count, read_axial, read_dicom
 from covid_utils.data.readers.metaimage import open_scan
 from covid_utils.errors import DataError
 
@@ -106,6 +101,12 @@ def test_copies_of_a_patient_or_of_its_outlines_count_once(tmp_path):
     ]
 
 
+def test_outlines_of_other_slices_are_noted(tmp_path):
+    lidc(tmp_path, xml().replace("1.2.3.1", "7.7"))
+    assert nodule(tmp_path) == ("no_nodule", 0)
+    assert kinds(readers.read("lidc-idri", tmp_path)) == [("missing", "069.xml")]
+
+
 def test_linked_folders_are_followed_and_links_to_nothing_named(tmp_path):
     store = lidc(tmp_path / "store")
     (tmp_path / "lidc-idri").symlink_to(store)
@@ -115,7 +116,7 @@ def test_linked_folders_are_followed_and_links_to_nothing_named(tmp_path):
         readers.read_all(tmp_path)
 
 
-# Endings, decoders and what is no file
+# Endings and what is no file
 
 
 def test_a_wrong_ending_is_named_first(tmp_path):
@@ -144,72 +145,6 @@ def test_pipes_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "nih-adult/No_findings/2_0.png")
     (remedy,) = readers.read("nih-adult", tmp_path).problems["remedy"]
     assert "2_0.png: no file but a folder or a device; delete or rename it" in remedy
-
-
-def test_a_missing_decoder_names_the_packages_to_install(tmp_path):
-    path = tmp_path / "a.dcm"
-    save_dicom(path, np.zeros((4, 4)))
-    header = pydicom.dcmread(path)
-    header.file_meta.TransferSyntaxUID = JPEGLSLossless
-    header.PixelData = pydicom.encaps.encapsulate([b"pixels"])
-    header.save_as(path)
-    with pytest.raises(DataError, match=r"compressed \(JPEG-LS.*install .*pyjpegls"):
-        read_dicom(path)
-
-
-@pytest.mark.parametrize(
-    "tags",
-    [{"RescaleSlope": "1"}, {"RescaleIntercept": "-1024", "RescaleSlope": "2.5"}],
-)
-def test_rescale_tags_that_are_not_one_number_are_named(tmp_path, tags):
-    path = tmp_path / "a.dcm"
-    save_dicom(path, np.zeros((4, 4)), Modality="CT", **tags)
-    (keyword, value), *_ = tags.items()
-    length = len(value) + len(value) % 2
-    odd = (b"1\\2" if length > 2 else b",1").ljust(length)
-    path.write_bytes(path.read_bytes().replace(value.ljust(length).encode(), odd))
-    with pytest.raises(DataError, match=f"its {keyword} is not one number; correct it"):
-        read_dicom(path)
-
-
-# NIfTI
-
-
-def nifti(path, affine=None, dtype=np.int16):
-    image = nibabel.Nifti1Image(np.zeros((6, 5, 4), dtype), np.eye(4))
-    if affine is not None:
-        image.header.set_sform(affine, 1)
-        image.header.set_qform(None, 0)
-        image = nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header)
-    image.to_filename(path)
-
-
-AFFINES = [np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([1, 1, 0, 1])]
-
-
-@pytest.mark.parametrize("affine", AFFINES)
-def test_an_affine_matrix_without_axes_is_named(tmp_path, affine):
-    nifti(tmp_path / "v.nii.gz", affine)
-    for call in (axial_count, lambda path: read_axial(path, 0)):
-        with pytest.raises(DataError, match="affine matrix does not tell its axes"):
-            call(tmp_path / "v.nii.gz")
-
-
-@pytest.mark.parametrize("dtype", [[("R", "u1"), ("G", "u1"), ("B", "u1")], np.complex64])
-def test_voxels_that_are_no_gray_values_are_named(tmp_path, dtype):
-    nifti(tmp_path / "v.nii.gz", dtype=np.dtype(dtype))
-    with pytest.raises(DataError, match="are no gray values"):
-        axial_count(tmp_path / "v.nii.gz")
-
-
-def test_a_header_that_asks_for_more_than_the_file_holds_is_refused(tmp_path):
-    path = tmp_path / "v.nii.gz"
-    nifti(path)
-    raw = bytearray(gzip.decompress(path.read_bytes()))
-    raw[42:48] = np.array([900, 900, 900], "<i2").tobytes()
-    path.write_bytes(gzip.compress(bytes(raw)))
-    with pytest.raises(DataError, match="too short for its header's 729000000 voxels"):
-        axial_count(path)
 
 
 # LUNA16

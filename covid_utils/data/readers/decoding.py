@@ -22,6 +22,8 @@ RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 #: Formats that are tried, whatever a name ends in. Pillow knows more, some by calling programs.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
+#: The TIFF tag that is 0 where the lowest value is white.
+PHOTOMETRIC = 262
 #: gzip makes of one byte at most so many.
 UNPACKED = 1032
 
@@ -39,8 +41,10 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
         if file.format == "TIFF" and pages > 1:
             raise DataError(f"{path}: {pages} pages are not one image; save each as its own file.")
         upright = ImageOps.exif_transpose(file)
+        is_negative = getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == 0
     if upright.mode.startswith("I") or upright.mode == "F":
-        return stretched(np.asarray(upright))
+        gray = stretched(np.asarray(upright))
+        return 255 - gray if is_negative else gray  # Pillow turns 8 bits round, but not more
     if upright.mode in ("P", "PA", "LA", "RGBA") or "transparency" in upright.info:
         colours = upright.convert("RGBA")
         black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
@@ -61,9 +65,10 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
     guard.bounded(path, [header.get(at) or 1 for at in ("NumberOfFrames", "Rows", "Columns")])
     _assert_decoder(path, header)
     stored = _without_overlay(header.pixel_array, header)
-    if stored.ndim != 2:
+    kind = header.get("PhotometricInterpretation")
+    if stored.ndim != 2 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(
-            f"{path}: pixels of {stored.shape} are not one gray image (height, width); "
+            f"{path}: pixels of {stored.shape}, {kind}, are not one gray image (height, width); "
             "save each frame as a gray DICOM file of its own or delete it."
         )
     padding = _padding(stored, header)
@@ -76,7 +81,7 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
         gray = ct_to_uint8(pixels, path, is_hounsfield=intercept is not None)
     else:
         gray = stretched(pixels, padding)
-    gray = 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray
+    gray = 255 - gray if kind == "MONOCHROME1" else gray
     return np.where(padding, 0, gray).astype(np.uint8)
 
 
@@ -133,14 +138,15 @@ def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
 def open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
     """A NIfTI volume of three axes, not yet decoded."""
     volume = nibabel.load(path)
-    if volume.ndim != 3:
-        raise DataError(f"{path}: {volume.ndim} axes are no scan; download it again.")
     guard.bounded(path, volume.shape)
     kind, need = volume.get_data_dtype(), math.prod(volume.shape)
     if kind.kind not in "iuf":
         raise DataError(f"{path}: voxels of type {kind} are no gray values; save it in gray.")
     if need * kind.itemsize > path.stat().st_size * UNPACKED:
         raise DataError(f"{path}: too short for its header's {need} voxels; download it again.")
+    volume = nibabel.squeeze_image(volume) if volume.ndim > 3 else volume
+    if volume.ndim != 3:
+        raise DataError(f"{path}: {volume.ndim} axes are no scan; download it again.")
     return volume
 
 

@@ -50,6 +50,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """
     found, xml = folders(root, problems.files), _by_series(root, problems)
     rows = [row for each in found.items() for row in _rows_of(*each, xml, problems)]
+    _note_strange(rows, problems)
     return _once(rows, problems)
 
 
@@ -80,6 +81,18 @@ def _rows_of(
         remedy = "No XML file of the readers' outlines belongs to these slices; they have no mask."
         problems.add(folder, guard.MISSING, remedy)
     return used
+
+
+def _note_strange(rows: list[dict], problems: guard.Problems) -> None:
+    """Note XML files none of whose outlined slices is among the images of their series."""
+    uids: dict[Path, set[str]] = {}
+    for row in rows:
+        uids.setdefault(row["mask_path"], set()).add(row["uid"])
+    for path in filter(None, uids):
+        outlined = _slices(path, path.stat().st_mtime_ns).keys()
+        if outlined and outlined.isdisjoint(uids[path]):
+            remedy = "No slice outlined here is among the images; all count as without nodule."
+            problems.add(path, guard.MISSING, remedy)
 
 
 def _once(rows: list[dict], problems: guard.Problems) -> list[dict]:
@@ -131,7 +144,7 @@ def _parse(path: Path) -> tuple[str, dict[str, list[Outline]]]:
             uid = roi.findtext("{*}imageSOP_UID", "").strip()
             inside = roi.findtext("{*}inclusion", "TRUE").strip().upper() != "FALSE"
             points = _points(roi, path)
-            if len(points) > 1:  # a single point is a nodule under 3 mm
+            if uid and len(points) > 1:  # a single point is a nodule under 3 mm
                 slices.setdefault(uid, []).append(Outline(reader, inside, points))
     return series, slices
 

@@ -50,7 +50,9 @@ def _labels(path: Path) -> pd.Series:
     if by_patient.index.has_duplicates:
         patient = by_patient.index[by_patient.index.duplicated()][0]
         raise DataError(f"{path}: patient {patient} has two classes; correct the table.")
-    return by_patient.map(LABEL_OF_CLASS.__getitem__)
+    if unknown := sorted(set(by_patient) - set(LABEL_OF_CLASS)):
+        raise DataError(f"{path}: class '{unknown[0]}' is not known; correct the table.")
+    return by_patient.map(LABEL_OF_CLASS)
 
 
 SOURCE = Source(NAME, {"modality": "X-ray"}, candidates, read_dicom)

@@ -1,0 +1,199 @@
+"""Damage small files of every format, read them as the readers do, and count what happens.
+
+``python benchmarks/fuzz.py 10000`` reads so many files of each format and rewrites ``fuzz.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import sys
+import tempfile
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import chest_phantom
+from covid_utils import paths
+from covid_utils.data import guard, readers
+from covid_utils.data.readers import decoding, luna16
+from covid_utils.errors import DataError
+
+PAGE, KEPT = Path(__file__).with_name("fuzz.md"), paths.PROJECT / "build" / "fuzz"
+#: Time for one file; CPU time and address space of the process that reads a batch of files.
+SECONDS, BATCH_SECONDS, GIB = 20, 300, 3
+BATCH = 500
+#: What numbers in a text become, and the bytes that are written over others.
+WORDS = b" 0 -1 1 65535 2147483648 99999999999999999999 1e400 nan inf 1,0 1.5 \xc3\xbc \xff"
+FILLS = (b"\0" * 8, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\xff" * 7 + b"\x7f", b"\x80" + b"\0" * 7)
+#: The whole files of each format, below the phantom's folder.
+FORMATS = {
+    "PNG": ("COVID-CT/CT_COVID/*5-21%0.png", "variants/*.png"),
+    "JPEG": ("chest_xray/test/NORMAL/*-0001.jpeg", "variants/*.jpg"),
+    "TIFF": ("variants/*.tif",),
+    "DICOM": ("rsna/stage_2_train_images/*.dcm", "lidc-idri/*/*.dcm"),
+    "NIfTI": ("variants/*.nii", "medseg/tr_im.nii.gz"),
+    "MetaImage": ("luna16/*.mhd", "luna16/*.raw"),
+    "XML": ("lidc-idri/*/*.xml",),
+    "CSV": ("covid-*/*.csv", "luna16/*.csv", "medseg/*.csv", "rsna/*class_info.csv"),
+}
+TEXT = """# Damaged files
+
+`make fuzz` damages small files of the phantom, reads them as the readers do, and rewrites this
+page. One to three times bytes are replaced, cut off, doubled or set to extremes, or a number in a
+text becomes another word. *Refused* is one sentence with file, cause and remedy. *Crashed* is any
+other error, the end of the process, or more than {} seconds. Each process reads {} files within
+{} GiB of address space; its peak memory includes the libraries.
+
+{}
+"""
+
+
+def whole_files(root: Path) -> Path:
+    """The phantom, and variants of one of its pictures for what it does not contain."""
+    settings = chest_phantom.Settings(patients=chest_phantom.FEWEST, ct_size=64, xray_size=64)
+    chest_phantom.write(root, settings)
+    for path in sorted(root.glob("lidc-idri/*/*.dcm"))[1:]:
+        path.unlink()  # one slice is enough for the XML file
+    (root / "variants").mkdir()
+    variant = str(root / "variants" / "{}").format
+    picture = Image.open(next(root.glob("COVID-CT/CT_COVID/*.png"))).convert("L").resize((40, 32))
+    units = np.asarray(picture, np.float32) * 4 - 1000
+    for mode in ("1", "P", "LA", "RGBA"):
+        picture.convert(mode).save(variant(f"{mode}.png"))
+    Image.fromarray(np.abs(units).astype(np.uint16)).save(variant("deep.png"))
+    picture.convert("CMYK").save(variant("cmyk.jpg"))
+    picture.convert("RGB").save(variant("progressive.jpg"), progressive=True, exif=Image.Exif())
+    for packing in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        picture.save(variant(f"{packing}.tif"), compression=packing)
+    picture.convert("1").save(variant("fax.tif"), compression="group4")
+    Image.fromarray(units).save(variant("float.tif"))
+    volume = nibabel.Nifti1Image(np.stack([units.T] * 3, axis=2).astype(np.int16), np.eye(4))
+    volume.to_filename(variant("volume.nii"))
+    return root
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """A file's content after one to three changes."""
+    data, words = bytearray(content), WORDS.split(b" ")
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        end = len(data) if rng.random() < 0.5 else min(len(data), 400)  # where headers are
+        at = int(rng.integers(end + 1))
+        match rng.integers(5):
+            case 0:
+                for place in rng.integers(end, size=rng.integers(1, 9)) if end else ():
+                    data[place] = rng.integers(256)
+            case 1:
+                del data[at:]
+            case 2:
+                data[at:at] = data[int(rng.integers(end + 1)) :][: int(rng.integers(1, 200))]
+            case 3:
+                fill = FILLS[rng.integers(len(FILLS))][: 2 ** int(rng.integers(4))]
+                data[at : at + len(fill)] = fill
+            case 4:
+                found = re.compile(rb"-?\d+(\.\d+)?").search(data, at)
+                span = found.span() if found else (at, at)
+                data[slice(*span)] = words[rng.integers(len(words))]
+    at = 8 if data.startswith(b"\x89PNG") and rng.random() < 0.8 else len(data)
+    while at + 12 <= len(data):  # checksums are mended, so that more than these is tried
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        data[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(data)
+
+
+def read(root: Path, path: Path) -> None:
+    """Read a file through the guarded functions of the readers."""
+    if path.suffix in (".csv", ".xml"):  # what describes a data set; no image is decoded
+        problems = guard.Problems(path.relative_to(root).parts[0], root)
+        readers.SOURCES[problems.dataset].candidates(root, problems)
+        if any(row["problem"] == guard.UNREADABLE for row in problems.rows):
+            raise DataError(problems.first())
+    elif path.suffix in (".mhd", ".raw"):
+        luna16.load_image(path.with_suffix(".mhd"), 0)
+    elif path.suffix == ".dcm":
+        decoding.read_dicom_header(path, ("PatientID",))
+        decoding.read_dicom(path)
+    elif path.name.endswith(decoding.NIFTI_SUFFIXES):
+        decoding.axial_count(path)
+        decoding.read_axial(path, 0)
+    else:
+        decoding.read_raster(path)
+
+
+def outcome(root: Path, path: Path, content: bytes) -> str:
+    """Put other content into a file, read it, and restore the file."""
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        read(root, path)
+    except DataError:
+        return "refused"
+    except Exception:
+        return "crashed"
+    finally:
+        path.write_bytes(whole)
+    return "read"
+
+
+def batch(root: Path, files: list[tuple[Path, bytes]]) -> tuple[list[str], resource.struct_rusage]:
+    """Outcomes up to the first file that ends the process, and what this process used."""
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            resource.setrlimit(resource.RLIMIT_AS, (GIB * 2**30, GIB * 2**30))
+            resource.setrlimit(resource.RLIMIT_CPU, (BATCH_SECONDS, BATCH_SECONDS))
+            for path, content in files:
+                signal.setitimer(signal.ITIMER_REAL, SECONDS)  # its signal ends the process
+                os.write(writer, f"{outcome(root, path, content)} ".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        outcomes = pipe.read().decode().split()
+    return [*outcomes, "crashed"][: len(files)], os.wait4(child, 0)[2]
+
+
+def run(name: str, count: int, root: Path) -> dict[str, object]:
+    """Row of the table for one format; what crashed is kept in ``build/fuzz``."""
+    print(f"{name} ...", flush=True)
+    found = sorted(path for pattern in FORMATS[name] for path in root.glob(pattern))
+    whole = {path: path.read_bytes() for path in found}
+    tally, peak, seconds = Counter(read=0, refused=0, crashed=0), 0.0, 0.0
+    while (done := tally.total()) < count:
+        numbers = range(done, min(count, done + BATCH))
+        rngs = (np.random.default_rng([zlib.crc32(name.encode()), number]) for number in numbers)
+        chosen = [found[number % len(found)] for number in numbers]
+        files = [(path, damaged(whole[path], rng)) for path, rng in zip(chosen, rngs, strict=True)]
+        outcomes, usage = batch(root, files)
+        for number, result, (path, content) in zip(numbers, outcomes, files, strict=False):
+            if result == "crashed":
+                path.write_bytes(whole[path])
+                KEPT.mkdir(parents=True, exist_ok=True)
+                (KEPT / f"{number}-{path.name}").write_bytes(content)
+        tally.update(outcomes)
+        seconds += usage.ru_utime + usage.ru_stime
+        peak = max(peak, usage.ru_maxrss / 1000)
+    costs = {"CPU seconds": round(seconds), "peak memory, MB": round(peak)}
+    return {"format": name, "files": count} | dict(tally) | costs
+
+
+def main() -> None:
+    """Read damaged files of all formats, and write the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = whole_files(Path(folder) / "phantom")
+        table = pd.DataFrame([run(name, int(sys.argv[1]), root) for name in FORMATS])
+    PAGE.write_text(TEXT.format(SECONDS, BATCH, GIB, table.to_markdown(index=False, intfmt=",")))
+    sys.exit(int(table["crashed"].sum()) > 0 and "Some files crashed; they are in build/fuzz.")
+
+
+if __name__ == "__main__":
+    main()
