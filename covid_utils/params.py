@@ -71,14 +71,23 @@ def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str
 def of_cell(notebook: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a running notebook from its ``globals()``, checked.
 
-    Call it in the first cell that computes: of an unknown name papermill only warns.
+    Call it in the first cell that computes: of an unknown name papermill only warns. Such a name
+    stands in a cell that only assigns plain values, the notebook's own or papermill's.
     """
-    plain, known = (str, int, float, bool, list), declared(notebook)
-    # IPython's own variables begin with a capital or an underscore.
-    given = {k: v for k, v in variables.items() if isinstance(v, plain) and k[0].islower()}
-    given |= {name: variables.get(name) for name in known}
+    known = declared(notebook)
+    given = {name: variables.get(name) for name in known}
+    for source in variables.get("In", ()):
+        given |= {name: value for name, value in _assigned(source).items() if name not in given}
     check(given, notebook, notebook)
     return {name: given[name] for name in known}
+
+
+def _assigned(source: str) -> dict[str, Any]:
+    """Names and plain values of a cell that does nothing but assign these; else nothing."""
+    with suppress(ValueError, SyntaxError, AttributeError):
+        body = ast.parse(source).body
+        return {node.targets[0].id: ast.literal_eval(node.value) for node in body}
+    return {}
 
 
 def from_text(notebook: str, text: str) -> tuple[str, Any]:

@@ -124,7 +124,7 @@ NOTEBOOKS = {
     "01_data": ("data",),
     "02_task1_inception": ("data", "models", "training"),
     "03_task2_multilabel": ("data", "models", "training"),
-    "04_task3_stream": ("data", "models", "training"),
+    "04_task3_stream": ("data", "models", "training", "evaluation"),
     "04_task3_together": ("data", "models", "training", "evaluation"),
     "05_tables": ("report",),
 }

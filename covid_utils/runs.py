@@ -78,13 +78,13 @@ def record(
         if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it
             shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
+    old = final.with_name(f".{name}.old")
     try:
         yield Run(partial)
         write_json(partial / "provenance.json", provenance(parameters, manifest))
         with FileLock(_lock(final)):
-            old = final.with_name(f".{name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            if final.exists():
+            if final.exists():  # else a process was killed here, and the older run is all there is
+                shutil.rmtree(old, ignore_errors=True)
                 final.rename(old)
             partial.rename(final)
             shutil.rmtree(old, ignore_errors=True)

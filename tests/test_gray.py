@@ -46,12 +46,25 @@ def test_a_black_margin_does_not_hide_a_scale(tmp_path):
 
 
 def test_padding_does_not_make_a_scan_with_offset_hounsfield(tmp_path):
-    gray = ct_to_uint8(spoilt(SCALES["with offset"], -2000, 180), tmp_path)
-    assert np.abs(gray.astype(int) - GRAY).flat[180:].max() <= 1
+    for scale in ("with offset", "0 to 255", "0 to 1"):
+        for value in (-2000, -1024, -1000):
+            gray = ct_to_uint8(spoilt(SCALES[scale], value, 180), tmp_path)
+            assert np.abs(gray.astype(int) - GRAY).flat[180:].max() <= 1, (scale, value)
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0, 4000), (-1, 1), (-160, 240), (0, 600), (0, 65535), (30_000, 31_000)]
+    ("low", "high"),
+    [
+        (0, 4000),
+        (-1, 1),
+        (0, 1.1),
+        (-1.9, 4),
+        (0, 100),
+        (-160, 240),
+        (0, 600),
+        (0, 65535),
+        (30_000, 31_000),
+    ],
 )
 def test_a_scale_that_cannot_be_told_is_reported(tmp_path, low, high):
     values = np.linspace(low, high, 1200).reshape(40, 30)

@@ -113,8 +113,15 @@ def test_a_running_notebook_is_checked_by_the_same_declaration():
     cell = defaults("01_data")
     shell = {"In": [""], "Out": {}, "_i": "x", "exit": print, "np": re}
     assert params.of_cell("01_data", cell | shell) == cell
+    injected = shell | {
+        "In": ["", parameters_cell("01_data"), "# Parameters\nsede = 3\n"],
+        "sede": 3,
+    }
     with pytest.raises(ParameterError, match=r"01_data: unknown parameter 'sede'.*'seed'"):
-        params.of_cell("01_data", cell | {"sede": 3})
+        params.of_cell("01_data", cell | injected)
+    # A second run in the same kernel finds what the first has computed.
+    computed = {"In": ["", parameters_cell("01_data"), "title = f'{seed}'\nfor n in (1, 2): pass"]}
+    assert params.of_cell("01_data", cell | computed | {"title": "2020", "n": 2}) == cell
     with pytest.raises(ParameterError, match="'split' is 'none', but must be one of patient"):
         params.of_cell("01_data", cell | {"split": "none"})
     with pytest.raises(ParameterError, match="'split' is None, but must be text"):

@@ -156,17 +156,26 @@ def files(folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Pa
 
 
 def _is_image(path: Path) -> bool:
-    if not path.is_file():
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError:  # a folder, or a file that this user may not read
         return False
-    with path.open("rb") as file:
-        start = file.read(132)
     return start.startswith(BEGINNINGS) or start[128:] == DICOM
+
+
+def _unlisted(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        place = printable(error.filename)
+        raise DataError(
+            f"{place}: cannot be listed ({error.strerror}); allow this user to read it."
+        )
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Folders and the names of their files, through links, but no folder twice."""
     seen = set()
-    for place, inner, names in os.walk(folder, followlinks=True):
+    for place, inner, names in os.walk(folder, followlinks=True, onerror=_unlisted):
         inner.sort()
         real = os.path.realpath(place)
         if real in seen:

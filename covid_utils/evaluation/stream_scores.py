@@ -17,6 +17,7 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.data.manifest import left_out
+from covid_utils.errors import DataError
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import COLUMNS, row
@@ -163,18 +164,20 @@ def pooled(counts: np.ndarray, groups: np.ndarray) -> dict[str, Interval]:
 
 def _class_scores(part: pd.DataFrame, name: str, scope: str) -> list[dict]:
     counts, groups = slice_counts([part]), part["patient_id"].to_numpy()
-    of_pooled, rows = pooled(counts, groups), []
-    for metric, mean in intervals.bootstrap_mean(_measures(part), groups).items():
+    of_pooled, each, rows = pooled(counts, groups), _measures(part), []
+    for metric, mean in intervals.bootstrap_mean(each, groups).items():
         averages = {"per_image": mean} if mean.n or metric in of_pooled else {}
         if metric in of_pooled:
             averages = {"pooled": of_pooled[metric]} | averages
         for average, interval in averages.items():
             limited = sure(interval, counts, groups)
-            rows.append(row(name, metric, limited, groups, average=average, labels=scope))
+            own = groups if average == "pooled" else groups[~np.isnan(each[metric])]
+            rows.append(row(name, metric, limited, own, average=average, labels=scope))
     lacks, alarms = ~has_class(counts)[:, 0], counts[:, 0, 1] > 0
     if lacks.any() and name != "background":
         share = intervals.wilson_by_patient(lacks & alarms, lacks, groups)
-        rows.append(row(name, "false alarms", share, groups, average="per_image", labels=scope))
+        own = groups[lacks]
+        rows.append(row(name, "false alarms", share, own, average="per_image", labels=scope))
     return rows
 
 
@@ -234,6 +237,11 @@ def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterat
     if rows[0].empty:
         return
     others = [second[second["class"] == each] for each in names]
+    if rows[0]["image_id"].tolist() != others[0]["image_id"].tolist():
+        raise DataError(
+            "two segmentations that are compared are not of the same test slices; run both again, "
+            "for example with 'make reproduce'."
+        )
     both, groups = np.stack([*map(slice_counts, (rows, others))]), rows[0]["patient_id"].to_numpy()
     occurs = has_class(both[0]).any(axis=0)
     both = np.moveaxis(both[:, :, occurs] if occurs.any() else both, 0, 1)

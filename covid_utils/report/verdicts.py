@@ -90,8 +90,9 @@ def _agreement(cell: Mapping, claim: ledger.Claim) -> tuple[str, str]:
     if cell["unit"] == "images" and pd.isna(cell["low"]):
         same = ours == paper
         return (REPRODUCED, "as many") if same else (DIFFERS, f"{ours - paper:+g} images")
-    if any(cell["low"] <= value <= cell["high"] for value in stated):
-        return REPRODUCED, f"{cell['paper']} lies in {_limits(cell)}"
+    if cell["low"] <= max(stated) and min(stated) <= cell["high"]:
+        what = "overlaps" if len(stated) > 1 else "lies in"
+        return REPRODUCED, f"{cell['paper']} {what} {_limits(cell)}"
     # A difference of percentages is in points.
     unit = {"%": " points", "fraction": ""}.get(cell["unit"], f" {cell['unit']}")
     gap = f"{abs(ours - paper):.{render.digits(cell['unit'])}f}{unit}"

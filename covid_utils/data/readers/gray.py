@@ -17,8 +17,12 @@ from covid_utils.errors import DataError
 LUNG_WINDOW = (-1350.0, 150.0)
 #: Hounsfield units of aerated lung and the air around a body, and of soft tissue.
 AIR, TISSUE = (-1100, -700), (-150, 250)
-#: Values below are Hounsfield units, too, if they are no padding.
+#: Values below are Hounsfield units, too.
 NEGATIVE = -200
+#: The lowest value is padding if it is frequent, and so far below the next one.
+GAP = 200
+#: What an 8-bit picture that goes through a window reaches at least.
+BRIGHT = 128
 #: What scanners add to Hounsfield units where they store no negative values.
 OFFSET = 1024
 #: Share of a scan that is air, and tissue, at least.
@@ -80,6 +84,7 @@ def ct_to_uint8(voxels: np.ndarray, path: Path, is_hounsfield: bool = False) -> 
 
 def _window(values: np.ndarray, path: Path) -> tuple[float, float]:
     """The values that become black and white."""
+    values = _without_padding(values)
     low, high = np.quantile(values, [TAIL, 1 - TAIL]) if values.size else (np.nan, np.nan)
     some = values[:: values.size // 1000 + 1]
     rules = (
@@ -89,7 +94,7 @@ def _window(values: np.ndarray, path: Path) -> tuple[float, float]:
             tuple(edge + OFFSET for edge in LUNG_WINDOW),
         ),
         (_has(values, (-np.inf, NEGATIVE)), LUNG_WINDOW),
-        ((low >= -2 and 1 < high <= 257) or low == high == 0, (0, 255)),
+        ((low >= -2 and BRIGHT <= high <= 257) or low == high == 0, (0, 255)),
         (low >= -0.02 and high <= 1.02 and len(np.unique(some)) > 2, (0, 1)),
     )
     for applies, window in rules:
@@ -99,6 +104,17 @@ def _window(values: np.ndarray, path: Path) -> tuple[float, float]:
         f"{path}: gray values from {low:g} to {high:g} are no scale that is known for CT "
         "(Hounsfield units, 0 to 255, 0 to 1); save the scan in one of these."
     )
+
+
+def _without_padding(values: np.ndarray) -> np.ndarray:
+    """The values without the lowest, where that stands for no tissue."""
+    if values.size == 0:
+        return values
+    lowest = values.min()
+    rest = values[values > lowest]
+    share = 1 - rest.size / values.size
+    is_padding = SHARE / 2 <= share <= 0.5 and rest.min() - lowest >= GAP
+    return rest if is_padding else values
 
 
 def _has(values: np.ndarray, limits: tuple[float, float], offset: float = 0) -> bool:
