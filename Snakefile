@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from covid_utils import paths, registry
-from covid_utils.data import readers
+from covid_utils.data import collection, readers
 
 PROFILE = config.get("profile", "quick")
 if PROFILE not in registry.PROFILES:
@@ -33,10 +33,12 @@ os.environ["COVID_EXACT"] = str(int(PROFILE not in registry.REAL_PROFILES))
 DATA_FOLDER = os.environ.get("COVID_DATA_DIR", "")
 IMAGENET = os.environ.get("COVID_IMAGENET", "")
 # The phantom has every set; a folder without any gets all jobs, and the first says what is wrong.
-SETS = readers.present(paths.PROJECT / Path(DATA_FOLDER).expanduser()) if DATA_FOLDER else []
+FOLDER = paths.PROJECT / Path(DATA_FOLDER).expanduser()
+SETS = readers.present(FOLDER) if DATA_FOLDER else []
 EVERY = registry.jobs(IMAGENET)
 JOBS, LEFT_OUT = registry.possible(EVERY, SETS) if SETS else (EVERY, {})
 OUT = f"results/{PROFILE}"
+WORKFLOW = paths.PROJECT / "workflow"
 
 
 workdir: str(paths.home())
@@ -70,7 +72,7 @@ def done(name):
 
 def depends_on(job):
     """Hash of what means running a job again when it changes: notebook, parameters, code, the
-    paper's statements, the data folder's name and sets, and the job's own settings."""
+    paper's statements, the data folder and its files, and the job's own settings."""
     rooms = registry.NOTEBOOKS.get(job.notebook, registry.SCORES_CODE)
     folders = [paths.PROJECT / "covid_utils" / room for room in rooms]
     folders += [paths.PROJECT / "chest_phantom"] if "data" in rooms else []
@@ -80,7 +82,8 @@ def depends_on(job):
         files += [paths.params(PROFILE) / f"{name}.yaml" for name in (job.notebook, job.name)]
         files += sorted(paths.CLAIMS.parent.glob("*.yaml")) if "report" in rooms else []
     contents = [path.read_bytes() for path in files if path.is_file()]
-    return sha256(repr((DATA_FOLDER, SETS, job.settings, contents)).encode()).hexdigest()
+    scans = collection.fingerprint(FOLDER) if SETS and job.name == registry.DATA else ""
+    return sha256(repr((DATA_FOLDER, SETS, scans, job.settings, contents)).encode()).hexdigest()
 
 
 # A run folder that was deleted is made again.
@@ -109,7 +112,10 @@ for position, job in enumerate(JOBS.values(), start=1):
         priority: job.priority
         threads: workflow.cores if job.all_cores else 1
         params:
-            command=lambda _: [sys.executable, str(paths.PROJECT / "workflow" / "run_job.py")],
+            command=lambda _: [
+                *(sys.executable, str(WORKFLOW / "environment.py")),
+                *(sys.executable, str(WORKFLOW / "run_job.py")),
+            ],
             job=f"{job.name} --profile {PROFILE} --position {position}/{len(JOBS)}",
             depends_on=depends_on(job),
         shell:

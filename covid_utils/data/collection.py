@@ -176,11 +176,11 @@ def _keep(profile: str, collection: Collection, settings: dict) -> None:
             table.to_csv(partial, index=False)
     runs.write_json(folder / "provenance.json", runs.provenance(settings, collection.manifest))
     # The last file: where it is, all are whole.
-    runs.write_json(folder / "source.json", {"folder": _fingerprint(collection.root)})
+    runs.write_json(folder / "source.json", {"folder": fingerprint(collection.root)})
     runs.forget_done(profile, "data")
 
 
-def _fingerprint(root: Path) -> str:
+def fingerprint(root: Path) -> str:
     """Hash of names, sizes and times of a data folder's files, those behind links among them."""
     digest = hashlib.sha256(os.fsencode(root))
     for place, names in guard.walk(root):
@@ -206,7 +206,7 @@ def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
         root = data_root(profile, data_dir)
         source = folder / "source.json"
         is_there = (folder / "manifest.csv").is_file() and source.is_file()
-        if not is_there or json.loads(source.read_text())["folder"] != _fingerprint(root):
+        if not is_there or json.loads(source.read_text())["folder"] != fingerprint(root):
             return prepare(params.load(profile, "01_data", data_dir=data_dir))
     return Collection(saved_manifest(profile), root, pd.read_csv(folder / "skipped.csv"))
 
