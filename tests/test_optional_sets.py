@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import small_runs
-from builders import recognition_sets
+from builders import ct_slices, prepare, recognition_sets
 from small_runs import PROFILE
 
 from covid_utils import paths, registry, runs
@@ -99,6 +99,36 @@ def test_the_terminal_is_told_what_is_left_out(tmp_path, is_older):
     assert planned == ALWAYS | {"task1", "all"}
 
 
+@pytest.mark.parametrize(
+    ("job", "broken", "reason"),
+    [
+        ("task1", "chest_xray/train/NORMAL", "needs frontal X-rays labelled normal"),
+        ("task2", "medseg", "needs the data set medseg"),
+    ],
+)
+def test_a_job_is_left_out_where_nothing_that_it_needs_can_be_read(
+    tmp_path, monkeypatch, job, broken, reason
+):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
+    root = ct_slices(recognition_sets(tmp_path / "scans"))
+    for path in (root / broken).iterdir():
+        path.write_bytes(b"no picture")
+    prepare(root)
+    command = [sys.executable, "workflow/run_job.py", job, "--profile", "quick"]
+    done = subprocess.run(
+        [*command, "--position", "2/9"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=paths.PROJECT,
+    )
+    assert done.returncode == 0
+    where = "results/quick/data/skipped.csv says what cannot be read."
+    assert done.stderr.endswith(f"left out: {reason}; {where}\n")
+    assert set(manifest.left_out("quick")) >= {job}
+    assert ("task1" in manifest.left_out("quick")) == (job == "task1")
+
+
 # What an earlier, fuller run left is ignored
 
 
@@ -179,3 +209,22 @@ def test_without_the_stages_there_is_no_time_of_the_whole_pipeline(with_sets):
     table = with_sets("medseg")["table9"]
     assert table["stage"].tolist() == ["manifestations", "segmentation, U-Net"]
     assert pd.to_numeric(table["ours"]).notna().all()
+
+
+def test_the_site_shows_no_page_and_no_figure_of_what_was_left_out(with_sets, tmp_path):
+    with_sets("medseg")
+    folder = paths.results(PROFILE) / "figures"
+    folder.mkdir()
+    for name in ("fig07", "fig09", "fig10"):
+        for ending in ("png", "txt"):
+            (folder / f"{name}.{ending}").write_text("left by an earlier run")
+    command = [sys.executable, "docs/build.py", PROFILE]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=paths.PROJECT)
+    assert done.returncode == 0, done.stderr
+    site = tmp_path / "build" / "site" / PROFILE
+    pages = {path.stem for path in (site / "runs").glob("*.html")} - {"index"}
+    assert pages == {"data", "task2"} | RANDOM
+    assert {path.name for path in (site / "figures").iterdir()} == {"fig09.png"}
+    texts = {name: (site / f"{name}.html").read_text("utf8") for name in ("task1", "task2")}
+    assert "no data: the runs behind it were left out" in texts["task1"]
+    assert "no data" not in texts["task2"]

@@ -22,6 +22,7 @@ from pathlib import Path
 import nbformat
 
 from covid_utils import params, paths, registry, runs
+from covid_utils.data.manifest import left_out
 from covid_utils.errors import CompanionError
 
 SOURCE_LINES = 6
@@ -34,8 +35,11 @@ def main() -> int:
     if job is None:
         _print(f"{arguments.job}: no such job; there are {', '.join(registry.jobs('imagenet'))}.")
         return 1
-    label = f"[{arguments.position}] {job.title}"
+    label = f"[{arguments.position or '1/1'}] {job.title}"
     started = float(os.environ.get("COVID_STARTED") or time.time())
+    if reason := _left_out(job, arguments):
+        _print(f"{_elapsed(started)}  {label} left out: {reason}")
+        return 0
     _print(f"{_elapsed(started)}  {label} ...")
     begin = time.perf_counter()
     try:
@@ -52,6 +56,17 @@ def main() -> int:
     if job.name == registry.DATA:
         _print_untested(arguments.profile)
     return 0
+
+
+def _left_out(job: registry.Job, arguments: argparse.Namespace) -> str:
+    """Why the graph leaves a job out once the data are read: what it needs could not be read.
+
+    By hand there is no position, and the notebook itself says what it needs.
+    """
+    absent = left_out(arguments.profile) if arguments.position else {}
+    reasons = [absent[run] for run in job.runs if run in absent]
+    skipped = paths.shown(paths.results(arguments.profile) / "data" / "skipped.csv")
+    return f"{reasons[0]}; {skipped} says what cannot be read." if reasons else ""
 
 
 def _print_untested(profile: str) -> None:
@@ -157,7 +172,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", help="name of a job in covid_utils.registry")
     parser.add_argument("--profile", default="quick", choices=registry.PROFILES)
-    parser.add_argument("--position", default="1/1", help="which job of how many")
+    parser.add_argument("--position", default="", help="which job of how many")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     return parser.parse_args()
 

@@ -22,6 +22,7 @@ from covid_utils.data.manifest import (
     frontal_xrays,
     kind,
     lacking,
+    lost_classes,
     saved_manifest,
     without_near_copies,
 )
@@ -212,9 +213,8 @@ def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
 
 
 def require_classes(collection: Collection) -> None:
-    """Stop if a class of the recognition task has no image: missing, damaged, or of no such set."""
-    xrays = frontal_xrays(collection.manifest)
-    lost = [label for label in RECOGNITION_CLASSES if label not in set(xrays["label"])]
+    """Stop if a class of the recognition task has no image."""
+    lost = lost_classes(collection.manifest)
     if lost:
         is_unreadable = collection.problems["problem"] == guard.UNREADABLE
         problems = collection.problems.loc[is_unreadable, "remedy"].tolist()

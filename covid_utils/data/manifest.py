@@ -10,7 +10,16 @@ import pandas as pd
 import chest_phantom
 from covid_utils import paths
 from covid_utils.errors import DataError
-from covid_utils.registry import LESION_SETS, SUBSETS, UNUSED, jobs, missing_sets, possible
+from covid_utils.registry import (
+    LESION_SETS,
+    RECOGNITION_CLASSES,
+    SUBSETS,
+    TASK1,
+    UNUSED,
+    jobs,
+    missing_sets,
+    possible,
+)
 
 #: Column name -> what it holds.
 COLUMNS = {
@@ -92,8 +101,11 @@ def left_out(profile: str) -> dict[str, str]:
     folder = paths.results(profile)
     if not (folder / "data" / "manifest.csv").is_file():
         return {}
-    every, sets = jobs("imagenet"), set(saved_manifest(profile)["dataset"])
+    every, rows = jobs("imagenet"), saved_manifest(profile)
+    sets = set(rows["dataset"])
     _, reasons = possible(every, sets)
+    if lost := lost_classes(rows):
+        reasons.setdefault(TASK1, f"needs frontal X-rays labelled {' and '.join(lost)}")
     absent = {run: reason for name, reason in reasons.items() for run in every[name].runs}
     known = {run for job in every.values() for run in job.runs}
     by_hand = {path.parent.name for path in folder.glob("*/predictions.parquet")} - known
@@ -112,6 +124,12 @@ def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:
     Sources that name no views (``unknown``) hold frontal images only.
     """
     return rows[(rows["modality"] == "X-ray") & rows["view"].isin((*FRONTAL, "unknown"))]
+
+
+def lost_classes(rows: pd.DataFrame) -> list[str]:
+    """Classes of the recognition task without an image: missing, unreadable, or of no such set."""
+    labels = set(frontal_xrays(rows)["label"])
+    return [name for name in RECOGNITION_CLASSES if name not in labels]
 
 
 def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
