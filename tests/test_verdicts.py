@@ -90,7 +90,7 @@ SHARE, TIME = cell(0.9, 0.85, 0.95, "0.646", "fraction"), cell(0.02, 0.015, 0.03
         (cell(n=2, **NO_LIMITS), NUMBER, NOT_COMPARABLE, "too few cases for an interval (n = 2)"),
         (cell(np.nan, n=3, **NO_LIMITS), NUMBER, NOT_REPRODUCIBLE, NO_CASE),
         (gain(0.6, 0.72), GAIN, DIFFERS, f"0.151 lower; {IMPLIED} is not in [0.600, 0.720]"),
-        (gain(0.813, 0.815), GAIN, REPRODUCED, f"{IMPLIED} lies in [0.813, 0.815]"),
+        (gain(0.813, 0.815), GAIN, REPRODUCED, f"{IMPLIED} overlaps [0.813, 0.815]"),
         (gain(0.9, 0.95), GAIN, DIFFERS, f"0.102 higher; {IMPLIED} is not in [0.900, 0.950]"),
         (difference(0.4, 3), STATEMENT, REPRODUCED, f"{ABOVE}[0.4, 3.0]"),
         (difference(-3, -0.4), STATEMENT, DIFFERS, f"{BELOW}[-3.0, -0.4]"),
