@@ -2,7 +2,8 @@
 
 The ledger, ``paper/claims.yaml``, names for each statement the cell of a table that answers it, and
 what an answer needs; the verdict follows by rule. *Reproduced*: the paper's value lies in our
-interval (of a gain over others, one that it implies), or of a difference the interval lies above 0.
+interval (of a gain over others, one that it implies), or of a difference the interval lies above 0
+(one of single trainings stays open: its interval is over cases only).
 *Differs*: outside, or below 0. *Not comparable*: other data, or too few cases for an interval. *Not
 reproducible*: something is missing, or our cases cannot decide.
 """
