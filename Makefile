@@ -22,15 +22,21 @@ export COVID_IMAGENET := $(value IMAGENET)
 RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint unit notebooks-check notebooks readme bench fuzz lab lock \
-	clean
+TARGETS := help setup reproduce report test lint unit notebooks-check notebooks readme bench fuzz \
+	lab lock clean
+.PHONY: $(TARGETS)
+
+# Any other word: one sentence with the target that is most like it.
+.DEFAULT:
+	@$(PYTHON) -c 'import difflib, sys; wrong, *names = sys.argv[1:]; sys.exit("make %s: no such target; the nearest is make %s, and make alone explains all." % (wrong, *difflib.get_close_matches(wrong, names, 1, 0)))' \
+		'$(subst ',,$@)' $(TARGETS)
 
 help: ## Explain the targets
 	@echo "Usage: make TARGET [PROFILE=quick|sample|paper] [DATA=folder]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "Start with: make reproduce"
+	@echo "Start with: make reproduce (profile quick, unless PROFILE names another)"
 
 setup: $(READY) ## Create .venv from the locked packages
 
@@ -102,8 +108,11 @@ fuzz: setup ## Read 10,000 damaged files of each format, and rewrite benchmarks/
 
 COUNT ?= 10000
 
+# JupyterLab refuses to run as root, as in a container, unless it is told to.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
+
 lab: setup ## Open the notebooks in JupyterLab
-	@$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_overview.ipynb
+	@$(BIN)/python -m jupyter lab $(AS_ROOT) --notebook-dir=. notebooks/00_overview.ipynb
 
 lock: setup ## Renew both lock files from pyproject.toml (for maintainers)
 	@$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra cpu -o requirements.lock

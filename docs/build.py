@@ -1,7 +1,6 @@
 """Build the site of a profile's results: python docs/build.py PROFILE.
 
-Reads what the runs left in results/PROFILE, the notebooks, and the pages of this folder, which name
-in double braces what belongs where, such as tables.table6 or figures.fig07.
+The pages of this folder name in double braces what belongs where, such as figures.fig07.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pandas as pd
 import site_tables
 from sphinx.application import Sphinx
 
-from covid_utils import params, paths, runs
+from covid_utils import paths, runs
 from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
 from covid_utils.registry import FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, jobs, stream_run
@@ -31,24 +30,20 @@ ALL = stream_run("all")
 FIGURES = {"fig02": TASK2, "fig03": TASK1, "augmentation": TASK2, "fig09": TASK2, "fig10": FUSION}
 FIGURES |= dict.fromkeys(("fig07", "fig08", "steps_and_rate", "rivals"), TASK1)
 FIGURES |= {"reliability": TASK1, "grad_cam": TASK1, "fig11": ALL, "conventions": ALL}
-#: Above this size in bytes a vector picture loads more slowly than one of pixels.
-VECTOR_LIMIT = 300_000
 PHANTOM = (
     "They are of simulated chests (a phantom): they show that the programs work, and say nothing "
-    "about real scans or about the paper's numbers. The profile `sample` has real scans."
+    "about real scans or about the paper's numbers. `make report PROFILE=sample` shows real scans."
 )
 
 
 def figures(profile: str, target: Path) -> dict[str, str]:
     """Name -> figure with its alternative text; of a missing one, a sentence. Copies the files."""
-    absent = (
-        '<p class="absent">Not among these results. Figures of scans are not part of the '
-        f"repository; <code>make reproduce PROFILE={profile} DATA=folder</code> draws them.</p>"
-    )
+    draw = f"<code>make reproduce PROFILE={profile} DATA=folder</code> draws figures of scans."
+    absent = f'<p class="absent">Not among these results. {draw}</p>'
     html, absent_runs = dict.fromkeys(FIGURES, ""), left_out(profile)
     for pixels in sorted((paths.results(profile) / "figures").glob("*.png")):
         vector = pixels.with_suffix(".svg")
-        is_small = vector.is_file() and vector.stat().st_size <= VECTOR_LIMIT
+        is_small = vector.is_file() and vector.stat().st_size <= 300_000  # or it loads slowly
         file = vector if is_small else pixels
         name = re.sub(r"_\d+$", "", file.stem)
         if FIGURES.get(name) in absent_runs:
@@ -86,8 +81,7 @@ def _prepared(path: Path, origin: str, label: str = "") -> nbformat.NotebookNode
     note += PHANTOM.replace("They", " Results") if settings.get("profile") == "quick" else ""
     notebook.metadata.pop("papermill", None)
     if label:  # several pages have the same heading
-        first = notebook.cells[0]
-        first.source = re.sub("$", f" ({label})", first.source, count=1, flags=re.MULTILINE)
+        notebook.cells[0].source = notebook.cells[0].source.replace("\n", f" ({label})\n", 1)
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -105,23 +99,27 @@ def run_page(profile: str, run: str, content: dict[str, pd.DataFrame], pages: li
     settings = facts.pop("parameters", {})
     notebook = next((job.notebook for job in JOBS if run in job.runs), "04_task3_together")
     page = next(page for page in (f"{notebook}-{run}", notebook, *pages) if page in pages)
-    meanings = {name: rule["description"] for name, rule in params.declared(notebook).items()}
-    departures = verdicts.departures(profile, run)
-    others = {text.split(" ")[0] for text in departures}
-    of_run = pd.DataFrame({"what": facts.keys(), "value": facts.values()}).map(_text)
-    given = pd.DataFrame({"setting": settings.keys(), "value": settings.values()}).map(_text)
+    others = {text.split(" ")[0] for text in verdicts.departures(profile, run)}
+    of_run = pd.DataFrame(facts.items(), columns=["what", "value"]).map(_text)
+    given = pd.DataFrame(settings.items(), columns=["setting", "value"]).map(_text)
     given["as in the paper"] = ["no" if name in others else "" for name in settings]
-    given["meaning"] = [escape(meanings.get(name, "")) for name in settings]
+    folder = paths.results(profile) / run
+    files = ", ".join(f"<code>{path.name}</code>" for path in sorted(folder.glob("*.*")))
     html = (
         f'<p>Made by the notebook <a href="notebooks/{page}.html">{page}</a>. '
         '<a href="models.html">What each network is for, and what not</a>.</p>'
-        + site_tables.table(of_run, "Provenance")
-        + site_tables.table(given, "Settings")
+        f'<p id="files">Its scores are computed from files in <code>{escape(paths.shown(folder))}'
+        f"</code>: {files}.</p>"
+        f"{site_tables.table(of_run, 'Provenance')}{site_tables.table(given, 'Settings')}"
     )
     for name, table in content.items():
         is_own = [run in cells.sources(text) for text in table.get("source_run", [])]
         html += site_tables.show(name, table[is_own]) if any(is_own) else ""
-    return f"# {run}\n\n" + html.replace('href="', 'href="../')
+    html = html.replace('href="', 'href="../')
+    # A row is where a number on another page leads to; from here it goes on to the files.
+    for row in dict.fromkeys(re.findall(rf'href="(\.\./runs/{run}\.html#[\w-]+)"', html)):
+        html = html.replace(f'href="{row}"', f'id="{row.partition("#")[2]}" href="#files"', 1)
+    return f"# {run}\n\n{html}"
 
 
 def _text(value: object) -> str:
@@ -131,19 +129,26 @@ def _text(value: object) -> str:
 
 def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str, object]:
     """What the pages name in double braces, but for the figures."""
-    is_quoted, number, select = judged["id"].str.startswith("q"), site_tables.number, runs.select
     is_phantom = kind(saved_manifest(profile)) == "phantom"
+    real = paths.home() / "build" / "site" / "sample" / "index.html"
+    link = " [Their site](../sample/index.html)." if is_phantom and real.is_file() else ""
+    headline, every = headlines.collect(profile), pd.concat(content.values())
+    for table, about, same in ((judged, "id", "claim"), (headline, "metric", "metric")):
+        pairs = ((table, about), (every, same))
+        keys, known = (t["source_run"] + t[name] + t["ours"].astype(str) for t, name in pairs)
+        table.index = keys.map(dict(zip(known, every.index, strict=True))).fillna("")
+    is_quoted, number, select = judged["id"].str.startswith("q"), site_tables.number, runs.select
     published = select(content["table8"], source_run=PUBLISHED, metric="dice")
     accuracy = select(content["table3"], metric="accuracy")
     rule = "baseline: name of the data set only, 2 classes"
     return {
         "profile": f"`{profile}`",
         "command": f"`make reproduce PROFILE={profile}`",
-        "kind": PHANTOM if is_phantom else "They are of real scans.",
+        "kind": PHANTOM + link if is_phantom else "They are of real scans.",
         "tally": site_tables.tally(judged),
         "verdicts": site_tables.verdict_table(judged[~is_quoted], "Statements of the paper"),
         "quoted": site_tables.verdict_table(judged[is_quoted], "Works that the paper quotes"),
-        "headlines": site_tables.long(headlines.collect(profile), "Headline numbers"),
+        "headlines": site_tables.long(headline, "Headline numbers"),
         "tables": {name: site_tables.show(name, table) for name, table in content.items()},
         "numbers": {
             "published_mean": number(select(published, average="per_image")),
@@ -158,6 +163,8 @@ def write_source(profile: str, source: Path) -> dict[str, object]:
     """Write all that Sphinx reads, and return what the pages name."""
     judged = verdicts.load(profile)
     content = {name: runs.read_table(profile, f"tables/{name}") for name in tables.TITLES}
+    for name, table in content.items():  # a link can lead to a row
+        table.index = f"{name}-" + table.index.astype(str)
     pages = notebooks(profile)
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
@@ -176,8 +183,7 @@ def write_source(profile: str, source: Path) -> dict[str, object]:
 def build(profile: str) -> Path:
     """Build the site of a profile and return its first page; if this fails, an older one stays."""
     folder = paths.home() / "build"
-    source, final = folder / "site-src" / profile, folder / "site" / profile
-    new = folder / "site-new" / profile
+    source, final, new = (folder / name / profile for name in ("site-src", "site", "site-new"))
     shutil.rmtree(new, ignore_errors=True)
     overrides = {
         "myst_substitutions": write_source(profile, source),
@@ -187,26 +193,19 @@ def build(profile: str) -> Path:
     warnings = io.StringIO()
     places = (source, DOCS, new / "html", new / "doctrees", "html", overrides)
     Sphinx(*places, status=None, warning=warnings, freshenv=True).build()
-    complaint = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).strip().partition("\n")[0]
+    complaint = re.sub(rf"\x1b\[[\d;]*m|{re.escape(str(source))}/", "", warnings.getvalue()).strip()
     if complaint:
-        complaint = complaint.replace(f"{source}/", "")
-        raise ResultsError(f"{paths.shown(source)}: Sphinx says '{complaint}'; correct that page.")
+        words = complaint.partition("\n")[0]
+        raise ResultsError(f"{paths.shown(source)}: Sphinx says '{words}'; correct that page.")
     final.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(final, ignore_errors=True)
     (new / "html").rename(final)
     return final / "index.html"
 
 
-def main() -> int:
-    """Build one site; an error is one sentence on standard error."""
-    try:
-        page = build(*(sys.argv[1:] or ["sample"]))
-    except CompanionError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{paths.shown(page)}: open it in a browser.")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        first_page = build(*(sys.argv[1:] or ["sample"]))
+    except CompanionError as error:
+        sys.exit(str(error))
+    print(f"{paths.shown(first_page)}: open it in a browser.")

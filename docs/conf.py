@@ -27,8 +27,6 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "navbar_persistent": [],
     "secondary_sidebar_items": {name: ["page-toc.html"] for name in PROSE},
-    "search_bar_text": "Search",
-    "navigation_with_keys": False,
     "footer_content_items": ["extra-footer.html"],
     "extra_footer": "Not a medical device; nothing here is fit for diagnosis. Code under the MIT "
     "licence; the data sets have licences of their own.",

@@ -16,11 +16,8 @@ WORDS = NAMES | {"per_image": "per image", "roc_auc": "ROC AUC", "all": "all"}
 WORDS |= {"average_precision": "average precision", "mean": "mean with background"}
 INSIDE = {"dice": "Dice", "iou": "IoU", "mcc": "MCC", "f1": "F1", "ggo": NAMES["ggo"]}
 #: Values of the column ``labels``, and what a caption says of them.
-LABELS = {
-    "exact": ": slices with exactly labelled classes",
-    "all": ": all test slices, weak class labels among them",
-    "": "",
-}
+LABELS = {"exact": ": slices with exactly labelled classes", "": ""}
+LABELS |= {"all": ": all test slices, weak class labels among them"}
 
 
 def words(value: object) -> str:
@@ -36,18 +33,19 @@ def table(content: pd.DataFrame, caption: str) -> str:
 
 
 def numbers(rows: pd.DataFrame) -> list[str]:
-    """Our values with their intervals, each a link to the page of the first of its runs."""
+    """Our values with intervals, linked to their rows, the index, on the page of the first run."""
     linked = []
     for row in rows.itertuples():
-        text, runs = escape(render.with_interval(row)), cells.sources(row.source_run)
-        link = f'<a class="origin" href="runs/{runs[0]}.html">{text}</a>' if runs else text
+        text = re.sub(r" (?!\[)", "&nbsp;", escape(render.with_interval(row)))
+        of = cells.sources(row.source_run)
+        link = f'<a class="origin" href="runs/{of[0]}.html#{row.Index}">{text}</a>' if of else text
         linked.append(link if text else "")
     return linked
 
 
 def number(rows: pd.DataFrame) -> str:
     """The number of the first row."""
-    return "".join(numbers(rows[:1])) or "(not measured in this profile)"
+    return "".join(numbers(rows[:1])) or "not measured in this profile"
 
 
 def verdict(name: str) -> str:
@@ -66,9 +64,8 @@ def show(name: str, rows: pd.DataFrame) -> str:
     scores = rows[(rows["n"] > 0) & ~is_gap]
     if scores["metric"].nunique() <= 1 and "average" not in rows:
         return long(rows, title) + download
-    labels, html = scores.get("labels", pd.Series("", scores.index)), ""
-    for kind, caption in LABELS.items():
-        html += wide(scores[labels == kind], title + caption)
+    parts = scores.groupby(scores.get("labels", pd.Series("", scores.index)), sort=False)
+    html = "".join(wide(part, title + LABELS[kind]) for kind, part in parts)
     is_stated = rows["note"].str.startswith(cells.NO_DATA)
     is_stated |= (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
     caption = f"{title}: beside what the paper and others state, and differences"
@@ -87,17 +84,15 @@ def _counts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def wide(rows: pd.DataFrame, caption: str) -> str:
-    """Scores with one column per metric; nothing for no rows."""
-    if rows.empty:
-        return ""
+    """Scores with one column per metric."""
     across = [name for name in ("metric", "average") if name in rows]
     keys = [c for c in rows if c not in (*cells.VALUES, *cells.WILSON, *across, "labels")]
     names = [", ".join(map(words, row)) for row in rows[across].itertuples(index=False)]
     filled = rows.assign(names=names, linked=numbers(rows))
-    shown = filled.pivot(index=keys, columns="names", values="linked").fillna("")
-    shown = shown.reindex(index=filled.set_index(keys).index.unique(), columns=dict.fromkeys(names))
-    counts = rows.groupby(keys)["n"].unique()
-    shown = shown.assign(n=counts.map(lambda n: "–".join(map(str, sorted({min(n), max(n)})))))
+    form = {"columns": "names", "values": "linked", "aggfunc": "first", "sort": False}
+    shown = filled.pivot_table(index=keys, **form).fillna("")
+    extremes = rows.groupby(keys)["n"].agg(["min", "max"]).astype(str).agg("–".join, axis=1)
+    shown["n"] = extremes.str.replace(r"^(.+)–\1$", r"\1", regex=True)
     shown = shown.reset_index().rename_axis(columns=None)
     shown[keys] = shown[keys].map(words)
     # The paper's values are not shown here, and so no notes on them.
@@ -109,7 +104,8 @@ def long(rows: pd.DataFrame, caption: str) -> str:
     """Scores row by row; nothing for no rows."""
     if rows.empty:
         return ""
-    text = render.readable(rows).drop(columns=["verdict", "note"], errors="ignore").map(words)
+    text = render.readable(rows).drop(columns=["verdict", "note"], errors="ignore")
+    text = text.replace({"run": {"mean": "mean of runs"}}).map(words)
     text["ours"] = numbers(rows)
     if rows["verdict"].any():
         links = '<a class="reason" href="index.html#claim-' + rows["claim"] + '">'

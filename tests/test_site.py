@@ -1,6 +1,7 @@
 """The site: complete, self-contained, sortable, and accessible."""
 
 import importlib
+import itertools
 import os
 import re
 import shutil
@@ -159,7 +160,7 @@ def test_scores_are_links_to_their_runs(site):
     for name in ("task2", "task3"):  # on other pages the paper's numbers are plain
         assert not re.search(r"<td>-?\d+\.\d", site.pages[name]), name
     assert re.search(r'<a class="origin" href="runs/task1.html">2100</a>', site.pages["images"])
-    assert not any("(not measured in this profile)" in page for page in site.pages.values())
+    assert not any("not measured in this profile" in page for page in site.pages.values())
 
 
 def test_every_picture_has_the_words_written_with_it(site):
@@ -277,3 +278,42 @@ def test_the_keyboard_sorts_numbers_as_numbers(tab, site):
         heading.get_by_role("button").press("Enter")
         assert heading.get_attribute("aria-sort") == order
         assert [int(text) for text in column(tab, 4)] == expected
+
+
+def test_numbers_are_sorted_within_their_unit(tab, site):
+    show(tab, site, "index")
+    table = tab.locator("table").first
+    table.get_by_role("button", name="ours").press("Enter")
+    texts = [text.partition("[")[0].split() for text in column(tab, 2)]
+    units = [" ".join(words[1:]) for words in texts if words and words[0] != "undefined"]
+    assert len(set(units)) > 1
+    assert len([a for a, b in itertools.pairwise(units) if a != b]) == len(set(units)) - 1
+
+
+def test_a_long_table_shows_eight_rows_and_the_rest_on_request(tab, site):
+    show(tab, site, "notebooks/05_tables")
+    region = tab.locator(".table-region.short").nth(1)
+    region.evaluate("one => one.id = 'long'")
+    rows = tab.locator("#long tbody tr")
+    assert rows.count() > 12
+    assert rows.locator("visible=true").count() <= 8
+    tab.locator("#long + .more").press("Enter")
+    assert rows.locator("visible=true").count() == rows.count()
+
+
+def test_on_a_telephone_the_verdict_is_in_sight(tab, site):
+    show(tab, site, "index", width=390)
+    box = tab.locator("table .verdict").first.bounding_box()
+    assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+
+
+def test_a_number_leads_to_its_row_and_from_there_to_the_files(tab, site):
+    show(tab, site, "index")
+    link = tab.locator("table a.origin").first
+    number = link.text_content()
+    link.click()
+    row = tab.locator("tr:has(:target)")
+    row.wait_for()
+    assert number in row.text_content()
+    row.locator("a.origin").first.click()
+    assert "predictions.parquet" in tab.locator("#files:target").text_content()

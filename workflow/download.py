@@ -102,11 +102,11 @@ def _parser() -> argparse.ArgumentParser:
 def _listing() -> str:
     lines = []
     for data_set in catalogue().values():
-        size = f"{data_set.size / 1e9:.1f} GB" if data_set.size else "size not stated"
-        way = "by hand" if data_set.steps else f"fetched, {size}"
+        size = f", {data_set.size / 1e9:.1f} GB" if data_set.size else ""
+        way = "by hand" if data_set.steps else f"fetched{size}"
         lines.append(f"{data_set.name:<24} {data_set.title}")
         lines.append(f"{'':<24} {way}; licence: {data_set.licence}; {data_set.source}")
-    lines.append("\nFetch with: python workflow/download.py NAME ... [--to FOLDER]")
+    lines.append("\nFetch with: .venv/bin/python workflow/download.py NAME ... [--to FOLDER]")
     return "\n".join(lines)
 
 
