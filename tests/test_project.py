@@ -268,3 +268,11 @@ def test_files_that_messages_send_people_to_exist():
     for path in LIBRARY:
         for link in re.findall(r"see (docs/[\w-]+\.md)", path.read_text(encoding="utf8")):
             assert (paths.PROJECT / link).is_file(), f"{name(path)}: {link}"
+
+
+def test_a_mistyped_target_is_answered_with_the_nearest():
+    done = subprocess.run(
+        ["make", "lba"], cwd=paths.PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "make lba: no such target; the nearest is make lab" in done.stderr
