@@ -130,8 +130,8 @@ def _text(value: object) -> str:
 def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str, object]:
     """What the pages name in double braces, but for the figures."""
     is_phantom = kind(saved_manifest(profile)) == "phantom"
-    real = paths.home() / "build" / "site" / "sample" / "index.html"
-    link = " [Their site](../sample/index.html)." if is_phantom and real.is_file() else ""
+    real = (paths.home() / "build" / "site" / "sample" / "index.html").is_file()
+    link = ' <a href="../sample/index.html">Their site</a>.' if is_phantom and real else ""
     headline, every = headlines.collect(profile), pd.concat(content.values())
     for table, about, same in ((judged, "id", "claim"), (headline, "metric", "metric")):
         pairs = ((table, about), (every, same))
