@@ -33,7 +33,7 @@ os.environ["COVID_EXACT"] = str(int(PROFILE not in registry.REAL_PROFILES))
 DATA_FOLDER = os.environ.get("COVID_DATA_DIR", "")
 IMAGENET = os.environ.get("COVID_IMAGENET", "")
 # The phantom has every set; a folder without any gets all jobs, and the first says what is wrong.
-FOLDER = paths.PROJECT / Path(DATA_FOLDER).expanduser()
+FOLDER = paths.scans(DATA_FOLDER)
 SETS = readers.present(FOLDER) if DATA_FOLDER else []
 EVERY = registry.jobs(IMAGENET)
 JOBS, LEFT_OUT = registry.possible(EVERY, SETS) if SETS else (EVERY, {})

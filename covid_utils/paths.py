@@ -43,6 +43,11 @@ def cache() -> Path:
     return home() / "cache"
 
 
+def scans(data_dir: str) -> Path:
+    """A data folder as people name it: absolute, from their home, or from the project."""
+    return PROJECT / Path(data_dir).expanduser()
+
+
 def phantom() -> Path:
     """Folder that the embedded phantom data set is written to."""
     return home() / "data" / "phantom"

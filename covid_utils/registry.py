@@ -228,12 +228,9 @@ def sentences(every: Mapping[str, Job], sets: Container[str]) -> list[str]:
     kept, left_out = possible(every, sets)
     lines = [f"{every[name].title} {reason}" for name, reason in left_out.items()]
     for job in kept.values():
-        parts = {f"{part} of {job.title}": groups for part, groups in job.parts.items()}
-        lines += [
-            f"{what} {missing_sets(of, sets)}"
-            for what, of in parts.items()
-            if missing_sets(of, sets)
-        ]
+        for part, groups in job.parts.items():
+            if reason := missing_sets(groups, sets):
+                lines.append(f"{part} of {job.title} {reason}")
     return lines
 
 

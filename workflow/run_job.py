@@ -71,8 +71,10 @@ def _left_out(job: registry.Job, arguments: argparse.Namespace) -> str:
 
 def _print_untested(profile: str) -> None:
     """Say which classes have no patient in a subset: their scores will be missing."""
+    from covid_utils.data.collection import NO_PATIENT  # other jobs only start a kernel
+
     skipped = runs.read_table(profile, "data/skipped")
-    for row in skipped[skipped["problem"].str.match("no .* patient")].itertuples():
+    for row in skipped[skipped["problem"].str.match(NO_PATIENT.format(".*"))].itertuples():
         _print(f"         {row.dataset}, {row.path}: {row.problem}. {row.remedy}")
 
 

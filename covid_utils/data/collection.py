@@ -40,8 +40,6 @@ from covid_utils.writing import whole
 
 #: Parameters of ``01_data`` that decide what is in the manifest; the provenance records them.
 SETTINGS = ("data_dir", "split", "seed", "limit", "held_out", "validation_percent", "test_percent")
-
-
 #: Problem and remedy of a class that a subset lacks.
 NO_PATIENT = "no {} patient"
 FEW = "Patients or groups in all: {}. Bring more, or change the shares of the subsets."
@@ -84,7 +82,7 @@ def data_root(profile: str, data_dir: str) -> Path:
         )
     if not data_dir:
         return chest_phantom.write(paths.phantom())
-    folder = paths.PROJECT / Path(data_dir).expanduser()  # an absolute path stays as it is
+    folder = paths.scans(data_dir)
     if not folder.is_dir():
         raise DataError(f"{data_dir}: no such folder; name the folder that holds the data sets.")
     return folder.resolve()
@@ -118,12 +116,8 @@ def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
     """Problems of the split: a class without a patient to learn from, or to be tested on."""
     xrays = frontal_xrays(manifest)
     parts = {"X-ray": xrays[xrays["label"].isin(RECOGNITION_CLASSES)]}
-    for name, sets in {
-        "CT": ("covid-ct",),
-        "segmentation": LESION_SETS,
-        "nodules": NODULE_SETS,
-    }.items():
-        parts[name] = manifest[manifest["dataset"].isin(sets)]
+    sets = {"CT": ("covid-ct",), "segmentation": LESION_SETS, "nodules": NODULE_SETS}
+    parts |= {name: manifest[manifest["dataset"].isin(of)] for name, of in sets.items()}
     rows = [
         (name, label, NO_PATIENT.format(" or ".join(subsets)), FEW.format(_patients(part, label)))
         for name, part in parts.items()

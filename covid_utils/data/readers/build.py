@@ -20,7 +20,7 @@ DEFAULTS = {"frame": 0, "patient_basis": "given", "view": None, "mask_path": ""}
 DEFAULTS |= {"label_quality": "none", "licence": "unknown"}
 #: A source's word for a view, in small letters -> the manifest's view.
 VIEWS = {"pa": "PA", "ap": "AP", "ap supine": "AP Supine", "axial": "Axial", "coronal": "Coronal"}
-VIEWS |= dict.fromkeys(("pa erect",), "PA") | dict.fromkeys(("ap erect", "ap semi erect"), "AP")
+VIEWS |= {"pa erect": "PA", "ap erect": "AP", "ap semi erect": "AP"}
 VIEWS |= dict.fromkeys(("l", "ll", "rl", "lateral", "left lateral", "right lateral"), "L")
 
 
