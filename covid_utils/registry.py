@@ -77,6 +77,33 @@ def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:
     return "_".join(part for part in ("stream", stream, model, init) if part)
 
 
+#: Conditions under which the same network is trained, to see which step makes a difference: R of
+#: recognition on X-rays, M of recognition on CT, S of segmentation, T of the manifestations of a
+#: slice. 0 keeps patients apart; docs/protocol.md says what is expected of each.
+CONDITIONS = {
+    "R0": "patients apart, all sources",
+    "R1": "patients apart, all but COVID-19 from the children's set",
+    "R2": "images split by the hash of their path",
+    "R3": "copies made before the split",
+    "R4": "the networks of R3 on patients they never saw",
+    "R5": "the last blocks trained too",
+    "M0": "COVID-CT, groups of near copies apart",
+    "M1": "COVID-CT, copies made before the split",
+    "M2": "CT of COVID-19 only, normals on X-rays only",
+    "S0": "benchmark split without near copies",
+    "S1": "benchmark split with near copies",
+    "S2": "slices split at random",
+    "S3": "copies made before the split",
+    "T0": "benchmark split without near copies",
+    "T3": "copies made before the split",
+}
+
+
+def condition_run(condition: str) -> str:
+    """Folder of the run that trains under a condition."""
+    return f"condition_{condition}"
+
+
 #: The runs of the three specialists, whose scores are averaged.
 SPECIALISTS = ", ".join(map(stream_run, MANIFESTATIONS))
 
