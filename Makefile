@@ -87,7 +87,7 @@ notebooks-check: setup ## Re-run the notebooks and compare their stored outputs
 
 NBVAL = $(RUN) $(BIN)/python -m pytest --nbval-current-env --nbval-cell-timeout 600 \
 	--nbval-sanitize-with notebooks/nbval.cfg
-STRICT := notebooks/00_overview.ipynb notebooks/05_tables.ipynb
+STRICT := $(patsubst %,notebooks/%.ipynb,00_overview 05_tables 06_as_published)
 # It trains every stream, so it starts first.
 LONGEST := notebooks/04_task3_together.ipynb
 

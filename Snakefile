@@ -1,7 +1,7 @@
 # The notebooks as a graph. `make reproduce` runs it; by hand:
 #   snakemake --cores 2 --config profile=quick
 #   COVID_DATA_DIR=../scans snakemake --cores 2 --config profile=sample
-# One job is one notebook run, except the scores, and `covid_utils.registry` lists them. A job writes
+# One job is one notebook run, except the scores, and `covid_utils.graph` lists them. A job writes
 # run folders below results/<profile>/ and leaves the executed notebook in results/<profile>/notebooks/,
 # also when it fails. Its mark of success in .done/ is its only output for Snakemake, which deletes
 # the outputs of jobs that fail: results of an earlier run stay until the new ones are whole.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from covid_utils import paths, registry
+from covid_utils import graph, paths, registry
 from covid_utils.data import collection, readers
 
 PROFILE = config.get("profile", "quick")
@@ -35,8 +35,8 @@ IMAGENET = os.environ.get("COVID_IMAGENET", "")
 # The phantom has every set; a folder without any gets all jobs, and the first says what is wrong.
 FOLDER = paths.scans(DATA_FOLDER)
 SETS = readers.present(FOLDER) if DATA_FOLDER else []
-EVERY = registry.jobs(IMAGENET)
-JOBS, LEFT_OUT = registry.possible(EVERY, SETS) if SETS else (EVERY, {})
+EVERY = graph.jobs(IMAGENET)
+JOBS, LEFT_OUT = graph.possible(EVERY, SETS) if SETS else (EVERY, {})
 OUT = f"results/{PROFILE}"
 WORKFLOW = paths.PROJECT / "workflow"
 
@@ -58,7 +58,7 @@ if workflow.is_main_process and not workflow.dryrun:
 
 
 if workflow.is_main_process and SETS:
-    for sentence in registry.sentences(EVERY, SETS):
+    for sentence in graph.sentences(EVERY, SETS):
         print(f"Left out: {sentence}.", file=sys.stderr)
     if any(Path(OUT, run).exists() for name in LEFT_OUT for run in EVERY[name].runs):
         print(f"What an earlier run left of these in {OUT} is not used.", file=sys.stderr)
@@ -73,7 +73,7 @@ def done(name):
 def depends_on(job):
     """Hash of what means running a job again when it changes: notebook, parameters, code, the
     paper's statements, the data folder and its files, and the job's own settings."""
-    rooms = registry.NOTEBOOKS.get(job.notebook, registry.SCORES_CODE)
+    rooms = job.code or registry.NOTEBOOKS.get(job.notebook, registry.SCORES_CODE)
     folders = [paths.PROJECT / "covid_utils" / room for room in rooms]
     folders += [paths.PROJECT / "chest_phantom"] if "data" in rooms else []
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]

@@ -1,13 +1,12 @@
 """Names that more than one module uses: profiles, classes, streams, runs, notebooks, colours.
 
 Nothing else in the project types one of these names. To add a stream, a run or a notebook, add it
-here; the Snakefile, the tables, the figures and the site follow.
+here; the graph, the tables, the figures and the site follow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field, replace
 
 #: Profiles, from the furthest from the paper's settings to the paper's own.
 PROFILES = ("quick", "ci", "sample", "paper")
@@ -123,28 +122,6 @@ def work(row: Mapping[str, object]) -> str:
     return words if usual else f"{words}, from {row['start']}"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One job of the graph: a notebook run, or, where no notebook is named, the scores."""
-
-    name: str  # also of its executed notebook and its parameter file, if it has one
-    notebook: str
-    label: str = ""  # distinguishes the jobs of one notebook on the terminal
-    settings: dict = field(default_factory=dict)  # parameters that make this job what it is
-    needs: tuple[str, ...] = ()  # jobs before it
-    takes_any: bool = False  # whether it does with those of them that can run
-    sets: tuple[tuple[str, ...], ...] = ()  # folders of data sets: it needs one of each group
-    parts: dict = field(default_factory=dict)  # what it does only with further sets -> such groups
-    runs: tuple[str, ...] = ()  # run folders that it writes
-    priority: int = 0  # jobs with a larger one start first
-    all_cores: bool = False
-
-    @property
-    def title(self) -> str:
-        """Its notebook and label, as the terminal names it."""
-        return f"{self.notebook or self.name} ({self.label})".removesuffix(" ()")
-
-
 #: Notebooks in reading order, and the code that a change of makes them run again.
 NOTEBOOKS = {
     "00_overview": ("report",),
@@ -154,71 +131,10 @@ NOTEBOOKS = {
     "04_task3_stream": ("data", "models", "training", "evaluation"),
     "04_task3_together": ("data", "models", "training", "evaluation"),
     "05_tables": ("report",),
+    "06_as_published": ("data", "models", "training", "evaluation"),
 }
 #: Code that a change of computes the scores again.
 SCORES_CODE = ("evaluation",)
-
-
-def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = "", **own) -> Job:
-    """Job of a stream; one without a start of its own starts from nodules, if it is DeepLab."""
-    is_first = stream == "nodule"
-    after_nodules = model == "deeplab" and not start and not is_first
-    name = stream_run(stream, model, start)
-    return Job(
-        name,
-        "04_task3_stream",
-        label,
-        settings={"stream": stream, "model": model} | own,
-        needs=(stream_run("nodule"),) if after_nodules else (DATA,),
-        sets=(NODULE_SETS if is_first else LESION_SETS,),
-        runs=(name,),
-        priority=20 if is_first else 0,
-        all_cores=start == "imagenet",
-    )
-
-
-def jobs(imagenet: str = "") -> dict[str, Job]:
-    """Every job of a profile, in the order in which the terminal counts them.
-
-    ``imagenet``, the word or a weight file, adds a run of the all-class stream that starts there.
-    """
-    # Streams start from one nodule training, of training slices alone.
-    nodule = {"init": "random", "members": 1, "refit": False}
-    chain = [
-        Job(DATA, "01_data", runs=(DATA,)),
-        _stream_job("nodule", "nodule", **nodule),
-        Job(
-            TASK1,
-            "02_task1_inception",
-            needs=(DATA,),
-            sets=RECOGNITION_SETS,
-            parts={"Table 4, X-rays and CT together,": (("COVID-CT",),)},
-            runs=(TASK1,),
-            priority=10,
-        ),
-        Job(TASK2, "03_task2_multilabel", needs=(DATA,), sets=(LESION_SETS,), runs=(TASK2,)),
-        *(_stream_job(name, name) for name in STREAMS if name != "nodule"),
-        _stream_job("unet, random", "all", "unet", init="random"),
-        _stream_job("deeplab, random", "all", start="random", init="random"),
-    ]
-    if imagenet:
-        weights = {"init": "imagenet", "weights": imagenet}
-        chain.append(_stream_job("deeplab, imagenet", "all", start="imagenet", **weights))
-    streams = [job.name for job in chain if job.settings.get("stream", "nodule") != "nodule"]
-    chain.append(
-        Job(
-            "together",
-            "04_task3_together",
-            settings={"imagenet": imagenet},
-            sets=(LESION_SETS,),
-            needs=tuple(name for name in streams if "unet" not in name),
-            runs=(FUSION, STARTS),
-        )
-    )
-    chain.append(Job("scores", "", needs=tuple(job.name for job in chain), takes_any=True))
-    chain.append(Job("tables", "05_tables", needs=("scores",)))
-    chain.append(Job("overview", "00_overview", needs=("tables",)))
-    return {job.name: job for job in chain}
 
 
 def missing_sets(groups: tuple[tuple[str, ...], ...], sets: Container[str]) -> str:
@@ -226,39 +142,6 @@ def missing_sets(groups: tuple[tuple[str, ...], ...], sets: Container[str]) -> s
     absent = [" or ".join(of) for of in groups if not any(name.lower() in sets for name in of)]
     noun = "data set" if len(absent) == 1 else "data sets"
     return f"needs the {noun} {' and '.join(absent)}" if absent else ""
-
-
-def possible(
-    every: Mapping[str, Job], sets: Container[str]
-) -> tuple[dict[str, Job], dict[str, str]]:
-    """Jobs that can run on some data sets, and the name of each other one -> why it cannot.
-
-    A job is left out if it lacks a data set, or if a job before it is left out and it does not take
-    whatever is there.
-    """
-    kept, left_out = {}, {}
-    for name, job in every.items():
-        before = [every[need].title for need in job.needs if need in left_out]
-        reason = missing_sets(job.sets, sets)
-        if not reason and before and not job.takes_any:
-            reason = f"comes after {before[0]}, which is left out"
-        if reason:
-            left_out[name] = reason
-        else:
-            needs = tuple(need for need in job.needs if need not in left_out)
-            kept[name] = replace(job, needs=needs)
-    return kept, left_out
-
-
-def sentences(every: Mapping[str, Job], sets: Container[str]) -> list[str]:
-    """For each job, or part of one, that is left out, its name and the reason."""
-    kept, left_out = possible(every, sets)
-    lines = [f"{every[name].title} {reason}" for name, reason in left_out.items()]
-    for job in kept.values():
-        for part, groups in job.parts.items():
-            if reason := missing_sets(groups, sets):
-                lines.append(f"{part} of {job.title} {reason}")
-    return lines
 
 
 #: Colour of text, axes and everything that is no category.

@@ -20,7 +20,8 @@ from sphinx.application import Sphinx
 from covid_utils import paths, runs
 from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
-from covid_utils.registry import FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, jobs, stream_run
+from covid_utils.graph import jobs
+from covid_utils.registry import FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
 from covid_utils.report import cells, headlines, tables, verdicts
 
 DOCS = Path(__file__).parent

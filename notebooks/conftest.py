@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 #: Notebooks that show the committed results of the sample profile, compared to the letter.
-SHOW_RESULTS = ("00_overview.ipynb", "05_tables.ipynb")
+SHOW_RESULTS = ("00_overview.ipynb", "05_tables.ipynb", "06_as_published.ipynb")
 
 
 def pytest_collectstart(collector):

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from covid_utils import paths
-from covid_utils.registry import jobs
+from covid_utils.graph import jobs
 
 
 def run(command, **variables):

@@ -12,7 +12,7 @@ import small_runs
 from builders import ct_slices, prepare, recognition_sets
 from small_runs import PROFILE
 
-from covid_utils import paths, registry, runs
+from covid_utils import graph, paths, registry, runs
 from covid_utils.data import manifest
 from covid_utils.report import dice_conventions, headlines, render, tables, verdicts
 
@@ -20,7 +20,10 @@ XRAYS = ("covid-chestxray-dataset", "chest_xray")
 STREAMS = {f"stream_{name}_deeplab" for name in ("all", *registry.MANIFESTATIONS)}
 RANDOM = {"stream_all_deeplab_random", "stream_all_unet"}
 #: Jobs that take whatever is there.
-ALWAYS = {"data", "scores", "tables", "overview"}
+ALWAYS = {"data", "scores", "tables", "as_published", "overview"}
+#: Jobs of conditions on slices, which start from nodules.
+SLICES = {f"as_published_{name}" for name in ("S0", "S3", "others")}
+XRAY_JOBS = {"task1", "as_published_xray"}
 
 # The plan
 
@@ -28,41 +31,47 @@ ALWAYS = {"data", "scores", "tables", "overview"}
 @pytest.mark.parametrize(
     ("sets", "expected"),
     [
-        (XRAYS, {"task1"}),
+        (XRAYS, XRAY_JOBS),
         (XRAYS[:1], set()),
         (XRAYS[1:], set()),
         (("medseg",), {"task2"} | RANDOM),
         (("lidc-idri",), {"stream_nodule_deeplab"}),
-        (("medseg", "luna16"), {"task2", "stream_nodule_deeplab", "together"} | STREAMS | RANDOM),
+        (
+            ("medseg", "luna16"),
+            {"task2", "stream_nodule_deeplab", "together"} | STREAMS | RANDOM | SLICES,
+        ),
         (("nih-adult", "rsna", "covid-ct"), set()),
-        ((*XRAYS, "covid-ct", "medseg"), {"task1", "task2"} | RANDOM),
+        (
+            (*XRAYS, "covid-ct", "medseg"),
+            {"task2", "as_published_ct"} | XRAY_JOBS | RANDOM,
+        ),
     ],
 )
 def test_the_jobs_that_some_data_sets_allow_and_a_reason_for_each_other_one(sets, expected):
-    every = registry.jobs()
-    kept, left_out = registry.possible(every, sets)
+    every = graph.jobs()
+    kept, left_out = graph.possible(every, sets)
     assert set(kept) == ALWAYS | expected
     assert set(left_out) == set(every) - set(kept)
     assert all(set(job.needs) <= set(kept) for job in kept.values())
-    sentences = registry.sentences(every, sets)
+    sentences = graph.sentences(every, sets)
     for name, reason in left_out.items():
         assert f"{every[name].title} {reason}" in sentences
 
 
 def test_all_data_sets_leave_nothing_out():
     sets = {"covid-chestxray-dataset", "chest_xray", "covid-ct", "medseg", "lidc-idri"}
-    every = registry.jobs("imagenet")
-    assert registry.possible(every, sets) == (every, {})
-    assert registry.sentences(every, sets) == []
+    every = graph.jobs("imagenet")
+    assert graph.possible(every, sets) == (every, {})
+    assert graph.sentences(every, sets) == []
 
 
 def test_reasons_name_the_sets_the_job_before_and_the_part_that_is_missing():
-    every = registry.jobs()
+    every = graph.jobs()
     both = "needs the data sets covid-chestxray-dataset and chest_xray"
-    assert f"02_task1_inception {both}" in registry.sentences(every, ["medseg"])
+    assert f"02_task1_inception {both}" in graph.sentences(every, ["medseg"])
     one = "02_task1_inception needs the data set chest_xray"
-    assert one in registry.sentences(every, XRAYS[:1])
-    sentences = registry.sentences(every, [*XRAYS, "medseg"])
+    assert one in graph.sentences(every, XRAYS[:1])
+    sentences = graph.sentences(every, [*XRAYS, "medseg"])
     assert sentences == [
         "04_task3_stream (nodule) needs the data set lidc-idri or luna16",
         *(
@@ -70,6 +79,11 @@ def test_reasons_name_the_sets_the_job_before_and_the_part_that_is_missing():
             for name in ("all", *registry.MANIFESTATIONS)
         ),
         "04_task3_together comes after 04_task3_stream (all), which is left out",
+        "06_as_published (ct) needs the data set COVID-CT",
+        *(
+            f"06_as_published ({name}) comes after 04_task3_stream (nodule), which is left out"
+            for name in ("S0", "S3", "others")
+        ),
         "Table 4, X-rays and CT together, of 02_task1_inception needs the data set COVID-CT",
     ]
 
@@ -91,12 +105,12 @@ def test_the_terminal_is_told_what_is_left_out(tmp_path, is_older):
         env=os.environ | {"COVID_IMAGENET": ""} | folders,
     )
     said = re.findall(r"^Left out: (.*)\.$", done.stderr, re.M)
-    assert said == registry.sentences(registry.jobs(), XRAYS)
+    assert said == graph.sentences(graph.jobs(), XRAYS)
     assert ("What an earlier run left of these in results/quick is not used." in done.stderr) == (
         is_older
     )
     planned = set(re.findall(r"^(\w+) +1$", done.stdout + done.stderr, re.M))
-    assert planned == ALWAYS | {"task1", "all"}
+    assert planned == ALWAYS | XRAY_JOBS | {"all"}
 
 
 @pytest.mark.parametrize(

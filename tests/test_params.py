@@ -11,7 +11,8 @@ from IPython.utils.capture import capture_output
 
 from covid_utils import params, paths
 from covid_utils.errors import ParameterError
-from covid_utils.registry import NOTEBOOKS, PROFILES, STREAMS, jobs
+from covid_utils.graph import jobs
+from covid_utils.registry import NOTEBOOKS, PROFILES, STREAMS
 
 STREAM = "04_task3_stream"
 #: Runs that have settings of their own, and their notebooks.
@@ -177,7 +178,7 @@ def test_a_runs_own_file_replaces_values_of_its_notebooks_file(profile, job):
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_notebooks_show_the_profile_that_their_outputs_come_from(notebook):
-    profile = "sample" if notebook in ("00_overview", "05_tables") else "quick"
+    profile = "sample" if notebook in ("00_overview", "05_tables", "06_as_published") else "quick"
     assert params.load(profile, notebook) == defaults(notebook)
 
 

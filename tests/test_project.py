@@ -16,7 +16,7 @@ LIBRARY = sorted((paths.PROJECT / "covid_utils").rglob("*.py"))
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 LOCKS = ("requirements.lock", "requirements-gpu.lock")
 FLOORS = ("data", "models", "training", "evaluation", "report")
-GROUND = ("registry", "params", "paths", "runs", "errors", "writing", "progress")
+GROUND = ("registry", "graph", "params", "paths", "runs", "errors", "writing", "progress")
 #: What begins a path that exists on one machine only.
 MACHINE = re.compile(r"(?<![\w.])(/work/|/root/|/home/\w|/tmp/\w|/Users/\w|[A-Z]:\\\\)")
 

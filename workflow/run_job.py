@@ -21,7 +21,7 @@ from pathlib import Path
 
 import nbformat
 
-from covid_utils import params, paths, registry, runs
+from covid_utils import graph, params, paths, registry, runs
 from covid_utils.data.manifest import left_out
 from covid_utils.errors import CompanionError
 
@@ -31,9 +31,9 @@ SOURCE_LINES = 6
 def main() -> int:
     """Read the command line, run the job, report."""
     arguments = _arguments()
-    job = registry.jobs(os.environ.get("COVID_IMAGENET", "")).get(arguments.job)
+    job = graph.jobs(os.environ.get("COVID_IMAGENET", "")).get(arguments.job)
     if job is None:
-        _print(f"{arguments.job}: no such job; there are {', '.join(registry.jobs('imagenet'))}.")
+        _print(f"{arguments.job}: no such job; there are {', '.join(graph.jobs('imagenet'))}.")
         return 1
     label = f"[{arguments.position or '1/1'}] {job.title}"
     started = float(os.environ.get("COVID_STARTED") or time.time())
@@ -58,7 +58,7 @@ def main() -> int:
     return 0
 
 
-def _left_out(job: registry.Job, arguments: argparse.Namespace) -> str:
+def _left_out(job: graph.Job, arguments: argparse.Namespace) -> str:
     """Why the graph leaves a job out once the data are read: what it needs could not be read.
 
     By hand there is no position, and the notebook itself says what it needs.
@@ -78,7 +78,7 @@ def _print_untested(profile: str) -> None:
         _print(f"         {row.dataset}, {row.path}: {row.problem}. {row.remedy}")
 
 
-def run(job: registry.Job, profile: str, settings: list[str]) -> str:
+def run(job: graph.Job, profile: str, settings: list[str]) -> str:
     """Run a job; returns what failed, as text, '' if nothing did."""
     if not job.notebook:
         from covid_utils.evaluation import scores  # other jobs only start a kernel
@@ -90,7 +90,7 @@ def run(job: registry.Job, profile: str, settings: list[str]) -> str:
     return execute(job.notebook, target, values)
 
 
-def parameters(job: registry.Job, profile: str, settings: list[str]) -> dict:
+def parameters(job: graph.Job, profile: str, settings: list[str]) -> dict:
     """Parameters of a job: its profile's files, then its own, then those of the command line."""
     changes = job.settings | dict(params.from_text(job.notebook, text) for text in settings)
     if os.environ.get("COVID_DATA_DIR"):
@@ -172,7 +172,7 @@ def quiet() -> Iterator[io.StringIO]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", help="name of a job in covid_utils.registry")
+    parser.add_argument("job", help="name of a job in covid_utils.graph")
     parser.add_argument("--profile", default="quick", choices=registry.PROFILES)
     parser.add_argument("--position", default="", help="which job of how many")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")

@@ -13,15 +13,14 @@ import pandas as pd
 import chest_phantom
 from covid_utils import paths
 from covid_utils.errors import DataError
+from covid_utils.graph import jobs, possible
 from covid_utils.registry import (
     LESION_SETS,
     RECOGNITION_CLASSES,
     SUBSETS,
     TASK1,
     UNUSED,
-    jobs,
     missing_sets,
-    possible,
 )
 
 #: Column name -> what it holds.

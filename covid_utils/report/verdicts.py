@@ -16,7 +16,7 @@ from itertools import zip_longest
 
 import pandas as pd
 
-from covid_utils import params, registry, runs
+from covid_utils import graph, params, registry, runs
 from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
@@ -38,7 +38,7 @@ IDLE = {
 
 def departures(profile: str, run: str) -> list[str]:
     """Settings in which a run differs from the published ones, as ``name value``."""
-    job = registry.jobs("imagenet").get(run)
+    job = graph.jobs("imagenet").get(run)
     if job is None or run == registry.DATA:
         return []
     published = params.load("paper", job.notebook)
