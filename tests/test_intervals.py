@@ -210,3 +210,13 @@ def test_runs_are_drawn_as_well_as_patients(rng):
 def test_no_images_are_refused_in_words():
     with pytest.raises(DataError, match="no images"):
         accuracy(np.zeros(0, bool), np.zeros(0))
+
+
+def test_a_difference_combines_both_limits_as_mover_does():
+    # Two shares with Wilson's limits: method 10 of Newcombe (1998), his example 56/70 and 48/80.
+    ours, paper = intervals.wilson(56, 70), intervals.wilson(48, 80)
+    gap = intervals.difference(ours, paper)
+    assert gap == pytest.approx((0.2, 0.0524, 0.3339, 70), abs=5e-5)
+    exact = intervals.difference(ours, intervals.Interval(0.9, 0.9, 0.9, 0))
+    assert exact == pytest.approx((-0.1, ours.low - 0.9, ours.high - 0.9, 70))
+    assert np.isnan(intervals.difference(ours.without_limits(), paper)[1:3]).all()

@@ -180,6 +180,18 @@ def _scale_of_two(without_patient: np.ndarray, of_run: np.ndarray, strata: int) 
     return float(np.sqrt(whole.sum() / drawn.sum()) * stdtrit(joint, BELOW) / Z)
 
 
+def difference(ours: Interval, paper: Interval) -> Interval:
+    """Interval of ``ours`` minus ``paper``, two values of different cases, from those of each.
+
+    The method of variance estimates recovery, MOVER (Zou and Donner 2008, Statistics in Medicine
+    27, 1693-1702); a value that is known exactly has limits equal to itself. ``n`` is that of ours.
+    """
+    (value, low, high, n), (other, lowest, highest, _) = ours, paper
+    below, above = np.hypot(value - low, highest - other), np.hypot(high - value, other - lowest)
+    gap = value - other
+    return Interval(gap, gap - below, gap + above, n)
+
+
 def class_strata(classes: np.ndarray, groups: np.ndarray) -> np.ndarray | None:
     """Strata (images,) for images that were collected class by class.
 
