@@ -16,8 +16,12 @@ REAL_PROFILES = ("ci", "sample", "paper")
 #: Subsets of the images; ``unused`` ones serve no task.
 SUBSETS = ("train", "validation", "test")
 UNUSED = "unused"
+#: Adults without findings whom a network is tested on, and whose source it never learned from.
+ADULTS = "adults"
 #: What identifies a row in every predictions file.
 PREDICTION_KEYS = ("image_id", "patient_id", "dataset", "modality", "subset", "label_quality")
+#: Whether a training has seen the picture of a row or a copy of it, and a picture of its patient.
+SEEN = ("seen_image", "seen_patient")
 
 #: Classes of the recognition task; the two-class task has the first two.
 RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
@@ -25,12 +29,15 @@ RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
 MULTIMODAL_CLASSES = ("covid", "non_covid")
 #: Tasks on X-rays and CT together, and on the same X-rays without the CT images.
 BOTH, XRAY_SHARE = "X-ray + CT", "X-ray, as many"
+#: Task on CT without X-rays.
+CT_ALONE = "CT"
 #: Recognition task -> its classes.
 RECOGNITION_TASKS = {
     "2 classes": RECOGNITION_CLASSES[:2],
     "4 classes": RECOGNITION_CLASSES,
     BOTH: MULTIMODAL_CLASSES,
     XRAY_SHARE: MULTIMODAL_CLASSES,
+    CT_ALONE: MULTIMODAL_CLASSES,
 }
 #: Manifestations, in the order of their mask labels 1, 2, 3.
 MANIFESTATIONS = ("ggo", "consolidation", "effusion")

@@ -135,7 +135,7 @@ def test_the_papers_counts_are_reachable():
 
 @pytest.mark.parametrize("totals", [{"train": 2}, {"validation": 5}])
 def test_totals_that_cannot_be_reached_are_refused(totals):
-    with pytest.raises(ParameterError, match=r"_images is \d"):
+    with pytest.raises(ParameterError, match=r"^\d images are wanted for (train|validation)"):
         expanded(["train"] * 3 + ["test"], totals)
 
 
@@ -152,9 +152,13 @@ def test_copies_are_made_when_asked_for_and_image_and_mask_agree(blob):
     assert np.array_equal(images[5], images[5:6][0])
     other = augment.copies(masks * 200, table, seed=4)
     assert not np.array_equal(other[5], images[5])
-    lost = table["image_id"].iloc[1]
-    with pytest.raises(DataError, match=f"{lost}~1: its original is not among the rows"):
-        augment.copies(masks[:2], table[table["image_id"] != lost], seed=3)
+    # Of one picture only its copies are wanted.
+    fewer = table[table["image_id"] != table["image_id"].iloc[1]]
+    assert augment.originals(fewer)["image_id"].tolist() == table["image_id"][[0, 2, 1]].tolist()
+    moved = augment.copies(masks[[0, 2, 1]] * 200, fewer, seed=3)
+    assert np.array_equal(moved[:], images[fewer.index])
+    with pytest.raises(DataError, match="2 images are not those of 3 originals"):
+        augment.copies(masks[:2], fewer, seed=3)
 
 
 # The authors' augmentation

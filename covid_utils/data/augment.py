@@ -119,8 +119,8 @@ def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFram
         own = np.flatnonzero(rows["subset"] == subset)
         if total and not 0 < len(own) <= total:
             raise ParameterError(
-                f"{subset}_images is {total}, and {len(own)} images there are; give 0 for no "
-                "copies, or at least as many as there are."
+                f"{total} images are wanted for {subset}, and there are {len(own)}; "
+                "give 0 for no copies, or at least as many as there are."
             )
         if total:
             rng = np.random.default_rng([seed, total])
@@ -134,8 +134,11 @@ def expand(rows: pd.DataFrame, totals: dict[str, int], seed: int) -> pd.DataFram
 
 
 def originals(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows that are no copies."""
-    return rows[rows["copy"].fillna(0) == 0] if "copy" in rows else rows
+    """Each picture once, as it was before copies; of some only copies may be among the rows."""
+    if "copy" not in rows:
+        return rows
+    names = rows["original"].fillna(rows["image_id"])
+    return rows.assign(image_id=names, original=names, copy=0).drop_duplicates("image_id")
 
 
 def copies(images: np.ndarray | Rows, rows: pd.DataFrame, seed: int, is_mask: bool = False) -> Rows:
@@ -146,9 +149,11 @@ def copies(images: np.ndarray | Rows, rows: pd.DataFrame, seed: int, is_mask: bo
     names, is_copy = rows["image_id"].to_numpy(), rows["copy"].fillna(0).to_numpy() > 0
     wanted = rows["original"].fillna(rows["image_id"])
     source = pd.Index(originals(rows)["image_id"]).get_indexer(wanted)
-    if (source < 0).any():
-        lost = names[source < 0][0]
-        raise DataError(f"{lost}: its original is not among the rows; keep copies with it.")
+    if len(images) <= source.max(initial=-1):
+        raise DataError(
+            f"{len(images)} images are not those of {source.max() + 1} originals; "
+            "give one of each row of augment.originals."
+        )
 
     def row(number: int) -> np.ndarray:
         image = images[source[number]]

@@ -1,0 +1,172 @@
+"""Which images train and which are tested under a condition of recognition (docs/protocol.md).
+
+Conditions are those of `registry.CONDITIONS` that begin with R or M. No image is read here: a copy
+is a row that says which image it is of, see `augment.expand`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from covid_utils.data import augment, splits
+from covid_utils.data.collection import Collection, recognition_rows, require_classes
+from covid_utils.errors import DataError
+from covid_utils.registry import (
+    ADULTS,
+    BOTH,
+    CT_ALONE,
+    MULTIMODAL_CLASSES,
+    RECOGNITION_CLASSES,
+    RECOGNITION_TASKS,
+    SEEN,
+    UNUSED,
+)
+
+#: Condition -> its tasks. R5 fine-tunes on the images of other conditions, those of `TUNED`.
+TASKS = dict.fromkeys(("R0", "R1", "R2", "R3", "R4"), ("2 classes", "4 classes"))
+TASKS |= {"M0": (CT_ALONE,), "M1": (CT_ALONE,), "M2": (BOTH,)}
+TUNED = ("R0", "R3")
+#: Conditions with copies made first, and those that assign images by a hash.
+COPIED, HASHED = ("R3", "M1"), ("R2", "R3", "M1")
+#: The one source of each class under R1 to R4, and of the adults under R4.
+SOURCES = dict.fromkeys(RECOGNITION_CLASSES, "chest_xray") | {"covid": "covid-chestxray-dataset"}
+ADULT_SOURCE = "nih-adult"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The images of each condition.
+
+    ``totals`` are the images of a task, copies included, where copies are made before the split;
+    ``seed`` is that of copies and draws.
+    """
+
+    scans: Collection
+    totals: Mapping[str, int]
+    seed: int
+
+    def rows(self, condition: str, task: str, training: int = 1) -> pd.DataFrame:
+        """Images of a task as one training has them, counted from 1; index from 0.
+
+        The columns are those of the manifest, with the ``subset`` under this condition,
+        ``target`` (an index into the task's classes), ``copy``, ``original`` and `SEEN`. Under R4
+        the training images are those of R3, and the test has patients of whom they show nothing.
+        """
+        if condition == "R4":
+            learned = self.rows("R3", task, training)
+            learned = learned[learned["subset"] != "test"]
+            rows = pd.concat([learned, self._strangers(task)], ignore_index=True)
+            return self.with_seen(rows)
+        rows = self._by_modality(training) if condition == "M2" else self._pool(condition, task)
+        if condition in COPIED:
+            total = {"train": self.totals[task]}
+            rows = augment.expand(rows.assign(subset="train"), total, self.seed)
+        else:
+            rows = augment.expand(rows, {}, self.seed)
+        return self.with_seen(by_hash(rows, training) if condition in HASHED else rows)
+
+    def needed(self, conditions: Iterable[str]) -> pd.DataFrame:
+        """Every image and copy that some conditions need, once, with the manifest's ``subset``.
+
+        A copy has the same name in all conditions and tasks, so its features are shared.
+        """
+        single = [one for name in conditions for one in (TUNED if name == "R5" else (name,))]
+        rows = pd.concat([self.rows(one, task) for one in single for task in TASKS[one]])
+        rows = rows.drop_duplicates("image_id").drop(columns=["target", *SEEN])
+        prepared = self.scans.manifest.set_index("image_id")["subset"]
+        return rows.assign(subset=rows["original"].map(prepared)).reset_index(drop=True)
+
+    @cached_property
+    def reference(self) -> pd.DataFrame:
+        """X-rays of all sources as prepared: random weights are calibrated on them."""
+        require_classes(self.scans)
+        return recognition_rows(self.scans, len(RECOGNITION_CLASSES))
+
+    def with_seen(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Add whether the training subset shows a row's picture or a copy, and its patient."""
+        trains, seen = rows["subset"] == "train", {}
+        for name, groups in zip(SEEN, (self._pictures, self._patients), strict=True):
+            group = rows["original"].map(groups)
+            seen[name] = group.isin(group[trains])
+        return rows.assign(**seen)
+
+    @cached_property
+    def _patients(self) -> pd.Series:
+        """Patient of each ``image_id``; those who share a picture count as one."""
+        rows = self.scans.manifest
+        return splits.joined_patients(rows).set_axis(rows["image_id"])
+
+    @cached_property
+    def _pictures(self) -> pd.Series:
+        """Name of the picture of each ``image_id``: files may hold the same one."""
+        rows = self.scans.manifest
+        alone = rows.assign(patient_id=rows["image_id"])
+        return splits.joined_patients(alone).set_axis(rows["image_id"])
+
+    def _pool(self, condition: str, task: str) -> pd.DataFrame:
+        """Images of a task before any copy is made, with the prepared subsets."""
+        if task == CT_ALONE:
+            rows = _multimodal(self.scans.select(dataset="covid-ct", label=MULTIMODAL_CLASSES))
+        else:
+            rows = recognition_rows(self.scans, len(RECOGNITION_TASKS[task]))
+            if condition != "R0":
+                rows = rows[rows["dataset"] == rows["label"].map(SOURCES)]
+            if condition in HASHED:
+                tested = self.reference.loc[self.reference["subset"] == "test", "image_id"]
+                patients = rows["image_id"].map(self._patients)
+                rows = rows[~patients.isin(self._patients[tested])]
+        return _with_all_classes(rows.reset_index(drop=True), condition, task)
+
+    def _strangers(self, task: str) -> pd.DataFrame:
+        """Test patients of the sources that R3 learns from, and adults of a source it lacks."""
+        pool = self._pool("R1", task)
+        normal = recognition_rows(self.scans, 2).query("label == 'normal'")
+        adults = normal[normal["dataset"] == ADULT_SOURCE].assign(subset=ADULTS)
+        rows = pd.concat([pool[pool["subset"] == "test"], adults], ignore_index=True)
+        return augment.expand(rows, {}, self.seed)
+
+    def _by_modality(self, training: int) -> pd.DataFrame:
+        """All CT images of COVID-19, and in each subset as many X-rays drawn at random.
+
+        X-rays that are not drawn are `UNUSED`, and so are other images of patients who are tested.
+        """
+        ct = _multimodal(self.scans.select(modality="CT", label="covid"))
+        rows = pd.concat([recognition_rows(self.scans, 2), ct], ignore_index=True)
+        patients, is_test = rows["image_id"].map(self._patients), rows["subset"] == "test"
+        # A published split of CT slices need not keep patients apart.
+        is_near = patients.isin(patients[is_test]) & ~is_test
+        rng, is_ct = np.random.default_rng([self.seed, training]), rows["modality"] == "CT"
+        drawn = is_ct & ~is_near
+        for _, part in rows[~is_near].groupby("subset"):
+            xrays = rng.permutation(part.index[~is_ct[part.index]])
+            drawn[xrays[: is_ct[part.index].sum()]] = True
+        return rows.assign(subset=rows["subset"].where(drawn, UNUSED))
+
+
+def by_hash(rows: pd.DataFrame, training: int) -> pd.DataFrame:
+    """Assign rows to subsets by the hash of their paths, as `splits.path_hash` does.
+
+    A copy has a path of its own, so it may fall elsewhere than its original. Each training has the
+    images in a folder of another name, and so another assignment.
+    """
+    paths = rows["path"] + ("~" + rows["copy"].astype(str)).where(rows["copy"] > 0, "")
+    return rows.assign(subset=[splits.path_hash(f"deal {training}/{path}") for path in paths])
+
+
+def _multimodal(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(target=rows["label"].map(MULTIMODAL_CLASSES.index).astype("int64"))
+
+
+def _with_all_classes(rows: pd.DataFrame, condition: str, task: str) -> pd.DataFrame:
+    names, there = RECOGNITION_TASKS[task], set(rows["target"])
+    if lost := [name for at, name in enumerate(names) if at not in there]:
+        raise DataError(
+            f"condition {condition}, {task}: no image of {' or '.join(lost)} in the data sets that "
+            "it learns from; add what docs/data.md names for recognition, or leave it out."
+        )
+    return rows

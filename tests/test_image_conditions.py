@@ -1,0 +1,155 @@
+"""Conditions of recognition: who trains, who is tested, and what the test has seen before."""
+
+import pandas as pd
+import pytest
+from builders import join, manifest, scans_of
+
+from covid_utils.data import splits
+from covid_utils.data.image_conditions import TASKS, Conditions
+from covid_utils.errors import DataError, ParameterError
+from covid_utils.registry import UNUSED
+
+TOTALS = {"2 classes": 300, "4 classes": 400, "CT": 200}
+SOURCE = {"covid": "covid-chestxray-dataset"}
+
+
+def patients(name, count, images=2):
+    return {f"{name}{number}": images for number in range(count)}
+
+
+@pytest.fixture(scope="module")
+def scans():
+    """Twelve patients with two images of each class and source; every fourth patient is tested."""
+    parts = [
+        manifest(patients(label, 12), SOURCE.get(label, "chest_xray"), label)
+        for label in ("covid", "normal", "viral", "bacterial")
+    ]
+    parts += [manifest(patients("adult", 8), "nih-adult", "normal")]
+    parts += [
+        manifest(patients(f"ct-{k}", 12), "covid-ct", k, "CT") for k in ("covid", "non_covid")
+    ]
+    parts += [manifest(patients("slice", 4), "medseg", "covid", "CT")]
+    rows = join(*parts)
+    number = rows["patient_id"].str.extract(r"(\d+)$")[0].astype(int) % 4
+    subsets = {0: "test", 1: "validation", 2: "train", 3: "train"}
+    return scans_of(rows.assign(subset=number.map(subsets)))
+
+
+@pytest.fixture(scope="module")
+def images(scans):
+    return Conditions(scans, TOTALS, seed=3)
+
+
+def of(rows, subset):
+    return rows[rows["subset"] == subset]
+
+
+@pytest.mark.parametrize("condition", ["R0", "R1", "M0"])
+def test_where_patients_are_apart_nothing_tested_was_seen(images, condition):
+    for task in TASKS[condition]:
+        rows = images.rows(condition, task)
+        assert len(of(rows, "test")) > 0
+        assert not of(rows, "test")[["seen_image", "seen_patient"]].any(axis=None)
+        assert of(rows, "train")[["seen_image", "seen_patient"]].all(axis=None)
+        assert (rows["copy"] == 0).all()
+    sources = set(rows["dataset"])
+    wanted = {"M0": {"covid-ct"}, "R1": {"covid-chestxray-dataset", "chest_xray"}}
+    assert sources == wanted.get(condition, wanted["R1"] | {"nih-adult"})
+
+
+@pytest.mark.parametrize("condition", ["R2", "R3"])
+def test_an_image_falls_where_the_hash_of_its_path_says_but_no_test_patient_takes_part(
+    images, scans, condition
+):
+    tested = set(of(scans.manifest, "test")["patient_id"])
+    for training in (1, 2):
+        rows = images.rows(condition, "4 classes", training)
+        assert set(rows["dataset"]) == {"covid-chestxray-dataset", "chest_xray"}
+        assert not set(rows["patient_id"]) & tested
+        for row in rows.itertuples():
+            path = f"deal {training}/{row.path}" + (f"~{row.copy}" if row.copy else "")
+            assert row.subset == splits.path_hash(path)
+    first = images.rows(condition, "4 classes", 1)
+    assert (first["subset"] != rows["subset"]).any(), "each training has its own assignment"
+    assert first["image_id"].tolist() == rows["image_id"].tolist()
+
+
+def test_copies_are_made_first_and_show_the_test_to_the_training(images):
+    two, four = (images.rows("R3", task) for task in TASKS["R3"])
+    assert (len(two), len(four), len(images.rows("M1", "CT"))) == (300, 400, 200)
+    assert of(four, "test")["seen_image"].mean() > 0.9
+    test, train = of(four, "test"), of(four, "train")
+    assert (test["seen_image"] == test["original"].isin(train["original"])).all()
+    # Both tasks name their copies alike, so that their features are computed once.
+    shared = set(two["image_id"]) & set(four["image_id"])
+    assert len(shared) >= 5 * 36
+    assert len(images.needed(["R3"])) == len(set(two["image_id"]) | set(four["image_id"]))
+    with pytest.raises(ParameterError, match="5 images are wanted for train"):
+        Conditions(images.scans, TOTALS | {"CT": 5}, 0).rows("M1", "CT")
+
+
+def test_the_same_file_under_two_names_is_the_same_picture_and_patient(scans):
+    rows = scans.manifest.copy()
+    a, b = (rows.index[rows["patient_id"].str.endswith(f"/viral{n}")][0] for n in (2, 3))
+    rows.loc[b, ["sha256", "phash"]] = rows.loc[a, ["sha256", "phash"]]
+    images = Conditions(scans_of(rows), TOTALS, 3)
+    table = images.rows("R0", "4 classes")
+    split = table["subset"].mask(table["patient_id"].str.endswith("/viral3"), "test")
+    seen = images.with_seen(table.assign(subset=split)).set_index("image_id")
+    third = seen[seen["patient_id"].str.endswith("/viral3")]
+    assert third["seen_patient"].all()
+    assert third["seen_image"].to_dict() == {
+        name: name == rows.loc[b, "image_id"] for name in third.index
+    }
+
+
+def test_strangers_are_tested_after_training_on_copies(images):
+    for task in TASKS["R4"]:
+        learned, rows = images.rows("R3", task, 2), images.rows("R4", task, 2)
+        pd.testing.assert_frame_equal(
+            of(rows, "train").reset_index(drop=True), of(learned, "train").reset_index(drop=True)
+        )
+        strangers = rows[rows["subset"].isin(["test", "adults"])]
+        assert not strangers["seen_patient"].any()
+        assert set(of(rows, "adults")["dataset"]) == {"nih-adult"}
+        assert len(of(rows, "adults")) == 16, "of all subsets: none was shown"
+        expected = of(images.rows("R1", task), "test")["image_id"]
+        assert of(rows, "test")["image_id"].tolist() == expected.tolist()
+
+
+def test_ct_is_covid_only_and_as_many_xrays_are_drawn(images):
+    rows = [images.rows("M2", "X-ray + CT", training) for training in (1, 2)]
+    for table in rows:
+        used = table[table["subset"] != UNUSED]
+        counts = used.groupby(["subset", "modality"]).size().unstack()
+        assert (counts["CT"] == counts["X-ray"]).all()
+        assert (used.loc[used["modality"] == "CT", "target"] == 0).all()
+        assert set(used.loc[used["modality"] == "CT", "dataset"]) == {"covid-ct", "medseg"}
+        assert not of(table, "test")["seen_patient"].any()
+    assert (rows[0]["subset"] != rows[1]["subset"]).any()
+
+
+def test_a_published_split_that_mixes_patients_leaves_their_other_slices_out(scans):
+    rows = scans.manifest.copy()
+    mixed = rows.index[rows["patient_id"] == "medseg/slice2"][0]
+    rows.loc[mixed, "subset"] = "test"
+    table = Conditions(scans_of(rows), TOTALS, 3).rows("M2", "X-ray + CT")
+    own = table[table["patient_id"] == "medseg/slice2"]
+    assert sorted(own["subset"]) == ["test", UNUSED]
+    counts = table.groupby(["subset", "modality"]).size().unstack()
+    assert (counts.loc["train", "CT"], counts.loc["train", "X-ray"]) == (14, 14), "12 and 2"
+
+
+def test_each_needed_image_is_there_once_with_its_prepared_subset(images, scans):
+    rows = images.needed(["R5", "M1", "R4"])
+    assert rows["image_id"].is_unique
+    prepared = scans.manifest.set_index("image_id")["subset"]
+    assert (rows["subset"] == rows["original"].map(prepared)).all()
+    assert set(images.rows("R0", "2 classes")["image_id"]) < set(rows["image_id"])
+
+
+def test_a_class_without_images_of_its_source_is_named(scans):
+    rows = scans.manifest
+    rows = rows[(rows["label"] != "viral") | (rows["dataset"] != "chest_xray")]
+    with pytest.raises(DataError, match="condition R1, 4 classes: no image of viral"):
+        Conditions(scans_of(rows), TOTALS, 3).rows("R1", "4 classes")
