@@ -36,7 +36,6 @@ PLAIN = TOY.replace(
     stream="all",
     steps=2,
     evaluate_every=1,
-    batch_norm="frozen",
     optimizer="sgd",
     learning_rate=0.5,
     loss="cross_entropy",

@@ -215,12 +215,10 @@ PUBLISHED = {
         "image_size": 512,  # and one more that the network sees: the crop of 513
         "width": 1.0,
         "middle_blocks": 16,
-        "output_stride": 16,
         "atrous_rates": [6, 12, 18],
         "decoder_stride": 4,
         "attenuation_margin": 0.0,
         "norm_momentum": 0.9997,
-        "batch_norm": "trained",
         "base": 64,
         "flip_test": False,
         "test_scales": [1.0],

@@ -24,24 +24,22 @@ LOGITS = "logits.semantic"
 def deeplab_v3plus(
     num_classes: int,
     input_shape: tuple[int, int, int],
-    output_stride: int = 16,
     atrous_rates: tuple[int, ...] = (6, 12, 18),
     width: float = 1.0,
     middle_blocks: int = 16,
     decoder_output_stride: int = 4,
     momentum: float = xception.MOMENTUM,
 ) -> keras.Model:
-    """Build the network; no weight depends on the size, the strides' or the rates' values.
+    """Build the network; no weight depends on the size, the stride's or the rates' values.
 
     Args:
         num_classes: Background included.
-        input_shape: Height, width and 3 channels. With sizes of a multiple of the output stride
-            plus one, such as the published 513, corners of all resolutions align.
-        output_stride: Of the encoder: 8, 16 or 32. With 8, the caller doubles the rates.
+        input_shape: Height, width and 3 channels. With sizes of a multiple of 16 plus one, such as
+            the published 513, corners of all resolutions align.
         atrous_rates: Of the spatial pyramid's 3 x 3 convolutions.
         width: Factor of all channels.
         middle_blocks: Blocks of the middle flow.
-        decoder_output_stride: Pixels of the input per pixel of the logits, at most the encoder's.
+        decoder_output_stride: Pixels of the input per pixel of the logits, at most 16.
         momentum: Of batch norm. Short runs need about 0.9: with the published 0.9997 the moving
             statistics lag behind the weights.
 
@@ -54,7 +52,7 @@ def deeplab_v3plus(
 
     image = keras.Input(input_shape, name="image")
     tensor = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit")(image)
-    tensor = xception.xception65(tensor, output_stride, width, middle_blocks, momentum)
+    tensor = xception.xception65(tensor, width, middle_blocks, momentum)
     encoder = keras.Model(image, tensor)
     convolutions = xception.Convolutions(width, momentum, epsilon=1e-5)
     tensor = _pyramid(tensor, atrous_rates, convolutions)

@@ -1,9 +1,10 @@
 """Aligned Xception-65, the encoder of DeepLab-v3+ (Chen et al. 2018, figure 4).
 
 It is Chollet's Xception (2017) with three changes: strided separable convolutions in place of max
-pooling, batch norm after every depthwise convolution, and twice as many middle blocks. Layers bear
-the names of the published TensorFlow 1 graph with ``.`` for ``/``, so that a checkpoint of it can
-be read (`models.tf1`).
+pooling, batch norm after every depthwise convolution, and twice as many middle blocks. Its output
+stride is 16, as in the paper: where a fifth halving would come, the convolutions that follow are
+dilated instead (atrous convolution). Layers bear the names of the published graph, with ``.`` for
+``/``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Block(NamedTuple):
     name: str
     depths: tuple[int, int, int]  # channels at width 1
     skip: str  # "conv" (1 x 1 convolution), "sum" (the input itself) or "none"
-    stride: int = 1  # of the last convolution and the shortcut, if not atrous
+    stride: int = 1  # of the last convolution and the shortcut
+    rate: int = 1  # of dilation
 
 
 def blocks(middle_blocks: int) -> Iterator[Block]:
@@ -39,8 +41,8 @@ def blocks(middle_blocks: int) -> Iterator[Block]:
         yield Block(f"entry_flow.block{number}.unit_1", (depth,) * 3, "conv", 2)
     for number in range(1, middle_blocks + 1):
         yield Block(f"middle_flow.block1.unit_{number}", (728,) * 3, "sum")
-    yield Block("exit_flow.block1.unit_1", (728, 1024, 1024), "conv", 2)
-    yield Block("exit_flow.block2.unit_1", (1536, 1536, 2048), "none")
+    yield Block("exit_flow.block1.unit_1", (728, 1024, 1024), "conv")
+    yield Block("exit_flow.block2.unit_1", (1536, 1536, 2048), "none", rate=2)
 
 
 @dataclass(frozen=True)
@@ -109,30 +111,18 @@ def _padded(tensor: KerasTensor, size: int, stride: int, name: str) -> tuple[Ker
 
 
 def xception65(
-    tensor: KerasTensor, output_stride: int, width: float, middle_blocks: int, momentum: float
+    tensor: KerasTensor, width: float, middle_blocks: int, momentum: float
 ) -> KerasTensor:
-    """Append the encoder to images (n, height, width, 3) in [-1, 1].
-
-    Once the output stride is reached, blocks that would halve the image dilate the convolutions of
-    those after them instead (atrous convolution). Parameters are those of `deeplab_v3plus`.
-    """
+    """Append the encoder to images (n, height, width, 3) in [-1, 1]; see `deeplab_v3plus`."""
     convolutions = Convolutions(width, momentum, epsilon=1e-3)
     tensor = convolutions.plain(tensor, 32, 3, "entry_flow.conv1_1", stride=2)
     tensor = convolutions.plain(tensor, 64, 3, "entry_flow.conv1_2")
-    reached, rate = 2, 1
     for block in blocks(middle_blocks):
-        is_atrous = reached == output_stride
-        stride = 1 if is_atrous else block.stride
-        tensor = _append(block, tensor, stride, rate, convolutions)
-        if is_atrous:
-            rate *= block.stride
-        reached *= stride
+        tensor = _append(block, tensor, convolutions)
     return tensor
 
 
-def _append(
-    block: Block, tensor: KerasTensor, stride: int, rate: int, convolutions: Convolutions
-) -> KerasTensor:
+def _append(block: Block, tensor: KerasTensor, convolutions: Convolutions) -> KerasTensor:
     from keras import layers
 
     residual, relu_inside = tensor, block.skip == "none"
@@ -140,11 +130,11 @@ def _append(
         name = f"{block.name}.separable_conv{number}"
         if not relu_inside:
             residual = layers.ReLU(name=f"{name}.relu_before")(residual)
-        step = stride if number == len(block.depths) else 1
-        residual = convolutions.separable(residual, depth, name, step, rate, relu_inside)
+        step = block.stride if number == len(block.depths) else 1
+        residual = convolutions.separable(residual, depth, name, step, block.rate, relu_inside)
     if relu_inside:
         return residual
     if block.skip == "conv":
         name = f"{block.name}.shortcut"
-        tensor = convolutions.plain(tensor, block.depths[-1], 1, name, stride, relu=False)
+        tensor = convolutions.plain(tensor, block.depths[-1], 1, name, block.stride, relu=False)
     return layers.Add(name=f"{block.name}.sum")([residual, tensor])

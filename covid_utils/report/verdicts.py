@@ -32,7 +32,7 @@ NEUTRAL = ("profile", "data_dir", "stream", "model", "seed", "evaluate_every")
 #: Network -> parameters of the other one.
 IDLE = {
     "deeplab": ("base",),
-    "unet": ("width", "middle_blocks", "output_stride", "atrous_rates", "decoder_stride"),
+    "unet": ("width", "middle_blocks", "atrous_rates", "decoder_stride"),
 }
 
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 #: Settings that the compiled network depends on, beside its classes.
 COMPILED = (
-    *("model", "side", "channels", "base", "width", "middle_blocks", "output_stride"),
-    *("atrous_rates", "decoder_stride", "norm_momentum", "batch_norm", "steps", "accumulate"),
-    *("optimizer", "learning_rate", "momentum", "power", "weight_decay", "loss"),
+    *("model", "side", "channels", "base", "width", "middle_blocks", "atrous_rates"),
+    *("decoder_stride", "norm_momentum", "steps", "optimizer", "learning_rate", "momentum"),
+    *("power", "weight_decay", "loss"),
 )
 
 
@@ -51,19 +51,13 @@ def _compiled(items: tuple[tuple[str, object], ...]) -> keras.Model:
     import keras
 
     own = SimpleNamespace(**dict(items))
-    learns_norms = own.batch_norm == "trained"
     with strategy_of("GPU").scope():
-        model = _architecture(own)
-        if learns_norms:  # frozen, the operation has no repeatable gradient on GPUs
-            model = with_fused_norms(model)
+        model = with_fused_norms(_architecture(own))
         for layer in model.layers:
-            kind = type(layer).__name__
-            if kind in ("Conv2D", "Conv2DTranspose") and own.weight_decay:
+            if type(layer).__name__ in ("Conv2D", "Conv2DTranspose") and own.weight_decay:
                 # As published, neither depthwise kernels nor batch norm. TensorFlow 1 halves the
                 # sum of squares, Keras does not.
                 layer.kernel.regularizer = keras.regularizers.L2(own.weight_decay / 2)
-            if kind == "BatchNormalization":
-                layer.trainable = learns_norms
         loss = segmentation_loss(own.loss, own.class_weights)
         model.compile(poly_optimizer(own), loss, jit_compile=False)
         # Variables that are made within the first step cost a second trace. Compiling may have
@@ -76,7 +70,7 @@ def _architecture(own: SimpleNamespace) -> keras.Model:
     classes, shape = len(own.class_weights), (own.side, own.side, own.channels)
     if own.model == "unet":
         return unet(classes, own.side, own.base, own.norm_momentum)
-    encoder = (own.output_stride, own.atrous_rates, own.width, own.middle_blocks)
+    encoder = (own.atrous_rates, own.width, own.middle_blocks)
     return deeplab_v3plus(classes, shape, *encoder, own.decoder_stride, own.norm_momentum)
 
 
@@ -103,19 +97,11 @@ def poly_optimizer(settings: StreamSettings) -> keras.optimizers.Optimizer:
     """Optimiser whose rate falls as (1 - step / steps) ** power (DeepLab's schedule)."""
     import keras
 
-    batches = settings.accumulate
-
-    class Decay(keras.optimizers.schedules.PolynomialDecay):
-        """Counts steps: Keras tells it the number of batches."""
-
-        def __call__(self, batch):
-            return super().__call__(batch // batches)
-
-    rate = Decay(settings.learning_rate, settings.steps, 0.0, settings.power)
-    rest = {"gradient_accumulation_steps": batches if batches > 1 else None}
+    decay = keras.optimizers.schedules.PolynomialDecay
+    rate = decay(settings.learning_rate, settings.steps, 0.0, settings.power)
     if settings.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=settings.momentum, **rest)
-    return keras.optimizers.Adam(rate, **rest)
+        return keras.optimizers.SGD(rate, momentum=settings.momentum)
+    return keras.optimizers.Adam(rate)
 
 
 def reset(model: keras.Model, seed: int) -> None:

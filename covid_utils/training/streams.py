@@ -38,15 +38,14 @@ class StreamSettings(SimpleNamespace):
     def __init__(self, **values: object):
         tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
         super().__init__(**{"member": 0} | values | tuples)
-        is_file = self.init in ("imagenet", "tf1")
-        message = ""
+        is_imagenet, message = self.init == "imagenet", ""
         if self.stream == self.init == "nodule":
             message = "the nodule stream cannot start from itself; set init 'random'."
-        elif is_file and self.model == "unet":
-            message = f"init '{self.init}': these weights fit model 'deeplab' only."
-        elif is_file and not self.weights:
-            message = "weights: name the file that init starts from, or 'imagenet'."
-        elif self.init == "imagenet" and self.width != 1:
+        elif is_imagenet and self.model == "unet":
+            message = "init 'imagenet': these weights fit model 'deeplab' only."
+        elif is_imagenet and not self.weights:
+            message = "weights: name the file that init 'imagenet' starts from, or 'imagenet'."
+        elif is_imagenet and self.width != 1:
             message = f"init 'imagenet' fits width 1 only, not {self.width:g}; set width to 1."
         elif self.attenuation_margin and self.clahe_clip:
             message = "attenuation_margin compares gray values, which clahe_clip changes from "

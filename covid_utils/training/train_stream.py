@@ -12,7 +12,7 @@ import pandas as pd
 
 from covid_utils.data import augment, guard, labels
 from covid_utils.data.collection import Collection
-from covid_utils.models import imagenet, tf1
+from covid_utils.models import imagenet
 from covid_utils.progress import tell
 from covid_utils.training import batches, networks, streams
 from covid_utils.training.predict_stream import Committee, probabilities
@@ -87,7 +87,7 @@ def _fit(
     images, masks = data.part("validation")
     while progress.step < settings.steps:
         count = min(settings.evaluate_every, settings.steps - progress.step)
-        taken = training_batches(data, settings, progress.step).take(count * settings.accumulate)
+        taken = training_batches(data, settings, progress.step).take(count)
         loss = network.fit(taken, epochs=1, verbose=0, shuffle=False).history["loss"][0]
         progress.step += count
         dice = validation_dice(network, images, masks, settings) if len(images) else np.nan
@@ -117,13 +117,10 @@ def start(
         trained.network.set_weights(trained.members[0])
         donor = {layer.name: layer.get_weights() for layer in trained.network.layers}
     networks.reset(network, settings.draws)  # the donor may be the same network
-    file = collection.root / Path(settings.weights).expanduser()
     if settings.init == "imagenet":
+        file = collection.root / Path(settings.weights).expanduser()
         source = imagenet.load_xception("imagenet" if settings.weights == "imagenet" else file)
         return imagenet.carry_over(network, source)
-    if settings.init == "tf1":
-        names = tf1.load_checkpoint(network, file)
-        return pd.DataFrame({"layer": names, "source": names, "how": "read"})
     rows = []
     for layer in network.layers if donor else ():
         if layer.weights and not layer.name.startswith("logits"):
@@ -146,8 +143,7 @@ def training_batches(data: StreamData, settings: StreamSettings, step: int) -> t
     ranges = AUGMENTATIONS[settings.augmentation]
     if "copy" in data.rows and ranges is not None:
         ranges = augment.STILL  # a fixed set of copies has been moved already
-    first = step * settings.accumulate
-    pairs = batches.of_pairs(images, masks, size, settings.draws, ranges, first)
+    pairs = batches.of_pairs(images, masks, size, settings.draws, ranges, step)
     lookup = np.full(256, augment.IGNORE, np.uint8)
     lookup[:4] = labels.to_targets(np.arange(4), settings.stream)
     margin = settings.side - settings.image_size
