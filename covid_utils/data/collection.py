@@ -62,15 +62,20 @@ class Collection:
         """Rows whose columns equal the given values, or are among them; index from 0."""
         return runs.select(self.manifest, **criteria).reset_index(drop=True)
 
-    def training_rows(self, names: tuple[str, ...], task: str) -> pd.DataFrame:
-        """Rows of some data sets, near copies of test slices `UNUSED`; stop if none can train."""
+    def training_rows(
+        self, names: tuple[str, ...], task: str, near_copies: bool = False
+    ) -> pd.DataFrame:
+        """Rows of some data sets; stop if none can train.
+
+        Near copies of test slices are `UNUSED`, unless ``near_copies`` are wanted.
+        """
         rows = self.select(dataset=names)
         if not (rows["subset"] == "train").any():
             raise DataError(
                 f"{task} needs slices of {' or '.join(names)} to train on; "
                 "add that data set (docs/data.md)."
             )
-        return without_near_copies(rows)
+        return rows if near_copies else without_near_copies(rows)
 
 
 def data_root(profile: str, data_dir: str) -> Path:

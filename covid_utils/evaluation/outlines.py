@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import labels
+from covid_utils.data import augment, labels
 from covid_utils.data.collection import Collection
 from covid_utils.data.readers.medseg import PublishedMasks, load_mask
 from covid_utils.errors import DataError
@@ -65,6 +65,36 @@ def outline(
     maps = (np.concatenate(array) for array in zip(*arrays, strict=True))
     left = rows[is_kept].reset_index(drop=True)
     return Outlines(_by_class(tables), left, np.flatnonzero(is_kept), *maps)
+
+
+def several(
+    tested: Iterable[tuple[dict[str, str | int], pd.DataFrame, np.ndarray, Iterable[np.ndarray]]],
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Measure the test slices of several trainings, one training in memory at a time.
+
+    Args:
+        tested: Of each training what it is (``stream, model, start, steps, repeat``), its slices,
+            also with ``seen_image`` and ``seen_patient``, and the rest as for `outline`.
+
+    Returns:
+        `pixel_table` of all, with what each training is and what it had seen. And maps of slices
+        that are no copies, uint8 (n, size, size), of those trainings that differ from the first
+        in their stream alone: ``<stream>_labels`` as in the masks, and ``<stream>_probability`` of
+        any lesion, 0 to 255; ``image_id`` is in their order.
+    """
+    tables, maps, first = [], {}, None
+    for about, rows, masks, probabilities in tested:
+        stream = str(about["stream"])
+        measured = outline(probabilities, rows, masks, stream)
+        seen = rows.set_index("image_id")[["seen_image", "seen_patient"]]
+        tables.append(measured.pixels.assign(**about).join(seen, on="image_id"))
+        first = first or about
+        if about == first | {"stream": stream}:
+            kept = augment.originals(measured.rows).index
+            maps["image_id"] = measured.rows["image_id"][kept].to_numpy(str)
+            maps[f"{stream}_labels"] = measured.predicted[kept]
+            maps[f"{stream}_probability"] = measured.probability[kept]
+    return pd.concat(tables, ignore_index=True), maps
 
 
 def pixel_table(

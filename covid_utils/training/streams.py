@@ -127,14 +127,26 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
         rows["subset"] = rows["subset"].replace("validation", "train")
     if stream != "nodule":
         rows["lung_pixels"] = lung_pixels(rows, collection, settings.preprocessing)
-    images = cache.images(rows, collection.root, settings.preprocessing)
-    masks = cache.masks(rows, collection.root, settings.preprocessing)
+    return data_of(rows, collection, settings)
+
+
+def data_of(rows: pd.DataFrame, collection: Collection, settings: StreamSettings) -> StreamData:
+    """Images and masks of slices, each read or computed only when it is needed.
+
+    The rows may hold copies by `augment.expand`; if not, and the settings give a number of copies,
+    these are added.
+    """
     totals = {"train": settings.train_images, "test": settings.test_images}
-    if stream == "nodule" or not any(totals.values()):  # the paper gives no counts for nodules
+    # The paper gives no counts for nodules.
+    if "copy" not in rows and settings.stream != "nodule" and any(totals.values()):
+        rows = augment.expand(rows, totals, settings.seed)
+    plain = augment.originals(rows)
+    images = cache.images(plain, collection.root, settings.preprocessing)
+    masks = cache.masks(plain, collection.root, settings.preprocessing)
+    if "copy" not in rows:
         return StreamData(rows, images, masks)
-    rows = augment.expand(rows, totals, settings.seed)
     # A copy is moved and zoomed, and so is its lung.
-    rows["lung_pixels"] = rows["lung_pixels"].where(rows["copy"] == 0)
+    rows = rows.assign(lung_pixels=rows["lung_pixels"].where(rows["copy"] == 0))
     copies = augment.copies(images, rows, settings.seed)
     return StreamData(rows, copies, augment.copies(masks, rows, settings.seed, is_mask=True))
 

@@ -45,6 +45,7 @@ def train(
     collection: Collection,
     data: StreamData | None = None,
     reuse: bool = False,
+    longer: int = 1,
 ) -> tuple[Committee, pd.DataFrame]:
     """Train a stream, every member from random draws of its own; the test slices are never used.
 
@@ -53,6 +54,8 @@ def train(
     were done by then are not trained again.
 
     With ``reuse``, members that an earlier run trained alike are read, and have no history.
+    ``longer`` multiplies the steps, and those between two evaluations, but not those of the nodule
+    stream that the network may start from.
 
     Returns:
         The members, and their histories: ``step, loss, dice, member`` with the mean loss since the
@@ -60,14 +63,16 @@ def train(
     """
     data = data or streams.load_data(collection, settings)
     members, histories, states = [], [pd.DataFrame()], []
-    for member in range(settings.members):
-        own = settings.replace(members=1, member=member)
+    each = {name: longer * getattr(settings, name) for name in ("steps", "evaluate_every")}
+    for member in range(settings.member, settings.member + settings.members):
+        usual = settings.replace(members=1, member=member)
+        own = usual.replace(**each)
         path = streams.weights_path(profile, own, data.rows)
         network = networks.build(own)
         if reuse and path.is_file():
             network.load_weights(path)
         else:
-            start(network, profile, own, collection)
+            start(network, profile, usual, collection)
             states.append(state_path(path))
             history = _fit(network, own, data, states[-1])
             with whole(path) as partial:
