@@ -5,15 +5,12 @@ import itertools
 import os
 import re
 import shutil
-import subprocess
-import sys
 from html import unescape
-from types import SimpleNamespace
 from urllib.parse import unquote
 
-import nbformat
 import pandas as pd
 import pytest
+from site_cases import build, built_in
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
@@ -45,46 +42,9 @@ def ids(html):
     return re.findall(r'\sid="([^"]+)"', html)
 
 
-def write_notebook(path, title, fails=False):
-    v4 = nbformat.v4
-    outputs = [v4.new_output("error", ename="ValueError", evalue="no")] if fails else []
-    cells = [v4.new_markdown_cell(title), v4.new_code_cell('profile = "sample"', outputs=outputs)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    language = {"language_info": {"name": "python"}}
-    nbformat.write(v4.new_notebook(cells=cells, metadata=language), path)
-
-
-def build(home, profile="sample"):
-    command = [sys.executable, str(paths.PROJECT / "docs" / "build.py"), profile]
-    env = os.environ | {"COVID_HOME": str(home), "PYTHONPATH": str(paths.PROJECT)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site of the committed results, with one notebook executed and one that failed."""
-    command = ["git", "ls-files", "-z", "results/sample"]
-    listed = subprocess.run(command, cwd=paths.PROJECT, capture_output=True, text=True, check=False)
-    files = [name for name in listed.stdout.split("\0") if name]
-    if not files:
-        pytest.skip("no git here, or no repository")
-    home = tmp_path_factory.mktemp("home")
-    for name in files:
-        if (paths.PROJECT / name).is_file():
-            (home / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(paths.PROJECT / name, home / name)
-    results = home / "results" / "sample"
-    write_notebook(results / "notebooks" / "data.ipynb", "# 1 · Data: executed")
-    write_notebook(results / "notebooks" / "task1.ipynb", "# 2 · Recognition: failed", fails=True)
-    done = build(home)
-    assert done.stdout == "build/site/sample/index.html: open it in a browser.\n", done.stderr
-    folder = home / "build" / "site" / "sample"
-    pages = {
-        path.relative_to(folder).as_posix().removesuffix(".html"): path.read_text(encoding="utf8")
-        for path in sorted(folder.rglob("*.html"))
-        if "_static" not in path.parts and "tables" not in path.parts
-    }
-    return SimpleNamespace(home=home, folder=folder, pages=pages, results=results)
+    return built_in(tmp_path_factory.mktemp("home"))
 
 
 # What is there
