@@ -47,6 +47,24 @@ def scans_of(rows):
     return collection.Collection(rows, Path("nowhere"), pd.DataFrame(columns=["problem", "remedy"]))
 
 
+def conditions_scans():
+    """Two images of each patient, by class and source; of four patients one is tested."""
+    xrays = dict.fromkeys(("normal", "viral", "bacterial"), "chest_xray")
+    parts = [
+        manifest({f"{label}{number}": 2 for number in range(12)}, dataset, label)
+        for label, dataset in {"covid": "covid-chestxray-dataset", **xrays}.items()
+    ]
+    for label in ("covid", "non_covid"):
+        names = {f"ct-{label}{number}": 2 for number in range(12)}
+        parts.append(manifest(names, "covid-ct", label, "CT"))
+    parts.append(manifest({f"slice{number}": 2 for number in range(4)}, "medseg", "covid", "CT"))
+    parts.append(manifest({f"adult{number}": 2 for number in range(8)}, "nih-adult"))
+    rows = join(*parts)
+    number = rows["patient_id"].str.extract(r"(\d+)$")[0].astype(int) % 4
+    subsets = {0: "test", 1: "validation", 2: "train", 3: "train"}
+    return scans_of(rows.assign(subset=number.map(subsets)))
+
+
 def save_png(path, seed, size=(12, 10)):
     """A random gray image, the same for the same seed."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from builders import join, manifest, scans_of
+from builders import conditions_scans, scans_of
 
 from covid_utils.data import splits
 from covid_utils.data.image_conditions import TASKS, Conditions
@@ -10,29 +10,11 @@ from covid_utils.errors import DataError, ParameterError
 from covid_utils.registry import UNUSED
 
 TOTALS = {"2 classes": 300, "4 classes": 400, "CT": 200}
-SOURCE = {"covid": "covid-chestxray-dataset"}
-
-
-def patients(name, count, images=2):
-    return {f"{name}{number}": images for number in range(count)}
 
 
 @pytest.fixture(scope="module")
 def scans():
-    """Twelve patients with two images of each class and source; every fourth patient is tested."""
-    parts = [
-        manifest(patients(label, 12), SOURCE.get(label, "chest_xray"), label)
-        for label in ("covid", "normal", "viral", "bacterial")
-    ]
-    parts += [manifest(patients("adult", 8), "nih-adult", "normal")]
-    parts += [
-        manifest(patients(f"ct-{k}", 12), "covid-ct", k, "CT") for k in ("covid", "non_covid")
-    ]
-    parts += [manifest(patients("slice", 4), "medseg", "covid", "CT")]
-    rows = join(*parts)
-    number = rows["patient_id"].str.extract(r"(\d+)$")[0].astype(int) % 4
-    subsets = {0: "test", 1: "validation", 2: "train", 3: "train"}
-    return scans_of(rows.assign(subset=number.map(subsets)))
+    return conditions_scans()
 
 
 @pytest.fixture(scope="module")

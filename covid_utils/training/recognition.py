@@ -20,6 +20,7 @@ from covid_utils.registry import (
     MULTIMODAL_CLASSES,
     PREDICTION_KEYS,
     RECOGNITION_CLASSES,
+    SEEN,
     UNUSED,
     XRAY_SHARE,
 )
@@ -60,11 +61,13 @@ class Task:
 
         Returns:
             `PREDICTION_KEYS`, ``truth`` and ``predicted`` (names), ``p_<class>`` if known, and what
-            made them; ``drawn`` is False for images that are there only for comparison.
+            made them; ``drawn`` is False for images that are there only for comparison. `SEEN`,
+            where the rows have it.
         """
         names = np.array(self.names, dtype=object)
         has_shares = predicted.ndim == 2
-        table = self.rows[list(PREDICTION_KEYS)].assign(
+        marks = [name for name in SEEN if name in self.rows]
+        table = self.rows[[*PREDICTION_KEYS, *marks]].assign(
             truth=names[self.rows["target"].to_numpy()],
             predicted=names[predicted.argmax(axis=1) if has_shares else predicted],
         )
@@ -72,8 +75,8 @@ class Task:
             for name, share in zip(self.names, predicted.T.astype(np.float32), strict=True):
                 table[f"p_{name}"] = share
         drawn = self.rows["drawn"].to_numpy() if "drawn" in self.rows else True
-        marks = {"task": self.name, "model": model, "split": self.split, "run": self.run}
-        return table.assign(**marks, drawn=drawn)
+        made_by = {"task": self.name, "model": model, "split": self.split, "run": self.run}
+        return table.assign(**made_by, drawn=drawn)
 
     def parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the training and of the validation rows."""

@@ -1,0 +1,155 @@
+"""Recognition under each condition, on made-up features; no network is built."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import conditions_scans
+
+from covid_utils.data.image_conditions import TASKS, Conditions
+from covid_utils.registry import PREDICTION_KEYS, SEEN
+from covid_utils.training import finetune, recognition
+from covid_utils.training import recognition_ladder as ladder
+from covid_utils.training.head import HeadSettings
+
+SETTINGS = HeadSettings(200, 20, 0.1, standardise=True, seed=5)
+TOTALS = {"2 classes": 240, "4 classes": 480, "CT": 200}
+NEAREST = ["nearest neighbour", "nearest neighbour, standardised"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return Conditions(conditions_scans(), TOTALS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def blank(images):
+    """Features without any class: random for each picture, and nearly shared by its copies."""
+    rows, rng = images.needed(TASKS), np.random.default_rng(4)
+    own = {name: rng.normal(size=24) for name in sorted(set(rows["original"]))}
+    values = np.stack([own[name] for name in rows["original"]])
+    values += rng.normal(0, 0.05, values.shape)
+    return pd.DataFrame(values.astype(np.float32), rows["image_id"])
+
+
+@pytest.fixture(scope="module")
+def predictions(images, blank):
+    """Of every condition, where nothing is to be learned but single pictures."""
+    return {name: ladder.train(name, images, blank, SETTINGS, 2) for name in TASKS}
+
+
+def accuracy(table, subset="test", **keys):
+    for name, value in keys.items():
+        table = table[table[name] == value]
+    part = table[table["subset"] == subset]
+    return (part["truth"] == part["predicted"]).mean()
+
+
+@pytest.mark.parametrize("condition", TASKS)
+def test_the_file_of_a_condition_has_its_tasks_models_and_trainings(predictions, condition):
+    table = predictions[condition]
+    assert {*PREDICTION_KEYS, *SEEN, "task", "model", "split", "run"} < set(table)
+    assert set(table["split"]) == {"R3" if condition == "R4" else condition}
+    rules = ["modality only"] if condition == "M2" else []
+    combinations = set(table.groupby(["task", "model", "run"]).groups)
+    assert combinations == {
+        (task, model, run)
+        for task in TASKS[condition]
+        for model in ["head", *NEAREST, *rules]
+        for run in (1, 2)
+    }
+    learned = table[table["subset"] == "train"]
+    assert set(learned["run"]) == (set() if condition == "R4" else {1})
+    assert not learned["model"].isin(NEAREST).any()
+    assert set(table["subset"]) <= {"train", "validation", "test", "adults"}
+    assert ("adults" in set(table["subset"])) == (condition == "R4")
+    assert not table.duplicated(["task", "model", "run", "image_id"]).any()
+
+
+def test_where_only_memory_helps_copies_alone_raise_the_score(predictions):
+    for model in NEAREST:
+        for condition in ("R0", "R1", "R4"):
+            assert accuracy(predictions[condition], model=model, task="4 classes") < 0.5
+        assert accuracy(predictions["R3"], model=model, task="4 classes") > 0.9
+        assert accuracy(predictions["M1"], model=model) > 0.95
+    head = [accuracy(predictions[name], model="head", task="4 classes") for name in ("R0", "R3")]
+    assert head[1] > head[0] + 0.2
+    seen = predictions["R3"].query("subset == 'test' and task == '4 classes'")
+    assert seen["seen_image"].mean() > 0.9
+    assert not predictions["R4"][list(SEEN)].any(axis=None)
+
+
+def test_strangers_are_judged_by_the_heads_that_learned_from_copies(images, blank):
+    heads = []
+    for condition in ("R3", "R4"):
+        learned = ladder.tasks(condition, images, 2)
+        studies = recognition.study(blank, learned, SETTINGS)
+        heads.append([one.fitted(0.1, 200).head for one in studies])
+    for first, second in zip(*heads, strict=True):
+        assert np.array_equal(first.kernel, second.kernel)
+        assert np.array_equal(first.bias, second.bias)
+
+
+def test_the_nearest_training_image_decides(images, blank):
+    task = ladder.tasks("R0", images, 1)[1]
+    values, target = task.values(blank) * 10.0 ** np.arange(24), task.rows["target"].to_numpy()
+    table = pd.DataFrame(values, task.rows["image_id"])
+    train = (task.rows["subset"] == "train").to_numpy()
+    spread = values[train].std(axis=0)
+    for scaled in (False, True):
+        shown = values / spread if scaled else values
+        apart = ((shown[~train][:, None] - shown[train][None]) ** 2).sum(axis=-1)
+        expected = np.array(task.names)[target[train][apart.argmin(axis=1)]]
+        assert ladder.nearest(table, task, scaled)["predicted"].tolist() == expected.tolist()
+
+
+def test_the_modality_alone_decides_ct(predictions):
+    rule = predictions["M2"].query("model == 'modality only'")
+    assert (rule.loc[rule["modality"] == "CT", "predicted"] == "covid").all()
+    assert rule.loc[rule["modality"] == "X-ray"].groupby("run")["predicted"].nunique().max() == 1
+    assert accuracy(rule[rule["modality"] == "CT"]) == 1
+
+
+@pytest.mark.parametrize("most", [30, 1000])
+def test_fine_tuning_learns_from_as_many_images_of_both_conditions(
+    images, blank, monkeypatch, most
+):
+    given = []
+
+    def train(extraction, task, start, *how):
+        given.append(SimpleNamespace(task=task, start=start, how=how, rows=extraction.rows))
+        return SimpleNamespace(
+            predictions=task.predictions(task.rows["target"].to_numpy(), "tuned")
+        )
+
+    def of(rows):
+        return SimpleNamespace(rows=rows, features=lambda layers: {layers[0]: blank})
+
+    monkeypatch.setattr(finetune, "train", train)
+    frozen, plan = SimpleNamespace(of=of, last="mixed8"), ladder.Tuning("mixed7", most, 2, 0.5)
+    table = ladder.tune(images, frozen, SETTINGS, plan)
+    names = [(one.task.split, one.task.name) for one in given]
+    assert names == [(c, task) for task in ("2 classes", "4 classes") for c in ("R0", "R3")]
+    assert set(table.groupby(["split", "model"]).groups) == {
+        (split, model) for split in ("R0", "R3") for model in (ladder.FEWER, "tuned")
+    }
+    for one in given:
+        assert one.how == ("mixed7", 2, 0.5, SETTINGS.seed)
+        assert one.rows is one.task.rows
+        rows, whole = one.task.rows, images.rows(one.task.split, one.task.name)
+        counts, before = rows["subset"].value_counts(), whole["subset"].value_counts()
+        assert counts["test"] == before["test"]
+        # R0 has 32 images to train on in the two-class task, 56 in the other.
+        assert counts["train"] == min(most, {"2 classes": 32, "4 classes": 56}[one.task.name])
+        assert counts["validation"] == min(before["validation"], max(1, counts["train"] // 5))
+        learned = set(rows.loc[rows["subset"] == "train", "original"])
+        assert (rows["seen_image"] == rows["original"].isin(learned)).all()
+        own = recognition.study(blank, [one.task], SETTINGS)[0].fitted(0.1, 200).head
+        assert np.array_equal(one.start.kernel, own.kernel)
+
+
+def test_a_larger_draw_has_the_images_of_a_smaller_one(images):
+    rows = images.rows("R3", "4 classes")
+    few, many = (set(ladder.fewer(rows, count)["image_id"]) for count in (20, 200))
+    assert few < many
