@@ -12,7 +12,7 @@ import pandas as pd
 from covid_utils.data import augment
 from covid_utils.data.manifest import without_near_copies
 from covid_utils.errors import ParameterError
-from covid_utils.registry import UNUSED
+from covid_utils.registry import SEEN, UNUSED
 
 
 def divide(
@@ -34,9 +34,8 @@ def divide(
         tests: Under S3, those of them to test on; no slice is for validation.
 
     Returns:
-        The rows with their ``subset``, and whether the training subset has the slice or a copy of
-        it (``seen_image``), or a slice of its patient (``seen_patient``). S3 adds ``copy`` and
-        ``original``, see `augment.expand`.
+        The rows with their ``subset`` and `SEEN`; S3 adds ``copy`` and ``original``, see
+        `augment.expand`.
     """
     rng = np.random.default_rng([seed, training])
     if condition.endswith("0"):
@@ -63,9 +62,9 @@ def _copied(rows: pd.DataFrame, seed: int, copies: int, tests: int) -> pd.DataFr
 
 
 def with_seen(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add what the training subset shows of each row: ``seen_image`` and ``seen_patient``."""
+    """Add whether the training subset shows a row's slice or a copy of it, and its patient."""
     trains, seen = rows["subset"] == "train", {}
-    for name, column in (("seen_image", "original"), ("seen_patient", "patient_id")):
+    for name, column in zip(SEEN, ("original", "patient_id"), strict=True):
         shown = rows[column] if column in rows else rows["image_id"]
         seen[name] = shown.isin(shown[trains])
     return rows.assign(**seen)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import augment, labels
+from covid_utils.data import labels
 from covid_utils.data.collection import Collection
 from covid_utils.data.readers.medseg import PublishedMasks, load_mask
 from covid_utils.errors import DataError
 from covid_utils.evaluation import metrics
-from covid_utils.registry import PREDICTION_KEYS
+from covid_utils.registry import PREDICTION_KEYS, SEEN
 
 #: Subsets whose masks are kept and measured with distances.
 WATCHED = ("validation", "test", "published")
@@ -74,7 +74,7 @@ def several(
 
     Args:
         tested: Of each training what it is (``stream, model, start, steps, repeat``), its slices,
-            also with ``seen_image`` and ``seen_patient``, and the rest as for `outline`.
+            also with `SEEN`, and the rest as for `outline`.
 
     Returns:
         `pixel_table` of all, with what each training is and what it had seen. And maps of slices
@@ -86,11 +86,11 @@ def several(
     for about, rows, masks, probabilities in tested:
         stream = str(about["stream"])
         measured = outline(probabilities, rows, masks, stream)
-        seen = rows.set_index("image_id")[["seen_image", "seen_patient"]]
+        seen = rows.set_index("image_id")[[*SEEN]]
         tables.append(measured.pixels.assign(**about).join(seen, on="image_id"))
         first = first or about
         if about == first | {"stream": stream}:
-            kept = augment.originals(measured.rows).index
+            kept = measured.rows.get("copy", pd.Series(0, measured.rows.index)) == 0
             maps["image_id"] = measured.rows["image_id"][kept].to_numpy(str)
             maps[f"{stream}_labels"] = measured.predicted[kept]
             maps[f"{stream}_probability"] = measured.probability[kept]
