@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from builders import manifest
+from builders import manifest, scans_of, slice_rows
 
 from covid_utils import registry, runs
+from covid_utils.data import augment, cache
 from covid_utils.data.cache import Rows
 from covid_utils.evaluation import scores
 from covid_utils.report import cells, tables
@@ -70,11 +71,16 @@ def test_the_seed_decides():
     assert times["calls"] == len(times["each"])
 
 
+def tiny_network(labels):
+    tiny = keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.GlobalMaxPooling2D()])
+    tiny.add(keras.layers.Dense(labels, activation="sigmoid"))
+    return tiny
+
+
 @pytest.mark.parametrize("kind", ["none", "balanced"])
 def test_the_weighted_loss_equals_a_hand_calculation(monkeypatch, kind):
     # One pixel decides; moved images keep it, as all their pixels are alike.
-    tiny = keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.GlobalMaxPooling2D()])
-    tiny.add(keras.layers.Dense(4, activation="sigmoid"))
+    tiny = tiny_network(4)
     tiny.set_weights([np.array([[3.0, -2, 0.5, 1]]), np.array([-1.0, 0.5, 0, 0.2])])
     monkeypatch.setattr(multilabel, "ml_cnn", lambda labels, size: tiny)
     images = np.repeat(np.array([0, 85, 170, 255], np.uint8), 64).reshape(4, 8, 8)
@@ -85,6 +91,37 @@ def test_the_weighted_loss_equals_a_hand_calculation(monkeypatch, kind):
     expected = -(weights * LABELS * np.log(p) + ~LABELS * np.log(1 - p)).sum(axis=1).mean()
     # Each of the four slices is drawn once an epoch; the loss is a mean over slices.
     assert history["loss"].tolist() == pytest.approx([expected] * 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(("condition", "shown", "slices"), [("T0", 7, 3), ("T3", 30, 10)])
+def test_both_conditions_take_the_same_steps(monkeypatch, condition, shown, slices):
+    """Of eight slices that train, one shows a patient who is tested, so T0 has seven: two steps."""
+    rows = slice_rows(["exact"] * 11).assign(subset=["train"] * 8 + ["test"] * 3)
+    rows.loc[10, "patient_id"] = rows.loc[0, "patient_id"]
+    masks = np.zeros((11, 8, 8), np.uint8)
+    masks[::2, 2:6, 2:6] = 2
+    networks, moved, train = [], set(), multilabel.train
+    monkeypatch.setattr(multilabel, "ml_cnn", lambda labels, size: tiny_network(labels))
+    monkeypatch.setattr(cache, "images", lambda rows, *_: masks * 20)
+    monkeypatch.setattr(cache, "masks", lambda rows, *_: masks)
+
+    def watched(images, labels, validation, **settings):
+        assert len(images) == len(labels) == shown
+        moved.add(settings["ranges"] != augment.STILL)
+        networks.append((train(images, labels, validation, **settings)[0], settings["seed"]))
+        return networks[-1][0], None
+
+    monkeypatch.setattr(multilabel, "train", watched)
+    parameters = SETTINGS | {"positive_weight": "none", "image_size": 8, "minimum_share": 0.01}
+    table = multilabel.under_condition(condition, scans_of(rows), parameters, 40, 10, 2)
+    assert [int(one.optimizer.iterations) for one, _ in networks] == [4, 4]
+    assert len({seed for _, seed in networks}) == 2
+    assert moved == {condition == "T0"}
+    assert table.groupby("repeat").size().to_dict() == {1: slices, 2: slices}
+    assert set(table["subset"]) == {"test"}
+    at = pd.Series(range(11), rows["image_id"])[table["image_id"].str.split("~").str[0]]
+    assert table["truth_consolidation"].tolist() == (at % 2 == 0).tolist()
+    assert table["seen_image"].any() == (condition == "T3")
 
 
 @pytest.fixture

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import augment
-from covid_utils.data.cache import Rows
+from covid_utils.data import augment, slice_conditions
+from covid_utils.data.cache import Rows, rows_of
+from covid_utils.data.collection import Collection
+from covid_utils.data.images import Preprocessing
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.progress import tell
-from covid_utils.registry import MANIFESTATIONS, PREDICTION_KEYS
-from covid_utils.training import batches
+from covid_utils.registry import LESION_SETS, MANIFESTATIONS, PREDICTION_KEYS, SEEN
+from covid_utils.training import batches, streams
 from covid_utils.training.timing import time_per_item
 
 if TYPE_CHECKING:
     import keras
+
+
+#: Parameters of ``03_task2_multilabel`` that `train` takes.
+SETTINGS = ("epochs", "batch_size", "learning_rate", "seed", "positive_weight")
+#: How slices are augmented as they are shown.
+AFFINE = augment.Ranges()
 
 
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
@@ -44,21 +53,25 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
 
 
 def train(
-    images: np.ndarray,
+    images: np.ndarray | Rows,
     labels: np.ndarray,
-    validation: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray] | None,
     *,
     epochs: int,
     batch_size: int,
     learning_rate: float,
     seed: int,
     positive_weight: str,
+    epoch_steps: int = 0,
+    ranges: augment.Ranges = AFFINE,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train the network on uint8 images (n, size, size) and their labels, bool (n, 3).
 
     The paper names 50 epochs and Adam, no rate and no weights. ``positive_weight`` is ``balanced``
     for `balanced_weights`, or ``none``. Images and labels for ``validation`` make only the curve;
-    its loss has the weights of the training subset, so that both curves measure the same.
+    its loss has the weights of the training subset, so that both curves measure the same. An epoch
+    shows each slice once, augmented within ``ranges``, unless ``epoch_steps`` says how many steps
+    it has.
 
     Returns:
         The network after the last epoch, and the history: one row per epoch and subset with
@@ -71,7 +84,7 @@ def train(
         return keras.ops.sum((1 + (weights - 1) * truth) * each, axis=-1)
 
     def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
-        matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
+        matrix = augment.draw_matrix(rng, images.shape[1], ranges)
         return to_input(augment.warp(images[at], matrix)), labels[at].astype(np.float32)
 
     def tell_epoch(epoch: int, logs: dict[str, float]) -> None:
@@ -84,12 +97,14 @@ def train(
     model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
     size = min(batch_size, len(images))
     specs = (((*images.shape[1:], 1), np.float32), (labels.shape[1:], np.float32))
+    if validation:
+        validation = to_input(validation[0]), validation[1].astype(np.float32)
     curves = model.fit(
         batches.endless(augmented, len(images), size, seed, specs),
-        steps_per_epoch=int(np.ceil(len(images) / size)),
+        steps_per_epoch=epoch_steps or steps_of_epoch(len(images), batch_size),
         epochs=epochs,
         shuffle=False,  # the batches are shuffled already
-        validation_data=(to_input(validation[0]), validation[1].astype(np.float32)),
+        validation_data=validation,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell_epoch)],
         verbose=0,
     ).history
@@ -97,8 +112,62 @@ def train(
     parts = [
         pd.DataFrame({"epoch": epoch, "subset": subset} | {k: curves[of + k] for k in kept})
         for subset, of in (("train", ""), ("validation", "val_"))
+        if of + "loss" in curves
     ]
     return model, pd.concat(parts, ignore_index=True)
+
+
+def steps_of_epoch(slices: int, batch_size: int) -> int:
+    """Steps that show each slice once; in the last of them a few are shown again."""
+    return -(-slices // min(batch_size, slices))
+
+
+def under_condition(
+    condition: str,
+    collection: Collection,
+    parameters: Mapping[str, Any],
+    copies: int,
+    tests: int,
+    trainings: int,
+) -> pd.DataFrame:
+    """Train the network under T0 or T3 and predict the test slices.
+
+    A training takes as many steps under T3 as under T0. The slices of T3 include copies, which are
+    shown as they are; under T0 each slice is augmented anew each time.
+
+    Args:
+        condition: T0 or T3.
+        collection: The profile's images.
+        parameters: Those of ``03_task2_multilabel``.
+        copies: For `slice_conditions.divide`, as ``tests``.
+        tests: Slices to test on under T3.
+        trainings: How many, each with draws of its own.
+
+    Returns:
+        `prediction_table` of test slices with `SEEN`, and ``repeat``, the number of the training.
+    """
+    settings = {name: parameters[name] for name in SETTINGS}
+    seed, size = parameters["seed"], parameters["batch_size"]
+    rows = collection.training_rows(LESION_SETS, f"condition {condition}", near_copies=True)
+    usual = slice_conditions.divide(rows, "T0", 1, seed, copies, tests)["subset"]
+    settings["epoch_steps"] = steps_of_epoch((usual == "train").sum(), size)
+    each = [
+        slice_conditions.divide(rows, condition, number, seed, copies, tests)
+        for number in range(1, trainings + 1)
+    ]
+    # Trainings differ in which slices, or copies, are in which subset.
+    data = streams.prepared(each[0], collection.root, Preprocessing(parameters["image_size"]), seed)
+    truth = present(data.masks, parameters["minimum_share"])
+    settings["ranges"] = augment.STILL if "copy" in data.rows else AFFINE
+    tables = []
+    for number, own in enumerate(each, start=1):
+        trained, tested = (np.flatnonzero(own["subset"] == name) for name in ("train", "test"))
+        settings["seed"] = seed + 1000 * (number - 1)
+        network, _ = train(rows_of(data.images, trained), truth[trained], None, **settings)
+        found = predict(network, rows_of(data.images, tested))
+        table = prediction_table(own.iloc[tested], truth[tested], found)
+        tables.append(table.join(own[[*SEEN]]).assign(repeat=number))
+    return pd.concat(tables, ignore_index=True)
 
 
 def to_input(images: np.ndarray) -> np.ndarray:

@@ -131,7 +131,7 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
 
 
 def data_of(rows: pd.DataFrame, collection: Collection, settings: StreamSettings) -> StreamData:
-    """Images and masks of slices, each read or computed only when it is needed.
+    """Slices with images and masks, each read or computed only when it is needed.
 
     The rows may hold copies by `augment.expand`; if not, and the settings give a number of copies,
     these are added.
@@ -140,15 +140,20 @@ def data_of(rows: pd.DataFrame, collection: Collection, settings: StreamSettings
     # The paper gives no counts for nodules.
     if "copy" not in rows and settings.stream != "nodule" and any(totals.values()):
         rows = augment.expand(rows, totals, settings.seed)
+    if "copy" in rows:  # a copy is moved and zoomed, and so is its lung
+        rows = rows.assign(lung_pixels=rows["lung_pixels"].where(rows["copy"] == 0))
+    return prepared(rows, collection.root, settings.preprocessing, settings.seed)
+
+
+def prepared(rows: pd.DataFrame, root: Path, preprocessing: Preprocessing, seed: int) -> StreamData:
+    """Images and masks of slices and their copies, moved alike as the ``seed`` says."""
     plain = augment.originals(rows)
-    images = cache.images(plain, collection.root, settings.preprocessing)
-    masks = cache.masks(plain, collection.root, settings.preprocessing)
-    if "copy" not in rows:
-        return StreamData(rows, images, masks)
-    # A copy is moved and zoomed, and so is its lung.
-    rows = rows.assign(lung_pixels=rows["lung_pixels"].where(rows["copy"] == 0))
-    copies = augment.copies(images, rows, settings.seed)
-    return StreamData(rows, copies, augment.copies(masks, rows, settings.seed, is_mask=True))
+    images = cache.images(plain, root, preprocessing)
+    masks = cache.masks(plain, root, preprocessing)
+    if "copy" in rows:
+        images = augment.copies(images, rows, seed)
+        masks = augment.copies(masks, rows, seed, is_mask=True)
+    return StreamData(rows, images, masks)
 
 
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
