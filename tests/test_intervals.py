@@ -186,27 +186,6 @@ def test_mcnemar_equals_twice_the_smaller_tail(only_a, only_b):
     assert intervals.mcnemar(first, second) == expected
 
 
-def test_a_run_is_scored_on_the_images_that_it_has(rng):
-    values = rng.random((300, 3))
-    whole = intervals.bootstrap_runs(values, np.arange(300))
-    values[:100, 0], values[:50, 2] = np.nan, np.nan
-    part = intervals.bootstrap_runs(values, np.arange(300))
-    assert part.value == pytest.approx(np.nanmean(values, axis=0).mean())
-    assert part.low < part.value < part.high
-    assert part.high - part.low > whole.high - whole.low
-
-
-def test_runs_are_drawn_as_well_as_patients(rng):
-    # Images hardly differ, runs do: keeping the runs fixed would claim far too much.
-    values = rng.normal(0, 0.1, (200, 5)) + np.array([-0.4, -0.1, 0.0, 0.1, 0.3])
-    both = intervals.bootstrap_runs(values, np.arange(200))
-    assert both.value == pytest.approx(values.mean())
-    exact = stats.ttest_1samp(values.mean(axis=0), 0).confidence_interval(0.95)
-    assert both.high - both.low == pytest.approx(exact.high - exact.low, rel=0.05)
-    one = intervals.bootstrap_runs(values[:, :1], np.arange(200))
-    assert one == pytest.approx(intervals.bootstrap_mean(values[:, 0], np.arange(200)))
-
-
 def test_no_images_are_refused_in_words():
     with pytest.raises(DataError, match="no images"):
         accuracy(np.zeros(0, bool), np.zeros(0))

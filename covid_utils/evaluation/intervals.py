@@ -107,13 +107,13 @@ def bootstrap(
             or several as a dictionary, all from the same draws.
         strata: Stratum of each image (images,): patients are drawn within it.
     """
-    *sums, number = _resample(counts, groups, strata)
+    *sums, number = resample(counts, groups, strata)
     with np.errstate(invalid="ignore"):
         value, drawn, left_out = map(statistic, sums)
     if not isinstance(value, dict):
-        return _interval(value, drawn, left_out, number, len(counts))
+        return of_resamples(value, drawn, left_out, number, len(counts))
     return {
-        name: _interval(value[name], drawn[name], left_out[name], number, len(counts))
+        name: of_resamples(value[name], drawn[name], left_out[name], number, len(counts))
         for name in value
     }
 
@@ -137,47 +137,6 @@ def bootstrap_mean(
     sums = np.stack([np.where(known, values, 0.0), known], axis=1)
     mean = bootstrap(sums, groups, lambda s: combined(s[:, 0] / s[:, 1]), strata)
     return mean._replace(n=known.sum(axis=0))
-
-
-def bootstrap_runs(
-    values: np.ndarray, groups: np.ndarray, strata: np.ndarray | None = None
-) -> Interval:
-    """Bootstrap of a mean over images and repeated runs, drawing both.
-
-    ``values`` are (images, runs), NaN where a run has none of an image.
-
-    Five trainings are five draws of what a training can give, too few to expand their percentiles:
-    the worst resample is five times the worst run. The plain percentiles are scaled instead, by
-    Student's t with the degrees of freedom that patients and runs have together (Satterthwaite
-    1946).
-    """
-    if values.shape[1] == 1:
-        return bootstrap_mean(values[:, 0], groups, strata)
-    known = ~np.isnan(values)
-    table = np.stack([np.where(known, values, 0.0), known], axis=1)
-    *sums, number = _resample(table, groups, strata)
-    with np.errstate(invalid="ignore"):  # a resample may hold no image of a run
-        total, drawn, left_out = (rows[:, 0] / rows[:, 1] for rows in sums)
-    if len(drawn) > 1:  # else nothing could vary
-        picks = np.random.default_rng([0, 1]).integers(values.shape[1], size=drawn.shape)
-        drawn = np.take_along_axis(drawn, picks, axis=1)
-    value = float(total.mean())
-    limits = _limits(drawn.mean(axis=1), (1 - LEVEL) / 2)
-    low, high = value + _scale_of_two(left_out.mean(axis=1), total[0], number) * (limits - value)
-    return Interval(value, float(low), float(high), len(values))
-
-
-def _scale_of_two(without_patient: np.ndarray, of_run: np.ndarray, strata: int) -> float:
-    """By how much the percentiles of a mean over patients and runs are too narrow."""
-    number = np.array([len(without_patient), len(of_run)])
-    degrees = np.maximum(number - [strata, 1], 1)
-    # The variance of the mean that is due to patients (by the jackknife), and to runs.
-    drawn = np.array([(number[0] - 1) * without_patient.var(), of_run.var() / number[1]])
-    whole = drawn * number / degrees
-    if not whole.sum() > 0:  # nothing varies
-        return 1.0
-    joint = whole.sum() ** 2 / (whole**2 / degrees).sum()
-    return float(np.sqrt(whole.sum() / drawn.sum()) * stdtrit(joint, BELOW) / Z)
 
 
 def difference(ours: Interval, paper: Interval) -> Interval:
@@ -216,7 +175,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, flo
     return only_a, only_b, float(binomtest(only_a, differ).pvalue) if differ else 1.0
 
 
-def _interval(
+def of_resamples(
     value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, strata: int, n: int
 ) -> Interval:
     """Interval of a metric (1, ...) from its resamples and from leaving out each patient."""
@@ -226,18 +185,18 @@ def _interval(
     degrees = np.maximum(patients - strata, 1)
     tails = ndtr(-np.sqrt(np.maximum(patients, 1) / degrees) * stdtrit(degrees, BELOW))
     columns = zip(drawn.reshape(len(drawn), -1).T, tails, strict=True)
-    low, high = np.transpose([_limits(*column) for column in columns])
+    low, high = np.transpose([limits(*column) for column in columns])
     shape = drawn.shape[1:]
     return Interval(value[0], low.reshape(shape)[()], high.reshape(shape)[()], n)
 
 
-def _limits(drawn: np.ndarray, tail: float) -> np.ndarray:
+def limits(drawn: np.ndarray, tail: float) -> np.ndarray:
     """The two quantiles that cut off a tail at each end, undefined resamples left out."""
     known = drawn[~np.isnan(drawn)]
     return np.quantile(known, [tail, 1 - tail]) if len(known) else np.full(2, np.nan)
 
 
-def _resample(
+def resample(
     table: np.ndarray, groups: np.ndarray, strata: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Sums over all images (1, ...), in every resample of the patients, and without each patient.

@@ -31,6 +31,12 @@ def row(
     return base | more | interval._asdict() | {"patients": len(np.unique(groups))}
 
 
+def scopes(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Images with exact labels and, where some are weak, all of them."""
+    exact = predictions[predictions["label_quality"] == "exact"]
+    return {"exact": exact} | ({"all": predictions} if len(exact) < len(predictions) else {})
+
+
 def recognition(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """Scores of a task in which every image has one class: `COLUMNS`, accuracy first."""
     units, groups, strata = _confusions(predictions, classes)

@@ -20,7 +20,7 @@ from covid_utils.data.manifest import left_out
 from covid_utils.errors import DataError
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.intervals import Interval
-from covid_utils.evaluation.scoring import COLUMNS, row
+from covid_utils.evaluation.scoring import COLUMNS, row, scopes
 from covid_utils.registry import (
     FUSION,
     MANIFESTATIONS,
@@ -90,7 +90,7 @@ def rows_of_runs(profile: str) -> Iterator[dict]:
         own = [pixels[stream_run(name)] for name in MANIFESTATIONS]
         own = pd.concat([part[part["class"].isin(MANIFESTATIONS)] for part in own])
         keys = {"run": SPECIALISTS, "task": "stream average", "model": "deeplab", "split": split}
-        for scope, chosen in _scopes(own).items():
+        for scope, chosen in scopes(own).items():
             means = _mean_scores(chosen, scope, {"mean of lesions": False})
             yield from (keys | {"subset": "test"} | score for score in means)
         pixels[SPECIALISTS] = own
@@ -117,22 +117,16 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
     Classes of lesions are scored twice where labels are weak: on exactly labelled slices
     (``labels`` = exact) and on all of them (``all``); the extent is exact on every slice.
     """
-    rows, scopes = [], _scopes(pixels)
+    rows, parts = [], scopes(pixels)
     for name, part in pixels.groupby("class", sort=False):
-        of_class = {scope: chosen[chosen["class"] == name] for scope, chosen in scopes.items()}
+        of_class = {scope: chosen[chosen["class"] == name] for scope, chosen in parts.items()}
         if name not in WEAK_CLASSES:
             of_class = {"exact": part}
         for scope, chosen in of_class.items():
             rows += _class_scores(chosen, name, scope) if len(chosen) else []
-    for scope, chosen in scopes.items():
+    for scope, chosen in parts.items():
         rows += _mean_scores(chosen[chosen["class"] != "lesion"], scope)
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _scopes(pixels: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Slices with exact labels and, where some are weak, all of them."""
-    exact = pixels[pixels["label_quality"] == "exact"]
-    return {"exact": exact} | ({"all": pixels} if len(exact) < len(pixels) else {})
 
 
 def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval:

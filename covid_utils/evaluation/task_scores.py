@@ -9,7 +9,7 @@ import pandas as pd
 
 from covid_utils import runs
 from covid_utils.data.manifest import left_out
-from covid_utils.evaluation import calibration, intervals, scoring
+from covid_utils.evaluation import calibration, intervals, repeats, scoring
 from covid_utils.registry import (
     BOTH,
     MANIFESTATIONS,
@@ -115,7 +115,7 @@ def _resampled(
     images = rows.drop_duplicates("image_id").set_index("image_id").loc[names]
     groups = images["patient_id"].to_numpy()
     strata = intervals.class_strata(pd.factorize(images["truth"], sort=True)[0], groups)
-    return intervals.bootstrap_runs(values, groups, strata), len(np.unique(groups))
+    return repeats.bootstrap_runs(values, groups, strata), len(np.unique(groups))
 
 
 def _hits(part: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from covid_utils.data.manifest import (
     without_near_copies,
 )
 from covid_utils.registry import (
+    CONDITIONS,
     NODULE_SETS,
     PUBLISHED,
     RECOGNITION_CLASSES,
@@ -28,6 +29,7 @@ from covid_utils.registry import (
     TASK1,
     TASK2,
     UNUSED,
+    condition_run,
     stream_run,
 )
 from covid_utils.report import cells, recognition_tables, render, stream_tables, verdicts
@@ -176,7 +178,8 @@ SCORED = {
 def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
     """One of `SCORED`: our numbers beside the paper's, without verdicts and remarks."""
     rows, keys = SCORED[name]
-    return cells.beside(name, rows(scored), keys)
+    is_condition = scored["run"].isin(map(condition_run, CONDITIONS))
+    return cells.beside(name, rows(scored[~is_condition]), keys)
 
 
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,170 @@
+"""Scores of conditions: against counts made by hand, over several trainings, and what has none."""
+
+import condition_runs as made
+import numpy as np
+import pandas as pd
+import pytest
+from builders import one, value
+
+from covid_utils import registry, runs
+from covid_utils.evaluation import metrics, scores
+from covid_utils.registry import condition_run
+
+
+@pytest.fixture
+def scored(home):
+    """Scores of some predictions, by condition."""
+
+    def score(**tables):
+        for condition, parts in tables.items():
+            made.save(condition, pd.concat(parts))
+        return scores.compute(made.PROFILE, "conditions")
+
+    return score
+
+
+def test_without_runs_there_are_no_rows(scored):
+    assert list(scored()) == list(scores.COLUMNS)
+    assert scored().empty
+
+
+def test_accuracy_is_the_mean_of_trainings_and_each_has_its_own_row(scored):
+    parts = [made.recognised("4 classes", 0.8, run) for run in (1, 2, 3)]
+    table = scored(R3=parts)
+    keys = {"protocol": "R3", "task": "4 classes", "model": "head", "metric": "accuracy"}
+    each = [(part["truth"] == part["predicted"]).mean() for part in parts]
+    for number, expected in enumerate(each, start=1):
+        single = one(table, **keys, repeat=number)
+        assert (single["value"], single["n"]) == (pytest.approx(expected), 320)
+        assert np.isnan(single["low"])
+    mean = one(table, **keys, repeat=0)
+    assert mean["value"] == pytest.approx(np.mean(each))
+    assert mean["low"] < min(each) < max(each) < mean["high"]
+    assert (mean["run"], mean["groups"]) == (condition_run("R3"), 160)
+    seen = one(table, protocol="R3", metric="seen patient", repeat=0)
+    assert seen["value"] == pytest.approx(np.mean([part["seen_patient"].mean() for part in parts]))
+    assert np.isnan(seen["low"])
+
+
+def test_trainings_may_test_different_images(scored):
+    parts = [made.recognised("2 classes", 0.8, run) for run in (1, 2)]
+    parts = [parts[0].iloc[:100], parts[1].iloc[40:]]
+    mean = one(scored(R2=parts), repeat=0, metric="accuracy")
+    each = [(part["truth"] == part["predicted"]).mean() for part in parts]
+    assert mean["value"] == pytest.approx(np.mean(each))
+    assert (mean["n"], mean["groups"]) == (110, 80)
+    assert "each training has test images of its own" in mean["note"]
+
+
+def test_images_that_a_training_did_not_draw_do_not_count(scored):
+    part = made.recognised("2 classes", 0.8)
+    part.loc[:39, "drawn"] = False
+    assert one(scored(R0=[part]), repeat=0, metric="accuracy")["n"] == 120
+
+
+def test_adults_are_counted_as_false_positives(scored):
+    adults = made.recognised("2 classes", 0.7, subset="adults", learned="R3")
+    table = scored(R4=[made.recognised("2 classes", 0.9, learned="R3"), adults[80:]])
+    false = one(table, subset="adults", repeat=0)
+    assert (false["metric"], false["split"], false["n"]) == ("false positives", "R3", 80)
+    assert false["value"] == pytest.approx((adults[80:]["predicted"] == "covid").mean())
+    assert value(table, subset="test", repeat=0, metric="accuracy") > 0.85
+
+
+def test_fine_tuned_rows_belong_to_the_condition_that_they_learned_from(scored):
+    parts = [made.recognised("4 classes", 0.9, 1, of, "fine-tuned") for of in ("R0", "R3")]
+    table = runs.select(scored(R5=parts), metric="accuracy", repeat=0)
+    assert table["protocol"].tolist() == ["R0", "R3"]
+    assert set(table["run"]) == {condition_run("R5")}
+    assert table["note"].str.contains("one training").all()
+
+
+def test_classes_of_few_groups_are_taken_as_all_wrong_and_all_right(scored):
+    part = made.recognised("2 classes", 0.9)
+    part.loc[part["truth"] == "covid", "patient_id"] = "one"
+    row = one(scored(M0=[part]), repeat=0, metric="accuracy")
+    assert row["low"] < 0.5
+    assert row["high"] > 0.9
+    assert "all wrong" in row["note"]
+
+
+def test_segmentation_follows_from_summed_counts(scored):
+    parts = [made.outlined(repeat=k) for k in (1, 2, 3)]
+    table = scored(S2=parts)
+    keys = {"protocol": "S2", "task": "stream all", "repeat": 0, "metric": "dice"}
+    for name, labels in (("ggo", "exact"), ("ggo", "all"), ("lesion", "exact")):
+        each = []
+        for part in parts:
+            rows = part[part["class"] == name]
+            if name == "ggo" and labels == "exact":
+                rows = rows[rows["label_quality"] == "exact"]
+            counts = rows[[*metrics.OUTCOMES]].to_numpy()
+            own = metrics.score("dice", counts).mean(), metrics.score("dice", counts.sum(axis=0))
+            each.append(own)
+        for average, expected in zip(("per_image", "pooled"), np.mean(each, axis=0), strict=True):
+            row = one(table, **keys, **{"class": name}, labels=labels, average=average)
+            assert row["value"] == pytest.approx(expected)
+            assert row["low"] < row["value"] < row["high"]
+    mean = one(table, **keys, class_="mean of lesions", labels="exact", average="pooled")
+    own = [
+        one(table, **keys, class_=n, labels="exact", average="pooled")
+        for n in registry.MANIFESTATIONS
+    ]
+    assert mean["value"] == pytest.approx(np.mean([row["value"] for row in own]))
+
+
+def test_a_class_in_few_slices_or_in_no_slice_of_a_training(scored):
+    parts = [made.outlined(repeat=k, quality=["exact"] * 5) for k in (1, 2)]
+    for part, shown in zip(parts, (2, 0), strict=True):
+        rows = part["class"] == "effusion"
+        lacks = rows & (part.groupby("class").cumcount() >= shown)
+        part.loc[lacks, "tn"] += part.loc[lacks, ["tp", "fp", "fn"]].sum(axis=1)
+        part.loc[lacks, ["tp", "fp", "fn"]] = 0
+    row = one(scored(S2=parts), repeat=0, class_="effusion", metric="dice", average="per_image")
+    assert row["n"] == 2
+    assert 0 < row["value"] < 1
+    assert np.isnan(row["low"])
+    assert "1 of 2 trainings" in row["note"]
+
+
+def test_differences_and_longer_trainings(scored):
+    table = scored(
+        S0=[
+            *(made.outlined("all", 0.5, k) for k in (1, 2, 3)),
+            *(made.outlined(n, 0.8, k) for n in registry.MANIFESTATIONS for k in (1, 2)),
+            *(made.outlined("all", 0.5, k, start="random", seed=3) for k in (1, 2)),
+            made.outlined("all", 0.7, steps=1400),
+        ]
+    )
+    assert set(table["protocol"]) == {"S0"}
+    gaps = runs.select(table, metric="dice difference", average="pooled", labels="exact")
+    gaps = gaps.set_index("task")
+    average = gaps.loc["average of streams minus stream all"]
+    assert average["class"] == "mean of lesions"
+    assert average["low"] > 0
+    each = [
+        gaps.loc[f"stream {name} minus stream all", "value"] for name in registry.MANIFESTATIONS
+    ]
+    assert average["value"] == pytest.approx(np.mean(each))
+    keys = {"class": "ggo", "metric": "dice", "average": "pooled", "labels": "exact", "repeat": 0}
+    keys |= {"start": "nodule"}
+    sides = [value(table, **keys, task=f"stream {name}") for name in ("ggo", "all")]
+    assert each[0] == pytest.approx(sides[0] - sides[1])
+    start = gaps.loc["nodule minus random start"]
+    assert start["low"] < 0 < start["high"]
+    assert "DeepLab-v3+ minus U-Net" not in gaps.index
+    longer = runs.select(table, task="stream all, 1400 steps", repeat=0, class_="lesion")
+    assert len(longer) == 4
+    assert not table.duplicated(list(scores.KEYS)).any()
+
+
+def test_labels_are_scored_alone_and_together(scored):
+    parts = [made.labelled(0.8, k) for k in (1, 2)]
+    table = runs.select(scored(T3=parts), metric="accuracy", repeat=0, labels="all")
+    right = [
+        [((part[f"p_{n}"] >= 0.5) == part[f"truth_{n}"]).mean() for n in registry.MANIFESTATIONS]
+        for part in parts
+    ]
+    expected = [*np.mean(right, axis=0), np.mean(right)]
+    assert table["class"].tolist() == [*registry.MANIFESTATIONS, "overall"]
+    assert table["value"].tolist() == pytest.approx(expected)
