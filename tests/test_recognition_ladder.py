@@ -115,16 +115,17 @@ def test_the_modality_alone_decides_ct(predictions):
 def test_fine_tuning_learns_from_as_many_images_of_both_conditions(
     images, blank, monkeypatch, most
 ):
-    given = []
+    given, computed = [], []
 
     def train(extraction, task, start, *how):
         given.append(SimpleNamespace(task=task, start=start, how=how, rows=extraction.rows))
-        return SimpleNamespace(
-            predictions=task.predictions(task.rows["target"].to_numpy(), "tuned")
-        )
+        return SimpleNamespace(predictions=task.predictions(task.rows["target"].to_numpy(), "all"))
 
     def of(rows):
-        return SimpleNamespace(rows=rows, features=lambda layers: {layers[0]: blank})
+        def compute(layers, before):
+            computed.append((layers, before, set(rows["image_id"])))
+
+        return SimpleNamespace(rows=rows, compute=compute, features=lambda _: {"mixed8": blank})
 
     monkeypatch.setattr(finetune, "train", train)
     frozen, plan = SimpleNamespace(of=of, last="mixed8"), ladder.Tuning("mixed7", most, 2, 0.5)
@@ -132,24 +133,38 @@ def test_fine_tuning_learns_from_as_many_images_of_both_conditions(
     names = [(one.task.split, one.task.name) for one in given]
     assert names == [(c, task) for task in ("2 classes", "4 classes") for c in ("R0", "R3")]
     assert set(table.groupby(["split", "model"]).groups) == {
-        (split, model) for split in ("R0", "R3") for model in (ladder.FEWER, "tuned")
+        (split, model) for split in ("R0", "R3") for model in (ladder.FEWER, "all")
     }
+    # What enters the first block that is trained is computed in one pass.
+    assert computed == [(("mixed8",), "mixed7", {n for one in given for n in one.rows["image_id"]})]
     for one in given:
         assert one.how == ("mixed7", 2, 0.5, SETTINGS.seed)
         assert one.rows is one.task.rows
-        rows, whole = one.task.rows, images.rows(one.task.split, one.task.name)
-        counts, before = rows["subset"].value_counts(), whole["subset"].value_counts()
-        assert counts["test"] == before["test"]
         # R0 has 32 images to train on in the two-class task, 56 in the other.
-        assert counts["train"] == min(most, {"2 classes": 32, "4 classes": 56}[one.task.name])
-        assert counts["validation"] == min(before["validation"], max(1, counts["train"] // 5))
-        learned = set(rows.loc[rows["subset"] == "train", "original"])
-        assert (rows["seen_image"] == rows["original"].isin(learned)).all()
+        expected = min(most, {"2 classes": 32, "4 classes": 56}[one.task.name])
+        assert (one.rows["subset"] == "train").sum() == expected
         own = recognition.study(blank, [one.task], SETTINGS)[0].fitted(0.1, 200).head
         assert np.array_equal(one.start.kernel, own.kernel)
 
 
-def test_a_larger_draw_has_the_images_of_a_smaller_one(images):
-    rows = images.rows("R3", "4 classes")
-    few, many = (set(ladder.fewer(rows, count)["image_id"]) for count in (20, 200))
-    assert few < many
+@pytest.mark.parametrize("count", [40, 80])
+def test_fewer_images_are_a_smaller_set_of_the_same_kind(images, count):
+    for condition, task in (("R0", "4 classes"), ("R3", "4 classes"), ("R3", "2 classes")):
+        whole = images.rows(condition, task)
+        rows = ladder.fewer(whole, images, count)
+        train, rest = (rows[(rows["subset"] == "train") == part] for part in (True, False))
+        assert len(train) == min(count, (whole["subset"] == "train").sum())
+        assert set(train["target"]) == set(whole["target"])
+        assert (rest["seen_image"] == rest["original"].isin(train["original"])).all()
+        before = whole[whole["subset"] != "train"]
+        if condition == "R0":
+            assert rest["image_id"].tolist() == before["image_id"].tolist()
+        else:
+            # Originals come with all their copies, but for the last one of each class.
+            copies = whole[whole["subset"] == "train"].groupby("original").size()
+            taken = train.groupby("original").size()
+            assert (taken != copies[taken.index]).sum() <= len(set(whole["target"]))
+            assert 0 < len(rest) < len(before)
+    # More images, or those of fewer classes, have what fewer have, so that it is computed once.
+    more = ladder.fewer(whole, images, count + 20)
+    assert set(train["image_id"]) < set(more.loc[more["subset"] == "train", "image_id"])

@@ -65,7 +65,7 @@ def train(
     ``start`` takes. Training begins with the block ``before``, or with the last one if ``before``
     lies behind it. ``rate`` is that of Adam for the last block and the last layer.
     """
-    blocks = _trained_blocks(extraction.last, before)
+    blocks = trained_blocks(extraction.last, before)
     rates = {name: rate * BLOCK_FACTOR**above for above, name in enumerate(reversed(blocks))}
     rates["last layer"] = rate
     maps, target = extraction.maps(blocks[0]), task.rows["target"].to_numpy()
@@ -99,7 +99,8 @@ def train(
     return Finetuned(model, table, history, rates, trained)
 
 
-def _trained_blocks(last: str, before: str) -> tuple[str, ...]:
+def trained_blocks(last: str, before: str) -> tuple[str, ...]:
+    """Blocks from ``before``, or from the last one if that is earlier, to the last."""
     names = inception.FEATURE_LAYERS
     first = min(names.index(before), names.index(last))
     return names[first : names.index(last) + 1]

@@ -113,13 +113,14 @@ def tune(
     Each starts from a head that was trained on these images only; the predictions of that head are
     `FEWER`. ``frozen`` is the network up to the block whose features the heads take.
     """
-    parts = []
+    learned = []
     for pair in zip(*(tasks(condition, images, 1) for condition in TUNED), strict=True):
         count = min(plan.images, *((task.rows["subset"] == "train").sum() for task in pair))
-        for task in pair:
-            own = replace(task, rows=images.with_seen(fewer(task.rows, count)))
-            parts.append(_tuned(own, frozen, settings, plan))
-    return pd.concat(parts, ignore_index=True)
+        learned += [replace(task, rows=fewer(task.rows, images, count)) for task in pair]
+    # In one pass for all tasks.
+    blocks = finetune.trained_blocks(frozen.last, plan.before)
+    frozen.of(recognition.all_rows(learned)).compute((frozen.last,), before=blocks[0])
+    return pd.concat([_tuned(task, frozen, settings, plan) for task in learned], ignore_index=True)
 
 
 def _tuned(task: Task, frozen: Extraction, settings: HeadSettings, plan: Tuning) -> pd.DataFrame:
@@ -132,12 +133,16 @@ def _tuned(task: Task, frozen: Extraction, settings: HeadSettings, plan: Tuning)
     return pd.concat([start.predictions, tuned.predictions], ignore_index=True)
 
 
-def fewer(rows: pd.DataFrame, images: int) -> pd.DataFrame:
-    """At most so many training images, and a fifth as many for validation; all others stay.
+def fewer(rows: pd.DataFrame, images: Conditions, count: int) -> pd.DataFrame:
+    """So many training images, and of the others those that they show as much of as all did.
 
-    The hash of their names decides which, so what is computed of them is shared as far as possible.
+    Of each class the same share is taken, originals with all their copies, in the order of the hash
+    of their names. An image whose picture was shown and no longer is does not stay: of R3 remains a
+    smaller R3, of R0 everything that is tested.
     """
-    order = rows["image_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
-    rank = order.groupby(rows["subset"]).rank(method="first")
-    limit = rows["subset"].map({"train": images, "validation": max(1, images // 5)})
-    return rows[~(rank > limit)].reset_index(drop=True)
+    train = rows[rows["subset"] == "train"]
+    order = train["original"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    share = order.groupby(train["target"]).rank(method="first", pct=True)
+    kept = rows.drop(index=share.sort_values(kind="stable").index[count:])
+    seen = images.with_seen(kept)
+    return seen[seen["seen_image"] | ~kept["seen_image"]].reset_index(drop=True)

@@ -27,3 +27,5 @@ def start(seed: int) -> None:
     keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+    # Each training traces functions of its own, and TensorFlow would warn of that.
+    tf.get_logger().setLevel("ERROR")
