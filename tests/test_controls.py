@@ -1,0 +1,100 @@
+"""Controls: a leak that is there is found in proportion, and where there is none, none is found."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import join, manifest, scans_of
+
+from covid_utils.data import augment, readers, splits
+from covid_utils.data.image_conditions import ADULT_SOURCE, SOURCES, Conditions
+from covid_utils.evaluation import intervals, leaks, repeats
+from covid_utils.registry import RECOGNITION_CLASSES
+from covid_utils.training import baselines, controls, recognition_ladder
+from covid_utils.training.head import HeadSettings
+
+SETTINGS = HeadSettings(steps=100, standardise=True)
+
+
+@pytest.fixture(scope="module")
+def phantom_scans(tmp_path_factory):
+    """X-rays of a phantom without marks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
+        return controls.unmarked()
+
+
+def accuracy(predictions, task, model):
+    """Mean over test images and trainings, with its interval over both."""
+    chosen = predictions.query("subset == 'test' and task == @task and model == @model")
+    hits = chosen.assign(hit=(chosen["truth"] == chosen["predicted"]).astype(float))
+    table = hits.pivot_table(index=["patient_id", "image_id"], columns="run", values="hit")
+    return repeats.bootstrap_runs(
+        table.to_numpy(), table.index.get_level_values("patient_id").to_numpy()
+    )
+
+
+def test_marks_of_hospitals_are_found_in_proportion_to_their_strength(phantom_scans):
+    table = leaks.found(controls.answers(phantom_scans, (0.0, 0.25, 1.0)))
+    none, weak, strong = table.itertuples()
+    assert none.low < 0 < none.high
+    assert none.truth == 0
+    assert 0.2 < weak.truth < 0.7 < strong.truth
+    for one in (none, weak, strong):  # other patients show what is true of the same ones
+        assert one.low <= one.truth <= one.high
+    assert weak.low > 0
+    assert weak.high < strong.low
+    assert strong.share == pytest.approx(1, abs=0.15)
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """Predictions for patients of one image each, whose features depend on their class alone."""
+    parts = [
+        manifest({f"{label}{i}": 1 for i in range(300)}, SOURCES[label], label)
+        for label in RECOGNITION_CLASSES
+    ]
+    parts.append(manifest({f"adult{i}": 1 for i in range(100)}, ADULT_SOURCE))
+    rows = splits.assign(join(*parts), "patient", seed=1, test=20)
+    is_class = rows["label"].to_numpy()[:, None] == np.array(RECOGNITION_CLASSES)
+    values = 1.5 * is_class + np.random.default_rng(0).normal(size=is_class.shape)
+    table = pd.DataFrame(values, rows["image_id"], dtype=np.float32)
+    images = Conditions(scans_of(rows), {}, seed=1)
+    trainings = {"R0": 1, "R1": 1, "R2": 5}
+    train = recognition_ladder.train
+    return [train(name, images, table, SETTINGS, number) for name, number in trainings.items()]
+
+
+@pytest.mark.parametrize("model", ["head", "nearest neighbour"])
+@pytest.mark.parametrize("task", ["2 classes", "4 classes"])
+def test_without_a_leak_the_conditions_agree(alike, task, model):
+    values = [accuracy(predictions, task, model) for predictions in alike]
+    for earlier, later in itertools.pairwise(values):
+        gap = intervals.difference(later, earlier)
+        assert gap.low < 0 < gap.high
+        assert abs(gap.value) < 0.06
+    assert not any(one.query("subset == 'test'")["seen_patient"].any() for one in alike)
+
+
+def test_copies_before_the_split_are_remembered_where_there_is_nothing_to_learn(phantom_scans):
+    """Each patient has the class and source of another: without a leak, accuracy is by chance."""
+    rows = phantom_scans.manifest.query("modality == 'X-ray'").reset_index(drop=True)
+    own = rows.groupby("patient_id")[["dataset", "label"]].first()
+    drawn = own.sample(frac=1, random_state=0).set_axis(own.index)
+    exchanged = rows.assign(**{name: rows["patient_id"].map(drawn[name]) for name in drawn})
+    exchanged = splits.assign(exchanged, "patient", seed=0, test=40)
+    totals = dict.fromkeys(("2 classes", "4 classes"), 1200)
+    images = Conditions(replace(phantom_scans, manifest=exchanged), totals, seed=0)
+    needed = images.needed(("R0", "R3"))
+    read = rows.set_index("image_id", drop=False).loc[augment.originals(needed)["image_id"]]
+    xrays = np.stack([readers.load_image(phantom_scans.root, row) for row in read.itertuples()])
+    shown = augment.copies(xrays, needed, seed=0)
+    table = pd.DataFrame([baselines.trivial_features(one) for one in shown], needed["image_id"])
+    trained = [recognition_ladder.train(one, images, table, SETTINGS, 1) for one in ("R0", "R3")]
+    for task, chance in (("2 classes", 1 / 2), ("4 classes", 1 / 4)):
+        r0, r3 = (accuracy(one, task, "nearest neighbour, standardised") for one in trained)
+        assert r0.low < chance < r0.high
+        assert r3.low > chance + 0.25
+        assert intervals.difference(r3, r0).low > 0
