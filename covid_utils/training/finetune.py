@@ -146,7 +146,10 @@ def _train_step(
     for name, optimizer in optimizers.items():
         optimizer.build(groups[name])
 
-    @tf.function(reduce_retracing=True)
+    # One trace for whole batches and the last, shorter one.
+    signature = [tf.TensorSpec((None, *model.input.shape[1:])), tf.TensorSpec((None,), tf.int64)]
+
+    @tf.function(input_signature=signature)
     def step(maps: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             probabilities = model(maps, training=False)
