@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Parameters of ``03_task2_multilabel`` that `train` takes.
 SETTINGS = ("epochs", "batch_size", "learning_rate", "seed", "positive_weight")
-#: How slices are augmented as they are shown.
-AFFINE = augment.Ranges()
 
 
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
@@ -63,15 +61,13 @@ def train(
     seed: int,
     positive_weight: str,
     epoch_steps: int = 0,
-    ranges: augment.Ranges = AFFINE,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train the network on uint8 images (n, size, size) and their labels, bool (n, 3).
 
     The paper names 50 epochs and Adam, no rate and no weights. ``positive_weight`` is ``balanced``
     for `balanced_weights`, or ``none``. Images and labels for ``validation`` make only the curve;
     its loss has the weights of the training subset, so that both curves measure the same. An epoch
-    shows each slice once, augmented within ``ranges``, unless ``epoch_steps`` says how many steps
-    it has.
+    shows each slice once, unless ``epoch_steps`` says how many steps it has.
 
     Returns:
         The network after the last epoch, and the history: one row per epoch and subset with
@@ -84,7 +80,7 @@ def train(
         return keras.ops.sum((1 + (weights - 1) * truth) * each, axis=-1)
 
     def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
-        matrix = augment.draw_matrix(rng, images.shape[1], ranges)
+        matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
         return to_input(augment.warp(images[at], matrix)), labels[at].astype(np.float32)
 
     def tell_epoch(epoch: int, logs: dict[str, float]) -> None:
@@ -132,8 +128,8 @@ def under_condition(
 ) -> pd.DataFrame:
     """Train the network under T0 or T3 and predict the test slices.
 
-    A training takes as many steps under T3 as under T0. The slices of T3 include copies, which are
-    shown as they are; under T0 each slice is augmented anew each time.
+    A training takes as many steps under T3 as under T0. Slices, and copies, are augmented anew each
+    time that they are shown.
 
     Args:
         condition: T0 or T3.
@@ -158,7 +154,6 @@ def under_condition(
     # Trainings differ in which slices, or copies, are in which subset.
     data = streams.prepared(each[0], collection.root, Preprocessing(parameters["image_size"]), seed)
     truth = present(data.masks, parameters["minimum_share"])
-    settings["ranges"] = augment.STILL if "copy" in data.rows else AFFINE
     tables = []
     for number, own in enumerate(each, start=1):
         trained, tested = (np.flatnonzero(own["subset"] == name) for name in ("train", "test"))

@@ -146,8 +146,8 @@ def training_batches(data: StreamData, settings: StreamSettings, step: int) -> t
     images, masks = data.part("train")
     size = min(settings.batch_size, len(images))
     ranges = AUGMENTATIONS[settings.augmentation]
-    if "copy" in data.rows and ranges is not None:
-        ranges = augment.STILL  # a fixed set of copies has been moved already
+    if settings.train_images and ranges is not None:
+        ranges = augment.STILL  # its fixed set of copies has been moved already
     pairs = batches.of_pairs(images, masks, size, settings.draws, ranges, step)
     lookup = np.full(256, augment.IGNORE, np.uint8)
     lookup[:4] = labels.to_targets(np.arange(4), settings.stream)
