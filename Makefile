@@ -22,8 +22,8 @@ export COVID_IMAGENET := $(value IMAGENET)
 RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
-TARGETS := help setup reproduce report test lint unit notebooks-check notebooks readme bench fuzz \
-	lab lock clean
+TARGETS := help setup reproduce recompute report test lint unit notebooks-check notebooks readme \
+	bench fuzz lab lock clean
 .PHONY: $(TARGETS)
 
 # Any other word: one sentence with the target that is most like it.
@@ -66,6 +66,9 @@ reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tab
 	@echo "  <run>/metrics.json, provenance.json  predictions, scores and origin of each run"
 	@echo
 	@$(BIN)/python -m covid_utils verdicts --profile $(PROFILE)
+
+recompute: setup ## Rebuild scores, tables, verdicts and their figures from predictions alone
+	@$(RUN) $(BIN)/python workflow/recompute.py $(PROFILE)
 
 report: setup ## Build the site of a profile's results; build/site/<profile>/index.html
 	@$(BIN)/python docs/build.py $(PROFILE)

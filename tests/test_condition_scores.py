@@ -7,13 +7,14 @@ import pytest
 from builders import one, value
 
 from covid_utils import registry, runs
-from covid_utils.evaluation import metrics, scores
+from covid_utils.evaluation import intervals, metrics, scores
 from covid_utils.registry import condition_run
 
 
 @pytest.fixture
-def scored(home):
+def scored(home, monkeypatch):
     """Scores of some predictions, by condition."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
 
     def score(**tables):
         for condition, parts in tables.items():

@@ -11,9 +11,8 @@ import pandas as pd
 from covid_utils.evaluation import repeats
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import row
+from covid_utils.registry import SEEN
 
-#: What training images show of a test image -> metric: the share of test images of which they do.
-SEEN = {"seen_image": "seen image", "seen_patient": "seen patient"}
 ONE, OWN = "one training: limits over patients", "each training has test images of its own"
 
 
@@ -99,5 +98,5 @@ def seen(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
         values = np.stack([part[column], np.ones(len(part))], axis=1).astype(float)
         tested = by_training(part, values)
         each = repeats.quotient(tested.table.sum(axis=0))
-        own = keys | {"class": "all", "metric": SEEN[column]}
+        own = keys | {"class": "all", "metric": column.replace("_", " ")}
         yield from rows(own, each, tested.table[..., 1] > 0, tested)

@@ -17,12 +17,12 @@ from covid_utils import paths, runs
 from covid_utils.evaluation import condition_rows, condition_streams, intervals, repeats
 from covid_utils.evaluation.scoring import label_arrays, scopes
 from covid_utils.evaluation.task_scores import HEAD, OTHERS, few_groups
-from covid_utils.registry import CONDITIONS, MANIFESTATIONS, condition_run
+from covid_utils.registry import ADULTS, CONDITIONS, MANIFESTATIONS, condition_run
 
 #: The condition whose rows belong to others: those that its networks learned from.
 FINE_TUNED = "R5"
-#: Subset of adult normals from another source, and their score: the share that is not called so.
-ADULTS, FALSE_POSITIVES = "adults", "false positives"
+#: Score of adult normals from another source: the share that is not called normal.
+FALSE_POSITIVES = "false positives"
 
 
 def conditions(profile: str) -> Iterator[dict]:

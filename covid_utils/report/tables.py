@@ -32,7 +32,14 @@ from covid_utils.registry import (
     condition_run,
     stream_run,
 )
-from covid_utils.report import cells, recognition_tables, render, stream_tables, verdicts
+from covid_utils.report import (
+    cells,
+    condition_tables,
+    recognition_tables,
+    render,
+    stream_tables,
+    verdicts,
+)
 from covid_utils.report import claims as ledger
 from covid_utils.report.cells import NO_DATA, NOT_AVAILABLE, WILSON
 from covid_utils.writing import whole
@@ -56,6 +63,8 @@ TITLES = {
     "table8": "Table 8. The extent of disease against the literature",
     "table9": "Table 9. Time",
 }
+#: Tables that the paper lacks -> file name and title; they are there where there are scores.
+OWN = {"conditions": ("conditions_of_training", "Conditions of training: all trainings of each")}
 #: What keeps a patient's images together -> how the table says it.
 BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
 #: Caveat of the authors' masks.
@@ -171,6 +180,7 @@ SCORED = {
     "table7": (stream_tables.table7, ("class", "work", "average", "labels")),
     "table8": (stream_tables.table8, ("work", "average")),
     "table9": (table9, ("stage", "step", "p95 [s]")),
+    "conditions": (condition_tables.conditions, condition_tables.KEYS),
     "calibration": (recognition_tables.calibration, ("task", "temperature")),
 }
 
@@ -179,7 +189,7 @@ def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
     """One of `SCORED`: our numbers beside the paper's, without verdicts and remarks."""
     rows, keys = SCORED[name]
     is_condition = scored["run"].isin(map(condition_run, CONDITIONS))
-    return cells.beside(name, rows(scored[~is_condition]), keys)
+    return cells.beside(name, rows(scored[is_condition == (name == "conditions")]), keys)
 
 
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
@@ -234,19 +244,22 @@ def read_scores(profile: str, name: str) -> pd.DataFrame:
 
 
 def write_all(profile: str) -> dict[str, pd.DataFrame]:
-    """Select the nine tables and the verdicts from the scores, and write everything.
+    """Select the tables and the verdicts from the scores, and write everything.
 
     Returns the tables by name, ``verdicts`` and ``scores``.
     """
     folder = paths.results(profile)
     scored = read_scores(profile, "scores")
-    judged = {name: build(name, profile, scored) for name in TITLES if name in SCORED}
+    files = {name: (name, title) for name, title in TITLES.items()}
+    files |= OWN if scored["run"].isin(map(condition_run, CONDITIONS)).any() else {}
+    judged = {name: build(name, profile, scored) for name in files if name in SCORED}
     manifest = saved_manifest(profile)
     tables = {"table1": table1(profile, manifest)}
     tables |= {name: table.drop(columns="reason") for name, table in judged.items()}
     for name, table in tables.items():
-        write(table, folder / "tables" / f"{name}.csv")
-        render.write(table, folder / "tables" / f"{name}.md", TITLES[name], profile)
+        file, title = files[name]
+        write(table, folder / "tables" / f"{file}.csv")
+        render.write(table, folder / "tables" / f"{file}.md", title, profile)
     write(select("calibration", scored), folder / "tables" / "calibration.csv")
     judged["table1"] = verdicts.judged("table1", counts(tables["table1"]), profile, manifest)
     tables["verdicts"] = verdicts.collect(judged, profile)

@@ -1,0 +1,155 @@
+"""The staircase: what each step from patients apart to the paper's apparent protocol is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from covid_utils.registry import COLOURS
+from covid_utils.report import condition_steps, render
+from covid_utils.report.condition_steps import change, paper
+from covid_utils.report.style import DOUBLE, SMALL, finished, spread
+
+#: Condition -> what it is called below its tread.
+NAMES = {
+    "R0": "patients\napart",
+    "R1": "normals of\none source",
+    "R2": "images by\nhash of path",
+    "R3": "copies,\nthen split",
+    "R4": "patients\nnever seen",
+    "S0": "near copies\napart",
+    "S1": "near copies\nin training",
+    "S2": "slices\nat random",
+    "S3": "copies,\nthen split",
+}
+#: The conditions that give the two answers to a claim, by number -> words and colour.
+ANSWERS = {"0": ("honest", "ours"), "3": ("as published", "paper")}
+#: Height of the strip of changes below the treads, as a share of what is above it.
+STRIP = 0.32
+POINT = {"fmt": "o", "markersize": 4.5, "elinewidth": 1.3, "capsize": 0, "zorder": 4}
+#: Entries of the legend, in order, and its title.
+ENTRIES = (
+    "ours, 95 % interval",
+    "last blocks trained too",
+    "nearest neighbour, same features",
+    "the paper",
+)
+INDEPENDENT = (
+    "between the steps: change from the condition before and its 95 % interval, as if the two were "
+    "independent"
+)
+#: White rim of numbers that a line may cross.
+RIM = {"linewidth": 2, "foreground": "white"}
+
+
+def figure(scored: pd.DataFrame) -> Figure | None:
+    """One panel per headline claim that has scores; each condition is a tread of its staircase."""
+    panels = condition_steps.steps(scored)
+    if not panels:
+        return None
+    rows = -(-len(panels) // 2)
+    drawn, axes = plt.subplots(rows, 2, figsize=(DOUBLE, 2.75 * rows + 0.5), squeeze=False)
+    words, entries = {}, {}
+    for axis, (title, steps) in zip(axes.flat, panels.items(), strict=False):
+        _panel(axis, title, steps)
+        words[title] = _words(title, steps)
+        entries |= dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    names = [name for name in ENTRIES if name in entries]
+    look = {"loc": "outside lower center", "ncols": len(names), "title_fontsize": SMALL}
+    drawn.legend([entries[name] for name in names], names, title=INDEPENDENT, **look)
+    caption = (
+        "Staircases from patients apart to the paper's apparent protocol: what each step is worth. "
+        "Changes are from the condition before, with 95 % intervals as if the two were independent"
+    )
+    return finished(drawn, caption, words)
+
+
+def _panel(axis: Axes, title: str, steps: pd.DataFrame) -> None:
+    at, ours = np.arange(len(steps)), COLOURS["ours"]
+    axis.hlines(steps["ours"], at - 0.42, at + 0.42, color=ours, linewidth=2.2, zorder=3)
+    risers = np.repeat(np.arange(len(steps) + 1), 2)[1:-1] - 0.5
+    axis.plot(risers, np.repeat(steps["ours"], 2), color=ours, linewidth=0.8, zorder=2)
+    limits = spread(steps["ours"], steps["low"], steps["high"])
+    axis.errorbar(at, steps["ours"], limits, color=ours, **POINT, label=ENTRIES[0])
+    look = {"color": COLOURS["others"], "label": ENTRIES[2]}
+    if steps["neighbour"].notna().any():
+        axis.plot(at + 0.22, steps["neighbour"], "D", markersize=3.5, zorder=5, **look)
+    look = {"color": ours, "markerfacecolor": "white", "label": ENTRIES[1]}
+    if steps["tuned"].notna().any():
+        axis.plot(at + 0.22, steps["tuned"], "s", markersize=4.5, zorder=5, **look)
+    paper_line(axis, paper(title))
+    _frame(axis, steps)
+    axis.set_title(title, loc="left", fontweight="bold", pad=4)
+
+
+def paper_line(axis: Axes, stated: Sequence[float]) -> None:
+    """The paper's value as a line; the values that its gain implies as a band."""
+    low, high, colour = min(stated), max(stated), COLOURS["paper"]
+    text, look = f"{low:g}", {"color": colour, "zorder": 1, "label": ENTRIES[3]}
+    axis.axhline(high, linestyle=(0, (4, 2)), linewidth=1.1, **look)
+    if high > low:
+        text += f" to {high:g}"
+        axis.axhline(low, linestyle=(0, (4, 2)), linewidth=1.1, color=colour, zorder=1)
+        axis.axhspan(low, high, color=colour, alpha=0.18, linewidth=0, zorder=0)
+    place = {"xy": (0.995, high), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
+    look = {"textcoords": "offset points", "color": colour, "fontsize": SMALL}
+    axis.annotate(f"paper {text}", **place, **look, ha="right", va="bottom")
+
+
+def _frame(axis: Axes, steps: pd.DataFrame) -> None:
+    """Values, names of the conditions, and the two that give the answers to a claim."""
+    ours, small = COLOURS["ours"], {"textcoords": "offset points", "fontsize": SMALL}
+    steps = steps.assign(at=np.arange(len(steps)))
+    write_changes(axis, steps[1:], "at", -0.5)
+    for row in steps.to_dict("records"):
+        x, value = row["at"], f"{row['ours']:.{render.digits(row['unit'])}f}"
+        look = small | {"color": ours, "path_effects": [patheffects.withStroke(**RIM)]}
+        place = {"xy": (x - 0.24, row["ours"]), "xytext": (0, -2.5)}
+        axis.annotate(value, **place, **look, ha="center", va="top", zorder=6)
+        if row["condition"][1] in ANSWERS:
+            word, name = ANSWERS[row["condition"][1]]
+            axis.axvspan(x - 0.5, x + 0.5, color=COLOURS[name], alpha=0.07, linewidth=0, zorder=0)
+            below = {"xycoords": ("data", "axes fraction"), "xytext": (0, -34), "ha": "center"}
+            look = small | {"color": COLOURS[name], "fontweight": "bold"}
+            axis.annotate(word, (x, 0), **below, **look, va="top")
+    axis.set_xticks(steps["at"], [f"{c}\n{NAMES[c]}" for c in steps["condition"]])
+    axis.tick_params(axis="x", length=0)
+    axis.set_xlim(-0.5, len(steps) - 0.5)
+
+
+def write_changes(axis: Axes, changes: pd.DataFrame, column: str, shift: float = 0.0) -> None:
+    """Write changes (of `condition_steps.steps`) below what is drawn, where ``column`` says."""
+    bottom, top = axis.get_ylim()
+    height = top - bottom
+    axis.set_ylim(bottom - STRIP * height, top + 0.08 * height)
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(bottom, top)
+    axis.set_yticks([tick for tick in ticks if bottom <= tick <= min(top, 100)])
+    axis.grid(axis="y")
+    for row in changes.to_dict("records"):
+        place = row[column] + shift, bottom - 0.55 * STRIP * height
+        axis.text(*place, "\n".join(change(row)), ha="center", va="center", fontsize=SMALL)
+
+
+def _words(title: str, steps: pd.DataFrame) -> list[str]:
+    words = []
+    for row in steps.to_dict("records"):
+        form = f".{render.digits(row['unit'])}f"
+        limits = (
+            f" ({row['low']:{form}} to {row['high']:{form}})" if np.isfinite(row["low"]) else ""
+        )
+        text = f"{row['condition']} {NAMES[row['condition']]} {row['ours']:{form}}{limits}"
+        others = {"nearest neighbour": row["neighbour"], "last blocks trained": row["tuned"]}
+        texts = [f"{name} {value:{form}}" for name, value in others.items() if np.isfinite(value)]
+        gap = " ".join(change(row))
+        words.append(", ".join([text, *texts, *([f"change {gap}"] if gap.strip() else [])]))
+    ends = dict.fromkeys((min(paper(title)), max(paper(title))))
+    return [*words, f"the paper {' to '.join(f'{end:g}' for end in ends)}"]

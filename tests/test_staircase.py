@@ -1,0 +1,141 @@
+"""The table of conditions, and the figures of what each step is worth."""
+
+import condition_runs as made
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from builders import value
+
+from covid_utils import runs
+from covid_utils.evaluation import intervals, scores
+from covid_utils.registry import COLOURS, CONDITIONS, condition_run
+from covid_utils.report import (
+    cells,
+    claims,
+    condition_curve,
+    condition_steps,
+    condition_tables,
+    staircase,
+    style,
+)
+from covid_utils.report import tables as written
+
+PANELS = tuple(condition_steps.STAIRCASES)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """Scores of trainings under every condition that a figure shows; their home is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(intervals, "RESAMPLES", 400)
+        style.use()
+        made.write_ladder()
+        yield scores.compute(made.PROFILE, "conditions")
+
+
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_a_row_of_the_table_is_named_by_its_keys(scored):
+    table = written.select("conditions", scored)
+    assert list(table) == [*condition_tables.KEYS, *cells.VALUES]
+    assert not table.duplicated([*condition_tables.KEYS, "metric", "source_run"]).any()
+    keys = {"condition": "R3", "task": "2 classes", "subset": "test", "class_": "all"}
+    keys |= {"metric": "accuracy", "model": "head"}
+    mean = value(
+        scored, protocol="R3", repeat=0, **{k: v for k, v in keys.items() if k != "condition"}
+    )
+    row = runs.select(table, **keys)
+    assert row["ours"].tolist() == pytest.approx([100 * mean])
+    assert row["unit"].tolist() == ["%"]
+    tuned = runs.select(table, model="fine-tuned", metric="accuracy")
+    assert tuned["condition"].tolist() == ["R0", "R3"]
+    assert set(tuned["source_run"]) == {condition_run("R5")}
+    starts = runs.select(table, condition="S0", class_="lesion", metric="dice", average="pooled")
+    named = {"stream all", "stream all, random start", "stream all, 1400 steps"}
+    assert named <= set(starts["task"])
+    assert len(runs.select(starts, task="stream all", model="deeplab")) == 1
+
+
+def test_no_other_table_shows_conditions(scored):
+    for name in ("table2", "table4", "table5", "table6", "table8"):
+        assert not written.select(name, scored)["n"].any(), name
+
+
+def test_a_step_is_the_difference_of_neighbours_as_if_independent(scored):
+    steps = condition_steps.steps(scored)
+    assert tuple(steps) == PANELS
+    rows = steps[PANELS[0]]
+    assert rows["condition"].tolist() == [*condition_steps.XRAYS]
+    assert np.isnan(rows["change"].iloc[0])
+    limits = rows[["ours", "low", "high"]].to_numpy()
+    for at in range(1, len(rows)):
+        gap = intervals.difference(*(intervals.Interval(*limits[i], 0) for i in (at, at - 1)))
+        own = rows.iloc[at][["change", "change_low", "change_high"]].to_numpy(float)
+        assert own == pytest.approx(gap[:3])
+    assert rows["neighbour"].notna().all()
+    assert steps[PANELS[1]]["tuned"].notna().tolist() == [True, False, False, True, False]
+    changes = condition_steps.changes(scored)
+    assert changes["step"].tolist()[:4] == ["R0 to R1", "R1 to R2", "R2 to R3", "R3 to R4"]
+    assert changes["what is new"].iloc[0] == CONDITIONS["R1"]
+
+
+def test_a_staircase_shows_values_changes_and_what_the_paper_states(scored):
+    drawn = staircase.figure(scored)
+    axes = drawn.axes
+    assert [axis.get_title(loc="left") for axis in axes] == [*PANELS]
+    steps = condition_steps.steps(scored)
+    for axis, (title, rows) in zip(axes, steps.items(), strict=True):
+        (points,) = [line for line in axis.lines if line.get_marker() == "o"]
+        assert points.get_ydata() == pytest.approx(rows["ours"].to_numpy())
+        for row in rows[1:].to_dict("records"):
+            assert "\n".join(condition_steps.change(row)) in texts(axis)
+        stated = condition_steps.paper(title)
+        lines = [line.get_ydata()[0] for line in axis.lines if line.get_color() == COLOURS["paper"]]
+        assert {*lines} == {min(stated), max(stated)}
+        assert {"honest", "as published"} <= {*texts(axis)}
+        low, high = axis.get_ylim()
+        assert low < min(rows["low"].min(), *stated) < max(*stated, *rows["high"]) <= high
+    label = drawn.get_label()
+    for word in (*PANELS, "as if the two were independent", "the paper 99.4", "the paper 0.811 to"):
+        assert word in label
+    for words in drawn.findobj(plt.Text):
+        assert words.get_fontsize() >= style.SMALL
+
+
+def test_what_was_not_run_has_no_panel(scored):
+    only = scored[scored["protocol"].isin(["R0", "R3"])]
+    drawn = staircase.figure(only[only["task"] == "2 classes"])
+    assert [axis.get_title(loc="left") for axis in drawn.axes if axis.axison] == [PANELS[0]]
+    assert staircase.figure(scored[:0]) is None
+    assert condition_curve.figure(scored[:0], made.PROFILE) is None
+    assert condition_steps.changes(scored[:0]).empty
+
+
+def test_the_curve_has_each_number_of_steps_and_the_distance(scored):
+    found = condition_steps.curve(scored, 350)
+    assert tuple(found) == PANELS[2:]
+    rows = found[PANELS[2]]
+    assert rows["steps"].tolist() == [350, 1400, 5600] * 2
+    first, copied = rows["ours"].to_numpy()[:3], rows["ours"].to_numpy()[3:]
+    assert rows["change"].to_numpy()[3:] == pytest.approx(copied - first)
+    keys = {"protocol": "S3", "task": "stream all, 5600 steps", "class": "lesion", "repeat": 0}
+    assert copied[2] == value(scored, **keys, metric="dice", average="per_image")
+    drawn = condition_curve.figure(scored, made.PROFILE)
+    for axis in drawn.axes:
+        ticks = [label.get_text() for label in axis.get_xticklabels()]
+        assert ticks == ["350", "1,400", "5,600", "50,000"]
+    assert "after 5600 steps" in drawn.get_label()
+
+
+def test_the_figures_follow_the_rules_of_the_ledger(scored):
+    table = written.select("conditions", scored)
+    for title, shown in condition_steps.STAIRCASES.items():
+        claim = claims.load()[shown.claim]
+        for protocol, rule in getattr(claim, "rules", {}).items():
+            named = runs.select(table, **{key: rule[key] for key in rule if key != "table"})
+            rows = condition_steps.steps(scored)[title].set_index("condition")
+            at = {"honest": 0, "as_published": 3}[protocol]
+            assert named["ours"].tolist() == [rows["ours"].iloc[at]]
