@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -132,3 +132,45 @@ def _both(shares: pd.Series) -> str:
 def _listed(words: Iterable[str]) -> str:
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def staircases(found: Mapping[str, pd.DataFrame], stated: Mapping[str, Iterable[float]]) -> str:
+    """What the steps between conditions are worth: a Markdown list with an item for each claim.
+
+    Args:
+        found: Of `condition_steps.steps`.
+        stated: The paper's value for each, or all values that its gain implies.
+    """
+    items = []
+    for title, rows in found.items():
+        values = {row["condition"][1]: _value(row, row["ours"]) for row in rows.to_dict("records")}
+        paper = _listed([f"{value:g}" for value in stated[title]])
+        text = (
+            f"**{title}.** {values['0']} with patients apart, {values['3']} with copies made "
+            f"before the split; the paper has {paper}."
+        )
+        upwards = rows[rows["condition"].str.endswith(("1", "2", "3"))]
+        if upwards["change"].notna().any():
+            top = upwards.loc[upwards["change"].idxmax()]
+            before = rows["condition"].shift()[top.name]
+            is_clear = top["change_low"] > 0
+            limits = f"{_change(top, 'change_low')} to {_change(top, 'change_high')}"
+            text += f" The largest step up is that from {before} to {top['condition']}: "
+            text += f"{_change(top, 'change')} ({limits}), "
+            text += "more than chance." if is_clear else "which chance could make."
+        if "4" in values:
+            text += f" The same networks reach {values['4']} on patients that they never saw."
+        known = rows.dropna(subset="neighbour").set_index(rows["condition"].str[1])["neighbour"]
+        if {"0", "3"} <= set(known.index):
+            ends = (_value(rows.iloc[0], known[name]) for name in "03")
+            text += f" A nearest neighbour, which only remembers, goes from {' to '.join(ends)}."
+        items.append(f"- {text}")
+    return "\n".join(items)
+
+
+def _value(row: Mapping, value: float) -> str:
+    return f"{value:.2f}" if row["unit"] == "fraction" else f"{value:.1f} %"
+
+
+def _change(row: Mapping, name: str) -> str:
+    return f"{row[name]:+.2f}" if row["unit"] == "fraction" else f"{row[name]:+.1f} points"
