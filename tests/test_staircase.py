@@ -12,7 +12,6 @@ from covid_utils.registry import COLOURS, CONDITIONS, condition_run
 from covid_utils.report import (
     cells,
     claims,
-    condition_curve,
     condition_steps,
     condition_tables,
     staircase,
@@ -110,7 +109,7 @@ def test_what_was_not_run_has_no_panel(scored):
     drawn = staircase.figure(only[only["task"] == "2 classes"])
     assert [axis.get_title(loc="left") for axis in drawn.axes if axis.axison] == [PANELS[0]]
     assert staircase.figure(scored[:0]) is None
-    assert condition_curve.figure(scored[:0], made.PROFILE) is None
+    assert staircase.curve(scored[:0], 350) is None
     assert condition_steps.changes(scored[:0]).empty
 
 
@@ -123,7 +122,7 @@ def test_the_curve_has_each_number_of_steps_and_the_distance(scored):
     assert rows["change"].to_numpy()[3:] == pytest.approx(copied - first)
     keys = {"protocol": "S3", "task": "stream all, 5600 steps", "class": "lesion", "repeat": 0}
     assert copied[2] == value(scored, **keys, metric="dice", average="per_image")
-    drawn = condition_curve.figure(scored, made.PROFILE)
+    drawn = staircase.curve(scored, 350)
     for axis in drawn.axes:
         ticks = [label.get_text() for label in axis.get_xticklabels()]
         assert ticks == ["350", "1,400", "5,600", "50,000"]

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import scores
-from covid_utils.registry import TASK1
-from covid_utils.report import condition_curve, dice_conventions, figures, staircase, style, tables
+from covid_utils.registry import TASK1, condition_run
+from covid_utils.report import dice_conventions, figures, staircase, style, tables
 from covid_utils.report.recognition_tables import TASKS, rivals, stated_accuracy
-from covid_utils.runs import read_table
+from covid_utils.runs import read_predictions, read_table
 
 
 def write(profile: str) -> list[str]:
@@ -32,8 +32,10 @@ def drawings(profile: str, scored: pd.DataFrame) -> dict[str, Figure]:
     drawn = {
         "conventions": dice_conventions.figure(read_table(profile, "tables/conventions")),
         "staircase": staircase.figure(scored),
-        "condition_steps": condition_curve.figure(scored, profile),
     }
+    if (scored["protocol"] == "S0").any():
+        steps = read_predictions(profile, condition_run("S0"))["steps"]
+        drawn["condition_steps"] = staircase.curve(scored, int(steps.min()))
     if TASK1 not in left_out(profile):
         panels = {task: rivals(scored, classes) for task, classes in TASKS.items()}
         label = "accuracy on test images, %"

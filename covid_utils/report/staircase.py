@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
+from covid_utils import params
 from covid_utils.registry import COLOURS
 from covid_utils.report import condition_steps, render
 from covid_utils.report.condition_steps import change, paper
@@ -47,6 +48,12 @@ INDEPENDENT = (
 )
 #: White rim of numbers that a line may cross.
 RIM = {"linewidth": 2, "foreground": "white"}
+
+#: Lines of S0 and of S3.
+LINES = (
+    {"fmt": "o", "linestyle": "-", "color": COLOURS["ours"]},
+    {"fmt": "s", "linestyle": "--", "color": COLOURS["ours"], "markerfacecolor": "white"},
+)
 
 
 def figure(scored: pd.DataFrame) -> Figure | None:
@@ -142,14 +149,55 @@ def write_changes(axis: Axes, changes: pd.DataFrame, column: str, shift: float =
 def _words(title: str, steps: pd.DataFrame) -> list[str]:
     words = []
     for row in steps.to_dict("records"):
-        form = f".{render.digits(row['unit'])}f"
-        limits = (
-            f" ({row['low']:{form}} to {row['high']:{form}})" if np.isfinite(row["low"]) else ""
-        )
-        text = f"{row['condition']} {NAMES[row['condition']]} {row['ours']:{form}}{limits}"
+        text = f"{row['condition']} {NAMES[row['condition']]} {_value(row)}"
         others = {"nearest neighbour": row["neighbour"], "last blocks trained": row["tuned"]}
+        form, gap = f".{render.digits(row['unit'])}f", " ".join(change(row)).strip()
         texts = [f"{name} {value:{form}}" for name, value in others.items() if np.isfinite(value)]
-        gap = " ".join(change(row))
-        words.append(", ".join([text, *texts, *([f"change {gap}"] if gap.strip() else [])]))
+        words.append(", ".join([text, *texts, *([f"change {gap}"] if gap else [])]))
     ends = dict.fromkeys((min(paper(title)), max(paper(title))))
     return [*words, f"the paper {' to '.join(f'{end:g}' for end in ends)}"]
+
+
+def _value(row: Mapping) -> str:
+    """A value and its interval, if there is one."""
+    form = f".{render.digits(row['unit'])}f"
+    limits = f" ({row['low']:{form}} to {row['high']:{form}})" if np.isfinite(row["low"]) else ""
+    return f"{row['ours']:{form}}{limits}"
+
+
+def curve(scored: pd.DataFrame, usual: int) -> Figure | None:
+    """Dice of the all-class stream against its steps, under S0 and S3.
+
+    ``usual`` are the steps of trainings that are no longer than others. None without scores.
+    """
+    panels, words = condition_steps.curve(scored, usual), {}
+    if not panels:
+        return None
+    published = params.load("paper", "04_task3_stream")["steps"]
+    drawn, axes = plt.subplots(1, len(panels), figsize=(DOUBLE, 2.8), squeeze=False)
+    for axis, (title, table) in zip(axes[0], panels.items(), strict=True):
+        for (condition, rows), look in zip(table.groupby("condition"), LINES, strict=False):
+            name = f"{condition}, {NAMES[condition]}".replace("\n", " ")
+            limits = spread(rows["ours"], rows["low"], rows["high"])
+            # Beside each other, so that no interval hides another.
+            at = rows["steps"] * (1.05 if look["fmt"] == "s" else 0.95)
+            axis.errorbar(at, rows["ours"], limits, **POINT | look, label=name)
+            words[f"{title}, {name}"] = [
+                f"{_value(row)} after {row['steps']} steps" for row in rows.to_dict("records")
+            ]
+        paper_line(axis, paper(title))
+        gaps = table.dropna(subset="change")
+        write_changes(axis, gaps, "steps")
+        words[f"{title}, S3 minus S0"] = [
+            f"{' '.join(change(row))} after {row['steps']} steps" for row in gaps.to_dict("records")
+        ]
+        ticks = [*sorted(table["steps"].unique()), published]
+        axis.set(xscale="log", xlim=(ticks[0] / 2.2, 1.2 * ticks[-1]), xlabel="steps")
+        axis.set_xticks(ticks, [f"{step:,}" for step in ticks])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.get_xticklabels()[-1].set_color(COLOURS["paper"])
+        axis.set_title(title, loc="left", fontweight="bold", pad=4)
+    entries = axes[0, 0].get_legend_handles_labels()
+    note = f"below: S3 minus S0, 95 % interval as if independent; the paper: {published:,} steps"
+    drawn.legend(*entries, loc="outside lower center", ncols=3, title=note, title_fontsize=SMALL)
+    return finished(drawn, "Dice of the all-class stream against the steps of its training", words)
