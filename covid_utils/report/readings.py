@@ -160,7 +160,7 @@ def staircases(found: Mapping[str, pd.DataFrame], stated: Mapping[str, Iterable[
             text += "more than chance." if is_clear else "which chance could make."
         if "4" in values:
             text += f" The same networks reach {values['4']} on patients that they never saw."
-        known = rows.dropna(subset="neighbour").set_index(rows["condition"].str[1])["neighbour"]
+        known = rows.set_index(rows["condition"].str[1])["neighbour"].dropna()
         if {"0", "3"} <= set(known.index):
             ends = (_value(rows.iloc[0], known[name]) for name in "03")
             text += f" A nearest neighbour, which only remembers, goes from {' to '.join(ends)}."
