@@ -1,9 +1,32 @@
-"""Put the numbers of results/sample into README.md, between its marks; for maintainers."""
+"""Put the numbers of results/sample into README.md and docs/protocol.md; for maintainers."""
 
 from __future__ import annotations
 
-from covid_utils import paths
-from covid_utils.report import headlines, verdicts
+import re
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from covid_utils import paths, runs
+from covid_utils.registry import CONDITIONS
+from covid_utils.report import headlines, render, verdicts
+
+#: Scores that docs/protocol.md shows beside what was expected: words -> rows of the table.
+ACCURACY = {"metric": "accuracy", "subset": "test", "class": "all"}
+DICE = {"metric": "dice", "average": "per_image", "labels": "exact", "model": "deeplab"}
+SHOWN = {
+    "two classes": {"task": "2 classes"} | ACCURACY,
+    "four classes": {"task": "4 classes"} | ACCURACY,
+    "CT": {"task": "CT"} | ACCURACY,
+    "X-ray and CT": {"task": "X-ray + CT"} | ACCURACY,
+    "adults without disease called COVID-19": {"task": "2 classes", "metric": "false positives"},
+    "any lesion": {"task": "stream all", "class": "lesion"} | DICE,
+    "ground-glass": {"task": "stream ggo", "class": "ggo"} | DICE,
+    "manifestations": {"task": "manifestations", "metric": "accuracy", "class": "overall"},
+}
+MODELS = ("head", "fine-tuned", "modality only", "nearest neighbour", "deeplab", "network")
+#: Row of the trainings with more steps, of which the table has a task each.
+LONGER = "S0 and S3"
 
 
 def filled(text: str) -> str:
@@ -19,6 +42,55 @@ def filled(text: str) -> str:
     return text
 
 
+def protocol(text: str) -> str:
+    """The page of the conditions, with what came out in the last cell of each row."""
+    table = runs.read_table("sample", "tables/conditions_of_training")
+    lines = []
+    for line in text.splitlines():
+        cells = line.split(" | ")
+        names = re.findall(r"\b[RMST]\d\b", cells[0]) if line.startswith("| ") else []
+        if len(cells) == 4 and names and set(names) <= set(CONDITIONS):
+            rows = table[table["condition"].isin(names)]
+            came_out = _longer(rows) if LONGER in cells[0] else _outcome(rows, names)
+            cells[3] = f"{came_out or 'not run'} |"
+        lines.append(" | ".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _outcome(rows: pd.DataFrame, names: Iterable[str]) -> str:
+    """Scores of one row of the page; of several conditions each with its name."""
+    texts = []
+    for name in names:
+        own = rows[rows["condition"] == name]
+        for words, keys in SHOWN.items():
+            part = runs.select(own, **keys)
+            part = part[part["model"].isin(MODELS)].drop_duplicates("model")
+            values = [f"{words} {_value(row)}" for row in part.itertuples()]
+            texts += [f"{name}: {value}" if len(names) > 1 else value for value in values]
+    return "; ".join(texts)
+
+
+def _value(row) -> str:
+    is_usual = row.model in ("head", "deeplab", "network")
+    return render.with_interval(row) + ("" if is_usual else f" ({row.model})")
+
+
+def _longer(rows: pd.DataFrame) -> str:
+    """Dice of any lesion of the trainings with more steps."""
+    rows = runs.select(rows, **DICE | {"class": "lesion"})
+    rows = rows[rows["task"].str.fullmatch(r"stream all, \d+ steps")]
+    steps = rows["task"].str.extract(r"(\d+) steps", expand=False)
+    values = zip(
+        rows["condition"], steps, map(render.with_interval, rows.itertuples()), strict=True
+    )
+    return "; ".join(f"{name}, {count} steps: {value}" for name, count, value in values)
+
+
+def _write(name: str, change: Callable[[str], str]) -> None:
+    path = paths.PROJECT / name
+    path.write_text(change(path.read_text(encoding="utf8")), encoding="utf8")
+
+
 if __name__ == "__main__":
-    README = paths.PROJECT / "README.md"
-    README.write_text(filled(README.read_text(encoding="utf8")), encoding="utf8")
+    _write("README.md", filled)
+    _write("docs/protocol.md", protocol)
