@@ -24,7 +24,11 @@ SHOWN = {
     "ground-glass": {"task": "stream ggo", "class": "ggo"} | DICE,
     "manifestations": {"task": "manifestations", "metric": "accuracy", "class": "overall"},
 }
-MODELS = ("head", "fine-tuned", "modality only", "nearest neighbour", "deeplab", "network")
+#: Model -> what is written before its value.
+MODELS = dict.fromkeys(("head", "deeplab", "network"), "")
+MODELS |= {name: f"{name} " for name in ("modality only", "nearest neighbour")}
+#: Condition whose networks train their last blocks too.
+TUNED = "R5"
 #: Row of the trainings with more steps, of which the table has a task each.
 LONGER = "S0 and S3"
 
@@ -50,11 +54,18 @@ def protocol(text: str) -> str:
         cells = line.split(" | ")
         names = re.findall(r"\b[RMST]\d\b", cells[0]) if line.startswith("| ") else []
         if len(cells) == 4 and names and set(names) <= set(CONDITIONS):
-            rows = table[table["condition"].isin(names)]
-            came_out = _longer(rows) if LONGER in cells[0] else _outcome(rows, names)
+            came_out = _came_out(table, cells[0], names)
             cells[3] = f"{came_out or 'not run'} |"
         lines.append(" | ".join(cells))
     return "\n".join(lines) + "\n"
+
+
+def _came_out(table: pd.DataFrame, title: str, names: list[str]) -> str:
+    if TUNED in names:  # its rows are those of the conditions whose images it learns from
+        tuned = table[table["model"] == "fine-tuned"].assign(model="head")
+        return _outcome(tuned, ("R0", "R3"))
+    rows = table[table["condition"].isin(names)]
+    return _longer(rows) if LONGER in title else _outcome(rows, names)
 
 
 def _outcome(rows: pd.DataFrame, names: Iterable[str]) -> str:
@@ -63,16 +74,15 @@ def _outcome(rows: pd.DataFrame, names: Iterable[str]) -> str:
     for name in names:
         own = rows[rows["condition"] == name]
         for words, keys in SHOWN.items():
-            part = runs.select(own, **keys)
-            part = part[part["model"].isin(MODELS)].drop_duplicates("model")
-            values = [f"{words} {_value(row)}" for row in part.itertuples()]
-            texts += [f"{name}: {value}" if len(names) > 1 else value for value in values]
+            part = runs.select(own, **keys).drop_duplicates("model").set_index("model")
+            title = f"{name}, {words} " if len(names) > 1 else f"{words} "
+            values = [
+                f"{label}{render.with_interval(part.loc[model])}"
+                for model, label in MODELS.items()
+                if model in part.index
+            ]
+            texts += [title + ", ".join(values)] if values else []
     return "; ".join(texts)
-
-
-def _value(row) -> str:
-    is_usual = row.model in ("head", "deeplab", "network")
-    return render.with_interval(row) + ("" if is_usual else f" ({row.model})")
 
 
 def _longer(rows: pd.DataFrame) -> str:
