@@ -94,7 +94,7 @@ def test_each_condition_trains_on_its_slices_and_measures_its_test_slices_alone(
     assert shares == {"S0": [0, 0], "S1": [0, 0.5], "S3": [1, 1]}
 
 
-def test_copies_are_shown_as_they_are_and_made_when_they_are_read(scans, fits, monkeypatch):
+def test_copies_are_made_when_they_are_read_and_augmented_like_slices(scans, fits, monkeypatch):
     made, warp = [], augment.warp
     monkeypatch.setattr(augment, "warp", lambda *a, **k: made.append(1) or warp(*a, **k))
     one = Training(ONE.replace(augmentation="wide"))
@@ -104,9 +104,13 @@ def test_copies_are_shown_as_they_are_and_made_when_they_are_read(scans, fits, m
     assert not made
     assert len(rows) == len(masks) == sum(map(len, probabilities)) == 3
     assert len(made) <= 3
-    (batch, _), *_ = train_stream.training_batches(data, settings, 0).take(1)
-    images = {image.tobytes() for image in data.part("train")[0][:]}
-    assert {image.tobytes() for image in batch.numpy()[..., 0]} <= images
+    ((batch, _),) = train_stream.training_batches(data, settings, 0).take(1)
+    images, masks = data.part("train")
+    order = np.random.default_rng([settings.seed, 0]).permutation(len(images))
+    for draw, shown in enumerate(batch.numpy()[..., 0]):
+        rng = np.random.default_rng([settings.seed, draw])
+        at = order[draw]
+        assert np.array_equal(shown, augment.pair(rng, images[at], masks[at], augment.WIDE)[0])
 
 
 def test_what_was_trained_is_read_and_members_of_a_stream_are_its_first_trainings(

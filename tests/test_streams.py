@@ -195,6 +195,7 @@ def test_a_fixed_set_of_copies_is_not_moved_again():
     rows = augment.expand(plain.rows, {"train": 12}, seed=1)
     images = augment.copies(plain.images, rows, 1)
     data = StreamData(rows, images, augment.copies(plain.masks, rows, 1, is_mask=True))
-    ((batch, _),) = batches(data, TOY.replace(augmentation="wide", batch_size=12))
+    settings = TOY.replace(augmentation="wide", batch_size=12, train_images=12)
+    ((batch, _),) = batches(data, settings)
     copies = data.part("train")[0][:]
     assert sorted(map(bytes, batch[..., 0])) == sorted(map(bytes, copies))
