@@ -66,14 +66,14 @@ def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = ""
     )
 
 
-def _condition_job(label: str, conditions: tuple[str, ...], need: str, *sets) -> Job:
+def _condition_job(label: str, conditions: tuple[str, ...], needs: tuple[str, ...], *sets) -> Job:
     """Job that trains under some of the conditions."""
     return Job(
         f"as_published_{label}",
         "06_as_published",
         label,
         settings={"conditions": ", ".join(conditions)},
-        needs=(need,),
+        needs=needs,
         sets=sets,
         runs=tuple(map(condition_run, conditions)),
     )
@@ -118,11 +118,13 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
         )
     )
     of = {kind: tuple(name for name in CONDITIONS if name[0] == kind) for kind in "RM"}
-    nodules = stream_run("nodule")
+    nodules = (stream_run("nodule"),)
+    # S0 trains as the streams do, and reads the weights of those that are trained already.
+    trained = tuple(name for name in streams if "imagenet" not in name)
     chain += [
-        _condition_job("xray", of["R"], DATA, *RECOGNITION_SETS),
-        _condition_job("ct", of["M"], DATA, *RECOGNITION_SETS, ("COVID-CT",)),
-        _condition_job("S0", ("S0",), nodules, LESION_SETS),
+        _condition_job("xray", of["R"], (DATA,), *RECOGNITION_SETS),
+        _condition_job("ct", of["M"], (DATA,), *RECOGNITION_SETS, ("COVID-CT",)),
+        _condition_job("S0", ("S0",), trained, LESION_SETS),
         _condition_job("S3", ("S3",), nodules, LESION_SETS),
         _condition_job("others", ("S1", "S2", "T0", "T3"), nodules, LESION_SETS),
     ]
