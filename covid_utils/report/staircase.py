@@ -107,9 +107,9 @@ def paper_line(axis: Axes, stated: Sequence[float]) -> None:
         text += f" to {high:g}"
         axis.axhline(low, linestyle=(0, (4, 2)), linewidth=1.1, color=colour, zorder=1)
         axis.axhspan(low, high, color=colour, alpha=0.18, linewidth=0, zorder=0)
-    place = {"xy": (0.995, high), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
+    place = {"xy": (0.008, high), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
     look = {"textcoords": "offset points", "color": colour, "fontsize": SMALL}
-    axis.annotate(f"paper {text}", **place, **look, ha="right", va="bottom")
+    axis.annotate(f"paper {text}", **place, **look, ha="left", va="bottom")
 
 
 def _frame(axis: Axes, steps: pd.DataFrame) -> None:
