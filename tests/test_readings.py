@@ -85,3 +85,37 @@ def test_a_border_that_goes_with_the_class_is_called_a_shortcut():
     assert "hospital" not in text
     assert "hospital" in readings.shortcut(truth, bordered, "phantom")
     assert "shortcut" not in readings.shortcut(truth, bordered & False, "real scans")
+
+
+def steps(low, high, neighbour=np.nan):
+    """Three conditions whose last change is from ``low`` to ``high``."""
+    return pd.DataFrame(
+        {
+            "condition": ["R0", "R2", "R3", "R4"],
+            "unit": "%",
+            "ours": [90.0, 91.0, 97.0, 90.5],
+            "neighbour": [neighbour, neighbour, 99.0, neighbour],
+            "change": [np.nan, 1.0, 6.0, -6.5],
+            "change_low": [np.nan, -1.0, low, -9.0],
+            "change_high": [np.nan, 3.0, high, -3.0],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "words"), [(2.0, "more than chance"), (-2.0, "which chance could make")]
+)
+def test_a_staircase_names_its_largest_step_up_and_whether_chance_could_make_it(low, words):
+    text = readings.staircases({"Accuracy": steps(low, 10.0, 80.0)}, {"Accuracy": [98.1]})
+    assert "90.0 % with patients apart, 97.0 % with copies" in text
+    assert "the paper has 98.1" in text
+    assert f"from R2 to R3: +6.0 points ({low:+.1f} points to +10.0 points), {words}" in text
+    assert "reach 90.5 % on patients that they never saw" in text
+    assert "goes from 80.0 % to 99.0 %" in text
+
+
+def test_a_staircase_without_neighbours_says_nothing_of_them():
+    text = readings.staircases({"Dice": steps(1.0, 9.0).iloc[:3]}, {"Dice": [0.8, 0.82]})
+    assert "the paper has 0.8 and 0.82" in text
+    assert "neighbour" not in text
+    assert "never saw" not in text

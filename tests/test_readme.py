@@ -16,6 +16,12 @@ def test_the_numbers_are_current():
     assert fill_readme.filled(text) == text, "run: make readme"
 
 
+def test_what_came_out_stands_beside_what_was_expected():
+    text = (paths.PROJECT / "docs" / "protocol.md").read_text(encoding="utf8")
+    assert fill_readme.protocol(text) == text, "run: make readme"
+    assert "not run" not in text
+
+
 def test_what_is_said_of_the_segmentation_is_what_the_profiles_have():
     sample, paper = (params.load(profile, "04_task3_stream") for profile in ("sample", "paper"))
     said = f"were trained for {sample['steps']} steps instead of {paper['steps']:,}"
