@@ -69,7 +69,6 @@ def write_task1(rows):
     for task, part in (("2 classes", pairs), ("4 classes", xrays)):
         names = RECOGNITION_TASKS[task]
         found += [recognised(part, names, task, rng, run=run) for run in (1, 2)]
-        found += [recognised(part, names, task, rng, split=s) for s in ("image", "path_hash")]
         found.append(recognised(part, names, task, rng, "head, chosen"))
         found += [recognised(part, names, task, rng, m) for m in OTHERS]
     two = ("covid", "non_covid")

@@ -71,7 +71,7 @@ def task():
     rows["subset"] = (["train"] * 10 + ["validation"] * 4 + ["test"] * 6) * 2
     rows["target"] = (rows["label"] == "normal").astype(int)
     rows = rows.sample(frac=1, random_state=3)
-    return Task("2 classes", rows, NAMES, run=2, split="image")
+    return Task("2 classes", rows, NAMES, run=2, split="R3")
 
 
 def cloud(task, distance, channels=5, seed=0):
@@ -94,7 +94,7 @@ def test_a_model_learns_what_can_be_separated(task, name):
     assert (answers["truth"] == task.rows["label"]).all()
     assert (answers["predicted"] == answers["truth"]).all()
     marks = answers[["task", "model", "split", "run"]].drop_duplicates()
-    assert marks.to_numpy().tolist() == [["2 classes", name, "image", 2]]
+    assert marks.to_numpy().tolist() == [["2 classes", name, "R3", 2]]
     assert not [name for name in answers if name.startswith("p_")]
     rows = task.rows[task.rows["subset"] != "validation"]
     unwatched = MODELS[name](cloud(task, 12), Task("x", rows, NAMES))

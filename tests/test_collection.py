@@ -159,13 +159,3 @@ def test_another_data_folder_is_read_anew(root, tmp_path):
     table = collection.describe(scans)
     assert table["images"].sum() == len(scans.manifest) == 29
     assert (table[["train", "validation", "test"]].sum(axis=1) == table["images"]).all()
-
-
-def test_another_split_of_the_same_images_keeps_seed_and_shares(root):
-    made = prepare(root, seed=7, validation_percent=20, test_percent=30)
-    assert_frame_equal(collection.resplit(made, "quick", "patient").manifest, made.manifest)
-    by_image = collection.resplit(made, "quick", "image").manifest
-    assert_frame_equal(by_image, splits.assign(made.manifest, "image", 7, 20, 30))
-    assert by_image["subset"].tolist() != made.manifest["subset"].tolist()
-    # The prepared collection is the same as before.
-    assert_frame_equal(collection.open_or_prepare("quick", str(root)).manifest, made.manifest)

@@ -57,7 +57,7 @@ def alike():
         for label in RECOGNITION_CLASSES
     ]
     parts.append(manifest({f"adult{i}": 1 for i in range(100)}, ADULT_SOURCE))
-    rows = splits.assign(join(*parts), "patient", seed=1, test=20)
+    rows = splits.assign(join(*parts), seed=1, test=20)
     is_class = rows["label"].to_numpy()[:, None] == np.array(RECOGNITION_CLASSES)
     values = 1.5 * is_class + np.random.default_rng(0).normal(size=is_class.shape)
     table = pd.DataFrame(values, rows["image_id"], dtype=np.float32)
@@ -84,7 +84,7 @@ def test_copies_before_the_split_are_remembered_where_there_is_nothing_to_learn(
     own = rows.groupby("patient_id")[["dataset", "label"]].first()
     drawn = own.sample(frac=1, random_state=0).set_axis(own.index)
     exchanged = rows.assign(**{name: rows["patient_id"].map(drawn[name]) for name in drawn})
-    exchanged = splits.assign(exchanged, "patient", seed=0, test=40)
+    exchanged = splits.assign(exchanged, seed=0, test=40)
     totals = dict.fromkeys(("2 classes", "4 classes"), 1200)
     images = Conditions(replace(phantom_scans, manifest=exchanged), totals, seed=0)
     needed = images.needed(("R0", "R3"))

@@ -1,6 +1,5 @@
 """The data card has every set, describes each by the same items, and its numbers are the runs'."""
 
-import json
 import re
 from types import SimpleNamespace
 
@@ -15,7 +14,6 @@ from covid_utils.data.guard import table as read_table
 from covid_utils.data.readers import covid_chestxray, folders
 from covid_utils.data.readers import medseg as medseg_reader
 from covid_utils.data.similarity import SAME_BITS, same_pictures
-from covid_utils.data.splits import memory
 
 TEXT = (paths.PROJECT / "docs" / "data_card.md").read_text(encoding="utf8")
 PARTS = re.split(r"^## (.+)$", TEXT, flags=re.MULTILINE)
@@ -60,7 +58,7 @@ def test_the_splits_of_every_real_set_are_described_once():
 
 @pytest.fixture(scope="module")
 def sample():
-    """Manifest, problems and settings of the sample profile, and pairs that are one picture."""
+    """Manifest and problems of the sample profile, and pairs that are one picture."""
     table = manifest.saved_manifest("sample")
     pairs = same_pictures(table["phash"].tolist())
     first, second = (table.iloc[side].reset_index(drop=True) for side in pairs.T)
@@ -70,7 +68,6 @@ def sample():
         rows=table,
         parts=dict(tuple(table.groupby("dataset"))),
         problems=pd.read_csv(SAMPLE / "data" / "skipped.csv")["problem"].value_counts(),
-        settings=json.loads((SAMPLE / "data" / "provenance.json").read_text())["parameters"],
         pairs=pd.Series(names)[apart],  # names of their sets
     )
 
@@ -105,17 +102,12 @@ def traps(sample):
     right = (two["dataset"] == COHEN) == (two["label"] == "covid")
     test = two["subset"] == "test"
     ours = pd.read_csv(SAMPLE / "verdicts.csv").set_index("id").loc["p01", "ours"]
-    settings = {name: sample.settings[f"{name}_percent"] for name in ("validation", "test")}
-    seen = memory(sample.rows, seed=sample.settings["seed"], **settings)
-    seen = seen.set_index("split")["per cent"]
     return {
         "frontal X-rays of COVID-19 or normal chests": len(two),
         "of these, right by the rule of the source": f"{100 * right.mean():.1f} %",
         "of these, in the test": test.sum(),
         "of the test, right by the rule of the source": f"{100 * right[test].mean():.1f} %",
         "of the test, right by our network": f"{ours:.1f} %",
-        "test images of a patient in training, dealt out by image": f"{seen['image']} %",
-        "the same, dealt out by patient": f"{seen['patient']} %",
         "pairs of images that are one picture under two patients": len(sample.pairs),
         "of these pairs, in two data sets": (sample.pairs.map(len) == 2).sum(),
     }

@@ -68,7 +68,7 @@ def images(home, monkeypatch):
     prepared = lambda rows, *_: np.stack([content[name] for name in rows["image_id"]])  # noqa: E731
     monkeypatch.setattr(cache, "prepared", prepared)
     extraction = Extraction(rows, home, Preprocessing(16), "imagenet", "mixed3", 3)
-    task = Task("dark or bright", rows, NAMES, run=2, split="image")
+    task = Task("dark or bright", rows, NAMES, run=2, split="R3")
     return SimpleNamespace(rows=rows, extraction=extraction, task=task)
 
 
@@ -240,7 +240,7 @@ def test_predictions_are_those_of_the_kept_weights(images):
     table = result.predictions
     assert table["image_id"].tolist() == images.rows["image_id"].tolist()
     marks = table[["task", "model", "split", "run"]].drop_duplicates()
-    assert marks.to_numpy().tolist() == [["dark or bright", "fine-tuned", "image", 2]]
+    assert marks.to_numpy().tolist() == [["dark or bright", "fine-tuned", "R3", 2]]
     maps = images.extraction.maps("mixed2")[:].astype(np.float32)
     expected = result.model(maps, training=False).numpy()
     assert np.allclose(table[["p_dark", "p_bright"]], expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Weights and baseline of the multi-label task against hand calculations, and its table."""
+"""Loss and baseline of the multi-label task against hand calculations, and its table."""
 
 import keras
 import numpy as np
@@ -15,15 +15,6 @@ from covid_utils.training import multilabel
 
 #: Present in one, three, all and none of four slices.
 LABELS = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0]], bool)
-
-
-def test_balanced_weights_are_absent_over_present():
-    weights = multilabel.balanced_weights(LABELS)
-    assert weights.tolist() == pytest.approx([3, 1 / 3, 1, 1])
-    assert weights.dtype == np.float32
-    # With them, present and absent slices weigh the same in all.
-    present = weights[:2] * LABELS[:, :2].sum(axis=0)
-    assert present.tolist() == pytest.approx((~LABELS[:, :2]).sum(axis=0).tolist())
 
 
 def test_present_needs_the_minimum_area():
@@ -57,10 +48,9 @@ def test_the_seed_decides():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 16, 16), dtype=np.uint8)
     labels = rng.random((6, 3)) < 0.5
-    settings = {**SETTINGS, "positive_weight": "none"}
     watched = (images[:2], labels[:2])
     (first, history), (second, _) = (
-        multilabel.train(images, labels, watched, **settings) for _ in range(2)
+        multilabel.train(images, labels, watched, **SETTINGS) for _ in range(2)
     )
     epochs = history.groupby("subset")["epoch"].apply(list).to_dict()
     assert epochs == {"train": [1, 2], "validation": [1, 2]}
@@ -77,18 +67,16 @@ def tiny_network(labels):
     return tiny
 
 
-@pytest.mark.parametrize("kind", ["none", "balanced"])
-def test_the_weighted_loss_equals_a_hand_calculation(monkeypatch, kind):
+def test_the_loss_equals_a_hand_calculation(monkeypatch):
     # One pixel decides; moved images keep it, as all their pixels are alike.
     tiny = tiny_network(4)
     tiny.set_weights([np.array([[3.0, -2, 0.5, 1]]), np.array([-1.0, 0.5, 0, 0.2])])
     monkeypatch.setattr(multilabel, "ml_cnn", lambda labels, size: tiny)
     images = np.repeat(np.array([0, 85, 170, 255], np.uint8), 64).reshape(4, 8, 8)
-    settings = SETTINGS | {"epochs": 1, "learning_rate": 1e-12, "positive_weight": kind}
+    settings = SETTINGS | {"epochs": 1, "learning_rate": 1e-12}
     _, history = multilabel.train(images, LABELS, (images, LABELS), **settings)
     p = multilabel.predict(tiny, images).astype(float)
-    weights = multilabel.balanced_weights(LABELS) if kind == "balanced" else 1
-    expected = -(weights * LABELS * np.log(p) + ~LABELS * np.log(1 - p)).sum(axis=1).mean()
+    expected = -(LABELS * np.log(p) + ~LABELS * np.log(1 - p)).sum(axis=1).mean()
     # Each of the four slices is drawn once an epoch; the loss is a mean over slices.
     assert history["loss"].tolist() == pytest.approx([expected] * 2, rel=1e-4)
 
@@ -111,7 +99,7 @@ def test_both_conditions_take_the_same_steps(monkeypatch, condition, shown, slic
         return networks[-1][0], None
 
     monkeypatch.setattr(multilabel, "train", watched)
-    parameters = SETTINGS | {"positive_weight": "none", "image_size": 8, "minimum_share": 0.01}
+    parameters = SETTINGS | {"image_size": 8, "minimum_share": 0.01}
     table = multilabel.under_condition(condition, scans_of(rows), parameters, 40, 10, 2)
     assert [int(one.optimizer.iterations) for one, _ in networks] == [4, 4]
     assert len({seed for _, seed in networks}) == 2

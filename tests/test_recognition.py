@@ -57,8 +57,7 @@ def test_two_tasks_share_their_frontal_images(scans):
     assert sorted(rows["image_id"]) == sorted(four.rows["image_id"])
     assert rows.index.tolist() == list(range(40))
     assert "target" not in rows, "an image may have another class in each task"
-    two, four = recognition.xray_tasks(scans, "image", {4: {"train": 50, "test": 0}}, seed=1)
-    assert {two.split, four.split} == {"image"}
+    two, four = recognition.xray_tasks(scans, {4: {"train": 50, "test": 0}}, seed=1)
     assert four.rows["subset"].value_counts().to_dict() == {"train": 50, "validation": 8, "test": 8}
     assert len(two.rows) == 20
 
@@ -151,14 +150,14 @@ def test_every_row_is_predicted_and_some_train(fitting):
     table, task = fitting
     shuffled = task.rows.sample(frac=1, random_state=0)
     (one,) = recognition.study(
-        table, [Task("x", shuffled, LABELS, run=3, split="path_hash")], replace(SHORT, steps=200)
+        table, [Task("x", shuffled, LABELS, run=3, split="R2")], replace(SHORT, steps=200)
     )
     answers = one.fitted(0.01, 200).predictions
     assert answers["image_id"].tolist() == shuffled["image_id"].tolist()
     assert (answers["truth"] == shuffled["label"]).all()
     assert (answers["predicted"] == answers["truth"]).mean() > 0.8
     marks = answers[["task", "model", "split", "run", "drawn"]].drop_duplicates()
-    assert marks.to_numpy().tolist() == [["x", "head", "path_hash", 3, True]]
+    assert marks.to_numpy().tolist() == [["x", "head", "R2", 3, True]]
     assert set(one.fitted(0.01, 200).part("test")["subset"]) == {"test"}
 
 

@@ -8,7 +8,7 @@ from builders import join, manifest
 from covid_utils import paths
 from covid_utils.data import similarity, splits
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.registry import SUBSETS, UNUSED
+from covid_utils.registry import SUBSETS
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +48,16 @@ def test_path_hash_on_pinned_paths(number, percent):
     assert splits.path_hash(path, 0, percent - 0.01) == "train"
 
 
-def test_path_hash_uses_the_whole_path_without_what_follows_nohash(many):
+def test_path_hash_uses_the_whole_path_without_what_follows_nohash():
     plain = [splits.path_hash(f"a/person{i}") for i in range(60)]
     assert set(plain) == set(SUBSETS)
     assert [splits.path_hash(f"a/person{i}_nohash_1.jpeg") for i in range(60)] == plain
     assert [splits.path_hash(f"b/person{i}") for i in range(60)] != plain
-    table = splits.assign(many, "path_hash", validation=30, test=20)
-    assert table["subset"].tolist() == [splits.path_hash(path, 30, 20) for path in many["path"]]
 
 
 @pytest.mark.parametrize(("validation", "test"), [(10, 10), (15, 25), (0, 20), (10, 0)])
 def test_patients_stay_whole_and_shares_are_near_in_every_stratum(many, validation, test):
-    table = splits.assign(many, "patient", validation=validation, test=test)
+    table = splits.assign(many, validation=validation, test=test)
     splits.assert_disjoint(table)
     assert "subset" not in many
     wanted = {"train": 100 - validation - test, "validation": validation, "test": test}
@@ -84,7 +82,7 @@ def test_one_or_two_patients_only_train(patients):
 def test_every_subset_that_is_asked_for_gets_a_patient(sizes, shares, expected):
     table = manifest({f"p{i}": size for i, size in enumerate(sizes)})
     for seed in range(6):
-        assert set(splits.assign(table, "patient", seed, *shares)["subset"]) == expected
+        assert set(splits.assign(table, seed, *shares)["subset"]) == expected
 
 
 @pytest.fixture
@@ -99,9 +97,9 @@ def benchmark():
 @pytest.mark.parametrize(("validation", "trained"), [(25, 3), (0, 4)])
 def test_a_published_split_is_followed(benchmark, validation, trained):
     table, published = benchmark
-    followed = splits.assign(table, "infnet", 0, validation, 10, published=published)
+    followed = splits.assign(table, 0, validation, 10, published)
     subset = followed.set_index("image_id")["subset"]
-    plain = splits.assign(table, "patient", 0, validation, 10).set_index("image_id")["subset"]
+    plain = splits.assign(table, 0, validation, 10).set_index("image_id")["subset"]
     others = plain.index.difference(list(published))
     assert subset[others].equals(plain[others])
     training = subset[list(published)[:4]].tolist()
@@ -110,7 +108,7 @@ def test_a_published_split_is_followed(benchmark, validation, trained):
     # Validation slices are taken by patient.
     slices = manifest({f"s{i}": 3 for i in range(8)}, "medseg", "covid", "CT")
     training = dict.fromkeys(slices["image_id"], "train")
-    followed = splits.assign(slices, "infnet", 2, validation, published=training)
+    followed = splits.assign(slices, 2, validation, published=training)
     splits.assert_disjoint(followed)
     assert ("validation" in set(followed["subset"])) == (validation > 0)
 
@@ -118,7 +116,7 @@ def test_a_published_split_is_followed(benchmark, validation, trained):
 @pytest.mark.parametrize("published", [{}, {"medseg/other#000": "train"}])
 def test_a_benchmark_that_is_not_here_is_refused(benchmark, published):
     with pytest.raises(DataError, match=r"slices\.csv"):
-        splits.assign(benchmark[0], "infnet", published=published)
+        splits.assign(benchmark[0], published=published)
 
 
 def test_assert_disjoint_names_the_patient_and_leaves_out_what_is_unused():
@@ -157,54 +155,17 @@ def test_the_same_picture_under_two_patients_stays_on_one_side(what):
         splits.assert_disjoint(apart)
 
 
-def test_source_out_tests_on_whole_data_sets_only(many):
-    extra = manifest({"normal0": 2, "own": 3}, "nih-adult")
-    # A patient of the held-out set who is in a training set too, by the same picture.
-    shared = extra.assign(phash=extra["phash"].where(extra.index != 0, many["phash"][0]))
-    table = splits.assign(join(many, shared), "source_out", held_out="nih-adult", validation=20)
-    outside = table["dataset"] == "nih-adult"
-    assert (table["subset"][outside] == "test").all()
-    assert not (table["subset"][~outside] == "test").any()
-    known = many["patient_id"][0]
-    assert (table["subset"][table["patient_id"] == known] == "unused").all()
-    assert set(table["subset"]) == {*SUBSETS, UNUSED}
-    splits.assert_disjoint(table)
+def test_shares_that_leave_nothing_to_train_on_are_refused(many):
+    with pytest.raises(ParameterError, match="100 % for validation and test leave nothing"):
+        splits.assign(many, validation=50, test=50)
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings", "message"),
-    [
-        ("path_hash", {"validation": 50, "test": 50}, "leave nothing to train on"),
-        ("source_out", {}, "held_out names the data sets"),
-        ("patient", {"held_out": "rsna"}, "held_out names the data sets"),
-        ("source_out", {"held_out": "rnsa"}, "held_out 'rnsa'.*chest_xray, rsna"),
-        ("source_out", {"held_out": "rsna,chest_xray"}, "name some, not all"),
-    ],
-)
-def test_settings_that_make_no_split_are_refused(many, kind, settings, message):
-    with pytest.raises(ParameterError, match=message):
-        splits.assign(many, kind, **settings)
-
-
-def test_memory_counts_test_images_of_known_patients(many):
-    table = splits.memory(many, validation=10, test=20).set_index("split")
-    assert table.at["patient", "patient seen in training"] == 0
-    by_image = splits.assign(many, "image", validation=10, test=20)
-    test, train = (by_image[by_image["subset"] == name]["patient_id"] for name in ("test", "train"))
-    seen = test.isin(train).sum()
-    assert table.at["image", "patient seen in training"] == seen > 0
-    assert table.at["image", "per cent"] == pytest.approx(100 * seen / len(test), abs=0.05)
-
-
-@pytest.mark.parametrize("kind", splits.KINDS)
-def test_every_kind_is_seeded_and_blind_to_the_order_of_rows(benchmark, many, kind):
+@pytest.mark.parametrize("is_published", [False, True])
+def test_a_split_is_seeded_and_blind_to_the_order_of_rows(benchmark, many, is_published):
     table, published = benchmark
-    more = {"published": published} if kind == "infnet" else {}
-    more |= {"held_out": "medseg"} if kind == "source_out" else {}
-    shuffled = table.sample(frac=1, random_state=1)
-    first = splits.assign(table, kind, seed=4, validation=20, test=20, **more)
-    second = splits.assign(shuffled, kind, seed=4, validation=20, test=20, **more)
+    shares = {"validation": 20, "test": 20, "published": published if is_published else None}
+    first = splits.assign(table, seed=4, **shares)
+    second = splits.assign(table.sample(frac=1, random_state=1), seed=4, **shares)
     assert first["subset"].equals(second["subset"].sort_index())
-    if kind in ("patient", "image"):
-        one, other = (splits.assign(many, kind, seed=seed)["subset"] for seed in (1, 2))
-        assert not one.equals(other)
+    one, other = (splits.assign(many, seed=seed)["subset"] for seed in (1, 2))
+    assert not one.equals(other)

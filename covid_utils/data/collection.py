@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from covid_utils.registry import (
 from covid_utils.writing import whole
 
 #: Parameters of ``01_data`` that decide what is in the manifest; the provenance records them.
-SETTINGS = ("data_dir", "split", "seed", "limit", "held_out", "validation_percent", "test_percent")
+SETTINGS = ("data_dir", "split", "seed", "limit", "validation_percent", "test_percent")
 #: Problem and remedy of a class that a subset lacks.
 NO_PATIENT = "no {} patient"
 FEW = "Patients or groups in all: {}. Bring more, or change the shares of the subsets."
@@ -107,9 +107,9 @@ def prepare(parameters: Mapping[str, Any]) -> Collection:
             # The readers give the licences of the real sets whose layouts the phantom borrows.
             rows = rows.assign(licence=chest_phantom.LICENCE)
         rows = stand_ins(rows, root)
-        published = medseg.infnet_subset(root) if split == "infnet" else {}
+        published = medseg.infnet_subset(root) if split == "infnet" else None
         shares = (parameters["validation_percent"], parameters["test_percent"])
-        table = splits.assign(rows, split, seed, *shares, parameters["held_out"], published)
+        table = splits.assign(rows, seed, *shares, published)
         assert_apart(table, split)
         problems = pd.concat([reading.problems, _untested(table)], ignore_index=True)
         collection = Collection(table, root, problems)
@@ -147,26 +147,13 @@ def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     return rows.assign(patient_id=joined.reindex(rows.index).fillna(rows["patient_id"]))
 
 
-def resplit(collection: Collection, profile: str, kind: str) -> Collection:
-    """The same images under another kind of split, with the profile's seed and shares.
-
-    ``path_hash`` has the shares of ``retrain.py``: ten per cent for validation and for the test.
-    """
-    settings = runs.read_provenance(profile, "data")["parameters"]
-    shares = (settings["validation_percent"], settings["test_percent"])
-    shares = (10.0, 10.0) if kind == "path_hash" else shares
-    rows = collection.manifest.drop(columns="subset")
-    return replace(collection, manifest=splits.assign(rows, kind, settings["seed"], *shares))
-
-
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:
-    """Fail if a split by patient has a patient, file or picture in two subsets.
+    """Fail if a patient, file or picture is in two subsets.
 
     The CT slices of ``infnet`` follow a published split as it is, and are not checked.
     """
-    if split not in ("image", "path_hash"):
-        published = (manifest["dataset"] == medseg.NAME) & (split == "infnet")
-        splits.assert_disjoint(manifest[~published])
+    published = (manifest["dataset"] == medseg.NAME) & (split == "infnet")
+    splits.assert_disjoint(manifest[~published])
 
 
 def _keep(profile: str, collection: Collection, settings: dict) -> None:

@@ -16,57 +16,30 @@ from covid_utils.data import similarity
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.registry import UNUSED
 
-#: Kinds of split: who is kept apart from whom.
-KINDS = ("patient", "image", "path_hash", "source_out", "infnet")
 #: `retrain.py` spreads hashes over this many buckets.
 HASH_BUCKETS = 2**27 - 1
 
 
 def assign(
     manifest: pd.DataFrame,
-    kind: str = "patient",
     seed: int = 2020,
     validation: float = 10.0,
     test: float = 10.0,
-    held_out: str = "",
     published: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """Add ``subset`` to a copy of a manifest; shares are per cent of the images.
 
-    ``patient`` keeps all images of a patient, and of patients who share a picture, in one subset;
-    ``image`` assigns images one by one; ``path_hash`` does what the paper's `retrain.py` did;
-    ``source_out`` tests on the data sets ``held_out`` (separated by commas) and trains on none of
-    them; ``infnet`` is ``patient``, but the CT slices follow a split that was ``published``:
-    ``image_id`` to ``train``, ``test`` or ''. All but ``path_hash`` draw by data set and label.
+    All images of a patient, and of patients who share a picture, are in one subset, drawn by data
+    set and label. CT slices follow a split that was ``published``, if one is given: ``image_id`` to
+    ``train``, ``test`` or ''.
     """
-    tested = [name.strip() for name in held_out.split(",") if name.strip()]
-    _check(manifest, kind, validation + test, tested)
-    if kind == "path_hash":
-        return manifest.assign(subset=[path_hash(p, validation, test) for p in manifest["path"]])
-    groups = manifest["image_id"] if kind == "image" else joined_patients(manifest)
-    share = 0.0 if kind == "source_out" else test
-    subset = _stratified(manifest, groups, seed, validation, share)
-    if kind == "source_out":
-        outside = manifest["dataset"].isin(tested)
-        # Who is joined to a patient of the tested sets is left out.
-        subset = subset.mask(groups.isin(groups[outside]), UNUSED).mask(outside, "test")
-    if kind == "infnet":
-        subset = _published(manifest, subset, published or {}, seed, validation)
+    if validation + test >= 100:
+        shares = f"{validation + test} % for validation and test"
+        raise ParameterError(f"split: {shares} leave nothing to train on.")
+    subset = _stratified(manifest, joined_patients(manifest), seed, validation, test)
+    if published is not None:
+        subset = _published(manifest, subset, published, seed, validation)
     return manifest.assign(subset=subset)
-
-
-def _check(manifest: pd.DataFrame, kind: str, share: float, tested: list[str]) -> None:
-    if share >= 100:
-        raise ParameterError(f"split: {share} % for validation and test leave nothing to train on.")
-    if bool(tested) != (kind == "source_out"):
-        raise ParameterError(
-            "held_out names the data sets that the split 'source_out' tests on; "
-            "set both, or leave held_out empty."
-        )
-    present = sorted(manifest["dataset"].unique())
-    if tested and not set(tested) < set(present):
-        name, sets = ", ".join(tested), ", ".join(present)
-        raise ParameterError(f"held_out '{name}': name some, not all, of the data sets {sets}.")
 
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:
@@ -153,19 +126,5 @@ def assert_disjoint(manifest: pd.DataFrame) -> None:
         if values:
             raise DataError(
                 f"split: {len(values)} {column} values are in more than one subset, the first is "
-                f"{values[0]!r}; make the split again with kind 'patient'."
+                f"{values[0]!r}; make the split again with split 'patient'."
             )
-
-
-def memory(manifest: pd.DataFrame, **shares) -> pd.DataFrame:
-    """Share of the test images whose patient, or picture, a split shows in training, per kind."""
-    groups = joined_patients(manifest)
-    rows = []
-    for kind in KINDS[:3]:
-        subset = assign(manifest, kind, **shares)["subset"]
-        test = subset == "test"
-        seen = groups[test].isin(groups[subset == "train"])
-        share = 100 * seen.mean() if test.any() else np.nan
-        rows.append((kind, test.sum(), seen.sum(), round(share, 1)))
-    columns = ["split", "test images", "patient seen in training", "per cent"]
-    return pd.DataFrame(rows, columns=columns)

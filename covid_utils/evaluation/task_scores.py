@@ -20,8 +20,6 @@ from covid_utils.registry import (
     XRAY_SHARE,
 )
 
-#: Split of the predictions file that the data were prepared with.
-PREPARED = "prepared"
 #: Models of the predictions file: the head, the one whose settings validation chose, and others.
 HEAD, TUNED = "head", "head, chosen"
 OTHERS = ("fine-tuned", "linear SVM", "trivial features", "dataset only")
@@ -35,7 +33,7 @@ COPIES = "augmented copies among the images"
 
 def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.DataFrame:
     """Predictions of one task: unless others are named, of the head's first training."""
-    keys = {"model": HEAD, "split": PREPARED, "run": 1} | criteria
+    keys = {"model": HEAD, "run": 1} | criteria
     if not keys["run"]:
         del keys["run"]
     return runs.select(table, task=task, **keys)
@@ -51,26 +49,24 @@ def recognition(profile: str) -> Iterator[dict]:
     base = {"run": TASK1, "split": kind}
     for count in ("2 classes", "4 classes"):
         whole = table[table["task"] == count]
-        for (model, split, run, subset), part in whole.groupby(["model", "split", "run", "subset"]):
+        for (model, run, subset), part in whole.groupby(["model", "run", "subset"]):
             keys = base | {"task": count, "model": model, "repeat": run, "subset": subset}
-            keys |= {} if split == PREPARED else {"split": split}
             if model == TUNED:
                 setting = chosen[count]
                 keys["note"] = f"rate {setting['rate']:g}, {setting['steps']} steps"
-            if split != kind:  # that would be the prepared one again
-                yield from _of_part(part, keys, split)
+            yield from _of_part(part, keys)
         yield from _differences(table, base | {"task": count})
         yield from _calibrated(table, base | {"task": count, "model": HEAD, "subset": "test"})
     if (table["task"] == BOTH).any():
         yield from _with_ct(table, base | {"task": BOTH})
 
 
-def _of_part(part: pd.DataFrame, keys: dict, split: str) -> Iterator[dict]:
+def _of_part(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
     classes = RECOGNITION_TASKS[keys["task"]]
     is_test, is_first = keys["subset"] == "test", keys["repeat"] == 1
     notes = (keys.get("note", ""), COPIES if _is_copy(part).any() else "")
     keys |= {"note": "; ".join(filter(None, notes))}
-    if is_test and is_first and split == PREPARED and keys["model"] != TUNED:
+    if is_test and is_first and keys["model"] != TUNED:
         for score in scoring.recognition(part, classes).to_dict("records"):
             yield score | keys
     elif not is_first and is_test:  # another seed shows a spread, and needs no interval

@@ -9,17 +9,6 @@ from covid_utils.report import claims as ledger
 from covid_utils.report.cells import joined, ordered, quoted, with_wilson
 from covid_utils.runs import select
 
-#: Kinds of split -> how Table 2 says who is apart from whom. X-rays are split by patient in
-#: ``infnet`` too.
-SPLITS = {
-    "patient": "by patient",
-    "infnet": "by patient",
-    "source_out": "whole data sets held out",
-    "image": "image by image",
-    "path_hash": "by hash of the path, as retrain.py",
-}
-#: Splits that let a patient be on both sides.
-OTHER_SPLITS = ("image", "path_hash")
 HEAD, TUNED = "head", "head, chosen"
 #: Models -> how Table 3 names them.
 OTHERS = {
@@ -55,17 +44,11 @@ WEAK = {"exact": "", "all": "weak labels"}
 POOLED = "labels pooled: knowing which are common already ranks them"
 
 
-def _prepared(scored: pd.DataFrame) -> str:
-    return next(iter(select(scored, run=TASK1, metric="mcc")["split"]), "")
-
-
 def table2(scored: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of the 2- and 4-class head on training, validation and test images."""
-    part, prepared = select(scored, run=TASK1, metric="accuracy"), _prepared(scored)
-    splits = (prepared, *OTHER_SPLITS)
-    keys = {"model": SETTINGS, "split": splits, "task": TASKS, "subset": SUBSETS}
-    first = ordered(part, **keys, repeat=[1])
-    usual, spread = {"model": HEAD, "split": prepared, "subset": "test"}, first["note"].copy()
+    part = select(scored, run=TASK1, metric="accuracy")
+    first = ordered(part, model=SETTINGS, task=TASKS, subset=SUBSETS, repeat=[1])
+    usual, spread = {"model": HEAD, "subset": "test"}, first["note"].copy()
     for index, row in select(first, **usual).iterrows():
         seeds = select(part, **usual, task=row["task"])["value"]
         if len(seeds) > 1:
@@ -75,7 +58,7 @@ def table2(scored: pd.DataFrame) -> pd.DataFrame:
             )
     first = with_wilson(first)
     return first.assign(
-        split=first["split"].map(SPLITS),
+        split="by patient",
         settings=first["model"].map(SETTINGS),
         classes=first["task"].map(TASKS),
         note=spread,
@@ -84,7 +67,7 @@ def table2(scored: pd.DataFrame) -> pd.DataFrame:
 
 def table3(scored: pd.DataFrame) -> pd.DataFrame:
     """Recognition of the test images, class by class, against baselines and the literature."""
-    part, parts = select(scored, split=_prepared(scored), subset="test"), []
+    part, parts = select(scored, run=TASK1, subset="test"), []
     metrics = ("accuracy", "sensitivity", "specificity", "precision", "f1", "mcc")
     for task in TASKS:
         own, classes = select(part, task=task, model=HEAD, repeat=1), RECOGNITION_TASKS[task]
@@ -145,17 +128,11 @@ def calibration(scored: pd.DataFrame) -> pd.DataFrame:
 def rivals(scored: pd.DataFrame, classes: int) -> pd.DataFrame:
     """Test accuracies of one task: ``name``, ``ours``, ``low``, ``high`` (per cent), head first."""
     keys = {"task": f"{classes} classes", "subset": "test", "metric": "accuracy", "repeat": 1}
-    part, prepared = select(scored, **keys), _prepared(scored)
-    wanted = {f"ours, split {SPLITS[kind]}": (HEAD, kind) for kind in (prepared, *OTHER_SPLITS)}
-    wanted |= {"ours, chosen on validation": (TUNED, prepared)}
-    wanted |= {words: (model, prepared) for model, words in OTHERS.items()}
-    rows = [
-        select(part, model=model, split=kind).assign(name=words)
-        for words, (model, kind) in wanted.items()
-    ]
-    table = pd.concat(rows, ignore_index=True).rename(columns={"value": "ours"})
-    numbers = ["ours", "low", "high"]
-    return table[["name"]].join(100 * table[numbers])
+    names = {HEAD: RIVALS[HEAD], TUNED: "ours, chosen on validation"} | OTHERS
+    table = ordered(select(scored, run=TASK1, **keys), model=names)
+    table = table.assign(name=table["model"].map(names)).rename(columns={"value": "ours"})
+    table = table.reset_index(drop=True)
+    return table[["name"]].join(100 * table[["ours", "low", "high"]])
 
 
 def stated_accuracy() -> dict[str, float]:

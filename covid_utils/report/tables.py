@@ -141,8 +141,7 @@ def _augmented(profile: str, task: str, without: str) -> dict:
         return dict.fromkeys(columns, without)
     images = runs.read_predictions(profile, run)
     if part:  # recognition trains on features of each image as it is
-        keys = {"task": part, "model": "head", "split": "prepared", "run": 1}
-        images = runs.select(images, **keys)
+        images = runs.select(images, task=part, model="head", run=1)
     images = images.drop_duplicates("image_id")
     of_subset = images["subset"].value_counts()
     train, test = (int(of_subset.get(name, 0)) for name in ("train", "test"))

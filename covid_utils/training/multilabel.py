@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 #: Parameters of ``03_task2_multilabel`` that `train` takes.
-SETTINGS = ("epochs", "batch_size", "learning_rate", "seed", "positive_weight")
+SETTINGS = ("epochs", "batch_size", "learning_rate", "seed")
 
 
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
@@ -38,18 +38,6 @@ def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
     return (shares > 0) & (shares >= minimum_share)
 
 
-def balanced_weights(labels: np.ndarray) -> np.ndarray:
-    """Weight of each present label that makes present and absent slices count alike.
-
-    It is the ratio of the training slices without the label to those with it (King and Zeng 2001,
-    section 4.2, up to a common factor): float32 (labels,) from bool (n, labels). Where all or none
-    show a label there is nothing to balance, and it is 1.
-    """
-    present_in, absent_from = labels.sum(axis=0), (~labels).sum(axis=0)
-    varies = (present_in > 0) & (absent_from > 0)
-    return np.where(varies, absent_from / np.maximum(present_in, 1), 1).astype(np.float32)
-
-
 def train(
     images: np.ndarray | Rows,
     labels: np.ndarray,
@@ -59,15 +47,12 @@ def train(
     batch_size: int,
     learning_rate: float,
     seed: int,
-    positive_weight: str,
     epoch_steps: int = 0,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train the network on uint8 images (n, size, size) and their labels, bool (n, 3).
 
-    The paper names 50 epochs and Adam, no rate and no weights. ``positive_weight`` is ``balanced``
-    for `balanced_weights`, or ``none``. Images and labels for ``validation`` make only the curve;
-    its loss has the weights of the training subset, so that both curves measure the same. An epoch
-    shows each slice once, unless ``epoch_steps`` says how many steps it has.
+    The paper names 50 epochs and Adam, and no rate. Images and labels for ``validation`` make only
+    the curve. An epoch shows each slice once, unless ``epoch_steps`` says how many steps it has.
 
     Returns:
         The network after the last epoch, and the history: one row per epoch and subset with
@@ -77,7 +62,7 @@ def train(
 
     def loss(truth, probability):  # cross entropy in nats, summed over the labels (section 3.4)
         each = keras.ops.binary_crossentropy(truth, probability)
-        return keras.ops.sum((1 + (weights - 1) * truth) * each, axis=-1)
+        return keras.ops.sum(each, axis=-1)
 
     def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
         matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
@@ -88,7 +73,6 @@ def train(
 
     keras.utils.set_random_seed(seed)
     model = ml_cnn(labels.shape[1], images.shape[1])
-    weights = balanced_weights(labels) if positive_weight == "balanced" else 1.0
     metrics = [keras.metrics.BinaryAccuracy("accuracy")]
     model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
     size = min(batch_size, len(images))

@@ -35,7 +35,8 @@ class Task:
     """One question, and the images that it is learned from and tested on.
 
     ``rows`` have ``target``, an index into the class ``names``, and ``subset``. Each ``run``, from
-    1, has a seed of its own. ``split`` is ``prepared`` for the subsets of ``01_data``.
+    1, has a seed of its own. ``split`` is ``prepared`` for the subsets of ``01_data``, else the
+    condition whose images are learned from.
     """
 
     name: str
@@ -92,10 +93,7 @@ class Task:
 
 
 def xray_tasks(
-    scans: Collection,
-    split: str = "prepared",
-    totals: dict[int, dict[str, int]] | None = None,
-    seed: int = 2020,
+    scans: Collection, totals: dict[int, dict[str, int]] | None = None, seed: int = 2020
 ) -> tuple[Task, Task]:
     """The two-class and the four-class task on X-rays.
 
@@ -108,7 +106,7 @@ def xray_tasks(
         rows = recognition_rows(scans, classes)
         rows = augment.expand(rows, (totals or {}).get(classes, {}), seed)
         names = RECOGNITION_CLASSES[:classes]
-        tasks.append(Task(f"{classes} classes", rows, names, split=split))
+        tasks.append(Task(f"{classes} classes", rows, names))
     return tasks[0], tasks[1]
 
 
