@@ -59,7 +59,7 @@ reproduce: setup ## Run every notebook of a profile; results/<profile>/ gets tab
 	@echo
 	@echo "Look at results/$(PROFILE)/ :"
 	@echo "  tables/table1.* ... table9.*         ours beside the paper's, as .csv and .md"
-	@echo "  verdicts.csv                         the verdict on each claim of the paper, below"
+	@echo "  verdicts.csv                         two verdicts on each claim of the paper, below"
 	@echo "  scores.csv                           every score, which the tables select from"
 	@echo "  figures/                             Figures 2, 3, 7 to 11"
 	@echo "  notebooks/                           the executed notebooks"

@@ -31,9 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         help="show where numbers of a table come from: trace table6 ggo dice",
         description="Show the chain behind numbers of a table, down to the predictions file.",
     )
-    tables = [*(f"table{number}" for number in range(1, 10)), "verdicts"]
+    tables = [*(f"table{number}" for number in range(1, 10)), "conditions", "verdicts"]
     trace.add_argument(
-        "table", choices=tables, metavar="TABLE", help="table1 to table9, or verdicts"
+        "table", choices=tables, metavar="TABLE", help="table1 to table9, conditions or verdicts"
     )
     trace.add_argument("words", nargs="+", metavar="WORD", help="words that the row must have")
     for command, text_of in ((verdicts, _verdicts), (trace, _trace)):

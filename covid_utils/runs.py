@@ -37,8 +37,12 @@ from covid_utils.writing import whole
 T = TypeVar("T")
 RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless")
 #: Columns of texts that can be empty, of scores and of what is selected from them.
-TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "verdict"}
-TEXTS |= {"source_run", "reason", "departures"}
+TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "source_run"}
+TEXTS |= {
+    f"{answer}_{name}"
+    for answer in ("published", "honest")
+    for name in ("verdict", "reason", "source_run", "departures")
+}
 #: Keys of the tables, which are empty where there are no data.
 TEXTS |= {"work", "class", "average", "labels", "metric", "manifestation", "tested on", "run"}
 TEXTS |= {"settings", "classes", "stage", "step", "without a patient"}

@@ -22,7 +22,7 @@ from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
 from covid_utils.graph import jobs
 from covid_utils.registry import FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
-from covid_utils.report import cells, headlines, tables, verdicts
+from covid_utils.report import cells, findings, headlines, tables, verdicts
 
 DOCS = Path(__file__).parent
 JOBS = list(jobs(imagenet="imagenet").values())
@@ -133,12 +133,18 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
     is_phantom = kind(saved_manifest(profile)) == "phantom"
     real = (paths.home() / "build" / "site" / "sample" / "index.html").is_file()
     link = ' <a href="../sample/index.html">Their site</a>.' if is_phantom and real else ""
-    headline, every = headlines.collect(profile), pd.concat(content.values())
-    for table, about, same in ((judged, "id", "claim"), (headline, "metric", "metric")):
+    headline, own = headlines.collect(profile), verdicts.own(judged)
+    answers = {prefix: verdicts.answers(own, prefix) for prefix in verdicts.PREFIXES.values()}
+    every = pd.concat(content.values())
+    for table, about, same in (
+        (headline, "metric", "metric"),
+        *((answer, "id", "claim") for answer in answers.values()),
+    ):
         pairs = ((table, about), (every, same))
         keys, known = (t["source_run"] + t[name] + t["ours"].astype(str) for t, name in pairs)
         table.index = keys.map(dict(zip(known, every.index, strict=True))).fillna("")
-    is_quoted, number, select = judged["id"].str.startswith("q"), site_tables.number, runs.select
+    number, select = site_tables.number, runs.select
+    quoted = judged[judged["honest_verdict"] == verdicts.QUOTED]
     published = select(content["table8"], source_run=PUBLISHED, metric="dice")
     accuracy = select(content["table3"], metric="accuracy")
     rule = "baseline: name of the data set only, 2 classes"
@@ -146,9 +152,11 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
         "profile": f"`{profile}`",
         "command": f"`make reproduce PROFILE={profile}`",
         "kind": PHANTOM + link if is_phantom else "They are of real scans.",
+        "summary": verdicts.summary(judged),
         "tally": site_tables.tally(judged),
-        "verdicts": site_tables.verdict_table(judged[~is_quoted], "Statements of the paper"),
-        "quoted": site_tables.verdict_table(judged[is_quoted], "Works that the paper quotes"),
+        "verdicts": site_tables.verdict_table(own, answers, "Claims of the paper"),
+        "quoted": site_tables.quoted_table(quoted, "Works that the paper quotes"),
+        "findings": site_tables.table(findings.collect().map(escape), "Numbers that do not fit"),
         "headlines": site_tables.long(headline, "Headline numbers"),
         "tables": {name: site_tables.show(name, table) for name, table in content.items()},
         "numbers": {

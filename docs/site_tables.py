@@ -104,13 +104,12 @@ def long(rows: pd.DataFrame, caption: str) -> str:
     """Scores row by row; nothing for no rows."""
     if rows.empty:
         return ""
-    text = render.readable(rows).drop(columns=["verdict", "note"], errors="ignore")
+    text = render.readable(rows).drop(columns="note", errors="ignore")
     text = text.replace({"run": {"mean": "mean of runs"}}).map(words)
     text["ours"] = numbers(rows)
-    if rows["verdict"].any():
+    if rows["claim"].any():
         links = '<a class="reason" href="index.html#claim-' + rows["claim"] + '">'
-        links += rows["verdict"].map(verdict) + "</a>"
-        text["verdict"] = links.where(rows["verdict"] != "", "")
+        text["claim"] = (links + rows["claim"] + "</a>").where(rows["claim"] != "", "")
     return table(text, caption) + _notes(rows)
 
 
@@ -125,18 +124,25 @@ def _notes(rows: pd.DataFrame) -> str:
     return f'<ul class="notes"><li>{"</li><li>".join(items)}</li></ul>' if items else ""
 
 
-def verdict_table(rows: pd.DataFrame, caption: str) -> str:
-    """Statements of the paper with our number, the verdict and its reason."""
+def verdict_table(rows: pd.DataFrame, answers: dict[str, pd.DataFrame], caption: str) -> str:
+    """Claims of the paper with both of our answers, as `numbers` takes them, and the reasons."""
     text = verdicts.readable(rows).drop(columns="id").map(words)
-    anchors = ('<span id="claim-' + rows["id"] + '"></span>').where(~rows["id"].duplicated(), "")
-    text["where"] = anchors + text["where"]
-    text["ours"] = numbers(rows.assign(note=rows["reason"]))
-    text["verdict"] = rows["verdict"].map(verdict)
+    text["where"] = '<span id="claim-' + rows["id"] + '"></span>' + text["where"]
+    for answer, (value, word) in zip(answers.values(), verdicts.HEADINGS, strict=True):
+        text[value] = numbers(answer)
+        text[word] = [*map(verdict, answer["verdict"])]
+    return table(text, caption)
+
+
+def quoted_table(rows: pd.DataFrame, caption: str) -> str:
+    """What the paper quotes of others."""
+    text = rows[["where", "claim"]].assign(paper=render.stated(rows)).map(words)
+    text["where"] = '<span id="claim-' + rows["id"] + '"></span>' + text["where"]
     return table(text, caption)
 
 
 def tally(judged: pd.DataFrame) -> str:
-    """How many of the paper's own statements got which verdict."""
+    """How many of the paper's claims got which verdict, as published and with patients apart."""
     counts = verdicts.tally(judged).items()
-    items = [f"<li><span>{count}</span> {verdict(name)}</li>" for name, count in counts]
+    items = [f"<li><span>{a} | {b}</span> {verdict(name)}</li>" for name, (a, b) in counts if a + b]
     return f'<ul class="tally">{"".join(items)}</ul>'

@@ -10,6 +10,7 @@ import pytest
 
 from covid_utils import paths
 from covid_utils.models import deeplab, xception
+from covid_utils.report import claims as ledger
 
 PARITY = paths.PROJECT.parent / "shared" / "parity"
 #: Tensor of the reference run -> layer of ours whose output it is.
@@ -112,6 +113,11 @@ def test_the_published_graphs_numbers_come_out():
         largest = np.abs(theirs).max()
         assert np.abs(ours - theirs).max() / largest < 1e-3
         assert np.allclose(ours, theirs, rtol=1e-3, atol=1e-5 * largest)
+
+
+def test_the_encoder_has_the_output_stride_that_the_paper_sets(small):
+    (stride,) = [claim.value for claim in ledger.of_kind("setting") if claim.network == "deeplab"]
+    assert small.get_layer(FEATURES).output.shape[1:3] == (64 // stride + 1,) * 2
 
 
 def test_batch_norm_is_the_published_one(small):

@@ -2,14 +2,16 @@
 
 import re
 
+import pandas as pd
 import pytest
 from builders import manifest
 from small_runs import PROFILE
 
 from covid_utils import params, runs
 from covid_utils.data.manifest import saved_manifest
-from covid_utils.report import tables, verdicts
-from covid_utils.report.verdicts import DIFFERS, REPRODUCED
+from covid_utils.report import claims as ledger
+from covid_utils.report import verdicts
+from covid_utils.report.judging import DIFFERS, REPRODUCED, UNDECIDED
 
 
 @pytest.fixture
@@ -64,20 +66,37 @@ def named(departures):
 
 def test_a_comparison_names_its_departures_and_what_is_none_does_not(built):
     found = built["verdicts"]
-    compared = found["verdict"].isin((REPRODUCED, DIFFERS))
-    assert set(found[~compared]["departures"]) == {""}
-    notebooks = {"task1": "02_task1_inception", "stream_all_deeplab": "04_task3_stream"}
-    assert set(found[compared]["source_run"]) == set(notebooks)
-    for row in found[compared].to_dict("records"):
-        assert set(named(row["departures"])) == differing(notebooks[row["source_run"]]), row["id"]
+    seen = 0
+    for prefix in verdicts.PREFIXES.values():
+        answers = verdicts.answers(found, prefix)
+        compared = answers["verdict"].isin((REPRODUCED, DIFFERS, UNDECIDED))
+        assert set(answers[~compared]["departures"]) <= {""}
+        for row in answers[compared].to_dict("records"):
+            if row["source_run"] == "task1":
+                seen += 1
+                assert set(named(row["departures"])) == differing("02_task1_inception"), row["id"]
+    assert seen
 
 
 def test_two_runs_of_a_difference_name_each_departure_once(built):
-    decided = runs.select(built["table6"], claim="c03").assign(note="", low=0.1)
-    judged = {name: built[name].iloc[:0] for name in tables.TITLES}
-    judged["table6"] = verdicts.judged("table6", decided, PROFILE, saved_manifest(PROFILE))
-    row = verdicts.collect(judged, PROFILE).set_index("id").loc["c03"]
-    assert (row["verdict"], row["source_run"].count(",")) == (REPRODUCED, 1)
-    names = named(row["departures"])
+    claim = ledger.load()["c04"]
+    rule, behind = claim.cells("honest")[0], "stream_all_deeplab, stream_all_unet"
+    row = {"ours": 0.1, "low": 0.09, "high": 0.11, "n": 9, "unit": "fraction"}
+    table = pd.DataFrame([rule | row | {"source_run": behind}])
+    made = ({"conditions": table}, PROFILE, saved_manifest(PROFILE))
+    found = verdicts.answer(claim, "honest", *made)
+    assert (found["verdict"], found["source_run"]) == (REPRODUCED, behind)
+    names = named(found["departures"])
     assert len(names) == len(set(names))
     assert differing("04_task3_stream") <= set(names)
+
+
+def test_streams_under_a_condition_have_the_settings_of_their_own_notebook(built):
+    claim = ledger.load()["p25b"]
+    rule = claim.cells("honest")[0]
+    row = {"ours": 0.7, "low": 0.65, "high": 0.75, "n": 48, "unit": "fraction"}
+    table = pd.DataFrame([rule | row | {"source_run": "condition_S0"}])
+    made = ({"conditions": table}, PROFILE, saved_manifest(PROFILE))
+    found = verdicts.answer(claim, "honest", *made)["departures"]
+    # Each training is scored alone there, and validation slices teach nothing.
+    assert set(named(found)) == differing("04_task3_stream") - {"members", "refit"}

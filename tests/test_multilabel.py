@@ -10,11 +10,33 @@ from covid_utils import registry, runs
 from covid_utils.data import cache
 from covid_utils.data.cache import Rows
 from covid_utils.evaluation import scores
+from covid_utils.models import ml_cnn
 from covid_utils.report import cells, tables
+from covid_utils.report import claims as ledger
 from covid_utils.training import multilabel
 
 #: Present in one, three, all and none of four slices.
 LABELS = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0]], bool)
+
+
+def test_the_network_has_the_numbers_that_the_paper_sets():
+    layers = keras.layers
+    network = ml_cnn.ml_cnn(3, 32).layers
+    flat = next(at for at, layer in enumerate(network) if isinstance(layer, layers.Flatten))
+    parts = network[:flat], network[flat:]
+    drops, ends = ({one.rate for one in part if isinstance(one, layers.Dropout)} for part in parts)
+    units = [one.units for one in parts[1] if isinstance(one, layers.Dense)]
+    sides = {one.kernel_size for one in network if isinstance(one, layers.Conv2D)}
+    pools = {one.pool_size for one in network if isinstance(one, layers.MaxPooling2D)}
+    stated = ledger.load()
+    assert drops == {stated["s05"].value / 100}
+    assert (sides, pools) == tuple({(side, side)} for side in stated["s06"].value)
+    assert (*units[:2], *ends) == stated["s07"].value
+    assert {claim.id for claim in ledger.of_kind("setting") if claim.network == "ml_cnn"} == {
+        "s05",
+        "s06",
+        "s07",
+    }
 
 
 def test_present_needs_the_minimum_area():

@@ -14,7 +14,7 @@ from small_runs import PROFILE
 
 from covid_utils import graph, paths, registry, runs
 from covid_utils.data import manifest
-from covid_utils.report import dice_conventions, headlines, render, tables, verdicts
+from covid_utils.report import dice_conventions, headlines, judging, render, tables, verdicts
 
 XRAYS = ("covid-chestxray-dataset", "chest_xray")
 STREAMS = {f"stream_{name}_deeplab" for name in ("all", *registry.MANIFESTATIONS)}
@@ -187,20 +187,18 @@ def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(with
         assert ("no data" in set(render.readable(written)["ours"])) == is_empty
         text = (paths.results(PROFILE) / "tables" / f"{name}.md").read_text("utf8")
         assert ("| no data |" in text) == is_empty
-    found = verdicts.readable(verdicts.own(verdicts.load(PROFILE)))
-    nothing = found[found["ours"] == "no data"]
-    assert set(nothing["verdict"]) == {verdicts.NOT_REPRODUCIBLE}
-    assert nothing["reason"].str.startswith("missing: no data, ").all()
+    found = verdicts.own(verdicts.load(PROFILE))
+    is_asked = ~found["honest_verdict"].isin((judging.CANNOT_BE_ASKED, judging.NO_DATA))
+    assert (found["honest_n"] > 0).tolist() == is_asked.tolist()
     answers = render.readable(headlines.collect(PROFILE))["ours"]
     assert (answers == "no data").any()
     assert not (answers == "").any()
 
 
 def test_the_reason_names_the_data_set_or_says_that_the_run_was_left_out(with_sets):
-    found = with_sets("medseg")["verdicts"].drop_duplicates("id").set_index("id")["reason"]
-    absent = "covid-chestxray-dataset, chest_xray were not there"
-    assert found["p01"] == f"missing: no data, {absent}"
-    assert found["p23a"] == "missing: no data, its run was left out"
+    found = with_sets("medseg")["verdicts"].set_index("id")["honest_reason"]
+    assert found["p08"] == "covid-chestxray-dataset, covid-ct were not there"
+    assert found["p23a"] == "not run yet"
     table = runs.read_table(PROFILE, "tables/table1").set_index("task")["train after"]
     assert table["1: recognition, 4 classes"] == "no data"
     assert table["3: segmentation"] == "left out"

@@ -32,7 +32,7 @@ def test_ours_is_what_the_predictions_say(built):
 
 @pytest.mark.parametrize(
     ("classes", "claim", "paper", "note"),
-    [(2, "d05", "0.56", "paper: 3 of 536"), (4, "d06", "1.88", "paper: 18 of 955")],
+    [(2, "p01", "0.56", "paper: 3 of 536"), (4, "p06", "1.88", "paper: 18 of 955")],
 )
 def test_the_error_rate_is_what_accuracy_leaves(built, classes, claim, paper, note):
     keys = {"work": f"ours, {classes} classes", "class": "all"}

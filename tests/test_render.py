@@ -57,16 +57,16 @@ def test_the_document_has_title_profile_and_legend(table, tmp_path):
 )  # fmt: skip
 def test_readable_formats(changes, ours, n, paper):
     row = {"class": "all", "metric": "accuracy", "unit": "%", "ours": 98.442, "low": 97.0}
-    row |= {"high": 99.9, "n": 536, "paper": "99.4", "claim": "p01", "verdict": "differs"}
+    row |= {"high": 99.9, "n": 536, "paper": "99.4", "claim": "p01"}
     row |= {"source_run": "task1", "note": "so"}
     text = render.readable(pd.DataFrame([row | changes])).iloc[0].to_dict()
     assert (text["ours"], text["n"], text["paper"]) == (ours, n, paper)
-    assert list(text) == ["class", "metric", "ours", "n", "paper", "verdict", "note"]
+    assert list(text) == ["class", "metric", "ours", "n", "paper", "claim", "note"]
 
 
 def test_a_wide_table_has_a_column_a_score_in_the_order_of_the_rows():
     keys = {"unit": "fraction", "low": np.nan, "high": np.nan}
-    keys |= dict.fromkeys(("paper", "claim", "verdict", "source_run", "note"), "")
+    keys |= dict.fromkeys(("paper", "claim", "source_run", "note"), "")
     rows = [
         {"work": work, "metric": metric, "average": "pooled", "ours": value, "n": 3} | keys
         for work, metric, value in (("b", "iou", 0.5), ("b", "dice", 0.25), ("a", "dice", 1.0))

@@ -61,15 +61,22 @@ def test_every_page_is_there_and_in_the_navigation(site):
         assert f"tables/table{number}.csv" in values(site.pages[page], "a", "href")
 
 
-def test_first_page_counts_the_paper_s_own_statements(site):
-    judged = pd.read_csv(site.results / "verdicts.csv")
-    own = judged[~judged["id"].str.startswith("q")]
+def test_first_page_counts_claims_under_both_protocols(site):
+    judged = verdicts.own(pd.read_csv(site.results / "verdicts.csv"))
     html = site.pages["index"]
-    counts = [int(n) for n in re.findall(r"<li><span>(\d+)</span>", html)]
-    assert counts == [(own["verdict"] == one).sum() for one in verdicts.VERDICTS]
-    table = html.partition("<caption>Statements of the paper")[2].partition("</table>")[0]
-    assert table.count('class="origin"') == own["ours"].notna().sum()
-    assert {f"claim-{one}" for one in judged["id"]} <= set(ids(site.pages["index"]))
+    counts = re.findall(r"<li><span>(\d+) \| (\d+)</span> <span[^>]*>([^<]+)<", html)
+    for *pair, word in counts:
+        columns = (judged["published_verdict"], judged["honest_verdict"])
+        assert [int(n) for n in pair] == [(column == word).sum() for column in columns]
+    assert sum(int(count[0]) for count in counts) == len(judged)
+    assert " ".join(verdicts.summary(judged).split()) in html
+    table = html.partition("<caption>Claims of the paper")[2].partition("</table>")[0]
+    ours = judged[["published_ours", "honest_ours"]].notna()
+    assert table.count('class="origin"') == ours.sum().sum()
+    assert {f"claim-{one}" for one in pd.read_csv(site.results / "verdicts.csv")["id"]} <= set(
+        ids(html)
+    )
+    assert "no share of 5219 images" in html
 
 
 def test_executed_notebooks_come_first_and_failed_ones_not_at_all(site):
@@ -243,8 +250,8 @@ def test_the_keyboard_sorts_numbers_as_numbers(tab, site):
 def test_numbers_are_sorted_within_their_unit(tab, site):
     show(tab, site, "index")
     table = tab.locator("table").first
-    table.get_by_role("button", name="ours").press("Enter")
-    texts = [text.partition("[")[0].split() for text in column(tab, 2)]
+    table.get_by_role("button", name="patients apart").press("Enter")
+    texts = [text.partition("[")[0].split() for text in column(tab, 5)]
     units = [" ".join(words[1:]) for words in texts if words and words[0] != "undefined"]
     assert len(set(units)) > 1
     assert len([a for a, b in itertools.pairwise(units) if a != b]) == len(set(units)) - 1

@@ -29,8 +29,8 @@ def chain_of(lines, run):
     [
         ("table2", ["p06"], ("claim", "p06")),
         ("table1", ["nodules"], ("task", "3: nodules")),
-        ("verdicts", ["d06"], ("id", "d06")),
-        ("verdicts", ["error", "rate", "4"], ("id", "d06")),
+        ("verdicts", ["p06"], ("id", "p06")),
+        ("verdicts", ["accuracy", "4", "validation", "honest"], ("answer", "honest")),
         ("table2", ["published", "rate", "4", "test"], ("classes", 4)),
         ("table7", ["GGO", "dice", "U-Net"], ("work", "ours, U-Net, stream all")),
         ("table7", ["ggo", "dice", "u-net", "pooled", "exact"], ("metric", "dice")),
@@ -48,7 +48,7 @@ def test_the_chain_ends_at_the_predictions_file(built):
     value = f"{row['ours']:.1f} % [{row['low']:.1f}, {row['high']:.1f}]"
     assert lines[0] == (
         f"table2: by patient, published rate and steps, 4, test: accuracy {value}; "
-        f"n = {row['n']}; claim p06: paper 98.1, {row['verdict']}"
+        f"n = {row['n']}; claim p06: paper 98.1"
     )
     facts, chain = runs.read_provenance(PROFILE, "task1"), chain_of(lines, "task1")
     settings = re.split(r", (?=[a-z_0-9]+ )", chain["parameters"])
@@ -67,13 +67,23 @@ def test_the_chain_ends_at_the_predictions_file(built):
 
 
 def test_a_difference_names_each_of_its_runs_once(built):
-    lines = trace.trace(PROFILE, "table6", ["c04", "pooled"]).split("\n")
+    lines = trace.trace(PROFILE, "table6", ["minus", "u-net", "pooled", "dice"]).split("\n")
     named = [line.split()[1] for line in lines if line.startswith("run ")]
     assert named == ["stream_all_deeplab", "stream_all_unet", "stream_all_deeplab_random"]
     assert len([line for line in lines if line.startswith("table6: ")]) == 2
     for run in named:
         file = paths.results(PROFILE) / run / "predictions.parquet"
         assert chain_of(lines, run)["predictions"].endswith(f"sha256 {sha256(file)}")
+
+
+def test_a_verdict_is_traced_through_both_answers(built):
+    lines = trace.trace(PROFILE, "verdicts", ["p08"]).split("\n")
+    row = built["verdicts"].set_index("id").loc["p08"]
+    assert lines[0].endswith(f"claim p08: paper 99.5, {row['published_verdict']}")
+    value = f"{row['honest_ours']:.1f} % [{row['honest_low']:.1f}, {row['honest_high']:.1f}]"
+    assert value in lines[1]
+    assert lines[1].endswith(f"claim p08: paper 99.5, {row['honest_verdict']}")
+    assert chain_of(lines, "task1")
 
 
 @pytest.mark.parametrize("table", ["table7", "table8"])
@@ -90,7 +100,7 @@ def test_many_rows_are_cut_and_said_to_be(built):
     lines = trace.trace(PROFILE, "table6", ["dice"]).split("\n")
     assert len([line for line in lines if line.startswith("table6: ")]) == trace.MOST
     assert f"... and {more} more; give more words to see fewer." in lines
-    assert "more words" not in trace.trace(PROFILE, "table6", ["c03", "pooled"])
+    assert "more words" not in trace.trace(PROFILE, "table6", ["minus", "u-net", "pooled"])
 
 
 def test_a_run_without_its_predictions_is_told(built, tmp_path, monkeypatch):
@@ -107,8 +117,8 @@ def test_a_run_without_its_predictions_is_told(built, tmp_path, monkeypatch):
 
 
 def test_the_command_prints_the_chain(built, capsys):
-    assert command.main(["trace", "table6", "c04", "pooled", "--profile", PROFILE]) == 0
-    assert capsys.readouterr().out == trace.trace(PROFILE, "table6", ["c04", "pooled"]) + "\n"
+    assert command.main(["trace", "table2", "p06", "--profile", PROFILE]) == 0
+    assert capsys.readouterr().out == trace.trace(PROFILE, "table2", ["p06"]) + "\n"
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,13 @@ LONGER = "S0 and S3"
 
 
 def filled(text: str) -> str:
-    """README with the counts of verdicts and the key numbers of the ``sample`` profile."""
-    summary = verdicts.summary(verdicts.load("sample"))
-    parts = {"verdicts": f"**{summary}**", "numbers": headlines.markdown("sample")}
+    """README with the verdicts and the key numbers of the ``sample`` profile."""
+    found = verdicts.load("sample")
+    parts = {
+        "verdicts": f"**{verdicts.summary(found)}**",
+        "answers": verdicts.markdown(found),
+        "numbers": headlines.markdown("sample"),
+    }
     for part, content in parts.items():
         begin, end = f"<!-- {part}: sample -->", f"<!-- end of {part} -->"
         if begin not in text or end not in text:

@@ -15,8 +15,7 @@ NOT_AVAILABLE = "not available"
 #: What a cell says whose runs were left out.
 NO_DATA = "no data"
 #: What every table of scores ends with.
-VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "verdict")
-VALUES += ("source_run", "note")
+VALUES = ("metric", "unit", "ours", "low", "high", "n", "paper", "claim", "source_run", "note")
 #: `VALUES` of a row for which nothing was measured.
 NOTHING = dict.fromkeys(VALUES, "") | dict.fromkeys(("ours", "low", "high"), np.nan)
 NOTHING |= {"n": 0, "paper": NOT_AVAILABLE, "note": f"{NO_DATA}: the runs behind it were left out"}
@@ -26,7 +25,10 @@ WILSON = ("wilson_low", "wilson_high")
 
 
 def beside(name: str, scored: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The table ``name``: ``keys`` and `VALUES` of scores and of `quoted` rows, verdicts open."""
+    """The table ``name``: ``keys`` and `VALUES` of scores and of `quoted` rows.
+
+    A row names the first claim of the ledger that stands beside it.
+    """
     table = scored[[*keys, "metric", "unit"]].reset_index(drop=True)
     scored = scored.reset_index(drop=True)
     factor = np.where(scored["unit"].isin(("%", "points")), 100.0, 1.0)
@@ -35,16 +37,16 @@ def beside(name: str, scored: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame
     table["n"] = scored["n"].astype(int)
     sources = scored["source_run"] if "source_run" in scored else scored["run"]
     table["source_run"] = sources.where(table["n"] > 0, "")
-    table["note"], table["verdict"] = scored["note"], ""
+    table["note"] = scored["note"]
     for column, default in (("claim", ""), ("paper", NOT_AVAILABLE)):
         table[column] = scored[column].fillna(default) if column in scored else default
     for claim in ledger.load().values():
-        for rule in claim.beside:
-            if rule["table"] == name:
-                rows = select(table, **{key: rule[key] for key in rule if key != "table"}).index
-                table.loc[rows, ["claim", "paper"]] = claim.id, claim.shown
-                remark = pd.Series(claim.remark, rows)
-                table.loc[rows, "note"] = joined(table.loc[rows, "note"], remark)
+        for criteria in claim.rows(name):
+            rows = select(table, **criteria)
+            rows = rows.index[rows["claim"] == ""]
+            table.loc[rows, ["claim", "paper"]] = claim.same_as or claim.id, claim.text
+            remark = pd.Series(claim.remark, rows)
+            table.loc[rows, "note"] = joined(table.loc[rows, "note"], remark)
     if not table["n"].any():
         first = dict.fromkeys(keys, "") | ({"work": "ours"} if "work" in keys else {})
         first |= dict.fromkeys({*WILSON} & {*keys}, np.nan)

@@ -6,9 +6,10 @@ checked by ``paper/schema.yaml``. No number of the paper is written down anywher
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ import yaml
 
 from covid_utils import paths
 from covid_utils.errors import ParameterError, ResultsError
+from covid_utils.evaluation.intervals import Interval, wilson
+
+#: The rules of a claim: the paper's apparent protocol, and patients apart.
+PROTOCOLS = ("as_published", "honest")
 
 
 @dataclass(frozen=True)
@@ -24,18 +29,23 @@ class Claim:
     """One entry of the ledger; ``class_`` is ``class`` in the file, a list of numbers a tuple."""
 
     id: str
+    kind: str
     where: str
     metric: str
     value: bool | float | tuple[float, ...]
-    unit: str
-    source: str
-    rule: Mapping[str, Any]
-    needs: Mapping[str, Any]
-    beside: tuple[Mapping[str, Any], ...]
-    shown: str
-    remark: str
-    over: tuple[float, ...] = ()
+    unit: str = ""
+    n: int | None = None
+    size: int | None = None
     quote: str = ""
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    over: tuple[float, ...] = ()
+    beside: tuple[Mapping[str, Any], ...] = ()
+    shown: str = ""
+    remark: str = ""
+    same_as: str = ""
+    setting: Mapping[str, list[str]] = field(default_factory=dict)
+    network: str = ""
     task: int | str | None = None
     subset: str | None = None
     classes: int | None = None
@@ -52,9 +62,48 @@ class Claim:
         The gain can be per cent of another's score, or points; a gain over the literature leaves
         none of it above.
         """
+        if not self.over:
+            return ()
         gain = float(self.value) / 100
         scores = {round(score, 3) for of in self.over for score in (of * (1 + gain), of + gain)}
         return tuple(sorted(score for score in scores if max(self.over) < score <= 1))
+
+    @property
+    def text(self) -> str:
+        """What the column ``paper`` says."""
+        if self.shown or self.unit == "statement":
+            return self.shown or "stated without a number"
+        ends = self.implied and dict.fromkeys((self.implied[0], self.implied[-1]))
+        return " to ".join(map(str, ends or [self.value]))
+
+    def stated(self, near: float) -> Interval:
+        """What the paper states, in the unit of tables, with Wilson's limits on its ``n``.
+
+        Exact where the paper gives no ``n``; of several implied values the one nearest to ``near``.
+        """
+        value = min(self.implied or (float(self.value),), key=lambda one: abs(one - near))
+        if self.n is None:
+            return Interval(value, value, value, 0)
+        _, low, high, n = wilson(round(value / 100 * self.n), self.n)
+        return Interval(value, 100 * low, 100 * high, n)
+
+    def cells(self, protocol: str) -> list[dict[str, Any]]:
+        """Rules of a protocol that name one row each; none of what cannot be asked."""
+        rules = self.rules[protocol]
+        rules = rules if isinstance(rules, list) else [rules]
+        return [cell for rule in rules if "cannot" not in rule for cell in _expanded(rule)]
+
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+        """Criteria of the rows of a table that the value stands beside."""
+        compared = [cell for name in self.rules for cell in self.cells(name) if "minus" not in cell]
+        for rule in (*self.beside, *compared):
+            if rule["table"] == table:
+                yield {key: value for key, value in rule.items() if key != "table"}
+
+
+def _expanded(rule: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    values = (value if isinstance(value, list) else [value] for value in rule.values())
+    return (dict(zip(rule, row, strict=True)) for row in product(*values))
 
 
 def load(path: Path | None = None) -> dict[str, Claim]:
@@ -66,18 +115,19 @@ def load(path: Path | None = None) -> dict[str, Claim]:
                 f"{paths.shown(path)}, entry {row['id']}: the id repeats; give each its own."
             )
         entry = {key: tuple(item) if isinstance(item, list) else item for key, item in row.items()}
-        entry = _defaults(entry) | entry
         claims[row["id"]] = Claim(class_=entry.pop("class", None), **entry)
     return claims
 
 
-def _defaults(row: Mapping[str, Any]) -> dict[str, Any]:
-    is_statement = row["unit"] == "statement"
-    return {
-        "beside": (row["rule"],) if row["source"] != "L" else (),
-        "shown": "stated without a number" if is_statement else str(row["value"]),
-        "remark": f"paper's value derived: {row['how']}" if row["source"] == "D" else "",
-    }
+def of_kind(kind: str) -> list[Claim]:
+    """Entries of one kind, in the order of the file."""
+    return [claim for claim in load().values() if claim.kind == kind]
+
+
+@lru_cache(maxsize=1)
+def margins() -> dict[str, float]:
+    """Kind of metric -> difference within which two values count as equal."""
+    return yaml.safe_load(paths.CLAIMS.with_name("margins.yaml").read_text(encoding="utf8"))
 
 
 def published(path: Path | None = None) -> pd.DataFrame:

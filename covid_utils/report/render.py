@@ -11,10 +11,10 @@ from covid_utils.writing import whole
 
 LEGEND = (
     "ours: value and 95 % interval, where there are cases enough for one; n: test cases; paper: "
-    "what the paper's prose states, the bodies of its tables are not available; verdict, of the "
-    "cell that answers a claim: whether the paper's value lies in our interval, or, of a "
-    "difference, whether it is above 0; false alarms: share of the slices without the class, n, "
-    "in which it is predicted; other means over slices are of those that have the class."
+    "what the paper's prose states, the bodies of its tables are not available; claim: the entry "
+    "of the ledger that states it, on which verdicts.csv has the verdicts; false alarms: share of "
+    "the slices without the class, n, in which it is predicted; other means over slices are of "
+    "those that have the class."
 )
 #: Unit -> decimal places that a number of it is shown with; others have one.
 DIGITS = {"fraction": 3, "s": 3, "images": 0}
@@ -28,20 +28,25 @@ def style() -> None:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A table of `VALUES` for people, all text: value and interval in one cell, rounded."""
-    keys = [name for name in table.columns if name not in (*VALUES, *WILSON, "reason")]
+    keys = [name for name in table.columns if name not in (*VALUES, *WILSON)]
     text = table[[*keys, "metric"]].copy()
     text["ours"] = [with_interval(row) for row in table.itertuples()]
     if set(WILSON) <= set(table.columns):
         limits = zip(*(table[name] for name in WILSON), strict=True)
         text["Wilson"] = ["" if pd.isna(a) else f"[{a:.1f}, {b:.1f}]" for a, b in limits]
     text["n"] = ["" if n == 0 else str(n) for n in table["n"]]
-    is_number = pd.to_numeric(table["paper"], errors="coerce").notna()
-    with_unit = table["paper"].astype(str) + table["unit"].map(_sign)
-    text["paper"] = table["paper"].where(~is_number, with_unit)
-    for name in ("verdict", "note"):
+    text["paper"] = stated(table)
+    for name in ("claim", "note"):
         if table[name].any():
             text[name] = table[name]
     return text
+
+
+def stated(table: pd.DataFrame) -> pd.Series:
+    """The column ``paper`` of a table, numbers with their ``unit``."""
+    is_number = pd.to_numeric(table["paper"], errors="coerce").notna()
+    with_unit = table["paper"].astype(str) + table["unit"].map(_sign)
+    return table["paper"].where(~is_number, with_unit)
 
 
 def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFrame:

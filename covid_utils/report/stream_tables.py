@@ -50,21 +50,9 @@ def table7(scored: pd.DataFrame) -> pd.DataFrame:
     part, published, parts = streams(scored), ledger.published(), []
     for name in MANIFESTATIONS:
         runs = (stream_run(name), ALL, STARTS, FUSION, UNET, PUBLISHED)
-        rows = ordered(part, class_=[name], run=runs, metric=METRICS)
-        parts += [_with_gains(rows.reset_index(drop=True), name)]
+        parts += [ordered(part, class_=[name], run=runs, metric=METRICS)]
         parts += [_literature(select(published, class_=name))]
     return pd.concat(parts)
-
-
-def _with_gains(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Scores; Dice of the class's own stream with its gain over the value that the paper quotes."""
-    parts, own = [rows], select(rows, run=stream_run(name), metric="dice")
-    for claim in ledger.load().values():
-        if claim.over and claim.class_ == name:
-            (other,) = claim.over
-            gain = {limit: own[limit] / other - 1 for limit in ("value", "low", "high")}
-            parts.append(own.assign(metric="dice gain over the literature", unit="%", **gain))
-    return pd.concat(parts).sort_index(kind="stable")
 
 
 def _literature(published: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
@@ -97,26 +96,6 @@ def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 1's counts that the paper states too: ``task`` and `cells.VALUES`, one row each."""
-    rows = [
-        {
-            "task": row["task"],
-            "metric": f"images, {subset}",
-            "unit": "images",
-            "ours": pd.to_numeric(row[f"{subset} after"], errors="coerce"),
-            "paper": str(row[f"paper {subset}"]),
-            "claim": row["claim"],
-            "source_run": TASK_RUNS[row["task"]][0],
-            "note": row["augmentation"] if subset == "train" else "",
-        }
-        for row in table[table["claim"] != ""].to_dict("records")
-        for subset in ("train", "test")
-    ]
-    found = pd.DataFrame(rows).assign(low=np.nan, high=np.nan, verdict="")
-    return found.assign(n=found["ours"].notna().astype(int))
-
-
 def _composition(part: pd.DataFrame) -> dict:
     of_subset = part["subset"].value_counts()
     bases = [text for basis, text in BASES.items() if basis in set(part["patient_basis"])]
@@ -185,17 +164,16 @@ SCORED = {
 
 
 def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
-    """One of `SCORED`: our numbers beside the paper's, without verdicts and remarks."""
+    """One of `SCORED`: our numbers beside the paper's, without remarks."""
     rows, keys = SCORED[name]
     is_condition = scored["run"].isin(map(condition_run, CONDITIONS))
     return cells.beside(name, rows(scored[is_condition == (name == "conditions")]), keys)
 
 
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
-    """One of ``table2`` to ``table9`` with remarks, and each verdict with its ``reason``."""
+    """One of ``table2`` to ``table9`` with what must be known of our numbers on these data."""
     table, manifest = select(name, scored), saved_manifest(profile)
-    table["note"] = _remarked(name, table, profile, manifest)
-    return verdicts.judged(name, table, profile, manifest)
+    return table.assign(note=_remarked(name, table, profile, manifest))
 
 
 def _remarked(name: str, table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> list[str]:
@@ -251,17 +229,14 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
     scored = read_scores(profile, "scores")
     files = {name: (name, title) for name, title in TITLES.items()}
     files |= OWN if scored["run"].isin(map(condition_run, CONDITIONS)).any() else {}
-    judged = {name: build(name, profile, scored) for name in files if name in SCORED}
-    manifest = saved_manifest(profile)
-    tables = {"table1": table1(profile, manifest)}
-    tables |= {name: table.drop(columns="reason") for name, table in judged.items()}
+    tables = {"table1": table1(profile, saved_manifest(profile))}
+    tables |= {name: build(name, profile, scored) for name in files if name in SCORED}
     for name, table in tables.items():
         file, title = files[name]
         write(table, folder / "tables" / f"{file}.csv")
         render.write(table, folder / "tables" / f"{file}.md", title, profile)
     write(select("calibration", scored), folder / "tables" / "calibration.csv")
-    judged["table1"] = verdicts.judged("table1", counts(tables["table1"]), profile, manifest)
-    tables["verdicts"] = verdicts.collect(judged, profile)
+    tables["verdicts"] = verdicts.collect(tables, profile)
     write(tables["verdicts"], folder / "verdicts.csv")
     return tables | {"scores": scored}
 

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 
 from covid_utils import paths, runs
 from covid_utils.errors import ParameterError, ResultsError
-from covid_utils.report import cells, render
+from covid_utils.report import cells, render, tables, verdicts
 
 #: Rows that a trace shows at most: more words name fewer.
 MOST = 12
 #: Columns that are no keys of a row.
-TEXTS = (*cells.WILSON, "note", "reason", "departures")
+OTHERS = (*cells.WILSON, "note", "reason", "departures", "paper_n", "margin", "verdict")
+OTHERS += ("difference", "difference_low", "difference_high")
 NUMBERS = ("ours", "low", "high", "n")
 
 
@@ -45,10 +46,14 @@ def origin(profile: str, run: str) -> list[str]:
 
 def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
     """Rows of a written table that hold all words, those whose metric is one of them first."""
-    file = "verdicts" if name == "verdicts" else f"tables/{name}"
-    table = runs.read_table(profile, file)
+    if name == "verdicts":  # a row for each of the two answers to a claim
+        whole = verdicts.load(profile)
+        parts = [verdicts.answers(whole, of).assign(answer=of) for of in verdicts.PREFIXES.values()]
+        table = pd.concat(parts, ignore_index=True)
+    else:
+        table = runs.read_table(profile, f"tables/{tables.OWN.get(name, [name])[0]}")
     wanted = {word.lower() for word in words}
-    keys = table.drop(columns=[*TEXTS, *NUMBERS], errors="ignore")
+    keys = table.drop(columns=[*OTHERS, *NUMBERS], errors="ignore")
     texts = [" ".join(map(str, row)).lower() for row in keys.to_numpy()]
     rows = table[[wanted <= set(re.split(r"[\s,:]+", text)) for text in texts]]
     if rows.empty:
@@ -75,13 +80,13 @@ def trace(profile: str, name: str, words: Sequence[str]) -> str:
 
 
 def _cell_line(name: str, row: pd.Series) -> str:
-    keys = row.drop([*cells.VALUES, *TEXTS], errors="ignore")
+    keys = row.drop([*cells.VALUES, *OTHERS], errors="ignore")
     line = f"{name}: {', '.join(map(str, keys))}"
     if "metric" not in row:
         return line
     value = render.with_interval(row)
     line += f": {row['metric']} {value or 'nothing of ours'}"
     line += f"; n = {row['n']:g}" if value else ""
-    claim = row.get("claim", row.get("id"))
-    stated = ", ".join(filter(None, (f"paper {row['paper']}", row["verdict"])))
+    claim = row.get("id", row["claim"])
+    stated = ", ".join(filter(None, (f"paper {row['paper']}", row.get("verdict"))))
     return f"{line}; claim {claim}: {stated}" if claim else line

@@ -1,11 +1,9 @@
 """Verdicts: does what we measure agree with what the paper states?
 
-The ledger, ``paper/claims.yaml``, names for each statement the cell of a table that answers it, and
-what an answer needs; the verdict follows by rule. *Reproduced*: the paper's value lies in our
-interval (of a gain over others, one that it implies), or of a difference the interval lies above 0
-(one of single trainings stays open: its interval is over cases only).
-*Differs*: outside, or below 0. *Not comparable*: other data, or too few cases for an interval. *Not
-reproducible*: something is missing, or our cases cannot decide.
+Each claim of the ledger, ``paper/claims.yaml``, has two answers: under the paper's apparent
+protocol (as published) and with patients apart (honest). A rule names the row of a table behind
+each; the verdict follows from the difference to the paper's value, whose interval combines our
+error and the paper's own, and a margin that was fixed beforehand (``paper/margins.yaml``).
 """
 
 from __future__ import annotations
@@ -14,21 +12,43 @@ import textwrap
 from collections.abc import Mapping
 from itertools import zip_longest
 
+import numpy as np
 import pandas as pd
 
 from covid_utils import graph, params, registry, runs
 from covid_utils.data.manifest import kind, saved_manifest
+from covid_utils.errors import ResultsError
+from covid_utils.evaluation.intervals import difference
 from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
+from covid_utils.report.judging import (
+    CANNOT_BE_ASKED,
+    DIFFERS,
+    NO_DATA,
+    NOT_COMPARABLE,
+    QUOTED,
+    REPRODUCED,
+    UNDECIDED,
+    VERDICTS,
+    WORST,
+    exact,
+    interval,
+    judge,
+)
 
-REPRODUCED, DIFFERS = "reproduced", "differs"
-NOT_COMPARABLE, NOT_REPRODUCIBLE = "not comparable", "not reproducible"
-VERDICTS = (REPRODUCED, DIFFERS, NOT_COMPARABLE, NOT_REPRODUCIBLE)
-#: Columns of ``verdicts.csv``.
-VALUES = ("unit", "ours", "low", "high", "n", "paper", "verdict", "reason", "source_run")
-COLUMNS = ("id", "where", "metric", *VALUES, "departures")
+#: Columns of an answer, and what ``verdicts.csv`` calls them under each of `ledger.PROTOCOLS`.
+ANSWER = ("ours", "low", "high", "n", "difference", "difference_low", "difference_high")
+ANSWER += ("verdict", "reason", "source_run", "departures")
+PREFIXES = dict(zip(ledger.PROTOCOLS, ("published", "honest"), strict=True))
+NOTHING = dict.fromkeys(ANSWER, np.nan) | dict.fromkeys(ANSWER[-4:], "") | {"n": 0}
+#: What people read above the value and the verdict of each answer.
+HEADINGS = (("as published", "verdict"), ("patients apart", "verdict, apart"))
+#: Columns of ``verdicts.csv`` that both answers share.
+SHARED = ("id", "where", "claim", "metric", "unit", "paper", "paper_n", "margin")
 #: Parameters that are no settings of a method.
 NEUTRAL = ("profile", "data_dir", "stream", "model", "seed", "evaluate_every")
+NEUTRAL += ("conditions", "longer", "repeats", "stream_repeats", "specialists")
+STREAM = "04_task3_stream"
 #: Network -> parameters of the other one.
 IDLE = {
     "deeplab": ("base",),
@@ -38,11 +58,21 @@ IDLE = {
 
 def departures(profile: str, run: str) -> list[str]:
     """Settings in which a run differs from the published ones, as ``name value``."""
-    job = graph.jobs("imagenet").get(run)
+    job = next((job for job in graph.jobs("imagenet").values() if run in job.runs), None)
     if job is None or run == registry.DATA:
         return []
-    published = params.load("paper", job.notebook)
-    used = runs.read_provenance(profile, run)["parameters"]
+    return _differing(job.notebook, runs.read_provenance(profile, run)["parameters"])
+
+
+def _of_networks(profile: str, run: str) -> list[str]:
+    """Departures of the networks behind a run: streams have the same under every condition."""
+    if run.startswith(registry.condition_run("S")):
+        return _differing(STREAM, params.load(profile, STREAM) | {"members": 1, "refit": False})
+    return departures(profile, run)
+
+
+def _differing(notebook: str, used: Mapping) -> list[str]:
+    published = params.load("paper", notebook)
     idle = (*NEUTRAL, *IDLE.get(used.get("model", ""), ()))
     return [
         f"{name} {_short(value)}"
@@ -57,58 +87,85 @@ def _short(value: object) -> str:
     return f"{value:g}" if type(value) in (int, float) else str(value).lower()
 
 
-def judge(
-    cell: Mapping, claim: ledger.Claim, profile: str, manifest: pd.DataFrame
-) -> tuple[str, str]:
-    """Verdict on one cell of `cells.VALUES`, and why; ``manifest`` is that of the profile."""
-    obstacle = _obstacle(cell, claim, profile, manifest)
-    if obstacle:
-        return obstacle
-    return _superiority(cell) if claim.unit == "statement" else _agreement(cell, claim)
+def answer(
+    claim: ledger.Claim,
+    protocol: str,
+    tables: Mapping[str, pd.DataFrame],
+    profile: str,
+    manifest: pd.DataFrame,
+) -> dict:
+    """The answer to a claim under a protocol: ``unit``, and the columns `ANSWER`.
+
+    ``tables`` are those of the profile by name, ``manifest`` is its manifest. Of a claim about
+    several rows the answer is the first with the worst verdict.
+    """
+    if barrier := _barrier(claim, protocol, manifest):
+        return NOTHING | dict(zip(("verdict", "reason"), barrier, strict=True))
+    found = [_cell(claim, rule, tables) for rule in claim.cells(protocol)]
+    if not all(found):
+        lacking = _lacking(claim, manifest) or "not run yet"
+        return NOTHING | {"verdict": NO_DATA, "reason": lacking}
+    other, answers = _otherness(claim, profile, manifest), []
+    for cell in found:
+        gap, verdict, reason = judge(cell, claim)
+        if other:
+            verdict, reason = NOT_COMPARABLE, other
+        named = {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
+        answers.append(NOTHING | cell | named | {"verdict": verdict, "reason": reason})
+    worst = _worst(answers)
+    if worst["verdict"] in (REPRODUCED, DIFFERS, UNDECIDED):
+        behind = cells.sources(worst["source_run"])
+        settings = dict.fromkeys(text for run in behind for text in _of_networks(profile, run))
+        worst["departures"] = ", ".join(settings)
+    return {name: worst[name] for name in ("unit", *ANSWER)}
 
 
-def _obstacle(
-    cell: Mapping, claim: ledger.Claim, profile: str, manifest: pd.DataFrame
-) -> tuple[str, str] | None:
-    if "missing" in claim.needs:
-        return NOT_REPRODUCIBLE, f"missing: {claim.needs['missing']}"
-    if pd.isna(cell["ours"]) and cell["n"] == 0:
-        return NOT_REPRODUCIBLE, f"missing: {_no_data(claim, manifest)}"
-    if pd.isna(cell["ours"]):
-        return NOT_REPRODUCIBLE, "missing: a test case that this score is defined on"
-    if other := _otherness(claim, profile, manifest):
-        return NOT_COMPARABLE, other
-    if pd.isna(cell["low"]) and cell["unit"] != "images":
-        return NOT_COMPARABLE, f"too few cases for an interval (n = {cell['n']:g})"
+def _worst(answers: list[dict]) -> dict:
+    """Of several answers the first with the worst verdict, which says how many there are."""
+    worst = min(answers, key=lambda one: WORST.index(one["verdict"]))
+    if len(answers) > 1 and worst["verdict"] != NOT_COMPARABLE:
+        same = sum(one["verdict"] == worst["verdict"] for one in answers)
+        worst["reason"] = f"{same} of {len(answers)}; {worst['of']}: {worst['reason']}"
+    return worst
+
+
+def _barrier(claim: ledger.Claim, protocol: str, manifest: pd.DataFrame) -> tuple[str, str] | None:
+    if claim.kind == "quoted":
+        return QUOTED, "not run again"
+    rule, there = claim.rules[protocol], set(manifest["dataset"])
+    if "cannot" in rule:
+        return CANNOT_BE_ASKED, f"missing: {rule['cannot']}"
+    for name, why in claim.needs.get("essential", {}).items():
+        if name not in there:
+            return CANNOT_BE_ASKED, f"{why}; with {name} it could be asked"
     return None
 
 
-def _agreement(cell: Mapping, claim: ledger.Claim) -> tuple[str, str]:
-    # Of a score beside a gain, the gain implies what to compare with.
-    of_gain = claim.over and cell["unit"] == "fraction"
-    ours, stated = float(cell["ours"]), claim.implied if of_gain else (float(cell["paper"]),)
-    paper = min(stated, key=lambda value: abs(value - ours))
-    if cell["unit"] == "images" and pd.isna(cell["low"]):
-        same = ours == paper
-        return (REPRODUCED, "as many") if same else (DIFFERS, f"{ours - paper:+g} images")
-    if cell["low"] <= max(stated) and min(stated) <= cell["high"]:
-        what = "overlaps" if len(stated) > 1 else "lies in"
-        return REPRODUCED, f"{cell['paper']} {what} {_limits(cell)}"
-    # A difference of percentages is in points.
-    unit = {"%": " points", "fraction": ""}.get(cell["unit"], f" {cell['unit']}")
-    gap = f"{abs(ours - paper):.{render.digits(cell['unit'])}f}{unit}"
-    way = "lower" if ours < paper else "higher"
-    return DIFFERS, f"{gap} {way}; {cell['paper']} is not in {_limits(cell)}"
-
-
-def _note(cell: Mapping, beginning: str) -> str:
-    parts = str(cell.get("note", "")).split("; ")
-    return next((part for part in parts if part.startswith(beginning)), "")
+def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]) -> dict | None:
+    """The row that a rule names, less what it subtracts; None if it is not there."""
+    keys = {key: value for key, value in rule.items() if key not in ("table", "minus")}
+    table = tables.get(rule["table"], pd.DataFrame(columns=list(keys)))
+    rows = runs.select(table, **keys).to_dict("records")
+    if len(rows) > 1:
+        raise ResultsError(
+            f"paper/claims.yaml, entry {claim.id}: its rule names {len(rows)} rows of "
+            f"{rule['table']}; add the column that tells them apart."
+        )
+    other = rule.get("minus", 0.0)
+    other = _cell(claim, other, tables) if isinstance(other, dict) else exact(other)
+    if not rows or not rows[0]["n"] or not other:
+        return None
+    cell = rows[0] | {"of": ", ".join(str(rows[0].get(key, "")) for key in ("task", "metric"))}
+    if "minus" in rule:
+        names = cells.sources(f"{cell['source_run']}, {other['source_run']}")
+        cell |= difference(interval(cell), interval(other))._asdict()
+        cell |= {"ours": cell["value"], "source_run": ", ".join(dict.fromkeys(names))}
+    return cell
 
 
 def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str:
     if kind(manifest) == "phantom":
-        return "other data: simulated scans (the phantom)"
+        return "simulated scans"
     smallest = registry.PROFILES[0]
     rank, needed = registry.PROFILES.index, claim.needs.get("profile", smallest)
     if rank(profile if profile in registry.PROFILES else smallest) < rank(needed):
@@ -123,120 +180,93 @@ def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
     return f"{', '.join(names)} {'were' if len(names) > 1 else 'was'} not there" if names else ""
 
 
-def _no_data(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
-    """Why no cell answers a claim: its data sets are not there, or its run was left out."""
-    return f"{cells.NO_DATA}, {_lacking(claim, manifest) or 'its run was left out'}"
-
-
-def _superiority(cell: Mapping) -> tuple[str, str]:
-    limits = _limits(cell)
-    # Trainings of one network lie as far apart as such differences (docs/segmentation_log.md).
-    if _note(cell, "limits over slices"):
-        return NOT_REPRODUCIBLE, f"undecided: {limits} is over slices and not over trainings"
-    if cell["low"] > 0:
-        return REPRODUCED, f"the difference is above 0: {limits}"
-    if cell["high"] < 0:
-        return DIFFERS, f"the other way round: the difference is below 0: {limits}"
-    return NOT_REPRODUCIBLE, f"undecided: {limits} holds 0; it would take more cases"
-
-
-def _limits(cell: Mapping) -> str:
-    low, high = (f"{cell[name]:.{render.digits(cell['unit'])}f}" for name in ("low", "high"))
-    return f"[{low}, {high}]"
-
-
-def judged(name: str, table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
-    """The table ``name`` with ``verdict`` and ``reason`` of each cell that a rule names."""
-    table = table.reset_index(drop=True).assign(verdict="", reason="")
-    for claim in ledger.load().values():
-        rows = named(claim, name, table)
-        for index, cell in zip(rows.index, rows.to_dict("records"), strict=True):
-            table.loc[index, ["verdict", "reason"]] = judge(cell, claim, profile, manifest)
-    return table
-
-
-def named(claim: ledger.Claim, name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the table ``name`` that the rule of a claim names."""
-    rule = dict(claim.rule)
-    names = rule.pop("table")
-    is_there = name == names or (not isinstance(names, str) and name in names)
-    return runs.select(table, claim=claim.id, **rule) if is_there else table[:0]
-
-
 def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
-    """Verdict on each entry of the ledger: a row for each cell that its rule names, or one without.
-
-    Args:
-        tables: Name -> table that is `judged`; of Table 1 its `tables.counts`.
-        profile: Whose tables.
-    """
+    """Both answers to each claim, and the quoted works: `SHARED`, and `ANSWER` with `PREFIXES`."""
     manifest, rows = saved_manifest(profile), []
-    for claim in ledger.load().values():
-        missing = f"missing: {claim.needs.get('missing') or _no_data(claim, manifest)}"
-        nothing = cells.NOTHING | {"metric": claim.metric, "unit": claim.unit, "paper": claim.shown}
-        nothing |= {"verdict": NOT_REPRODUCIBLE, "reason": missing}
-        parts = [named(claim, name, table) for name, table in tables.items()]
-        cells_ = [cell for part in parts for cell in part.to_dict("records")]
-        for cell in cells_ or [nothing]:
-            line = {"id": claim.id, "where": claim.where, "metric": _asked(claim, cell)}
-            line |= {name: cell[name] for name in VALUES}
-            is_compared = cell["verdict"] in (REPRODUCED, DIFFERS)
-            sources = cells.sources(cell["source_run"]) if is_compared else []
-            settings = dict.fromkeys(text for run in sources for text in departures(profile, run))
-            rows.append(line | {"departures": ", ".join(settings)})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    for claim in (*ledger.of_kind("claim"), *ledger.of_kind("quoted")):
+        line = {"id": claim.id, "where": claim.where, "claim": _asked(claim)}
+        unit = "fraction" if claim.over else claim.unit
+        line |= {"metric": claim.metric, "unit": unit, "paper": claim.text}
+        metric = next((cell["metric"] for name in claim.rules for cell in claim.cells(name)), "")
+        line |= {"paper_n": claim.n, "margin": ledger.margins().get(metric.partition(" ")[0])}
+        for protocol, prefix in PREFIXES.items():
+            found = answer(claim, protocol, tables, profile, manifest)
+            line["unit"] = found.pop("unit", line["unit"])
+            line |= {f"{prefix}_{name}": found[name] for name in ANSWER}
+        rows.append(line)
+    columns = [f"{prefix}_{name}" for prefix in PREFIXES.values() for name in ANSWER]
+    return pd.DataFrame(rows, columns=[*SHARED, *columns]).astype({"paper_n": "Int64"})
 
 
-def _asked(claim: ledger.Claim, cell: Mapping) -> str:
-    if claim.unit == "statement":  # the two sides of the difference
-        of = [str(cell[key]) for key in ("average", "class", "tested on") if key in cell]
-        sides = [str(cell[key]) for key in ("run", "work") if key in cell]
-        asked = f"{', '.join([cell['metric'], *of])}: {', '.join(sides)}"
-        return asked if sides else claim.metric
+def _asked(claim: ledger.Claim) -> str:
     classes = f"{claim.classes} classes" if claim.classes else ""
-    parts = (claim.work, classes, claim.subset, claim.modality, claim.class_)
-    # A quoted work may be asked about several classes, and only its rows say which.
-    of = cell.get("class", "") if claim.source == "L" and cell.get("class") != "all" else ""
-    return ", ".join(part for part in (cell["metric"], *parts, of) if part)
+    class_ = registry.name_of(claim.class_ or "")
+    parts = (claim.metric, claim.work, classes, claim.subset, claim.modality, class_)
+    return ", ".join(part for part in parts if part)
 
 
 def load(profile: str) -> pd.DataFrame:
-    """Verdicts as `tables.write_all` left them, `COLUMNS`; see `runs.read_table`."""
+    """Verdicts as `tables.write_all` left them; see `collect` and `runs.read_table`."""
     return runs.read_table(profile, "verdicts")
 
 
+def answers(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """One of the two answers to each claim: `SHARED` and `ANSWER`."""
+    names = {f"{prefix}_{name}": name for name in ANSWER}
+    return table[[*SHARED, *names]].rename(columns=names)
+
+
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts for people: ``id, where, what, ours, paper, verdict, reason``, all text."""
-    table = table.assign(what=table["metric"], claim=table["id"], note=table["reason"])
-    text = render.readable(table[["id", "where", "what", *cells.VALUES]])
-    return text.drop(columns=["metric", "n"]).rename(columns={"note": "reason"})
+    """Verdicts for people, all text: what is claimed, both answers, and why."""
+    text = table[["id", "where", "claim"]].assign(paper=render.stated(table))
+    for prefix, (value, verdict) in zip(PREFIXES.values(), HEADINGS, strict=True):
+        part = answers(table, prefix)
+        text[value] = [render.with_interval(row) for row in part.itertuples()]
+        text[verdict] = part["verdict"]
+    first, second = (table[f"{prefix}_reason"] for prefix in PREFIXES.values())
+    both = "as published: " + first + ". Patients apart: " + second
+    return text.assign(reason=both.where(first != second, first))
 
 
 def summary(table: pd.DataFrame) -> str:
-    """How many cells got which verdict, in a sentence; quoted works are not counted."""
-    counts = tally(table)
-    verbs = {REPRODUCED: "were reproduced", DIFFERS: "differ"}
-    parts = [f"{n} {verbs.get(name, f'are {name}')}" for name, n in counts.items()]
-    return f"Of {sum(counts.values())} comparisons, {', '.join(parts[:-1])} and {parts[-1]}."
+    """How many claims come out under either protocol, in a sentence; quoted works do not count."""
+    table = own(table)
+    published, honest = (table[f"{name}_verdict"] for name in PREFIXES.values())
+    is_out, is_held = published == REPRODUCED, honest == REPRODUCED
+    cannot = (published == CANNOT_BE_ASKED) & (honest == CANNOT_BE_ASKED)
+    text = f"Of {len(table)} claims {is_out.sum()} come out as published; of these "
+    text += f"{(is_out & is_held).sum()} hold with patients apart; {cannot.sum()} cannot be asked"
+    verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
+    unsure = {words: (published == name).sum() for name, words in verbs.items()}
+    return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."
 
 
-def tally(table: pd.DataFrame) -> dict[str, int]:
-    """Verdict -> number of cells, without those of quoted works."""
-    counts = own(table)["verdict"].value_counts()
-    return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
+def tally(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Verdict -> number of claims, as published and with patients apart."""
+    counts = [own(table)[f"{name}_verdict"].value_counts() for name in PREFIXES.values()]
+    return {name: tuple(int(of.get(name, 0)) for of in counts) for name in VERDICTS}
 
 
 def own(table: pd.DataFrame) -> pd.DataFrame:
     """Without the values that the paper quotes from others."""
-    return table[~table["id"].str.startswith("q")]
+    return table[table["honest_verdict"] != QUOTED]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Both answers to each claim that can be asked, as a Markdown table without reasons."""
+    text = readable(own(table))
+    is_asked = (text[[verdict for _, verdict in HEADINGS]] != CANNOT_BE_ASKED).any(axis=1)
+    return render.markdown(text[is_asked].drop(columns=["id", "reason"]))
 
 
 def terminal(table: pd.DataFrame) -> str:
     """The verdicts for a terminal: one line each, without the quoted works, then the sum."""
-    room = {"where": 11, "what": 23, "ours": 24, "paper": 14, "verdict": 16}
+    room = {"where": 11, "claim": 22, "paper": 10, "as published": 22, "patients apart": 22}
     lines = _wrapped(dict(zip(room, room, strict=True)), room)
     lines.append("-" * (sum(room.values()) + 2 * (len(room) - 1)))
     for row in readable(own(table)).to_dict("records"):
+        for value, verdict in HEADINGS:
+            row[value] = ", ".join(filter(None, (row[value], row[verdict])))
         lines += _wrapped(row, room)
     return "\n".join([*lines, "", summary(table)])
 
