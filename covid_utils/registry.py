@@ -110,16 +110,10 @@ def condition_run(condition: str) -> str:
     return f"condition_{condition}"
 
 
-#: The runs of the three specialists, whose scores are averaged.
-SPECIALISTS = ", ".join(map(stream_run, MANIFESTATIONS))
-
-
 def work(row: Mapping[str, object]) -> str:
     """A run that outlines slices in words, from its ``run``, ``model``, ``task`` and ``start``."""
     if row["run"] == PUBLISHED:
         return "EL-Bana 2020, published masks, scored here"
-    if row["run"] == SPECIALISTS:
-        return f"ours, {NETWORKS['deeplab']}, average of the specialists"
     if row["run"] == FUSION:
         return f"ours, {NETWORKS['deeplab']}, specialists together"
     if row["run"] == STARTS:

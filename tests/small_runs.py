@@ -168,30 +168,6 @@ def write_all():
         write_stream(run, nodules if "nodule" in run else ct_rows())
 
 
-def banded(kept, shown=(5, 5, 5)):
-    """A band of each lesion, ten pixels wide, of which the first columns are found.
-
-    ``shown`` says in how many slices each lesion is.
-    """
-    truth = np.zeros((len(kept), 12, 12), np.uint8)
-    for label, slices in enumerate(shown, start=1):
-        truth[:slices, 4 * label - 4 : 4 * label, :10] = label
-    found = truth.copy()
-    for index, columns in enumerate(kept):
-        found[index, :, columns:] = 0
-    return truth, found
-
-
-def write_banded(kept, **settings):
-    """Runs of five test slices of bands, of which each finds some columns."""
-    slices = manifest({f"s{i}": 1 for i in range(5)}, "medseg", "covid", "CT")
-    slices = slices.assign(subset="test", label_quality="exact")
-    for run, columns in kept.items():
-        write_stream(run, slices, banded(columns, **settings))
-    split = {"parameters": {"split": "patient"}}
-    runs.write_json(paths.results(PROFILE) / "data" / "provenance.json", split)
-
-
 def only(table, **keys):
     """The one row of a table with these keys."""
     rows = runs.select(table, **keys)

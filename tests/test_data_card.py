@@ -102,7 +102,7 @@ def traps(sample):
     right = (two["dataset"] == COHEN) == (two["label"] == "covid")
     test = two["subset"] == "test"
     found = pd.read_parquet(SAMPLE / "task1" / "predictions.parquet")
-    keys = {"task": "2 classes", "model": "head", "split": "prepared", "subset": "test", "run": 1}
+    keys = {"task": "2 classes", "model": "head", "subset": "test", "run": 1}
     found = runs.select(found, **keys)
     ours = 100 * (found["truth"] == found["predicted"]).mean()
     return {

@@ -166,4 +166,24 @@ def test_two_segmentations_are_compared_on_the_same_slices_in_any_order():
         key = of_class(name, "dice") | POOLED
         sides = [value(stream_scores.segmentation(each), **key) for each in (first, second)]
         assert gap == pytest.approx(sides[0] - sides[1])
+    assert (compared["low"] < compared["value"]).all()
+    assert (compared["value"] < compared["high"]).all()
     assert stream_scores.compare(first[:0], second[:0]).empty
+
+
+def test_a_comparison_has_limits_only_where_a_score_would_have_them():
+    rng = np.random.default_rng(3)
+    truth, *found = rng.integers(0, 4, (3, 7, 8, 8))
+    truth[2:][truth[2:] == 3] = 0  # two patients show effusion
+    sides = [outlines.pixel_table(slice_rows(["exact"] * 7), truth, each, ALL) for each in found]
+    compared = stream_scores.compare(*sides).set_index("class")
+    assert compared["low"].isna().to_dict() == {
+        "ggo": False,
+        "consolidation": False,
+        "effusion": True,
+        "lesion": False,
+    }
+    # A network and itself never differ.
+    same = stream_scores.compare(sides[0], sides[0])
+    assert same["value"].tolist() == [0] * 4
+    assert same["low"].isna().all()

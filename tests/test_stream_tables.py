@@ -4,19 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import PROFILE, ct_rows, only, outlined, write_banded, write_stream
+from small_runs import PROFILE, ct_rows, only, outlined, write_stream
 
 from covid_utils import paths, runs
 from covid_utils.evaluation import scores
-from covid_utils.registry import MANIFESTATIONS, SPECIALISTS
+from covid_utils.registry import MANIFESTATIONS
 from covid_utils.report import cells, stream_tables, tables
 from covid_utils.report import claims as ledger
-
-
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path))
-    return tmp_path
 
 
 def is_quoted(table):
@@ -128,88 +122,6 @@ def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
     kept = runs.select(scored, run="published_masks")
     known = ({"270 published images"}, {"after augmentation"})
     assert (set(kept["subset"]), set(kept["split"])) == known
-
-
-#: Run -> how many of ten columns of each lesion it finds, slice by slice.
-KEPT = {
-    "stream_all_deeplab": (5, 6, 7, 5, 6),
-    "stream_all_deeplab_random": (3, 4, 4, 2, 5),
-    "stream_all_unet": (7, 8, 9, 9, 7),
-    "stream_ggo_deeplab": (9, 10, 8, 9, 10),
-    "stream_consolidation_deeplab": (5, 4, 3, 4, 5),
-    "stream_effusion_deeplab": (8, 8, 9, 10, 8),
-    "fusion_deeplab": (9, 9, 9, 8, 10),
-}
-COMPARED = [
-    *((f"stream_{name}_deeplab", "stream_all_deeplab", name) for name in MANIFESTATIONS),
-    (SPECIALISTS, "stream_all_deeplab", "mean of lesions"),
-    *(("fusion_deeplab", "stream_all_deeplab", name) for name in (*MANIFESTATIONS, "lesion")),
-    ("stream_all_deeplab", "stream_all_deeplab_random", "lesion"),
-    ("stream_all_deeplab", "stream_all_unet", "lesion"),
-    ("stream_all_deeplab_random", "stream_all_unet", "lesion"),
-]
-
-
-def differences(*metrics):
-    table = tables.select("table6", scores.compute(PROFILE, "streams"))
-    wanted = [f"{metric} difference" for metric in metrics]
-    return runs.select(table, metric=wanted).to_dict("records")
-
-
-#: Scores of columns found of ten.
-SCORES = {
-    "dice": lambda kept, size: 2 * kept / (kept + size),
-    "iou": lambda kept, size: kept / size,
-}
-
-
-@pytest.mark.parametrize("metric", SCORES)
-def test_differences_are_the_first_minus_the_second(elsewhere, metric):
-    write_banded(KEPT)
-    rows, score = differences(metric), SCORES[metric]
-    assert [row["average"] for row in rows] == ["pooled", "per_image"] * len(COMPARED)
-    for (first, second, name), *pair in zip(COMPARED, rows[::2], rows[1::2], strict=True):
-        # A mean of specialists is the mean of their scores.
-        sides = [[np.array(KEPT[run]) for run in side.split(", ")] for side in (first, second)]
-        pooled = [np.mean([score(kept.sum(), 50) for kept in side]) for side in sides]
-        each = [np.mean([score(kept, 10) for kept in side]) for side in sides]
-        for row, expected in zip(pair, (pooled[0] - pooled[1], each[0] - each[1]), strict=True):
-            assert (row["source_run"], row["class"]) == (f"{first}, {second}", name)
-            assert row["ours"] == pytest.approx(expected)
-            assert row["low"] < row["ours"] < row["high"]
-            # The paper's comparisons are judged on repeated trainings.
-            assert (row["n"], row["labels"], row["claim"]) == (5, "exact", "")
-    signs = {row["work"]: np.sign(row["ours"]) for row in rows}
-    assert signs["DeepLab-v3+, stream all minus U-Net, stream all"] == -1
-    assert signs["DeepLab-v3+, stream all minus DeepLab-v3+, stream all, from random"] == 1
-    assert signs["DeepLab-v3+, specialists together minus DeepLab-v3+, stream all"] == 1
-    assert signs["DeepLab-v3+, average of the specialists minus DeepLab-v3+, stream all"] == 1
-
-
-def test_the_average_of_the_specialists_is_the_mean_of_their_scores(built):
-    table = built["table6"]
-    for metric in ("dice", "iou"):
-        for labels in ("exact", "all"):
-            keys = {"metric": metric, "average": "pooled", "labels": labels}
-            each = [
-                only(table, work=f"ours, DeepLab-v3+, stream {name}", class_=name, **keys)["ours"]
-                for name in MANIFESTATIONS
-            ]
-            mean = only(table, work="ours, DeepLab-v3+, average of the specialists", **keys)
-            assert mean["ours"] == pytest.approx(np.mean(each))
-
-
-def test_a_difference_has_limits_only_where_a_score_would_have_them(elsewhere):
-    same = dict.fromkeys(("stream_all_deeplab", "stream_all_unet"), (5,) * 5)
-    different = {run: KEPT[run] for run in ("stream_effusion_deeplab", "stream_ggo_deeplab")}
-    write_banded(same | different, shown=(5, 5, 2))
-    rows = {(row["class"], row["average"]): row for row in differences("dice")}
-    for average in ("pooled", "per_image"):
-        # Two networks that never differ, and a class that two patients show.
-        assert rows["lesion", average]["ours"] == 0
-        for name in ("lesion", "effusion"):
-            assert np.isnan([rows[name, average][limit] for limit in ("low", "high")]).all()
-        assert rows["ggo", average]["low"] < rows["ggo", average]["high"]
 
 
 @pytest.mark.parametrize(

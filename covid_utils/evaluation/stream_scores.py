@@ -10,25 +10,16 @@ error of the extent is taken over all slices, for 0 is an extent too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.data.manifest import left_out
-from covid_utils.errors import DataError
 from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import COLUMNS, row, scopes
-from covid_utils.registry import (
-    FUSION,
-    MANIFESTATIONS,
-    PUBLISHED,
-    SPECIALISTS,
-    STARTS,
-    stream_run,
-)
+from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
 
 #: Pixel metrics of a segmentation.
 PIXEL_METRICS = ("dice", "iou")
@@ -37,21 +28,6 @@ WEAK_CLASSES = (*MANIFESTATIONS, "background")
 #: Name of the row for the mean over classes -> whether background is one of them. The authors' code
 #: counts it (``mean_iou``), which lifts every score.
 MEANS = {"mean": True, "mean of lesions": False}
-#: Pairs of runs that the paper's statements compare, and the class: specialised streams against the
-#: all-class one (alone, on average, and put together), a start from nodules against a random one,
-#: DeepLab-v3+ against U-Net, which starts from random weights: the last pair, in which both do, is
-#: fair.
-ALL, RANDOM, UNET = stream_run("all"), stream_run("all", init="random"), stream_run("all", "unet")
-PAIRS = (
-    *((stream_run(name), ALL, name) for name in MANIFESTATIONS),
-    (SPECIALISTS, ALL, "mean of lesions"),
-    *((FUSION, ALL, name) for name in (*MANIFESTATIONS, "lesion")),
-    (ALL, RANDOM, "lesion"),
-    (ALL, UNET, "lesion"),
-    (RANDOM, UNET, "lesion"),
-)
-#: What a difference of two runs does not tell.
-ONE_TRAINING = "limits over slices: another training of either could move it"
 NOT_HELD_OUT = "too few patients to hold one out for a test"
 
 
@@ -59,8 +35,8 @@ def stream_runs(profile: str) -> list[str]:
     """Runs that outlined slices: streams by name, then those put together and the authors'."""
     names = {path.parent.name for path in paths.results(profile).glob("*/predictions.parquet")}
     absent = left_out(profile)
-    if ALL not in names | set(absent):
-        runs.read_predictions(profile, ALL)  # says what is missing, and the remedy
+    if (usual := stream_run("all")) not in names | set(absent):
+        runs.read_predictions(profile, usual)  # says what is missing, and the remedy
     names -= set(absent)
     known = sorted(name for name in names if name.startswith("stream_"))
     return known + [name for name in (STARTS, FUSION, PUBLISHED) if name in names]
@@ -74,30 +50,14 @@ def test_pixels(profile: str, run: str) -> pd.DataFrame:
 
 
 def rows_of_runs(profile: str) -> Iterator[dict]:
-    """Rows of `scores.COLUMNS`: every score of every run, then the differences of `PAIRS`.
-
-    The mean of the specialists' scores, each of its own class, is as of one run more.
-    """
+    """Rows of `scores.COLUMNS`: every score of every run."""
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
-    pixels = {run: test_pixels(profile, run) for run in stream_runs(profile)}
-    for run, part in pixels.items():
-        keys = identity(profile, run, split)
+    for run in stream_runs(profile):
+        part, keys = test_pixels(profile, run), identity(profile, run, split)
         if part.empty:
             name = keys["task"].split()[-1]
             yield keys | {"class": name, "metric": "dice", "note": NOT_HELD_OUT}
         yield from (keys | score for score in segmentation(part).to_dict("records"))
-    if set(SPECIALISTS.split(", ")) <= set(pixels):
-        own = [pixels[stream_run(name)] for name in MANIFESTATIONS]
-        own = pd.concat([part[part["class"].isin(MANIFESTATIONS)] for part in own])
-        keys = {"run": SPECIALISTS, "task": "stream average", "model": "deeplab", "split": split}
-        for scope, chosen in scopes(own).items():
-            means = _mean_scores(chosen, scope, {"mean of lesions": False})
-            yield from (keys | {"subset": "test"} | score for score in means)
-        pixels[SPECIALISTS] = own
-    for first, second, name in PAIRS:
-        if {first, second} <= set(pixels):
-            keys = {"run": f"{first}, {second}", "split": split, "subset": "test"}
-            yield from (keys | line for line in _differences(pixels[first], pixels[second], name))
 
 
 def identity(profile: str, run: str, split: str = "") -> dict[str, str]:
@@ -181,15 +141,11 @@ def has_class(counts: np.ndarray) -> np.ndarray:
     return pixels > 0
 
 
-def _of_slices(metric: str, counts: np.ndarray) -> np.ndarray:
-    """A pixel metric of each slice that has the class, NaN of the others."""
-    return np.where(has_class(counts), metrics.score(metric, counts), np.nan)
-
-
 def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
     """Values of each slice of a class (slices,), NaN where there is none."""
     counts = slice_counts([part])[:, 0]
-    values = {metric: _of_slices(metric, counts) for metric in PIXEL_METRICS}
+    has = has_class(counts)
+    values = {m: np.where(has, metrics.score(m, counts), np.nan) for m in PIXEL_METRICS}
     if part["class"].iloc[0] == "background":
         return values
     values |= {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
@@ -199,10 +155,10 @@ def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
     return values | {"volume_error": error}
 
 
-def _mean_scores(part: pd.DataFrame, scope: str, means: dict[str, bool] = MEANS) -> list[dict]:
+def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
     rows = []
     by_class = dict(iter(part.groupby("class", sort=False)))
-    for name, has_background in means.items():
+    for name, has_background in MEANS.items():
         chosen = [of for key, of in by_class.items() if has_background or key != "background"]
         if len(chosen) < 2:
             continue
@@ -213,46 +169,23 @@ def _mean_scores(part: pd.DataFrame, scope: str, means: dict[str, bool] = MEANS)
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Pooled Dice of the first minus that of the second, on the same slices in any order.
+    """Pooled Dice of the first minus that of the second, on the slices of the first.
 
-    Of each manifestation and of the extent, as `scores.COLUMNS`, from pixel counts by class.
+    Of each manifestation and of the extent, as `scoring.COLUMNS`, from pixel counts by class.
     """
-    parts = [part.sort_values("image_id", kind="stable") for part in (first, second)]
-    names = (*MANIFESTATIONS, "lesion")
-    rows = [line for name in names for line in _differences(*parts, name)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return runs.select(table, metric="dice difference", average="pooled")
+    second, rows = second.set_index(["class", "image_id"]), []
+    for name in (*MANIFESTATIONS, "lesion"):
+        own = first[first["class"] == name]
+        if len(own):
+            other = second.loc[name].loc[own["image_id"]]
+            counts, groups = slice_counts([own, other]), own["patient_id"].to_numpy()
+            gap = intervals.bootstrap(counts, groups, _dice_gap)
+            gap = sure(gap, counts[:, :1], groups)
+            rows.append(row(name, "dice difference", gap, groups))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _differences(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Iterator[dict]:
-    """Scores of the first minus those of the second, of a class or as means over manifestations."""
-    names = MANIFESTATIONS if name in MEANS else (name,)
-    rows = [first[first["class"] == each] for each in names]
-    if rows[0].empty:
-        return
-    others = [second[second["class"] == each] for each in names]
-    if rows[0]["image_id"].tolist() != others[0]["image_id"].tolist():
-        raise DataError(
-            "two segmentations that are compared are not of the same test slices; run both again, "
-            "for example with 'make reproduce'."
-        )
-    both, groups = np.stack([*map(slice_counts, (rows, others))]), rows[0]["patient_id"].to_numpy()
-    occurs = has_class(both[0]).any(axis=0)
-    both = np.moveaxis(both[:, :, occurs] if occurs.any() else both, 0, 1)
-    is_exact = name == "lesion" or (rows[0]["label_quality"] == "exact").all()
-    keys = {"labels": "exact" if is_exact else "all", "note": ONE_TRAINING, "repeat": 0}
-    n = int(has_class(both[:, 0]).any(axis=1).sum())
-    for metric in PIXEL_METRICS:
-        of_slices = _of_slices(metric, both)
-        gap = of_slices[:, 0] - of_slices[:, 1]
-        mean = intervals.bootstrap_mean(gap, groups, combined=lambda m: m.mean(axis=-1))
-        of_pixels = intervals.bootstrap(both, groups, partial(_gap, metric))
-        for average, gained in {"pooled": of_pixels, "per_image": mean._replace(n=n)}.items():
-            limited = sure(gained, both[:, 0], groups)
-            yield row(name, f"{metric} difference", limited, groups, average=average) | keys
-
-
-def _gap(metric: str, both: np.ndarray) -> np.ndarray:
-    """Difference of two sides, as a mean over classes, of counts (..., 2, classes, 4)."""
-    score = metrics.score(metric, both)
-    return (score[..., 0, :] - score[..., 1, :]).mean(axis=-1)
+def _dice_gap(sums: np.ndarray) -> np.ndarray:
+    """Dice of the first of two sides minus that of the second, of counts (..., 2, 4)."""
+    dice = metrics.score("dice", sums)
+    return dice[..., 0] - dice[..., 1]

@@ -58,7 +58,6 @@ def table2(scored: pd.DataFrame) -> pd.DataFrame:
             )
     first = with_wilson(first)
     return first.assign(
-        split="by patient",
         settings=first["model"].map(SETTINGS),
         classes=first["task"].map(TASKS),
         note=spread,

@@ -150,7 +150,7 @@ def table9(scored: pd.DataFrame) -> pd.DataFrame:
 
 #: Table of scores -> the rows that it selects, and its key columns.
 SCORED = {
-    "table2": (recognition_tables.table2, ("split", "settings", "classes", "subset", *WILSON)),
+    "table2": (recognition_tables.table2, ("settings", "classes", "subset", *WILSON)),
     "table3": (recognition_tables.table3, ("work", "class", *WILSON)),
     "table4": (recognition_tables.table4, ("tested on", "run", *WILSON)),
     "table5": (recognition_tables.table5, ("work", "manifestation", "labels")),
