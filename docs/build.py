@@ -21,7 +21,7 @@ from covid_utils import paths, runs
 from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
 from covid_utils.graph import jobs
-from covid_utils.registry import FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
+from covid_utils.registry import DATA, FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
 from covid_utils.report import cells, findings, headlines, tables, verdicts
 
 DOCS = Path(__file__).parent
@@ -31,6 +31,7 @@ ALL = stream_run("all")
 FIGURES = {"fig02": TASK2, "fig03": TASK1, "augmentation": TASK2, "fig09": TASK2, "fig10": FUSION}
 FIGURES |= dict.fromkeys(("fig07", "fig08", "steps_and_rate", "rivals"), TASK1)
 FIGURES |= {"reliability": TASK1, "grad_cam": TASK1, "fig11": ALL, "conventions": ALL}
+FIGURES |= dict.fromkeys(("staircase", "condition_steps"), DATA)
 PHANTOM = (
     "They are of simulated chests (a phantom): they show that the programs work, and say nothing "
     "about real scans or about the paper's numbers. `make report PROFILE=sample` shows real scans."
