@@ -224,7 +224,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         text[value] = [render.with_interval(row) for row in part.itertuples()]
         text[verdict] = part["verdict"]
     first, second = (table[f"{prefix}_reason"] for prefix in PREFIXES.values())
-    both = "as published: " + first + ". Patients apart: " + second
+    both = "As published: " + first + ". Patients apart: " + second
     return text.assign(reason=both.where(first != second, first))
 
 
