@@ -66,9 +66,11 @@ class Run:
         """Write ``predictions.parquet``, from which every score of the run is computed."""
         table.to_parquet(self.folder / "predictions.parquet", index=False)
 
-    def write_maps(self, maps: dict[str, np.ndarray]) -> None:
-        """Write predicted labels and probabilities of slices as ``maps.npz``; no scan."""
-        np.savez_compressed(self.folder / "maps.npz", **maps)
+    def write_outlines(self, pixels: pd.DataFrame, maps: dict[str, np.ndarray]) -> None:
+        """Write pixel counts, and predicted labels and probabilities as ``maps.npz``; no scan."""
+        self.write_predictions(pixels)
+        if maps:
+            np.savez_compressed(self.folder / "maps.npz", **maps)
 
 
 @contextmanager

@@ -77,8 +77,8 @@ def several(
             also with `SEEN`, and the rest as for `outline`.
 
     Returns:
-        `pixel_table` of all, with what each training is and what it had seen. And maps of slices
-        that are no copies, uint8 (n, size, size), of those trainings that differ from the first
+        `pixel_table` of all, with what each training is and what it had seen. And, unless copies
+        are tested on, maps, uint8 (n, size, size), of those trainings that differ from the first
         in their stream alone: ``<stream>_labels`` as in the masks, and ``<stream>_probability`` of
         any lesion, 0 to 255; ``image_id`` is in their order.
     """
@@ -89,11 +89,10 @@ def several(
         seen = rows.set_index("image_id")[[*SEEN]]
         tables.append(measured.pixels.assign(**about).join(seen, on="image_id"))
         first = first or about
-        if about == first | {"stream": stream}:
-            kept = measured.rows.get("copy", pd.Series(0, measured.rows.index)) == 0
-            maps["image_id"] = measured.rows["image_id"][kept].to_numpy(str)
-            maps[f"{stream}_labels"] = measured.predicted[kept]
-            maps[f"{stream}_probability"] = measured.probability[kept]
+        if about == first | {"stream": stream} and "copy" not in measured.rows:
+            maps["image_id"] = measured.rows["image_id"].to_numpy(str)
+            maps[f"{stream}_labels"] = measured.predicted
+            maps[f"{stream}_probability"] = measured.probability
     return pd.concat(tables, ignore_index=True), maps
 
 

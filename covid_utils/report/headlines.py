@@ -25,9 +25,11 @@ def collect(profile: str) -> pd.DataFrame:
     rows = []
     for entry in _entries():
         rule = dict(entry["rule"])
-        name = rule.pop("table")
+        name, is_optional = rule.pop("table"), entry.get("optional")
+        if is_optional and not (paths.results(profile) / "tables" / f"{name}.csv").is_file():
+            continue
         row = select(read_table(profile, f"tables/{name}"), **rule).head(1)
-        if row.empty and not entry.get("optional"):
+        if row.empty and not is_optional:
             if not left_out(profile):
                 path = paths.shown(paths.results(profile) / "tables" / f"{name}.csv")
                 raise ResultsError(f"{path}: no row for {rule}; rebuild the tables.")
@@ -40,4 +42,5 @@ def markdown(profile: str) -> str:
     """The headline numbers that the README shows, as a Markdown table."""
     places = {entry["readme"]: entry["question"] for entry in _entries() if "readme" in entry}
     table = collect(profile).set_index("question", drop=False)
-    return render.markdown(render.readable(table.loc[[places[at] for at in sorted(places)]]))
+    shown = [places[at] for at in sorted(places) if places[at] in table.index]
+    return render.markdown(render.readable(table.loc[shown]))
