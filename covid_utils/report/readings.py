@@ -153,11 +153,10 @@ def staircases(found: Mapping[str, pd.DataFrame], stated: Mapping[str, Iterable[
         if upwards["change"].notna().any():
             top = upwards.loc[upwards["change"].idxmax()]
             before = rows["condition"].shift()[top.name]
-            is_clear = top["change_low"] > 0
-            limits = f"{_change(top, 'change_low')} to {_change(top, 'change_high')}"
+            limits = f"[{_number(top, 'change_low')}, {_number(top, 'change_high')}]"
             text += f" The largest step up is that from {before} to {top['condition']}: "
-            text += f"{_change(top, 'change')} ({limits}), "
-            text += "more than chance." if is_clear else "which chance could make."
+            text += f"{_number(top, 'change')}{' points' if top['unit'] == '%' else ''} {limits}; "
+            text += f"the interval {'excludes' if top['change_low'] > 0 else 'holds'} 0."
         if "4" in values:
             text += f" The same networks reach {values['4']} on patients that they never saw."
         known = rows.set_index(rows["condition"].str[1])["neighbour"].dropna()
@@ -172,5 +171,5 @@ def _value(row: Mapping, value: float) -> str:
     return f"{value:.2f}" if row["unit"] == "fraction" else f"{value:.1f} %"
 
 
-def _change(row: Mapping, name: str) -> str:
-    return f"{row[name]:+.2f}" if row["unit"] == "fraction" else f"{row[name]:+.1f} points"
+def _number(row: Mapping, name: str) -> str:
+    return f"{row[name]:+z.2f}" if row["unit"] == "fraction" else f"{row[name]:+z.1f}"
