@@ -102,13 +102,13 @@ def steps(low, high, neighbour=np.nan):
     )
 
 
-@pytest.mark.parametrize(("low", "words"), [(2.0, "excludes 0"), (-2.0, "holds 0")])
-def test_a_staircase_names_its_largest_step_up_and_whether_its_interval_holds_0(low, words):
+@pytest.mark.parametrize(("low", "words"), [(2.0, "excludes 0"), (-2.0, "includes 0")])
+def test_a_staircase_names_its_largest_step_up_and_whether_its_interval_includes_0(low, words):
     text = readings.staircases({"Accuracy": steps(low, 10.0, 80.0)}, {"Accuracy": [98.1]})
     assert "90.0 % with patients apart, 97.0 % with copies" in text
-    assert "the paper has 98.1" in text
+    assert "the paper has 98.1 %." in text
     assert f"from R2 to R3: +6.0 points [{low:+.1f}, +10.0]; the interval {words}" in text
-    assert "reach 90.5 % on patients that they never saw" in text
+    assert "reach 90.5 % on patients of the same sources whom they never saw" in text
     assert "goes from 80.0 % to 99.0 %" in text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.registry import CONDITIONS
+from covid_utils.registry import CONDITIONS, condition_run
 from covid_utils.report import headlines, render, verdicts
 
 #: Scores that docs/protocol.md shows beside what was expected: words -> rows of the table.
@@ -26,6 +26,7 @@ SHOWN = {
 }
 #: Model -> what is written before its value.
 MODELS = dict.fromkeys(("head", "deeplab", "network"), "")
+MODELS |= {"fine-tuned": "", "head, as many images": "frozen, same images "}
 MODELS |= {name: f"{name} " for name in ("modality only", "nearest neighbour")}
 #: Condition whose networks train their last blocks too.
 TUNED = "R5"
@@ -65,10 +66,10 @@ def protocol(text: str) -> str:
 
 
 def _came_out(table: pd.DataFrame, title: str, names: list[str]) -> str:
+    is_tuned = table["source_run"] == condition_run(TUNED)
     if TUNED in names:  # its rows are those of the conditions whose images it learns from
-        tuned = table[table["model"] == "fine-tuned"].assign(model="head")
-        return _outcome(tuned, ("R0", "R3"))
-    rows = table[table["condition"].isin(names)]
+        return _outcome(table[is_tuned], ("R0", "R3"))
+    rows = table[table["condition"].isin(names) & ~is_tuned]
     return _longer(rows) if LONGER in title else _outcome(rows, names)
 
 

@@ -48,8 +48,8 @@ STAIRCASES = {
 def steps(scored: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Of each of `STAIRCASES` that has scores its conditions, from left to right.
 
-    Columns: ``condition``, ``unit``, ``ours``, ``low``, ``high``; ``neighbour`` and ``tuned``, the
-    values of a nearest neighbour and of networks whose last blocks were trained too; and
+    Columns: ``condition``, ``unit``, ``ours``, ``low``, ``high``; ``neighbour``, the value of a
+    nearest neighbour on the same features; and
     ``change``, ``change_low``, ``change_high`` from the condition before, as if independent.
     """
     table = conditions(scored)
@@ -63,9 +63,8 @@ def steps(scored: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _steps(table: pd.DataFrame, staircase: Staircase) -> pd.DataFrame:
     rows = select(table, **staircase.rows, condition=[*staircase.conditions])
     rows = rows[["condition", "unit", "ours", "low", "high"]].reset_index(drop=True)
-    for column, model in (("neighbour", "nearest neighbour"), ("tuned", "fine-tuned")):
-        others = select(table, **staircase.rows | {"model": model}).set_index("condition")["ours"]
-        rows[column] = rows["condition"].map(others)
+    others = select(table, **staircase.rows | {"model": "nearest neighbour"})
+    rows["neighbour"] = rows["condition"].map(others.set_index("condition")["ours"])
     return _with_changes(rows, rows.shift())
 
 
@@ -91,7 +90,9 @@ def changes(scored: pd.DataFrame) -> pd.DataFrame:
     for title, rows in steps(scored).items():
         for before, after in pairwise(rows.to_dict("records")):
             values = (f"{row['ours']:.{render.digits(row['unit'])}f}" for row in (before, after))
-            names = f"{before['condition']} to {after['condition']}", CONDITIONS[after["condition"]]
+            ends = before["condition"], after["condition"]
+            between = [name for name in CONDITIONS if ends[0] < name <= ends[1]]
+            names = " to ".join(ends), "; ".join(CONDITIONS[name] for name in between)
             lines.append((title, *names, *values, " ".join(change(after))))
     columns = ["question", "step", "what is new", "before", "after", "change"]
     return pd.DataFrame(lines, columns=columns)
@@ -100,8 +101,8 @@ def changes(scored: pd.DataFrame) -> pd.DataFrame:
 def change(row: dict) -> tuple[str, str]:
     """Change from the condition before and its interval, as texts; '' for none."""
     form = f".{min(render.digits(row['unit']), 2)}f"
-    low, high = (f"{row[name]:{form}}" for name in ("change_low", "change_high"))
-    value = f"{row['change']:+{form}}" if np.isfinite(row["change"]) else ""
+    low, high = (f"{row[name]:z{form}}" for name in ("change_low", "change_high"))
+    value = f"{row['change']:+z{form}}" if np.isfinite(row["change"]) else ""
     limits = f"[{low}, {high}]" if np.isfinite(row["change_low"]) else ""
     return value.replace("-", MINUS), limits.replace("-", MINUS)
 

@@ -79,4 +79,4 @@ def _deciding(ours: Interval, paper: Interval, decided: Callable[[Interval], str
         near = (value + (limit - value) / np.sqrt(times) for limit in (low, high))
         if decided(difference(Interval(value, *near, n), paper)):
             return f"{float(f'{times:.2g}'):g} times as many patients and trainings would decide"
-    return "no number of patients and trainings would decide"
+    return f"not even {TIMES[-1]:g} times as many patients and trainings would decide"

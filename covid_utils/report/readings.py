@@ -143,11 +143,14 @@ def staircases(found: Mapping[str, pd.DataFrame], stated: Mapping[str, Iterable[
     """
     items = []
     for title, rows in found.items():
+        if not {"0", "3"} <= set(rows["condition"].str[1]):
+            continue  # both ends make a staircase
         values = {row["condition"][1]: _value(row, row["ours"]) for row in rows.to_dict("records")}
         paper = _listed([f"{value:g}" for value in stated[title]])
+        unit = " %" if rows["unit"].iloc[0] == "%" else ""
         text = (
             f"**{title}.** {values['0']} with patients apart, {values['3']} with copies made "
-            f"before the split; the paper has {paper}."
+            f"before the split; the paper has {paper}{unit}."
         )
         upwards = rows[rows["condition"].str.endswith(("1", "2", "3"))]
         if upwards["change"].notna().any():
@@ -156,9 +159,10 @@ def staircases(found: Mapping[str, pd.DataFrame], stated: Mapping[str, Iterable[
             limits = f"[{_number(top, 'change_low')}, {_number(top, 'change_high')}]"
             text += f" The largest step up is that from {before} to {top['condition']}: "
             text += f"{_number(top, 'change')}{' points' if top['unit'] == '%' else ''} {limits}; "
-            text += f"the interval {'excludes' if top['change_low'] > 0 else 'holds'} 0."
+            text += f"the interval {'excludes' if top['change_low'] > 0 else 'includes'} 0."
         if "4" in values:
-            text += f" The same networks reach {values['4']} on patients that they never saw."
+            text += f" The same networks reach {values['4']} on patients of the same sources whom "
+            text += "they never saw."
         known = rows.set_index(rows["condition"].str[1])["neighbour"].dropna()
         if {"0", "3"} <= set(known.index):
             ends = (_value(rows.iloc[0], known[name]) for name in "03")

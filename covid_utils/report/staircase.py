@@ -31,14 +31,13 @@ NAMES = {
     "S3": "copies,\nthen split",
 }
 #: The conditions that give the two answers to a claim, by number -> words and colour.
-ANSWERS = {"0": ("honest", "ours"), "3": ("as published", "paper")}
+ANSWERS = {"0": ("patients apart", "ours"), "3": ("as published", "paper")}
 #: Height of the strip of changes below the treads, as a share of what is above it.
 STRIP = 0.32
 POINT = {"fmt": "o", "markersize": 4.5, "elinewidth": 1.3, "capsize": 0, "zorder": 4}
 #: Entries of the legend, in order, and its title.
 ENTRIES = (
     "ours, 95 % interval",
-    "last blocks trained too",
     "nearest neighbour, same features",
     "the paper",
 )
@@ -87,12 +86,9 @@ def _panel(axis: Axes, title: str, steps: pd.DataFrame) -> None:
     axis.plot(risers, np.repeat(steps["ours"], 2), color=ours, linewidth=0.8, zorder=2)
     limits = spread(steps["ours"], steps["low"], steps["high"])
     axis.errorbar(at, steps["ours"], limits, color=ours, **POINT, label=ENTRIES[0])
-    look = {"color": COLOURS["others"], "label": ENTRIES[2]}
+    look = {"color": COLOURS["others"], "label": ENTRIES[1]}
     if steps["neighbour"].notna().any():
         axis.plot(at + 0.22, steps["neighbour"], "D", markersize=3.5, zorder=5, **look)
-    look = {"color": ours, "markerfacecolor": "white", "label": ENTRIES[1]}
-    if steps["tuned"].notna().any():
-        axis.plot(at + 0.22, steps["tuned"], "s", markersize=4.5, zorder=5, **look)
     paper_line(axis, paper(title))
     _frame(axis, steps)
     axis.set_title(title, loc="left", fontweight="bold", pad=4)
@@ -101,7 +97,7 @@ def _panel(axis: Axes, title: str, steps: pd.DataFrame) -> None:
 def paper_line(axis: Axes, stated: Sequence[float]) -> None:
     """The paper's value as a line; the values that its gain implies as a band."""
     low, high, colour = min(stated), max(stated), COLOURS["paper"]
-    text, look = f"{low:g}", {"color": colour, "zorder": 1, "label": ENTRIES[3]}
+    text, look = f"{low:g}", {"color": colour, "zorder": 1, "label": ENTRIES[2]}
     axis.axhline(high, linestyle=(0, (4, 2)), linewidth=1.1, **look)
     if high > low:
         text += f" to {high:g}"
@@ -150,7 +146,7 @@ def _words(title: str, steps: pd.DataFrame) -> list[str]:
     words = []
     for row in steps.to_dict("records"):
         text = f"{row['condition']} {NAMES[row['condition']]} {_value(row)}"
-        others = {"nearest neighbour": row["neighbour"], "last blocks trained": row["tuned"]}
+        others = {"nearest neighbour": row["neighbour"]}
         form, gap = f".{render.digits(row['unit'])}f", " ".join(change(row)).strip()
         texts = [f"{name} {value:{form}}" for name, value in others.items() if np.isfinite(value)]
         words.append(", ".join([text, *texts, *([f"change {gap}"] if gap else [])]))
