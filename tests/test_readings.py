@@ -117,3 +117,10 @@ def test_a_staircase_without_neighbours_says_nothing_of_them():
     assert "the paper has 0.8 and 0.82" in text
     assert "neighbour" not in text
     assert "never saw" not in text
+
+
+@pytest.mark.parametrize("there", [["R0"], ["R3", "R4"]])
+def test_without_both_ends_there_is_no_staircase(there):
+    rows = steps(1.0, 9.0)
+    rows = rows[rows["condition"].isin(there)]
+    assert readings.staircases({"Dice": rows}, {"Dice": [0.8]}) == ""
