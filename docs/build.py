@@ -172,7 +172,9 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
 def write_source(profile: str, source: Path) -> dict[str, object]:
     """Write all that Sphinx reads, and return what the pages name."""
     judged = verdicts.load(profile)
-    content = {name: runs.read_table(profile, f"tables/{name}") for name in tables.TITLES}
+    there = {path.stem for path in (paths.results(profile) / "tables").glob("*.csv")}
+    names = [*tables.TITLES, *(name for name in dict(tables.OWN.values()) if name in there)]
+    content = {name: runs.read_table(profile, f"tables/{name}") for name in names}
     for name, table in content.items():  # a link can lead to a row
         table.index = f"{name}-" + table.index.astype(str)
     pages = notebooks(profile)
