@@ -148,7 +148,9 @@ def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
     firsts = [part for part in parts[:-1] if set(part["class"]) & set(names)]
     if not firsts:
         return
-    of = [_tested(part, [*set(part["class"]) & set(names)], images) for part in (*firsts, last)]
+    # In the order of the names: that of a set would differ from run to run, and the last digits.
+    shared = [[n for n in names if n in set(part["class"])] for part in (*firsts, last)]
+    of = [_tested(*pair, images) for pair in zip((*firsts, last), shared, strict=True)]
     weights = [*np.full(len(firsts), 1 / len(firsts)), -1.0]
     found = repeats.contrast([each.table for each in of], weights, of[-1].groups, _mean)
     counts, is_sure, groups = [each.table.shape[1] for each in of], _is_sure(of[-1]), of[-1].groups
