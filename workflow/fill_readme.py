@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from covid_utils import paths, runs
+from covid_utils.evaluation.condition_scores import FINE_TUNED
 from covid_utils.registry import CONDITIONS, condition_run
 from covid_utils.report import headlines, render, verdicts
 
@@ -28,8 +29,6 @@ SHOWN = {
 MODELS = dict.fromkeys(("head", "deeplab", "network"), "")
 MODELS |= {"fine-tuned": "", "head, as many images": "frozen, same images "}
 MODELS |= {name: f"{name} " for name in ("modality only", "nearest neighbour")}
-#: Condition whose networks train their last blocks too.
-TUNED = "R5"
 #: Row of the trainings with more steps, of which the table has a task each.
 LONGER = "S0 and S3"
 
@@ -66,8 +65,8 @@ def protocol(text: str) -> str:
 
 
 def _came_out(table: pd.DataFrame, title: str, names: list[str]) -> str:
-    is_tuned = table["source_run"] == condition_run(TUNED)
-    if TUNED in names:  # its rows are those of the conditions whose images it learns from
+    is_tuned = table["source_run"] == condition_run(FINE_TUNED)
+    if FINE_TUNED in names:  # its rows are those of the conditions whose images it learns from
         return _outcome(table[is_tuned], ("R0", "R3"))
     rows = table[table["condition"].isin(names) & ~is_tuned]
     return _longer(rows) if LONGER in title else _outcome(rows, names)

@@ -8,16 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from covid_utils.evaluation.condition_streams import COMPARED
 from covid_utils.evaluation.intervals import Interval, difference
 from covid_utils.registry import CONDITIONS
 from covid_utils.report import claims as ledger
-from covid_utils.report import render
-from covid_utils.report.condition_tables import conditions
+from covid_utils.report import render, tables
 from covid_utils.runs import select
 
 MINUS = "\N{MINUS SIGN}"
-#: What is compared at more steps.
-COPIES = ("S0", "S3")
 #: Whose steps are shown, from left to right.
 XRAYS, SLICES = ("R0", "R1", "R2", "R3", "R4"), ("S0", "S1", "S2", "S3")
 
@@ -49,13 +47,10 @@ def steps(scored: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Of each of `STAIRCASES` that has scores its conditions, from left to right.
 
     Columns: ``condition``, ``unit``, ``ours``, ``low``, ``high``; ``neighbour``, the value of a
-    nearest neighbour on the same features; and
-    ``change``, ``change_low``, ``change_high`` from the condition before, as if independent.
+    nearest neighbour on the same features; and ``change``, ``change_low``, ``change_high`` from the
+    condition before, as if independent.
     """
-    table = conditions(scored)
-    factor = np.where(table["unit"].isin(("%", "points")), 100.0, 1.0)
-    for column, value in (("ours", "value"), ("low", "low"), ("high", "high")):
-        table[column] = table[value].astype(float) * factor
+    table = tables.select("conditions", scored)
     found = {title: _steps(table, staircase) for title, staircase in STAIRCASES.items()}
     return {title: rows for title, rows in found.items() if len(rows)}
 
@@ -113,14 +108,14 @@ def curve(scored: pd.DataFrame, usual: int) -> dict[str, pd.DataFrame]:
     Columns: ``condition``, ``steps`` (``usual`` where the task does not say), ``ours``, ``low``,
     ``high``; on the rows of S3 with their change from S0, as in `steps`.
     """
-    table, found = conditions(scored), {}
+    table, found = tables.select("conditions", scored), {}
     longer = table["task"].str.extract(r"^stream all, (\d+) steps$", expand=False)
-    table = table.assign(steps=longer.fillna(usual).astype(int), ours=table["value"])
+    table = table.assign(steps=longer.fillna(usual).astype(int))
     table = table[longer.notna() | (table["task"] == "stream all")]
     for title, staircase in STAIRCASES.items():
         of_class = {"class": staircase.rows["class"]} | _DICE
         first, copied = (
-            select(table, **of_class, condition=c).sort_values("steps") for c in COPIES
+            select(table, **of_class, condition=name).sort_values("steps") for name in COMPARED
         )
         if len(first) and len(copied):
             before = first.set_index("steps").reindex(copied["steps"])

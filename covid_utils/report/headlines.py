@@ -26,13 +26,13 @@ def collect(profile: str) -> pd.DataFrame:
     for entry in _entries():
         rule = dict(entry["rule"])
         name, is_optional = rule.pop("table"), entry.get("optional")
-        if is_optional and not (paths.results(profile) / "tables" / f"{name}.csv").is_file():
+        path = paths.results(profile) / "tables" / f"{name}.csv"
+        if is_optional and not path.is_file():
             continue
         row = select(read_table(profile, f"tables/{name}"), **rule).head(1)
         if row.empty and not is_optional:
             if not left_out(profile):
-                path = paths.shown(paths.results(profile) / "tables" / f"{name}.csv")
-                raise ResultsError(f"{path}: no row for {rule}; rebuild the tables.")
+                raise ResultsError(f"{paths.shown(path)}: no row for {rule}; rebuild the tables.")
             row = pd.DataFrame([NOTHING])
         rows.append(row.assign(question=entry["question"])[["question", *VALUES]])
     return pd.concat(rows, ignore_index=True)

@@ -36,11 +36,7 @@ ANSWERS = {"0": ("patients apart", "ours"), "3": ("as published", "paper")}
 STRIP = 0.32
 POINT = {"fmt": "o", "markersize": 4.5, "elinewidth": 1.3, "capsize": 0, "zorder": 4}
 #: Entries of the legend, in order, and its title.
-ENTRIES = (
-    "ours, 95 % interval",
-    "nearest neighbour, same features",
-    "the paper",
-)
+ENTRIES = ("ours, 95 % interval", "nearest neighbour, same features", "the paper")
 INDEPENDENT = (
     "between the steps: change from the condition before and its 95 % interval, as if the two were "
     "independent"
@@ -146,10 +142,10 @@ def _words(title: str, steps: pd.DataFrame) -> list[str]:
     words = []
     for row in steps.to_dict("records"):
         text = f"{row['condition']} {NAMES[row['condition']]} {_value(row)}"
-        others = {"nearest neighbour": row["neighbour"]}
-        form, gap = f".{render.digits(row['unit'])}f", " ".join(change(row)).strip()
-        texts = [f"{name} {value:{form}}" for name, value in others.items() if np.isfinite(value)]
-        words.append(", ".join([text, *texts, *([f"change {gap}"] if gap else [])]))
+        if np.isfinite(row["neighbour"]):
+            text += f", nearest neighbour {row['neighbour']:.{render.digits(row['unit'])}f}"
+        gap = " ".join(change(row)).strip()
+        words.append(f"{text}, change {gap}" if gap else text)
     ends = dict.fromkeys((min(paper(title)), max(paper(title))))
     return [*words, f"the paper {' to '.join(f'{end:g}' for end in ends)}"]
 
