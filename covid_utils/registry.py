@@ -56,6 +56,9 @@ STREAMS = {
 #: Data sets whose masks show nodules, and those whose masks show manifestations of COVID-19.
 NODULE_SETS = ("lidc-idri", "luna16")
 LESION_SETS = ("medseg",)
+#: Data sets of other hospitals, whose slices never train a network, and the subset that they are.
+EXTERNAL_SETS = ("covid-19-ct-seg_20cases", "covid19-ct-external")
+EXTERNAL = "external"
 #: Data sets that recognition needs: of each group one. Only together do they hold all its classes.
 RECOGNITION_SETS = (("covid-chestxray-dataset",), ("chest_xray",))
 
@@ -76,6 +79,21 @@ DATA, TASK1, TASK2 = "data", "task1", "task2"
 #: Runs that outline slices and are not one stream: three specialists fused, all starts averaged,
 #: and the masks that the paper's authors published.
 FUSION, STARTS, PUBLISHED = "fusion_deeplab", "starts_deeplab", "published_masks"
+#: Run that tests streams on slices of other hospitals.
+HOSPITALS = "other_hospitals"
+#: Steps of that run, each added to those before it. What precedes `TRAINED` changes how slices are
+#: prepared for the networks of the benchmark; from there on, networks are trained anew.
+STEPS = {
+    "E0": "networks of the benchmark, slices as they are",
+    "E1": "crop to the lung field",
+    "E2": "gray scale by landmarks",
+    "E3": "lesions only in the lung field",
+    "E4": "trained under many gray scales",
+    "E5": "phantom slices train too",
+    "E6": "several trainings averaged",
+    "E7": "the benchmark's test slices train too",
+}
+TRAINED, SHIPPED = "E4", "E7"
 
 
 def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:
