@@ -173,7 +173,7 @@ def write_source(profile: str, source: Path) -> dict[str, object]:
     """Write all that Sphinx reads, and return what the pages name."""
     judged = verdicts.load(profile)
     there = {path.stem for path in (paths.results(profile) / "tables").glob("*.csv")}
-    names = [*tables.TITLES, *(name for name in dict(tables.OWN.values()) if name in there)]
+    names = [name for name in tables.TITLES if name in there]
     content = {name: runs.read_table(profile, f"tables/{name}") for name in names}
     for name, table in content.items():  # a link can lead to a row
         table.index = f"{name}-" + table.index.astype(str)

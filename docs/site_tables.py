@@ -9,7 +9,7 @@ import pandas as pd
 
 from covid_utils.registry import DATA, NAMES
 from covid_utils.report import cells, render, verdicts
-from covid_utils.report.tables import OWN, TASK_RUNS, TITLES
+from covid_utils.report.tables import TASK_RUNS, TITLES
 
 #: Words of the files, and how a page writes them: as a whole cell, and inside a text.
 WORDS = NAMES | {"per_image": "per image", "roc_auc": "ROC AUC", "all": "all"}
@@ -55,7 +55,7 @@ def verdict(name: str) -> str:
 
 def show(name: str, rows: pd.DataFrame) -> str:
     """Rows of one of the paper's tables: scores, then differences and what is stated elsewhere."""
-    title = (TITLES | dict(OWN.values()))[name]
+    title = TITLES[name]
     link = f'<a href="tables/{name}.csv" download>{name}.csv</a>'
     download = f'<p class="download">Every row, all digits: {link}</p>'
     if "metric" not in rows:

@@ -2,21 +2,19 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from covid_utils import paths, runs
-from covid_utils.registry import CONDITIONS, condition_run
+from covid_utils.errors import ResultsError
+from covid_utils.registry import condition_run
 from covid_utils.report import recomputed, render, tables
 
 SAMPLE = paths.PROJECT / "results" / "sample"
-#: Tables -> file and title.
-FILES = {name: (name, title) for name, title in tables.TITLES.items()}
-if any((SAMPLE / condition_run(condition)).is_dir() for condition in CONDITIONS):
-    FILES |= tables.OWN
 #: Files that are computed from predictions, without their ending.
 COMPUTED = ("scores", "verdicts", "tables/conventions", "tables/conventions_gains")
-COMPUTED += ("tables/calibration", *(f"tables/{name}" for name, _ in FILES.values()))
+COMPUTED += ("tables/calibration", *(f"tables/{name}" for name in tables.TITLES))
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +48,30 @@ def test_every_cell_follows_from_the_predictions(committed, rebuilt, name):
     pd.testing.assert_frame_equal(committed[name], found[name], rtol=1e-5, check_dtype=False)
 
 
-@pytest.mark.parametrize(("name", "title"), FILES.values())
+@pytest.mark.parametrize(("name", "title"), tables.TITLES.items())
 def test_every_page_shows_its_table(committed, tmp_path, name, title):
     page = SAMPLE / "tables" / f"{name}.md"
     render.write(committed[f"tables/{name}"], tmp_path / page.name, title, "sample")
     assert page.read_text(encoding="utf8") == (tmp_path / page.name).read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize("condition", ["S0", "S1", "S2"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("labels", "another number of pixels of background"), ("probability", "below one half")],
+)
+def test_a_changed_map_is_refused(tmp_path, monkeypatch, condition, name, reason):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path))
+    run = condition_run(condition)
+    folder = tmp_path / "results" / "sample" / run
+    shutil.copytree(SAMPLE / run, folder)
+    with np.load(folder / "maps.npz") as stored:
+        maps = dict(stored)
+    first = np.argwhere(maps["ggo_labels"])[0]
+    maps[f"ggo_{name}"][tuple(first)] = 0
+    np.savez(folder / "maps.npz", **maps)
+    with pytest.raises(ResultsError, match=f"{run}/maps.npz: stream ggo .*{reason}"):
+        recomputed.write("sample")
 
 
 def test_figures_show_the_same_scores(rebuilt):

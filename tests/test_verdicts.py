@@ -355,7 +355,7 @@ def test_every_rule_names_one_row_of_runs_under_the_conditions(home):
 
 def test_every_rule_names_one_row_of_the_committed_results():
     folder = paths.PROJECT / "results" / "sample" / "tables"
-    files = {"conditions": folder / "conditions_of_training.csv", "table4": folder / "table4.csv"}
+    files = {"conditions": folder / "conditions.csv", "table4": folder / "table4.csv"}
     there = {name: path for name, path in files.items() if path.is_file()}
     made = {name: pd.read_csv(path, keep_default_na=False) for name, path in there.items()}
     for claim in ledger.of_kind("claim"):

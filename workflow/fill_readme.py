@@ -52,7 +52,7 @@ def filled(text: str) -> str:
 
 def protocol(text: str) -> str:
     """The page of the conditions, with what came out in the last cell of each row."""
-    table = runs.read_table("sample", "tables/conditions_of_training")
+    table = runs.read_table("sample", "tables/conditions")
     lines = []
     for line in text.splitlines():
         cells = line.split(" | ")

@@ -61,9 +61,9 @@ TITLES = {
     "table7": "Table 7. Each manifestation against the literature",
     "table8": "Table 8. The extent of disease against the literature",
     "table9": "Table 9. Time",
+    # The paper lacks it; it is written where networks were trained under conditions.
+    "conditions": "Conditions of training: all trainings of each",
 }
-#: Tables that the paper lacks -> file name and title; they are there where there are scores.
-OWN = {"conditions": ("conditions_of_training", "Conditions of training: all trainings of each")}
 #: What keeps a patient's images together -> how the table says it.
 BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
 #: Caveat of the authors' masks.
@@ -171,7 +171,7 @@ def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
-    """One of ``table2`` to ``table9`` with what must be known of our numbers on these data."""
+    """One of `TITLES` but the first, with what must be known of our numbers on these data."""
     table, manifest = select(name, scored), saved_manifest(profile)
     return table.assign(note=_remarked(name, table, profile, manifest))
 
@@ -227,14 +227,14 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
     """
     folder = paths.results(profile)
     scored = read_scores(profile, "scores")
-    files = {name: (name, title) for name, title in TITLES.items()}
-    files |= OWN if scored["run"].isin(map(condition_run, CONDITIONS)).any() else {}
+    names = [name for name in TITLES if name in SCORED]
+    if not scored["run"].isin(map(condition_run, CONDITIONS)).any():
+        names.remove("conditions")
     tables = {"table1": table1(profile, saved_manifest(profile))}
-    tables |= {name: build(name, profile, scored) for name in files if name in SCORED}
+    tables |= {name: build(name, profile, scored) for name in names}
     for name, table in tables.items():
-        file, title = files[name]
-        write(table, folder / "tables" / f"{file}.csv")
-        render.write(table, folder / "tables" / f"{file}.md", title, profile)
+        write(table, folder / "tables" / f"{name}.csv")
+        render.write(table, folder / "tables" / f"{name}.md", TITLES[name], profile)
     write(select("calibration", scored), folder / "tables" / "calibration.csv")
     tables["verdicts"] = verdicts.collect(tables, profile)
     write(tables["verdicts"], folder / "verdicts.csv")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from covid_utils import paths, runs
 from covid_utils.errors import ParameterError, ResultsError
-from covid_utils.report import cells, render, tables, verdicts
+from covid_utils.report import cells, render, verdicts
 
 #: Rows that a trace shows at most: more words name fewer.
 MOST = 12
@@ -51,7 +51,7 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
         parts = [verdicts.answers(whole, of).assign(answer=of) for of in verdicts.PREFIXES.values()]
         table = pd.concat(parts, ignore_index=True)
     else:
-        table = runs.read_table(profile, f"tables/{tables.OWN.get(name, [name])[0]}")
+        table = runs.read_table(profile, f"tables/{name}")
     wanted = {word.lower() for word in words}
     keys = table.drop(columns=[*OTHERS, *NUMBERS], errors="ignore")
     texts = [" ".join(map(str, row)).lower() for row in keys.to_numpy()]
