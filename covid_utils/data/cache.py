@@ -13,17 +13,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from covid_utils import paths
-from covid_utils.data import readers
-from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.data import lung_field, readers
+from covid_utils.data.images import FINDERS, Preprocessing, preprocess, preprocess_mask
 from covid_utils.writing import whole
 
-#: Versions of the recipes of this module: what decodes and prepares images and masks.
-IMAGES, MASKS = 1, 1
+#: Versions of the recipes of this module: what decodes and prepares images, masks and lung fields.
+IMAGES, MASKS, FIELDS = 1, 1, 1
 #: Bytes that NumPy writes before an array of few dimensions.
 HEADER = 128
 
@@ -127,10 +128,23 @@ def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 
     def make(position: int) -> np.ndarray:
         row = listed[position]
-        return preprocess_mask(readers.load_mask(root, row), settings, row.lungs)
+        mask = readers.load_mask(root, row)
+        return preprocess_mask(mask, settings, _place(root, row, settings))
 
     # A mask can be mended while its image stays the same.
     return _recipe("masks", MASKS, settings).filled(contents(rows, "mask_sha256", "image_id"), make)
+
+
+def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
+    """Lung fields of CT slices, in the geometry of `images`: uint8 0 or 1 (images, size, size)."""
+    listed = list(rows.itertuples())
+
+    def make(position: int) -> np.ndarray:
+        row = listed[position]
+        field = lung_field.field(readers.load_image(root, row)).astype(np.uint8)
+        return preprocess_mask(field, settings, _place(root, row, settings))
+
+    return _recipe("fields", FIELDS, settings).filled(contents(rows), make)
 
 
 def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
@@ -139,9 +153,17 @@ def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 
     def make(position: int) -> np.ndarray:
         row = listed[position]
-        return preprocess(readers.load_image(root, row), settings, row.lungs)
+        image = readers.load_image(root, row)
+        return preprocess(image, settings, row.lungs if settings.crop == "lungs" else "")
 
     return Rows((len(listed), settings.size, settings.size), np.uint8, make)
+
+
+def _place(root: Path, row: Any, settings: Preprocessing) -> str:
+    """Where a slice is cropped: the manifest's text, or found in its image."""
+    if settings.crop == "field":
+        return FINDERS["field"](readers.load_image(root, row))
+    return row.lungs
 
 
 def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:

@@ -1,7 +1,8 @@
 """The one preprocessing function (paper, section 3.2).
 
 Everything that trains, evaluates or reads a new scan goes through the same steps: a crop to the
-lungs (of CT slices, if wanted), a resize, contrast-limited adaptive histogram equalisation.
+lungs and the canonical gray scale (of CT slices, if wanted), a resize, contrast-limited adaptive
+histogram equalisation.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from covid_utils.data import lungs
+from covid_utils.data import gray_scale, lung_field, lungs
 from covid_utils.errors import ParameterError
+
+#: What a slice can be cropped to -> what finds it.
+FINDERS = {"lungs": lungs.find, "field": lung_field.find}
+#: What can be done to the gray values of a slice.
+GRAY_SCALES = ("as is", "landmarks")
 
 
 @dataclass(frozen=True)
@@ -24,26 +30,36 @@ class Preprocessing:
         clahe_clip: Clip limit of CLAHE; the paper gives none, 2.0 is OpenCV's habit. 0 leaves the
             contrast alone.
         clahe_tiles: CLAHE tiles along each side.
-        crop: ``none``, as in the paper, or ``lungs``, see `lungs.box`.
+        crop: ``none``, as in the paper; ``lungs``, the square of `lungs.box` around the field that
+            `lungs` finds in the canonical window; or ``field``, the same around `lung_field`.
+        gray: ``as is``, or ``landmarks``: brought to the canonical window, see `gray_scale`.
     """
 
     size: int = 512
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
     crop: str = "none"
+    gray: str = "as is"
 
     def __post_init__(self):
         if self.size < 1:
             raise ParameterError(f"size is {self.size}; an image has at least one pixel a side.")
+        for name, known in (("crop", ("none", *FINDERS)), ("gray", GRAY_SCALES)):
+            if getattr(self, name) not in known:
+                message = f"{name} is {getattr(self, name)!r}; give one of {', '.join(known)}."
+                raise ParameterError(message)
 
 
 def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
     """Crop, resize and equalise a uint8 image (height, width); the result is (size, size).
 
-    ``field`` is the manifest's ``lungs``, by which a slice is cropped; '' finds them now.
+    ``field`` is the manifest's text by which a slice is cropped; '' finds it now.
     """
-    if settings.crop == "lungs":
-        gray = _cropped(gray, field or lungs.find(gray))
+    place = settings.crop != "none" and (field or FINDERS[settings.crop](gray))
+    if settings.gray == "landmarks":  # of the whole slice, whose outside tells what air is
+        gray = gray_scale.canonical(gray)
+    if place:
+        gray = _cropped(gray, place)
     how = cv2.INTER_AREA if max(gray.shape) > settings.size else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
     if settings.clahe_clip <= 0:
@@ -53,7 +69,7 @@ def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np
 
 def preprocess_mask(mask: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
     """Crop and resize uint8 labels (height, width) as their image, so that no new label appears."""
-    if settings.crop == "lungs":
+    if settings.crop != "none":
         mask = _cropped(mask, field)
     return cv2.resize(mask, (settings.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
 

@@ -1,0 +1,50 @@
+"""The lung field of slices from anywhere: phantom slices, where it is exact, and annotated ones."""
+
+import numpy as np
+import pytest
+
+from chest_phantom.anatomy import build
+from chest_phantom.ct import ct_slice
+from chest_phantom.disease import infect
+from covid_utils.data import cache, lung_field, readers
+from covid_utils.data.images import Preprocessing
+from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
+
+
+def overlap(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+@pytest.fixture(scope="module")
+def slices():
+    """Gray slices of a chest with mild disease, and where its lungs are."""
+    chest = build(np.random.default_rng(5), 192)
+    volume = infect(chest, "covid", 0.3, 5)
+    lungs = np.zeros(volume.hu.shape, bool)
+    lungs[chest.lung.box] = chest.lung.share >= 0.5
+    numbers = (np.linspace(0.4, 0.75, 4) * len(volume.hu)).astype(int)
+    return [(ct_slice(volume, number)[0], lungs[number]) for number in numbers]
+
+
+@pytest.mark.parametrize("window", [LUNG_WINDOW, (-1024, 600)])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_field_is_the_lungs_in_any_window_and_either_way_up(slices, window, turn):
+    found = [
+        overlap(lung_field.field(to_uint8(hu, *window)[::turn]), lungs[::turn])
+        for hu, lungs in slices
+    ]
+    assert np.mean(found) > 0.93
+
+
+@pytest.mark.usefixtures("home")
+def test_image_mask_and_field_of_a_row_have_one_geometry(phantom):
+    rows = readers.read("medseg", phantom).rows.iloc[::4]
+    settings = Preprocessing(96, 0.0, crop="field", gray="landmarks")
+    made = (cache.images, cache.masks, cache.fields)
+    images, masks, fields = (make(rows, phantom, settings)[:] for make in made)
+    assert images.shape == masks.shape == fields.shape == (len(rows), 96, 96)
+    inside = fields > 0
+    assert np.median(images[inside]) < np.median(images[~inside]) - 50
+    assert inside[masks > 0].mean() > 0.5
+    # A field of lungs fills a good part of the square around it.
+    assert 0.3 < inside.mean() < 0.9
