@@ -62,7 +62,7 @@ def measure(count: int) -> dict[str, float]:
     """Read a set from the cache in random order, as a training does; medians of the rounds."""
     kept, names = recipe(count)
     rows = kept.rows(names)
-    stream = iter(batches.of_pairs(rows, rows, BATCH, 0, augment.Ranges()))
+    stream = iter(batches.of_pairs(rows, rows, BATCH, 0, augment.pair))
 
     def read() -> None:
         for _ in range(BATCHES):

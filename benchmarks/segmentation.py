@@ -201,7 +201,7 @@ def fed(side: int, shape: dict, steps: int = 6, rounds: int = 3, batch: int = 4)
     update, inside = step(network(side, shape)), []
     with timing.temporary_home():
         images, masks = map(timing.cached, ("images", "masks"), pairs(64, side))
-        endless = batches.of_pairs(images, masks, batch, 0, augment.Ranges())
+        endless = batches.of_pairs(images, masks, batch, 0, augment.pair)
         stream = iter(endless.take(steps * (1 + rounds)))
 
         def timed_steps() -> None:

@@ -26,7 +26,7 @@ def test_every_item_comes_once_a_round():
 
 def test_pairs_move_alike_and_come_in_the_order_of_draws():
     images, masks = squares(6)
-    stream = batches.of_pairs(images, masks, 4, seed=3, ranges=augment.Ranges())
+    stream = batches.of_pairs(images, masks, 4, seed=3, augmented=augment.pair)
     seen = []
     for image, mask in stream.take(3).as_numpy_iterator():
         assert image.dtype == mask.dtype == np.uint8
@@ -43,30 +43,18 @@ def test_batches_do_not_depend_on_the_number_of_threads(monkeypatch):
     images, seen = Rows(images.shape, np.uint8, images.__getitem__), []
     for threads in (1, 4):
         monkeypatch.setattr(batches.os, "cpu_count", lambda threads=threads: threads)
-        stream = batches.of_pairs(images, masks, 5, seed=1, ranges=augment.Ranges())
+        stream = batches.of_pairs(images, masks, 5, seed=1, augmented=augment.pair)
         seen.append([np.stack(both) for both in stream.take(4).as_numpy_iterator()])
     assert np.array_equal(*seen)
 
 
 def test_a_later_start_goes_on_where_the_earlier_batches_ended():
     images, masks = squares(5)
-    for ranges in (augment.Ranges(), None):
+    for augmented in (augment.pair, augment.published_pair):
         whole, rest = (
-            batches.of_pairs(images, masks, 2, seed=4, ranges=ranges, first=first)
+            batches.of_pairs(images, masks, 2, seed=4, augmented=augmented, first=first)
             for first in (0, 3)
         )
         expected = list(whole.take(5).as_numpy_iterator())[3:]
         seen = list(rest.take(2).as_numpy_iterator())
         assert np.array_equal(np.stack(seen), np.stack(expected))
-
-
-def test_pairs_without_ranges_are_augmented_as_published():
-    images, masks = squares(3)
-    stream = batches.of_pairs(images, masks, 6, seed=7, ranges=None)
-    seen = next(iter(stream.as_numpy_iterator()))
-    position = batches.shuffled(3, seed=7)
-    for draw in range(6):
-        index, rng = position(draw), np.random.default_rng([7, draw])
-        image, mask = augment.published_pair(rng, images[index], masks[index])
-        assert np.array_equal(seen[0][draw], image)
-        assert np.array_equal(seen[1][draw], mask)

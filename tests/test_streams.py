@@ -1,5 +1,6 @@
 """Segmentation streams: settings, slices, losses and batches."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from builders import manifest, scans_of, stream_settings
 from stream_cases import NOWHERE, TINY, TOY, gray, same, toy
 
-from covid_utils.data import augment, labels
+from covid_utils.data import augment, foreign, labels
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import deeplab
 from covid_utils.registry import STREAMS
@@ -170,15 +171,22 @@ def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
     assert (images[..., 0][truths == augment.IGNORE] == augment.MEAN_GRAY).mean() > 0.8
 
 
-@pytest.mark.parametrize(("kind", "ranges"), [("affine", augment.Ranges()), ("wide", augment.WIDE)])
-def test_the_augmentation_that_is_set_reaches_the_batches(kind, ranges):
+@pytest.mark.parametrize(
+    ("kind", "augmented"),
+    [
+        ("affine", augment.pair),
+        ("wide", partial(augment.pair, ranges=augment.WIDE)),
+        ("foreign", foreign.pair),
+    ],
+)
+def test_the_augmentation_that_is_set_reaches_the_batches(kind, augmented):
     data, settings = toy(), TOY.replace(augmentation=kind, batch_size=6)
     ((batch, truth),) = batches(data, settings)
     images, masks = data.part("train")
     order = np.random.default_rng([settings.seed, 0]).permutation(6)
     for draw, index in enumerate(order):
         rng = np.random.default_rng([settings.seed, draw])
-        image, mask = augment.pair(rng, images[index], masks[index], ranges)
+        image, mask = augmented(rng, images[index], masks[index])
         assert np.array_equal(batch[draw, ..., 0], image)
         assert np.array_equal(truth[draw], mask)
 

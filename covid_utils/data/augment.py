@@ -67,7 +67,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, is_mask: bool = False, fill: int
 
 
 def pair(
-    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, ranges: Ranges
+    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, ranges: Ranges = Ranges()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augment a uint8 image (side, side) and its labels by the same map."""
     matrix = draw_matrix(rng, image.shape[0], ranges)

@@ -61,6 +61,16 @@ def rows_of(array: np.ndarray | Rows, positions: np.ndarray) -> np.ndarray | Row
     return array.of(positions) if isinstance(array, Rows) else array[positions]
 
 
+def stacked(first: np.ndarray | Rows, second: np.ndarray | Rows) -> Rows:
+    """Rows of one array, then those of another of the same shape and type."""
+    count = len(first)
+
+    def row(at: int) -> np.ndarray:
+        return first[at] if at < count else second[at - count]
+
+    return Rows((count + len(second), *first.shape[1:]), first.dtype, row)
+
+
 class Recipe:
     """Where the arrays of one recipe are kept, all of one shape and type."""
 

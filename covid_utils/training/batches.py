@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covid_utils.data import augment
 from covid_utils.data.cache import Rows
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+#: From a generator, a uint8 image (side, side) and its labels to both, augmented alike.
+Augmented = Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def shuffled(count: int, seed: int) -> Callable[[int], int]:
@@ -35,22 +37,19 @@ def of_pairs(
     masks: np.ndarray | Rows,
     batch_size: int,
     seed: int,
-    ranges: augment.Ranges | None,
+    augmented: Augmented,
     first: int = 0,
 ) -> tf.data.Dataset:
     """Endless batches of uint8 images and masks (batch, size, size), augmented alike.
 
-    Without ``ranges`` they are augmented as the authors' code does. ``first`` is the batch to begin
-    with: a training that goes on sees what it would have seen.
+    ``first`` is the batch to begin with: a training that goes on sees what it would have seen.
     """
-
-    def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
-        if ranges is None:
-            return augment.published_pair(rng, images[at], masks[at])
-        return augment.pair(rng, images[at], masks[at], ranges)
-
     spec = (images.shape[1:], np.uint8)
-    return endless(augmented, len(images), batch_size, seed, (spec, spec), first)
+
+    def drawn(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
+        return augmented(rng, images[at], masks[at])
+
+    return endless(drawn, len(images), batch_size, seed, (spec, spec), first)
 
 
 def endless(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import augment, guard, labels
+from covid_utils.data import augment, foreign, guard, labels
 from covid_utils.data.collection import Collection
 from covid_utils.models import imagenet
 from covid_utils.progress import tell
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-#: Ranges of each kind of augmentation; None augments as the authors' code does.
-AUGMENTATIONS = {"affine": augment.Ranges(), "wide": augment.WIDE, "published": None}
+#: Parameter ``augmentation`` -> what it does to a slice and its labels.
+AUGMENTATIONS: dict[str, batches.Augmented] = {
+    "affine": augment.pair,
+    "wide": partial(augment.pair, ranges=augment.WIDE),
+    "foreign": foreign.pair,
+    "published": augment.published_pair,
+}
 
 
 @dataclass
@@ -145,10 +151,11 @@ def training_batches(data: StreamData, settings: StreamSettings, step: int) -> t
 
     images, masks = data.part("train")
     size = min(settings.batch_size, len(images))
-    ranges = AUGMENTATIONS[settings.augmentation]
-    if settings.train_images and ranges is not None:
-        ranges = augment.STILL  # its fixed set of copies has been moved already
-    pairs = batches.of_pairs(images, masks, size, settings.draws, ranges, step)
+    augmented = AUGMENTATIONS[settings.augmentation]
+    if settings.train_images and settings.augmentation != "published":
+        # Its fixed set of copies has been moved already.
+        augmented = partial(augment.pair, ranges=augment.STILL)
+    pairs = batches.of_pairs(images, masks, size, settings.draws, augmented, step)
     lookup = np.full(256, augment.IGNORE, np.uint8)
     lookup[:4] = labels.to_targets(np.arange(4), settings.stream)
     margin = settings.side - settings.image_size
