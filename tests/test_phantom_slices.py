@@ -69,7 +69,7 @@ def test_a_phantom_that_is_tested_on_shares_no_patient_with_one_that_trains(
     assert set(data.rows["subset"]) == {"train"}
     for name in ("image_id", "patient_id"):
         assert data.rows[name].str.startswith(phantom_slices.PREFIX).all()
-    assert set(np.unique(data.masks[:])) >= {0, 1, 2}
+    assert (data.masks[:] == 1).any(axis=(1, 2)).all()
     phantom_slices.load(SETTINGS, 30, home)  # no phantom
     seeds = [own.seed for _, own in wanted]
     assert SMALL_PHANTOM.seed == SETTINGS.seed == seeds[1] != seeds[0]
