@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from pydicom.datadict import tag_for_keyword
+from test_hospitals import CASES, EXPORT, VOLUMES, pictures, volume
 from test_readers import COHEN, save_luna, save_metadata
 from test_readers_faults import lidc, xml
 
@@ -147,13 +148,14 @@ def test_any_volume(affine, slope, intercept, data):
     def collection(root):
         save_png(root / COHEN / "images/a.png", 0)
         spoil(root / COHEN / "volumes/v.nii")
-        volume = {"folder": "volumes", "filename": "v.nii", "modality": "CT"}
-        save_metadata(root, {"filename": "a.png"}, volume)
+        about = {"folder": "volumes", "filename": "v.nii", "modality": "CT"}
+        save_metadata(root, {"filename": "a.png"}, about)
 
     rows, problems = read(COHEN, collection)
     assert rows == 2 or problems
     for name in ("tr_im", "tr_mask"):
         read("medseg", lambda root, name=name: spoil(ct_slices(root) / f"medseg/{name}.nii.gz"))
+    read(VOLUMES, lambda root: spoil(volume(root, slices=7) / CASES / "a.nii.gz"))
 
 
 FIELDS = ("NDims", "DimSize", "ElementSpacing", "Offset", "TransformMatrix", "ElementType")
@@ -178,6 +180,7 @@ TABLES = {
     "luna16/annotations.csv": "seriesuid,coordX,coordY,coordZ,diameter_mm",
     "rsna/stage_2_detailed_class_info.csv": "patientId,class",
     "medseg/slices.csv": "slice,labels,infnet_subset,patient",
+    f"{EXPORT}/slices.csv": "slice,volume",
 }
 
 
@@ -186,11 +189,13 @@ TABLES = {
 def test_any_cells_of_a_table(data, name, content):
     columns = TABLES[name].split(",")
     known = {"folder": "images", "filename": "a.png", "seriesuid": "1.2", "labels": "exact"}
+    known |= {"slice": "0001"} if name.startswith(EXPORT) else {}
     cells = [words | st.just(known.get(column, "0")) for column in columns]
     rows = data.draw(st.lists(st.tuples(*cells), max_size=6))
 
     def write(root):
         save_luna(ct_slices(root, slices=2))
+        pictures(root, 2)
         save_png(root / COHEN / "images/a.png", 0)
         save_dicom(root / "rsna/stage_2_train_images/a.dcm", np.zeros((3, 3)))
         table = pd.DataFrame(rows, columns=columns).to_csv(index=False)

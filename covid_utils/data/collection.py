@@ -29,6 +29,8 @@ from covid_utils.data.manifest import (
 from covid_utils.data.readers import medseg
 from covid_utils.errors import DataError
 from covid_utils.registry import (
+    EXTERNAL,
+    EXTERNAL_SETS,
     LESION_SETS,
     NODULE_SETS,
     REAL_PROFILES,
@@ -42,6 +44,7 @@ from covid_utils.writing import whole
 SETTINGS = ("data_dir", "split", "seed", "limit", "validation_percent", "test_percent")
 #: Problem and remedy of a class that a subset lacks.
 NO_PATIENT = "no {} patient"
+SEEN_ELSEWHERE = "{} shows the same, and may train a network; this slice tests none."
 FEW = "Patients or groups in all: {}. Bring more, or change the shares of the subsets."
 
 
@@ -110,8 +113,9 @@ def prepare(parameters: Mapping[str, Any]) -> Collection:
         published = medseg.infnet_subset(root) if split == "infnet" else None
         shares = (parameters["validation_percent"], parameters["test_percent"])
         table = splits.assign(rows, seed, *shares, published)
+        table, seen = without_seen(table, root)
         assert_apart(table, split)
-        problems = pd.concat([reading.problems, _untested(table)], ignore_index=True)
+        problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
         collection = Collection(table, root, problems)
         _keep(profile, collection, {name: parameters[name] for name in SETTINGS})
         return collection
@@ -140,11 +144,41 @@ def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     chosen = rows[(rows["patient_basis"] != "given") & (rows["modality"] == "CT")]
     if chosen.empty:
         return rows
-    with ThreadPoolExecutor() as pool:
-        images = pool.map(lambda row: readers.load_image(root, row), chosen.itertuples())
-        descriptors = np.stack([similarity.descriptor(image) for image in images])
-    joined = similarity.join(chosen, ["patient_id"], similarity.near_copies(descriptors))
+    joined = similarity.join(
+        chosen, ["patient_id"], similarity.near_copies(_descriptors(chosen, root))
+    )
     return rows.assign(patient_id=joined.reindex(rows.index).fillna(rows["patient_id"]))
+
+
+def _descriptors(rows: pd.DataFrame, root: Path) -> np.ndarray:
+    with ThreadPoolExecutor() as pool:
+        images = pool.map(lambda row: readers.load_image(root, row), rows.itertuples())
+        return np.stack([similarity.descriptor(image) for image in images])
+
+
+def without_seen(manifest: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leave out slices of other hospitals that another data set shows too, as a leak.
+
+    Returns:
+        The manifest, in which such slices are `UNUSED`, and a problem of each.
+    """
+    is_external = manifest["subset"] == EXTERNAL
+    tested = manifest[is_external]
+    others = manifest[~is_external & (manifest["modality"] == "CT")]
+    if tested.empty or others.empty:
+        return manifest, pd.DataFrame(columns=list(guard.PROBLEM_COLUMNS))
+    both = pd.concat([tested, others])
+    same = similarity.copies(both)
+    same = same[(same[:, 0] < len(tested)) & (same[:, 1] >= len(tested))] - [0, len(tested)]
+    near = similarity.near_copies_of(_descriptors(tested, root), _descriptors(others, root))
+    shown = dict(np.concatenate([near, same]).tolist())
+    rows = [
+        (one.dataset, one.path, "near copy", SEEN_ELSEWHERE.format(others["image_id"].iloc[other]))
+        for one, other in ((tested.iloc[ours], theirs) for ours, theirs in sorted(shown.items()))
+    ]
+    seen = tested.index[sorted(shown)]
+    subset = manifest["subset"].mask(manifest.index.isin(seen), UNUSED)
+    return manifest.assign(subset=subset), pd.DataFrame(rows, columns=list(guard.PROBLEM_COLUMNS))
 
 
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:
@@ -215,8 +249,10 @@ def reduce(rows: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
     """At most ``limit`` images of each label of each data set, drawn at random; 0 keeps all."""
     if not limit:
         return rows
-    rng = np.random.default_rng(seed)
-    order = pd.Series(rng.permutation(len(rows)), index=rows.index)
+    # Slices of other hospitals are drawn apart, so that those of the others are the same with them.
+    parts = [part.index for _, part in rows.groupby(rows["dataset"].isin(EXTERNAL_SETS))]
+    drawn = [pd.Series(np.random.default_rng(seed).permutation(len(at)), at) for at in parts]
+    order = pd.concat(drawn).reindex(rows.index)
     rank = order.groupby([rows["dataset"], rows["label"]]).rank(method="first")
     return rows[rank <= limit].reset_index(drop=True)
 
@@ -233,7 +269,9 @@ def describe(collection: Collection) -> pd.DataFrame:
     keys = ["dataset", "modality", "label"]
     rows = collection.manifest
     counts = rows.pivot_table(index=keys, columns="subset", values="image_id", aggfunc="count")
-    counts = counts.reindex(columns=[s for s in (*SUBSETS, UNUSED) if s in counts]).fillna(0)
+    counts = counts.reindex(
+        columns=[s for s in (*SUBSETS, EXTERNAL, UNUSED) if s in counts]
+    ).fillna(0)
     patients = rows.groupby(keys)["patient_id"].nunique().rename("patients")
     total = rows.groupby(keys).size().rename("images")
     return pd.concat([patients, total, counts.astype(int)], axis=1).reset_index()

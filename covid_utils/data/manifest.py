@@ -36,7 +36,7 @@ COLUMNS = {
     "label": "one of LABELS",
     "mask_path": "file with the mask or the contours, relative to the data folder; '' if none",
     "mask_sha256": "hash of that file; '' if none",
-    "label_quality": "exact, weak or none: how far the mask's classes can be trusted",
+    "label_quality": "exact, weak or none: how far to trust the classes of the mask, if it has any",
     "licence": "licence of the image, or 'unknown'",
     "sha256": "hash of the file, or of the pixels for a slice of a volume",
     "phash": "perceptual hash, see `covid_utils.data.similarity`",

@@ -104,21 +104,34 @@ def near_copies(descriptors: np.ndarray) -> np.ndarray:
     z, with the spread of the upper half). ``descriptors`` is float32 (images, angles, radii).
     """
     spectra = np.fft.rfft(descriptors, axis=1)
-    best = []
-    for first in range(len(spectra) - 1):
-        # The correlation of all rotations at once; without the conjugate, of the mirror image.
-        ways = [
-            np.fft.irfft(np.einsum("nfr,fr->nf", spectra[first + 1 :], one), _ANGLES, axis=1)
-            for one in (np.conj(spectra[first]), spectra[first])
-        ]
-        best.append(np.max(ways, axis=(0, 2)).astype(np.float32))
-    if not best:
-        return np.empty((0, 2), np.int64)
-    best, limit = np.concatenate(best), NEAR
+    best = [_best_turn(spectra[first + 1 :], spectra[first]) for first in range(len(spectra) - 1)]
+    return np.column_stack(np.triu_indices(len(spectra), 1))[_outstanding(best)]
+
+
+def near_copies_of(descriptors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The same for the images of two sets: positions in the first and in the other."""
+    spectra, theirs = (np.fft.rfft(part, axis=1) for part in (descriptors, others))
+    is_near = _outstanding([_best_turn(theirs, one) for one in spectra])
+    return np.argwhere(is_near.reshape(len(spectra), len(theirs)))
+
+
+def _best_turn(spectra: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """Largest correlation of images with one over all its rotations, mirrored or not."""
+    # The correlation of all rotations at once; without the conjugate, of the mirror image.
+    ways = [
+        np.fft.irfft(np.einsum("nfr,fr->nf", spectra, way), _ANGLES, axis=1)
+        for way in (np.conj(one), one)
+    ]
+    return np.max(ways, axis=(0, 2)).astype(np.float32)
+
+
+def _outstanding(correlations: list[np.ndarray]) -> np.ndarray:
+    """Which correlations are those of copies, all in one row."""
+    best, limit = np.concatenate([*correlations, np.empty(0, np.float32)]), NEAR
     if len(best) >= FEWEST_PAIRS:
         middle, high = np.arctanh(np.clip(np.quantile(best, [0.5, 0.9]), 0, 0.999))
         limit = max(NEAR, np.tanh(middle + OUTSTANDING * (high - middle) / norm.ppf(0.9)))
-    return np.column_stack(np.triu_indices(len(descriptors), 1))[best >= limit]
+    return best >= limit
 
 
 def join(rows: pd.DataFrame, by: list[str], pairs: np.ndarray) -> pd.Series:

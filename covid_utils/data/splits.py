@@ -1,6 +1,7 @@
 """Who trains and who is tested, decided once and before any augmentation.
 
-A split adds the column ``subset`` to a manifest: ``train``, ``validation``, ``test`` or ``unused``.
+A split adds the column ``subset`` to a manifest: ``train``, ``validation``, ``test`` or ``unused``;
+slices of other hospitals are ``external`` and change nothing for the other images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pandas as pd
 
 from covid_utils.data import similarity
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.registry import UNUSED
+from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, UNUSED
 
 #: `retrain.py` spreads hashes over this many buckets.
 HASH_BUCKETS = 2**27 - 1
@@ -36,10 +37,11 @@ def assign(
     if validation + test >= 100:
         shares = f"{validation + test} % for validation and test"
         raise ParameterError(f"split: {shares} leave nothing to train on.")
-    subset = _stratified(manifest, joined_patients(manifest), seed, validation, test)
+    own = manifest[~manifest["dataset"].isin(EXTERNAL_SETS)]
+    subset = _stratified(own, joined_patients(own), seed, validation, test)
     if published is not None:
-        subset = _published(manifest, subset, published, seed, validation)
-    return manifest.assign(subset=subset)
+        subset = _published(own, subset, published, seed, validation)
+    return manifest.assign(subset=subset.reindex(manifest.index, fill_value=EXTERNAL))
 
 
 def joined_patients(manifest: pd.DataFrame) -> pd.Series:

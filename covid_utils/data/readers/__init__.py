@@ -15,7 +15,15 @@ import pandas as pd
 
 from covid_utils.data import guard
 from covid_utils.data.manifest import validate
-from covid_utils.data.readers import covid_chestxray, folders, lidc, luna16, medseg, rsna
+from covid_utils.data.readers import (
+    covid_chestxray,
+    folders,
+    hospitals,
+    lidc,
+    luna16,
+    medseg,
+    rsna,
+)
 from covid_utils.data.readers.build import Source, build
 from covid_utils.errors import DataError
 
@@ -29,6 +37,7 @@ class Reading(NamedTuple):
 
 _ALL = (covid_chestxray.SOURCE, folders.CHEST_XRAY, rsna.SOURCE, folders.NIH_ADULT)
 _ALL += (folders.COVID_CT, medseg.SOURCE, lidc.SOURCE, luna16.SOURCE)
+_ALL += (hospitals.VOLUMES, hospitals.PICTURES)
 #: Name of a data set -> its reader.
 SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
 
@@ -81,7 +90,8 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
 
     Returns:
         uint8 labels (height, width): 0 background; 1 ground-glass, 2 consolidation and 3 pleural
-        effusion, or 1 nodule in the nodule sets.
+        effusion, or 1 nodule in the nodule sets. Where ``label_quality`` is ``none``, 1 is a lesion
+        of no stated class.
     """
     if not row.mask_path:
         raise DataError(f"{row.path}: has no mask; choose rows whose mask_path is not empty.")
@@ -100,3 +110,9 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
             "correct the mask or download it again."
         )
     return mask.astype(np.uint8)
+
+
+def load_lungs(root: Path, row: Any) -> np.ndarray:
+    """Lungs as annotators outlined them: bool (height, width); of rows of `EXTERNAL_SETS`."""
+    load = SOURCES[row.dataset].load_lungs
+    return guard.read(root / row.path, "scan with its lungs", lambda _: load(root, row)) > 0

@@ -36,6 +36,7 @@ class Source(NamedTuple):
             named and hashed by itself.
         load_image: From a path and a frame to a gray uint8 image (height, width).
         load_mask: From the data folder and a row of the manifest to labels (height, width).
+        load_lungs: The same to a mask of the lungs by an annotator: 1, else 0.
     """
 
     folder: str
@@ -43,6 +44,7 @@ class Source(NamedTuple):
     candidates: Callable[[Path, guard.Problems], list[dict]]
     load_image: Callable[[Path, int], np.ndarray]
     load_mask: Callable[[Path, Any], np.ndarray] | None = None
+    load_lungs: Callable[[Path, Any], np.ndarray] | None = None
 
     @property
     def name(self) -> str:

@@ -184,9 +184,24 @@ def axial_count(path: Path) -> int:
 @guard.reads("NIfTI file")
 def read_axial(path: Path, frame: int) -> np.ndarray:
     """Axial slice of a CT volume, counted and seen from the feet: uint8, the front on top."""
+    return np.ascontiguousarray(ct_to_uint8(axial_slices(path), path)[frame])
+
+
+@guard.reads("NIfTI file")
+def axial_slices(path: Path, like: Path | None = None) -> np.ndarray:
+    """Values of all axial slices, counted and seen from the feet: (slices, height, width).
+
+    The front of the chest is on top. The axes of a mask are told by the volume ``like``, which it
+    must fit voxel by voxel.
+    """
     volume = open_nifti(path)
-    orientation = _orientation(path, volume)
-    voxels = ct_to_uint8(np.asanyarray(volume.dataobj), path)
-    right_front_head = nibabel.apply_orientation(voxels, orientation)
+    other = open_nifti(like) if like else volume
+    if volume.shape != other.shape:
+        raise DataError(
+            f"{path}: a mask of {volume.shape} for a volume of {other.shape} (width, height, "
+            "slices); take both from the same release."
+        )
+    orientation = _orientation(like or path, other)
+    right_front_head = nibabel.apply_orientation(np.asanyarray(volume.dataobj), orientation)
     # Rows run from the front to the back, columns from the patient's right to the left.
-    return np.ascontiguousarray(right_front_head[::-1, ::-1, frame].T)
+    return right_front_head[::-1, ::-1].T

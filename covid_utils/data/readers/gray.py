@@ -68,17 +68,24 @@ def _extremes(values: np.ndarray) -> tuple[float, float]:
     return float(levels[first]), float(levels[last])
 
 
-def ct_to_uint8(voxels: np.ndarray, path: Path, is_hounsfield: bool = False) -> np.ndarray:
+def ct_to_uint8(
+    voxels: np.ndarray,
+    path: Path,
+    is_hounsfield: bool = False,
+    whole: np.ndarray | None = None,
+) -> np.ndarray:
     """CT of any scale as 8-bit gray: Hounsfield units, these plus `OFFSET`, 0 to 255, or 0 to 1.
 
     Hounsfield units go through the lung window; the other two have been through a window before.
 
     Args:
-        voxels: Values of the whole file.
+        voxels: Values of the whole file, or of a part of it.
         path: The file, for the message.
         is_hounsfield: Whether the file says so.
+        whole: Values of the whole file, or enough of them, where ``voxels`` are a part.
     """
-    window = LUNG_WINDOW if is_hounsfield else _window(voxels[np.isfinite(voxels)], path)
+    told_by = voxels if whole is None else whole
+    window = LUNG_WINDOW if is_hounsfield else _window(told_by[np.isfinite(told_by)], path)
     return to_uint8(voxels, *window)
 
 

@@ -1,0 +1,171 @@
+"""Readers of slices of other hospitals, which test networks and never train one.
+
+* ``COVID-19-CT-Seg_20cases`` (Ma et al. 2021, Zenodo 3757476): volumes as NIfTI, and of the same
+  names below ``Infection_Mask`` and ``Lung_Mask`` (1 left, 2 right), beside that folder or in it.
+* ``covid19-ct-external``: pictures of such slices in ``ct``, masks of the same names in
+  ``infection`` and ``lungs``, and ``slices.csv`` with the volume of each.
+
+Masks tell the extent of disease but no class, so ``label_quality`` is ``none``.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+
+from covid_utils.data import guard
+from covid_utils.data.readers.build import Source
+from covid_utils.data.readers.decoding import (
+    NIFTI_SUFFIXES,
+    RASTER_SUFFIXES,
+    axial_slices,
+    read_raster,
+)
+from covid_utils.data.readers.gray import ct_to_uint8
+from covid_utils.errors import DataError
+
+CASES, INFECTION, LUNGS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "Lung_Mask"
+EXPORT, SLICES = "covid19-ct-external", "slices.csv"
+#: Slices that are taken of a volume at most. A lung is about 25 cm tall, so they lie some 12 mm
+#: apart: closer ones look alike and cost memory and time without another look at the disease.
+MOST_SLICES = 20
+#: The gray scale of a volume is told by every so many pixels of each row and column.
+STRIDE = 4
+ABOUT = {"modality": "CT", "view": "Axial", "label": "covid"}
+
+_decoding = Lock()
+
+
+class _Scan(NamedTuple):
+    """The slices that are taken of a volume, upright: uint8 (slices, height, width)."""
+
+    frames: tuple[int, ...]
+    images: np.ndarray
+    infection: np.ndarray
+    lungs: np.ndarray
+
+
+@guard.reads("volume with its masks")
+def _scan(path: Path) -> _Scan:
+    """The slices of a volume, decoded once however many threads ask for them."""
+    places = (path, *(_mask(path, kind) for kind in (INFECTION, LUNGS)))
+    with _decoding:
+        return _decode(places, tuple(place.stat().st_mtime_ns for place in places))
+
+
+@lru_cache(maxsize=20)  # 15 MB for each of the 20 volumes
+def _decode(places: tuple[Path, ...], changed: tuple[int, ...]) -> _Scan:
+    path, *masks = places
+    voxels = axial_slices(path)
+    # Masks were drawn on the stored array, so the axes of the volume are theirs.
+    infection, lungs = (axial_slices(mask, like=path) > 0 for mask in masks)
+    frames = _evenly(np.flatnonzero(lungs.any(axis=(1, 2))))
+    if not frames:
+        raise DataError(f"{masks[1]}: shows no lungs; take it from the release of {path.name}.")
+    taken = list(frames)
+    images = ct_to_uint8(voxels[taken], path, whole=voxels[:, ::STRIDE, ::STRIDE])
+    return _Scan(frames, images, *(part[taken].astype(np.uint8) for part in (infection, lungs)))
+
+
+def _evenly(frames: np.ndarray) -> tuple[int, ...]:
+    """The middle slice of each of `MOST_SLICES` equal parts, so not the very ends of the lungs."""
+    parts = min(len(frames), MOST_SLICES)
+    return tuple(int(frames[(2 * k + 1) * len(frames) // (2 * parts)]) for k in range(parts))
+
+
+def _mask(volume: Path, kind: str) -> Path:
+    """Mask of a volume, which may not be there: in the folder of the data set, or beside it."""
+    folder = next(place for place in volume.parents if place.name == CASES)
+    while folder.parent.name == CASES:  # archives that were unpacked into a folder of their own
+        folder = folder.parent
+    places = [place / kind / volume.name for place in (folder, folder.parent)]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def volumes(root: Path, problems: guard.Problems) -> list[dict]:
+    """At most `MOST_SLICES` slices with lung of each volume that has both masks."""
+    found = problems.files(root / CASES, NIFTI_SUFFIXES, deep=True)
+    rows = []
+    for path in (path for path in found if not path.parent.name.endswith("_Mask")):
+        scan = problems.attempt(_scan, path) if _has_masks(path, problems) else None
+        about = {
+            "path": path,
+            "patient_id": f"{CASES.lower()}/{path.name.split('.')[0]}",
+            "mask_path": _mask(path, INFECTION),
+        }
+        rows += [about | {"frame": frame} for frame in (scan.frames if scan else ())]
+    return rows
+
+
+def _has_masks(volume: Path, problems: guard.Problems) -> bool:
+    absent = [kind for kind in (INFECTION, LUNGS) if not _mask(volume, kind).is_file()]
+    if absent:
+        remedy = f"{' and '.join(absent)} has no file of this name; unpack it beside {CASES}."
+        problems.add(volume, guard.MISSING, f"{remedy} The run goes on without this volume.")
+    return not absent
+
+
+def _slice_of(path: Path, frame: int, part: str) -> np.ndarray:
+    scan = _scan(path)
+    return getattr(scan, part)[scan.frames.index(frame)]
+
+
+def _picture(path: Path, kind: str) -> Path:
+    return path.parent.parent / kind / path.name
+
+
+def pictures(root: Path, problems: guard.Problems) -> list[dict]:
+    """The pictures that ``slices.csv`` names the volume of and that have both masks."""
+    folder = root / EXPORT
+    table = guard.table(folder / SLICES, ("slice", "volume"))
+    volume = dict(zip(table["slice"], table["volume"], strict=True))
+    rows, paths = [], problems.files(folder / "ct", RASTER_SUFFIXES)
+    for name in sorted(volume.keys() - {path.stem for path in paths}):
+        remedy = f"{SLICES} names it, but it is not on disk; unpack the data set whole."
+        problems.add(f"{EXPORT}/ct/{name}", guard.MISSING, remedy)
+    for path in paths:
+        if not volume.get(path.stem):
+            problems.add(path, "unlabelled", f"{SLICES} names no volume of it; it is not used.")
+        elif problems.attempt(_with_masks, path) is not None:
+            patient = f"{EXPORT}/{volume[path.stem]}"
+            mask = _picture(path, "infection")
+            rows.append({"path": path, "patient_id": patient, "mask_path": mask})
+    return rows
+
+
+@guard.reads("picture with its masks")
+def _with_masks(path: Path) -> tuple[int, int]:
+    """Size of a picture, after a look at its masks."""
+    size = read_raster(path).shape
+    for kind in ("infection", "lungs"):
+        mask = read_raster(_picture(path, kind))
+        if mask.shape != size:
+            raise DataError(
+                f"{_picture(path, kind)}: mask of {mask.shape} for a picture of {size} (height, "
+                "width); take both from the same release."
+            )
+    return size
+
+
+def _extent(path: Path) -> np.ndarray:
+    return (read_raster(path) > 0).astype(np.uint8)
+
+
+VOLUMES = Source(
+    CASES,
+    ABOUT | {"licence": "CC BY-NC-SA"},
+    volumes,
+    lambda path, frame: _slice_of(path, frame, "images"),
+    lambda root, row: _slice_of(root / row.path, int(row.frame), "infection"),
+    lambda root, row: _slice_of(root / row.path, int(row.frame), "lungs"),
+)
+PICTURES = Source(
+    EXPORT,
+    ABOUT,
+    pictures,
+    read_raster,
+    lambda root, row: _extent(root / row.mask_path),
+    lambda root, row: _extent(_picture(root / row.path, "lungs")),
+)
