@@ -11,6 +11,7 @@ from covid_utils.data import collection, guard, readers
 from covid_utils.data.manifest import saved_manifest
 from covid_utils.data.readers import medseg
 from covid_utils.data.similarity import same_pictures
+from covid_utils.registry import EXTERNAL, EXTERNAL_SETS
 
 pytestmark = pytest.mark.real
 
@@ -86,3 +87,16 @@ def test_lidc_masks_agree_with_labels_and_lie_on_the_nodule(real_data):
     around = cv2.dilate(mask, np.ones((9, 9), np.uint8)) - mask
     assert np.median(image[mask == 1]) > 200
     assert np.median(image[around == 1]) < 150
+
+
+def test_external_masks_lie_in_the_lungs_and_the_slices_train_nothing(real_data):
+    rows = saved_manifest("sample")
+    rows = rows[rows["dataset"].isin(EXTERNAL_SETS)]
+    assert set(rows["subset"]) == {EXTERNAL}
+    assert rows.groupby("patient_id").size().tolist() == [20] * 9
+    inside = [
+        (readers.load_mask(real_data, row) > 0) & readers.load_lungs(real_data, row)
+        for row in rows.itertuples()
+    ]
+    whole = [readers.load_mask(real_data, row) > 0 for row in rows.itertuples()]
+    assert np.sum(inside) > 0.95 * np.sum(whole)
