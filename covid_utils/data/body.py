@@ -15,34 +15,53 @@ from skimage.filters import threshold_otsu
 
 #: Longest side that a slice is reduced or enlarged to.
 SIDE = 256
-#: Radius in pixels of the opening that takes table, tubes and clothing off the skin.
-OPENING = 2
-#: Smallest piece of lung, as a share of the body.
-SMALLEST = 0.004
+#: Radius in pixels of the opening that takes table, tubes and clothing off the skin, and of the
+#: closing over fat that equalised contrast makes as dark as lung.
+OPENING, CLOSING = 2, 4
+#: Air that touches the picture's edge along more than this, in roots of its area, is outside the
+#: body; a lung that the edge cuts touches it along less.
+CONTACT = 1.5
+#: Dark rim of the skin, blurred by the surrounding air; share of the root of the body's area.
+RIM = 0.02
+#: How far from lung to threshold the core of lung reaches, and its smallest piece, a share of the
+#: body: fat of equalised contrast is no darker than the rest.
+CORE, SMALLEST = 0.45, 0.002
+#: Standard deviation in gray values that histograms are smoothed with.
+SMOOTHING = 3.0
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A slice at working size, its longest side `SIDE`; all masks are boolean (height, width).
+    """A slice at working size, its longest side `SIDE`; all arrays are (height, width).
 
     Attributes:
         gray: uint8, a little smoothed.
         threshold: Gray value above which a pixel is dense.
-        padding: Black around the circle or the rectangle that was scanned.
-        body: The body with the air inside.
-        aerated: Air-holding lung in the body.
+        padding: bool, black around the circle or the rectangle that was scanned.
+        body: bool, the body with the air inside.
+        depth: Distance from the skin in roots of the body's area, float32; the picture's edge is
+            no skin.
+        core: bool, what is surely lung (or bowel gas): pieces almost as dark as `lung`.
+        lung: Most frequent gray value of the darker lung; nan without any.
     """
 
     gray: np.ndarray
     threshold: float
     padding: np.ndarray
     body: np.ndarray
-    aerated: np.ndarray
+    depth: np.ndarray
+    core: np.ndarray
+    lung: float
+
+    @property
+    def area(self) -> int:
+        """Area of the body in pixels."""
+        return int(np.count_nonzero(self.body))
 
     @property
     def scale(self) -> float:
         """Root of the body's area in pixels."""
-        return float(np.sqrt(np.count_nonzero(self.body)))
+        return float(np.sqrt(self.area))
 
 
 def parts(gray: np.ndarray) -> Parts:
@@ -56,8 +75,11 @@ def parts(gray: np.ndarray) -> Parts:
     known = smooth[~padding]
     threshold = float(threshold_otsu(known)) if known.size and np.ptp(known) else 255.0
     body = _body((smooth > threshold) & ~padding)
-    aerated = _aerated(smooth, threshold, body)
-    return Parts(smooth, threshold, padding, body, aerated)
+    depth = cv2.distanceTransform(
+        np.pad(body, 1, constant_values=True).astype(np.uint8), cv2.DIST_L2, 5
+    )[1:-1, 1:-1] / max(1.0, np.sqrt(np.count_nonzero(body)))
+    core, lung = _core(smooth, threshold, body & (depth > RIM), SMALLEST * np.count_nonzero(body))
+    return Parts(smooth, threshold, padding, body, depth, core, lung)
 
 
 def pieces(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +90,28 @@ def pieces(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     areas = statistics[:, cv2.CC_STAT_AREA]
     areas[0] = 0
     return numbers, areas
+
+
+def distance(mask: np.ndarray) -> np.ndarray:
+    """Distance of each pixel from a mask in pixels; infinite from an empty one."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def closed(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Closing with a disk; the picture's edge does not count as a wall."""
+    rim = int(radius) + 2
+    near = distance(np.pad(mask, rim)) <= radius
+    return (distance(~near) > radius)[rim:-rim, rim:-rim] | mask
+
+
+def mode(values: np.ndarray) -> float:
+    """Most frequent of some gray values, which are smoothed for that; nan without any."""
+    if not values.size:
+        return np.nan
+    counts = np.bincount(values, minlength=256).astype(np.float64)[None]
+    return float(np.argmax(cv2.GaussianBlur(counts, (0, 0), SMOOTHING)))
 
 
 def _padding(small: np.ndarray) -> np.ndarray:
@@ -83,18 +127,24 @@ def _body(dense: np.ndarray) -> np.ndarray:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * OPENING + 1,) * 2)
     numbers, areas = pieces(cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, kernel))
     wall = numbers == np.argmax(areas) if areas.any() else np.zeros(dense.shape, bool)
-    numbers, areas = pieces(~wall)
-    is_outside = np.zeros(len(areas), bool)
-    # Lungs that a tight crop cuts lie at its left and right, far from the corners.
-    is_outside[numbers[[0, -1]]] = True
+    numbers, areas = pieces(~closed(wall, CLOSING))
+    edge = np.concatenate([numbers[0], numbers[-1], numbers[1:-1, 0], numbers[1:-1, -1]])
+    is_outside = np.bincount(edge, minlength=len(areas)) > CONTACT * np.sqrt(areas)
     ends = np.r_[:OPENING, -OPENING:0]
     is_outside[numbers[np.ix_(ends, ends)]] = True
     is_outside[0] = False
     return ~is_outside[numbers]
 
 
-def _aerated(smooth: np.ndarray, threshold: float, body: np.ndarray) -> np.ndarray:
-    """Dark pieces of the body that are large enough for lung, and not fat."""
-    numbers, areas = pieces(body & (smooth <= threshold))
-    is_lung = areas >= max(1, SMALLEST * np.count_nonzero(body))
-    return is_lung[numbers]
+def _core(
+    smooth: np.ndarray, threshold: float, inside: np.ndarray, smallest: float
+) -> tuple[np.ndarray, float]:
+    dark = inside & (smooth <= threshold)
+    values = smooth[dark]
+    if values.size < smallest or not values.size:
+        return np.zeros_like(dark), np.nan
+    # Above the middle there is more disease, or fat, than healthy lung.
+    middle = (np.quantile(values, 0.02) + threshold) / 2
+    lung = mode(values[values <= middle])
+    numbers, areas = pieces(dark & (smooth <= lung + CORE * (threshold - lung)))
+    return ((areas >= max(1, smallest)) & (areas > 0))[numbers], lung

@@ -23,8 +23,9 @@ from covid_utils.data import lung_field, readers
 from covid_utils.data.images import FINDERS, Preprocessing, preprocess, preprocess_mask
 from covid_utils.writing import whole
 
-#: Versions of the recipes of this module: what decodes and prepares images, masks and lung fields.
-IMAGES, MASKS, FIELDS = 1, 1, 1
+#: Versions of the recipes of this module: what decodes and prepares images and masks, and what
+#: finds lung fields and landmarks of the gray scale.
+IMAGES, MASKS, FIELDS = 1, 1, 2
 #: Bytes that NumPy writes before an array of few dimensions.
 HEADER = 128
 
@@ -177,4 +178,7 @@ def _place(root: Path, row: Any, settings: Preprocessing) -> str:
 
 
 def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:
-    return Recipe(kind, version, asdict(settings), (settings.size, settings.size), np.uint8)
+    values = asdict(settings)
+    if kind == "fields" or settings.crop == "field" or settings.gray != "as is":
+        values["fields"] = FIELDS
+    return Recipe(kind, version, values, (settings.size, settings.size), np.uint8)

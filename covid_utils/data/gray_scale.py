@@ -17,8 +17,6 @@ from covid_utils.data.readers.gray import LUNG_WINDOW
 
 #: Landmark -> Hounsfield units: air, healthy lung (its mode), fat, and muscle or unenhanced blood.
 HOUNSFIELD = {"air": -1000.0, "lung": -870.0, "fat": -100.0, "tissue": 50.0}
-#: Standard deviation in gray values that histograms are smoothed with.
-SMOOTHING = 3.0
 #: Part of the way from the threshold of air to soft tissue that holds no fat.
 FAT_SPAN = 0.15
 #: Pixels that a landmark is read from, at least.
@@ -92,9 +90,10 @@ def canonical(gray: np.ndarray, found: Landmarks | None = None) -> np.ndarray:
 def landmarks(gray: np.ndarray) -> Landmarks:
     """Find the landmarks of a uint8 slice (height, width)."""
     parts = body.parts(gray)
-    near_body = cv2.dilate(parts.body.astype(np.uint8), np.ones((7, 7))) > 0
-    air = _mode(parts.gray[~near_body & ~parts.padding & (parts.gray <= parts.threshold)])
-    lung = _mode(parts.gray[cv2.erode(parts.aerated.astype(np.uint8), np.ones((3, 3))) > 0])
+    is_dark = parts.gray <= parts.threshold
+    near_body = cv2.dilate(parts.body.astype(np.uint8), np.ones((7, 7)))
+    air = _mode(parts.gray[is_dark & (near_body == 0) & ~parts.padding])
+    lung = parts.lung if np.count_nonzero(parts.core) >= FEWEST else np.nan
     fat, tissue = _dense(parts)
     if not air < lung:
         air = np.nan
@@ -109,20 +108,13 @@ def _judged(air: float, lung: float, fat: float, tissue: float) -> Landmarks:
 
 def _dense(parts: body.Parts) -> tuple[float, float]:
     """Gray values of fat and soft tissue: modes below the skin, and deeper in the body."""
-    depth = cv2.distanceTransform(
-        np.pad(parts.body, 1, constant_values=True).astype(np.uint8), cv2.DIST_L2, 5
-    )[1:-1, 1:-1] / max(parts.scale, 1)
-    air = (parts.gray <= parts.threshold).astype(np.uint8)
-    dense = parts.body & (cv2.dilate(air, np.ones((5, 5))) == 0)
-    tissue = _mode(parts.gray[dense & (depth > 0.12)])
+    dense = parts.body & (body.distance(parts.gray <= parts.threshold) > 2)
+    tissue = _mode(parts.gray[dense & (parts.depth > 0.12)])
     limit = tissue - FAT_SPAN * (tissue - parts.threshold)
-    fat = _mode(parts.gray[dense & (depth < 0.12) & (parts.gray < limit)])
+    fat = _mode(parts.gray[dense & (parts.depth < 0.12) & (parts.gray < limit)])
     return (fat if fat < limit - 2 else np.nan), tissue
 
 
 def _mode(values: np.ndarray) -> float:
     """Most frequent of some gray values; nan if they are too few."""
-    if values.size < FEWEST:
-        return np.nan
-    counts = np.bincount(values, minlength=256).astype(np.float64)[None]
-    return float(np.argmax(cv2.GaussianBlur(counts, (0, 0), SMOOTHING)))
+    return body.mode(values) if values.size >= FEWEST else np.nan

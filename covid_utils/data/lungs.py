@@ -47,8 +47,8 @@ def lung_field(gray: np.ndarray) -> np.ndarray:
     scale = float(np.sqrt(np.count_nonzero(body)))
     aerated = _aerated(smooth, body)
     field = np.zeros(gray.shape, bool)
-    middle = _middle(aerated, body)
-    for side in (slice(None, middle), slice(middle, None)):
+    column = middle(aerated, body)
+    for side in (slice(None, column), slice(column, None)):
         lung = np.zeros(gray.shape, np.uint8)
         lung[:, side] = aerated[:, side]
         if lung.any():
@@ -119,7 +119,7 @@ def _aerated(smooth: np.ndarray, body: np.ndarray) -> np.ndarray:
     return is_lung[pieces]
 
 
-def _middle(aerated: np.ndarray, body: np.ndarray) -> int:
+def middle(aerated: np.ndarray, body: np.ndarray) -> int:
     """Column between the lungs: the one with least air within the middle quarter of the body."""
     columns = np.flatnonzero(body.any(0))
     if not len(columns):
