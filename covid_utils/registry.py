@@ -94,6 +94,10 @@ STEPS = {
     "E7": "the benchmark's test slices train too",
 }
 TRAINED, SHIPPED = "E4", "E7"
+#: Networks of that run -> the start of their weights. What is scored there beside lesions, and the
+#: subset of the volumes on which its settings were chosen.
+HOSPITAL_NETWORKS = {"small": "nodule", "large": "imagenet"}
+LUNG_FIELD, CHOSEN_ON = "lung field", f"{EXTERNAL}, chosen on"
 
 
 def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:
@@ -137,6 +141,10 @@ def work(row: Mapping[str, object]) -> str:
     if row["run"] == STARTS:
         return f"ours, {NETWORKS['deeplab']}, stream all, all starts together"
     words = f"ours, {NETWORKS[row['model']]}, {row['task']}"
+    if row["run"] == HOSPITALS:
+        large = ", from imagenet" if row["start"] == HOSPITAL_NETWORKS["large"] else ""
+        how = "the shipped network" if row["protocol"] == SHIPPED else STEPS[row["protocol"]]
+        return f"ours, {NETWORKS[row['model']]}, on other hospitals: {how}{large}"
     usual = row["run"] == stream_run(row["task"].removeprefix("stream "), row["model"])
     return words if usual else f"{words}, from {row['start']}"
 

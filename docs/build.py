@@ -159,6 +159,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
         "quoted": site_tables.quoted_table(quoted, "Works that the paper quotes"),
         "findings": site_tables.table(findings.collect().map(escape), "Numbers that do not fit"),
         "headlines": site_tables.long(headline, "Headline numbers"),
+        "hospitals": site_tables.hospitals(profile, content),
         "tables": {name: site_tables.show(name, table) for name, table in content.items()},
         "numbers": {
             "published_mean": number(select(published, average="per_image")),

@@ -8,7 +8,7 @@ from html import escape
 import pandas as pd
 
 from covid_utils.registry import DATA, NAMES
-from covid_utils.report import cells, render, verdicts
+from covid_utils.report import cells, render, stream_tables, verdicts
 from covid_utils.report.tables import TASK_RUNS, TITLES
 
 #: Words of the files, and how a page writes them: as a whole cell, and inside a text.
@@ -70,6 +70,15 @@ def show(name: str, rows: pd.DataFrame) -> str:
     is_stated |= (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
     caption = f"{title}: beside what the paper and others state, and differences"
     return html + long(rows[is_gap | is_stated], caption) + download
+
+
+def hospitals(profile: str, content: dict[str, pd.DataFrame]) -> str:
+    """What networks reach on slices of other hospitals, step by step, if they were tested there."""
+    text = f"<p>{escape(stream_tables.on_other_hospitals(profile))}</p>"
+    if "hospitals" not in content:
+        return text
+    rows = stream_tables.sides(content["hospitals"])
+    return text + wide(rows, TITLES["hospitals"] + ": mean Dice of lesions")
 
 
 def _counts(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,15 @@ from covid_utils import params, paths, runs
 from covid_utils.data.labels import scored_classes
 from covid_utils.evaluation import outlines
 from covid_utils.evaluation.task_scores import OTHERS, predictions_of
-from covid_utils.registry import RECOGNITION_TASKS, SUBSETS
+from covid_utils.registry import (
+    EXTERNAL,
+    EXTERNAL_SETS,
+    HOSPITALS,
+    LUNG_FIELD,
+    RECOGNITION_TASKS,
+    STEPS,
+    SUBSETS,
+)
 from covid_utils.training import multilabel
 from covid_utils.training.recognition import Task
 
@@ -154,18 +162,54 @@ def ct_rows():
     return rows[rows["dataset"] == "medseg"].reset_index(drop=True).assign(lung_pixels=180)
 
 
-def write_all():
-    """The runs of every notebook, and the data that they are said to have been made from."""
-    rows = data_rows()
+def write_data(rows):
+    """The manifest that the runs are said to have been made from."""
     folder = paths.results(PROFILE) / "data"
     folder.mkdir(parents=True)
     rows.to_csv(folder / "manifest.csv", index=False)
     runs.write_json(folder / "provenance.json", {"parameters": {"split": "infnet"}})
+
+
+def write_all():
+    """The runs of every notebook, and the data that they are said to have been made from."""
+    rows = data_rows()
+    write_data(rows)
     write_task1(rows)
     write_task2(ct_rows())
     nodules = rows[rows["dataset"] == "lidc-idri"].reset_index(drop=True)
     for run in STREAMS:
         write_stream(run, nodules if "nodule" in run else ct_rows())
+
+
+def external_rows():
+    """Two slices of each of nine volumes of other hospitals."""
+    volumes = {f"v{number:02d}": 2 for number in range(1, 18, 2)}
+    rows = manifest(volumes, EXTERNAL_SETS[1], "covid", "CT")
+    return rows.assign(subset=EXTERNAL, lung_pixels=180)
+
+
+def write_hospitals(steps=tuple(STEPS), chosen_on="v01, v03, v05, v07, v09"):
+    """Slices of the benchmark and of other hospitals, of which each step finds more."""
+    tested = ct_rows().query("subset == 'test'")
+    rows = pd.concat([tested, external_rows()], ignore_index=True)
+    rng, tables = np.random.default_rng(8), []
+    truth = np.zeros((len(rows), 12, 12), np.uint8)
+    truth[1:, 2:9, 2:8] = 1  # the first test slice shows no lesion
+    for network, share in (("small", 0.3), ("large", 0.4)):
+        for number, step in enumerate(steps):
+            if network == "large" and step > "E3":
+                continue
+            found = np.where(rng.random(truth.shape) < share + number / 20, truth, 0)
+            part = rows.index if step != "E7" else rows.index[len(tested) :]
+            table = outlines.pixel_table(
+                rows.loc[part], truth[part], found[part].astype(np.uint8), scored_classes("all")
+            )
+            tables.append(table.assign(step=step, network=network))
+    field = tables[0].query("`class` == 'lesion' and subset == @EXTERNAL")
+    tables.append(field.assign(step="E1", **{"class": LUNG_FIELD}))
+    with runs.record(PROFILE, HOSPITALS, {"chosen_on": chosen_on}, rows) as made:
+        made.write_predictions(pd.concat(tables, ignore_index=True))
+    return pd.concat(tables, ignore_index=True)
 
 
 def only(table, **keys):

@@ -10,7 +10,7 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.evaluation.condition_scores import FINE_TUNED
 from covid_utils.registry import CONDITIONS, condition_run
-from covid_utils.report import headlines, render, verdicts
+from covid_utils.report import headlines, render, stream_tables, verdicts
 
 #: Scores that docs/protocol.md shows beside what was expected: words -> rows of the table.
 ACCURACY = {"metric": "accuracy", "subset": "test", "class": "all"}
@@ -40,6 +40,7 @@ def filled(text: str) -> str:
         "verdicts": f"**{verdicts.summary(found)}**",
         "answers": verdicts.markdown(found),
         "numbers": headlines.markdown("sample"),
+        "hospitals": stream_tables.on_other_hospitals("sample"),
     }
     for part, content in parts.items():
         begin, end = f"<!-- {part}: sample -->", f"<!-- end of {part} -->"

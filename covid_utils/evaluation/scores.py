@@ -11,7 +11,14 @@ from __future__ import annotations
 import pandas as pd
 
 from covid_utils import paths
-from covid_utils.evaluation import condition_scores, conventions, stream_scores, task_scores, times
+from covid_utils.evaluation import (
+    condition_scores,
+    conventions,
+    hospital_scores,
+    stream_scores,
+    task_scores,
+    times,
+)
 from covid_utils.writing import whole
 
 KEYS = ("run", "protocol", "split", "task", "model", "start", "repeat", "subset", "labels")
@@ -37,6 +44,7 @@ def compute(profile: str, *parts: str) -> pd.DataFrame:
         "task2": task_scores.labels,
         "streams": stream_scores.rows_of_runs,
         "conditions": condition_scores.conditions,
+        "hospitals": hospital_scores.hospitals,
         "times": times.times,
     }
     rows = [row for part in parts or known for row in known[part](profile)]

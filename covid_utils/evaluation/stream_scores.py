@@ -179,13 +179,13 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         if len(own):
             other = second.loc[name].loc[own["image_id"]]
             counts, groups = slice_counts([own, other]), own["patient_id"].to_numpy()
-            gap = intervals.bootstrap(counts, groups, _dice_gap)
+            gap = intervals.bootstrap(counts, groups, dice_gap)
             gap = sure(gap, counts[:, :1], groups)
             rows.append(row(name, "dice difference", gap, groups))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _dice_gap(sums: np.ndarray) -> np.ndarray:
+def dice_gap(sums: np.ndarray) -> np.ndarray:
     """Dice of the first of two sides minus that of the second, of counts (..., 2, 4)."""
     dice = metrics.score("dice", sums)
     return dice[..., 0] - dice[..., 1]

@@ -1,14 +1,28 @@
-"""Tables 6, 7 and 8, selected from scores."""
+"""Tables 6, 7 and 8, and that of slices of other hospitals, selected from scores."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run, work
+from covid_utils import paths
+from covid_utils.registry import (
+    EXTERNAL,
+    FUSION,
+    HOSPITAL_NETWORKS,
+    HOSPITALS,
+    MANIFESTATIONS,
+    PUBLISHED,
+    SHIPPED,
+    STARTS,
+    STEPS,
+    stream_run,
+    work,
+)
 from covid_utils.report import claims as ledger
-from covid_utils.report.cells import NOT_AVAILABLE, joined, ordered, quoted
+from covid_utils.report import render
+from covid_utils.report.cells import NO_DATA, NOT_AVAILABLE, VALUES, joined, ordered, quoted
 from covid_utils.report.recognition_tables import WEAK
-from covid_utils.runs import select
+from covid_utils.runs import read_table, select
 
 ALL, UNET = stream_run("all"), stream_run("all", "unet")
 #: Measures of each class in Tables 6 and 7.
@@ -24,11 +38,25 @@ MEASURES = {
     ("volume_error", "per_image"): "absolute error of the extent",
     ("false alarms", "per_image"): "false alarms",
 }
+#: Steps whose scores on other hospitals stand beside those on the benchmark: its own networks as
+#: they are, and the shipped one.
+BESIDE = (next(iter(STEPS)), SHIPPED)
+HOSPITAL_KEYS = ("step", "network", "tested on", "class", "average")
+#: Columns of `side_by_side`: metric and subset -> heading.
+SIDES = {
+    ("dice", "benchmark"): "benchmark",
+    ("dice difference", "benchmark"): "benchmark, difference",
+    ("dice", EXTERNAL): "other hospitals",
+    ("dice difference", EXTERNAL): "other hospitals, difference",
+}
 
 
 def streams(scored: pd.DataFrame) -> pd.DataFrame:
     """Scores of what outlined slices, with the column ``work`` and notes on weak labels."""
     part = scored[scored["task"].str.startswith("stream ")]
+    is_shown = part["subset"].eq(EXTERNAL) & part["protocol"].isin(BESIDE)
+    is_shown &= part["class"].eq("lesion") & ~part["metric"].str.endswith("difference")
+    part = part[is_shown | (part["run"] != HOSPITALS)]
     notes = joined(part["labels"].map(WEAK), part["note"])
     works = pd.Series([work(row) for row in part.to_dict("records")], part.index, dtype=object)
     return part.assign(work=works, note=notes)
@@ -64,6 +92,62 @@ def table8(scored: pd.DataFrame) -> pd.DataFrame:
     part = select(streams(scored), class_="lesion")
     part = part[(part["run"] != PUBLISHED) | part["value"].notna()]
     part = part.assign(measure=[*zip(part["metric"], part["average"], strict=True)])
-    part = ordered(part, run=part["run"].unique(), measure=MEASURES)
+    part = ordered(part, work=part["work"].unique(), measure=MEASURES)
     published = select(ledger.published(), class_=["lesion", "all"])
     return pd.concat([part.assign(metric=part["measure"].map(MEASURES)), _literature(published)])
+
+
+def hospitals(scored: pd.DataFrame) -> pd.DataFrame:
+    """Scores of every step towards slices of other hospitals, network by network."""
+    names = {start: network for network, start in HOSPITAL_NETWORKS.items()}
+    part = select(scored, run=HOSPITALS)
+    part = part.assign(
+        step=part["protocol"],
+        network=part["start"].map(names),
+        **{"tested on": part["subset"].replace("test", "benchmark")},
+    )
+    return ordered(part, network=HOSPITAL_NETWORKS, step=STEPS)
+
+
+def sides(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean Dice of lesions and the difference that each step makes, from the table `hospitals`.
+
+    ``network``, ``step`` and `cells.VALUES`, the metric being one of the headings in `SIDES`.
+    """
+    part = select(table, class_="lesion", average="per_image")
+    heads = [SIDES.get(pair, "") for pair in zip(part["metric"], part["tested on"], strict=True)]
+    step = part["step"] + ": " + part["step"].map(STEPS)
+    part = ordered(part.assign(metric=heads, step=step), metric=[*SIDES.values()])
+    part = part.sort_values(["step"], kind="stable")
+    return ordered(part, network=HOSPITAL_NETWORKS)[["network", "step", *VALUES]]
+
+
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """The same for people: a row per network and step, a column per heading, all text."""
+    part = sides(table)
+    columns = [name for name in SIDES.values() if name in set(part["metric"])]
+    return render.wide(part, ["network", "step"], ["metric"])[columns]
+
+
+def on_other_hospitals(profile: str) -> str:
+    """What networks of the benchmark, and the shipped one, reach on slices of other hospitals."""
+    if not (paths.results(profile) / "tables" / "hospitals.csv").is_file():
+        return f"Slices of other hospitals: {NO_DATA}, they were not tested in this profile."
+    rows = select(
+        read_table(profile, "tables/hospitals"), class_="lesion", average="per_image", metric="dice"
+    )
+
+    def dice(step: str, subset: str) -> str:
+        found = select(rows, step=step, **{"tested on": subset}).set_index("network")
+        small, large = (
+            render.with_interval(found.loc[name]) if name in found.index else ""
+            for name in HOSPITAL_NETWORKS
+        )
+        return f"{small or NO_DATA}" + (f" (from ImageNet {large})" if large else "")
+
+    as_is = next(iter(STEPS))
+    return (
+        f"Mean Dice of lesions: the networks of the benchmark reach {dice(as_is, 'benchmark')} on "
+        f"its test slices and {dice(as_is, EXTERNAL)} on slices of other hospitals, as they are. "
+        f"The network that is shipped reaches {dice(SHIPPED, EXTERNAL)} there."
+    )

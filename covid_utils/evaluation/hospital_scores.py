@@ -1,0 +1,113 @@
+"""Scores on slices of other hospitals, step by step (`registry.STEPS`), beside the benchmark's.
+
+``protocol`` is the step and ``start`` tells the two networks apart. ``subset`` is ``test``, the
+benchmark's slices; ``external``, those of other hospitals; the same ``, chosen on``, of the volumes
+on which settings were chosen; or a single volume, such as ``external v11``. A ``dice difference``
+is that of a step to the one before it, on the same slices. Limits are those of the bootstrap over
+volumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from covid_utils import paths, runs
+from covid_utils.data.manifest import left_out
+from covid_utils.evaluation import intervals, metrics, stream_scores
+from covid_utils.evaluation.intervals import Interval
+from covid_utils.evaluation.scoring import row
+from covid_utils.registry import (
+    CHOSEN_ON,
+    EXTERNAL,
+    HOSPITAL_NETWORKS,
+    HOSPITALS,
+    LUNG_FIELD,
+    STEPS,
+)
+
+#: What is told of each step.
+MEASURES = ("dice", "iou", "false alarms")
+
+
+def hospitals(profile: str) -> Iterator[dict]:
+    """Rows of `scores.COLUMNS` of every step and network, if the run was made."""
+    there = (paths.results(profile) / HOSPITALS / "predictions.parquet").is_file()
+    if not there or HOSPITALS in left_out(profile):
+        return
+    chosen = runs.read_provenance(profile, HOSPITALS)["parameters"]["chosen_on"]
+    split = runs.read_provenance(profile, "data")["parameters"]["split"]
+    pixels = runs.read_predictions(profile, HOSPITALS)
+    pixels = pixels[pixels["class"].isin(("lesion", LUNG_FIELD))]
+    pixels = pixels.assign(subset=_subsets(pixels, chosen))
+    for names, part in pixels.groupby(["network", "class", "subset"], sort=False):
+        network, _, subset = names
+        keys = {"run": HOSPITALS, "task": "stream all", "model": "deeplab", "subset": subset}
+        keys |= {"start": HOSPITAL_NETWORKS[network]}
+        keys |= {"split": split if subset == "test" else EXTERNAL}
+        yield from _steps(part, keys)
+
+
+def _subsets(pixels: pd.DataFrame, chosen_on: str) -> pd.Series:
+    """``chosen_on`` names volumes as they end in ``patient_id``, with commas between them."""
+    volumes = tuple(filter(None, (name.strip() for name in chosen_on.split(","))))
+    is_chosen = pixels["subset"].eq(EXTERNAL) & pixels["patient_id"].str.endswith(volumes)
+    return pixels["subset"].mask(is_chosen, CHOSEN_ON)
+
+
+def _steps(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    """Scores of one class, network and subset, and the difference that each step makes."""
+    before, last = None, ""
+    for step in STEPS:
+        now = part[part["step"] == step].sort_values("image_id", kind="stable")
+        if now.empty:
+            continue
+        own = keys | {"protocol": step}
+        yield from _scores(now, own)
+        if keys["subset"] != "test":
+            yield from _volumes(now, own)
+        if before is not None:
+            yield from _gains(now, before, own | {"note": f"{step} minus {last}"})
+        before, last = now, step
+
+
+def _scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    scored = stream_scores.segmentation(part)
+    for line in scored[scored["metric"].isin(MEASURES)].to_dict("records"):
+        few = line["patients"] if keys["subset"] != "test" and np.isfinite(line["low"]) else 0
+        yield line | keys | {"note": f"limits rest on {few} volumes" if few else ""}
+
+
+def _volumes(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    """Dice of each volume; nothing can be resampled of one."""
+    for volume, slices in part.groupby("patient_id"):
+        counts = stream_scores.slice_counts([slices])[:, 0]
+        each = metrics.score("dice", counts)[stream_scores.has_class(counts)]
+        values = {
+            "pooled": (metrics.score("dice", counts.sum(axis=0)), len(slices)),
+            "per_image": (each.mean() if len(each) else np.nan, len(each)),
+        }
+        own = keys | {"subset": f"{EXTERNAL} {volume.rpartition('/')[2]}"}
+        for average, (value, n) in values.items():
+            interval = Interval(float(value), np.nan, np.nan, n)
+            line = row(part["class"].iloc[0], "dice", interval, [volume], average=average)
+            yield line | own
+
+
+def _gains(now: pd.DataFrame, before: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    """Dice of a step minus that of the step before it, both tested on the same slices."""
+    now = now[now["image_id"].isin(before["image_id"])]
+    before = before.set_index("image_id").loc[now["image_id"]]
+    counts, groups = stream_scores.slice_counts([now, before]), now["patient_id"].to_numpy()
+    has = stream_scores.has_class(counts)[:, 0]
+    each = np.where(has, stream_scores.dice_gap(counts), np.nan)
+    gaps: dict[str, Interval] = {
+        "pooled": intervals.bootstrap(counts, groups, stream_scores.dice_gap),
+        "per_image": intervals.bootstrap_mean(each, groups),
+    }
+    for average, gap in gaps.items():
+        limited = stream_scores.sure(gap, counts[:, :1], groups)
+        name = now["class"].iloc[0]
+        yield row(name, "dice difference", limited, groups, average=average) | keys

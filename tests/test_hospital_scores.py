@@ -1,0 +1,140 @@
+"""Scores on other hospitals: by volume, chosen on or not, step by step, and what is told."""
+
+import numpy as np
+import pytest
+import small_runs
+import yaml
+from builders import one
+from small_runs import PROFILE
+
+from covid_utils import paths, runs
+from covid_utils.evaluation import intervals, metrics, scores
+from covid_utils.registry import CHOSEN_ON, HOSPITALS, LUNG_FIELD, SHIPPED, STEPS
+from covid_utils.report import stream_tables, tables
+
+LESION = {"class": "lesion", "metric": "dice", "average": "per_image"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Pixels of a made-up run, its scores and their tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(intervals, "RESAMPLES", 500)
+        small_runs.write_data(small_runs.data_rows())
+        pixels = small_runs.write_hospitals()
+        scored = scores.compute(PROFILE, "hospitals")
+        names = ("hospitals", "table6", "table8")
+        built = {name: tables.build(name, PROFILE, scored) for name in names}
+        tables.write(built["hospitals"], paths.results(PROFILE) / "tables" / "hospitals.csv")
+        yield pixels, scored, built
+
+
+def dice_of(pixels):
+    """Dice of each slice that shows the class, from its counts."""
+    found = metrics.score("dice", pixels[[*metrics.OUTCOMES]].to_numpy(float))
+    return found[(pixels["tp"] + pixels["fn"]) > 0]
+
+
+def of_step(pixels, step, network, volumes=""):
+    part = pixels.query("step == @step and network == @network and `class` == 'lesion'")
+    return part[part["patient_id"].str.contains(volumes)]
+
+
+def test_volumes_that_settings_were_chosen_on_are_scored_apart(made):
+    pixels, scored, _ = made
+    for subset, volumes, n, groups in (
+        ("external", "v1", 8, 4),
+        (CHOSEN_ON, "v0", 10, 5),
+        ("external v13", "v13", 2, 1),
+        ("external v03", "v03", 2, 1),
+    ):
+        row = one(scored, **LESION, protocol="E2", start="imagenet", subset=subset)
+        expected = dice_of(of_step(pixels, "E2", "large", volumes)).mean()
+        assert row["value"] == pytest.approx(expected)
+        assert (row["n"], row["groups"], row["split"]) == (n, groups, "external")
+        if groups > 1:
+            assert row["low"] < row["value"] < row["high"]
+            assert row["note"] == f"limits rest on {groups} volumes"
+        else:
+            assert np.isnan(row["low"])
+    assert set(scored["class"]) == {"lesion", LUNG_FIELD}
+    assert set(scored["metric"]) == {"dice", "iou", "false alarms", "dice difference"}
+
+
+def test_a_difference_is_to_the_step_before_on_the_same_slices(made):
+    pixels, scored, _ = made
+    change = {"class": "lesion", "metric": "dice difference", "subset": "external"}
+    row = one(scored, **change, protocol="E3", start="nodule", average="per_image")
+    now, before = (dice_of(of_step(pixels, step, "small", "v1")) for step in ("E3", "E2"))
+    assert row["value"] == pytest.approx(np.mean(now - before))
+    assert row["low"] < row["value"] < row["high"]
+    assert row["note"] == "E3 minus E2"
+    pooled = one(scored, **change, protocol="E3", start="nodule", average="pooled")
+    sums = [
+        of_step(pixels, step, "small", "v1")[[*metrics.OUTCOMES]].sum() for step in ("E3", "E2")
+    ]
+    gap = np.subtract(*(metrics.score("dice", part.to_numpy(float)) for part in sums))
+    assert pooled["value"] == pytest.approx(gap)
+    first = runs.select(scored, protocol="E0", metric="dice difference")
+    assert first.empty
+    tested = runs.select(scored, subset="test")
+    assert set(tested["protocol"]) == set(STEPS) - {"E7"}
+    assert runs.select(tested, metric="false alarms")["n"].eq(1).all()
+
+
+def test_the_lung_field_has_rows_of_its_own(made):
+    _, scored, _ = made
+    field = runs.select(scored, class_=LUNG_FIELD, metric="dice", average="per_image")
+    assert set(field["protocol"]) == {"E1"}
+    assert {"external", CHOSEN_ON, "external v17"} < set(field["subset"])
+
+
+def test_tables_show_benchmark_and_other_hospitals_side_by_side(made):
+    _, scored, built = made
+    shown = stream_tables.side_by_side(built["hospitals"])
+    assert list(shown) == list(stream_tables.SIDES.values())
+    named = [f"{step}: {words}" for step, words in STEPS.items()]
+    assert shown.loc["small"].index.tolist() == named
+    assert shown.loc["large"].index.tolist() == named[:4]
+    value = one(scored, **LESION, protocol="E7", subset="external")["value"]
+    last = shown.loc["small"].iloc[-1]
+    assert last["other hospitals"].startswith(f"{value:.3f} [")
+    assert last["benchmark"] == ""
+    for name in ("table6", "table8"):
+        works = built[name][built[name]["source_run"] == HOSPITALS].set_index("work")
+        assert set(works.index) == {
+            "ours, DeepLab-v3+, on other hospitals: networks of the benchmark, slices as they are",
+            "ours, DeepLab-v3+, on other hospitals: networks of the benchmark, slices as they are, "
+            "from imagenet",
+            "ours, DeepLab-v3+, on other hospitals: the shipped network",
+        }
+        own = works[(works["metric"] == "dice") & (works["average"] == "per_image")]
+        (shipped,) = own.loc[own.index.str.endswith("the shipped network"), "ours"]
+        assert shipped == pytest.approx(value)
+        assert not works["note"].str.contains("patients unknown").any()
+
+
+def test_headlines_and_their_sentence_name_the_scores(made):
+    _, scored, built = made
+    entries = yaml.safe_load(paths.HEADLINES.read_text(encoding="utf8"))
+    rules = [each["rule"] for each in entries if each["rule"]["table"] == "hospitals"]
+    for rule, step in zip(rules, ("E0", SHIPPED), strict=True):
+        keys = {name: value for name, value in rule.items() if name != "table"}
+        assert one(built["hospitals"], **keys)["step"] == step
+    sentence = stream_tables.on_other_hospitals(PROFILE)
+    for step, subset, start in (
+        ("E0", "test", "nodule"),
+        ("E0", "external", "imagenet"),
+        (SHIPPED, "external", "nodule"),
+    ):
+        row = one(scored, **LESION, protocol=step, subset=subset, start=start)
+        assert f"{row['value']:.3f}" in sentence
+
+
+def test_without_the_run_there_are_no_data(built):
+    assert "hospitals" not in built
+    assert "no data" in stream_tables.on_other_hospitals(PROFILE)
+    unset = tables.build("hospitals", PROFILE, built["scores"])
+    assert unset["note"].str.contains("no data").all()
+    assert not built["scores"]["run"].eq(HOSPITALS).any()
