@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chest_phantom.settings import EXTRAS, HOSPITALS, SHARES, VERSION, Settings
+from chest_phantom.settings import EXTRAS, HOSPITALS, SHARES, Settings
 
+#: Part of every name and UID, so that a new version of the generator does not change them.
+NAMES = 1
 #: How often a patient's X-rays come from the hospital that is usual for the data set.
 LOYALTY = 0.8
 
@@ -21,7 +23,8 @@ class Person:
     Attributes:
         number: Counts from 1 over all patients.
         rank: Counts from 0 over the patients with the same role and pattern.
-        role: ``covid``, ``chest``, ``other``, ``rsna`` or ``nih``: which data set gets the X-rays.
+        role: ``covid``, ``chest``, ``other``, ``rsna`` or ``nih``: which data set gets the X-rays;
+            of ``external`` patients there are none.
         pattern: One of `PATTERNS`.
         severity: Extent of the disease, 0-1.
         hospital: Where the X-rays are taken.
@@ -87,5 +90,5 @@ def name_of(settings: Settings, *parts: object) -> str:
 
 
 def _digest(settings: Settings, parts: tuple) -> uuid.UUID:
-    text = "/".join(str(part) for part in ("phantom", VERSION, settings.seed, *parts))
+    text = "/".join(str(part) for part in ("phantom", NAMES, settings.seed, *parts))
     return uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chest_phantom import ct_sets, files, xray_sets
+from chest_phantom import ct_sets, external_sets, files, xray_sets
 from chest_phantom.anatomy import build
 from chest_phantom.cohort import Person, plan
 from chest_phantom.disease import Volume
@@ -35,6 +35,8 @@ def write_all(root: Path, settings: Settings) -> None:
     people = plan(settings)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         notes = list(pool.map(lambda person: _patient(root, settings, person), people))
+        others = external_sets.people(settings)
+        notes += pool.map(lambda person: external_sets.write(root, settings, person), others)
     _write_tables(root, notes)
     ct_sets.write_medseg(root, [part for note in notes for part in note.slices])
     (root / "README.txt").write_text(README, encoding="utf-8", newline="\n")

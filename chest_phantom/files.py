@@ -38,10 +38,10 @@ def save_raster(path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(path, **options)
 
 
-def save_nifti(path: Path, voxels: np.ndarray) -> None:
-    """Write voxels as ``.nii.gz`` without position, as the segmentation set has them."""
+def save_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray | None = None) -> None:
+    """Write voxels as ``.nii.gz``; without ``affine`` the axes mean nothing, as in ``medseg``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    volume = nibabel.Nifti1Image(voxels, np.eye(4))
+    volume = nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine)
     # gzip would write the time of day; 0 keeps the bytes the same.
     path.write_bytes(gzip.compress(volume.to_bytes(), compresslevel=6, mtime=0))
 

@@ -9,14 +9,14 @@ import pytest
 from builders import SMALL_PHANTOM
 
 import chest_phantom
-from chest_phantom import dataset
+from chest_phantom import dataset, external_sets
 from chest_phantom.anatomy import build
 from chest_phantom.cohort import plan
 from chest_phantom.disease import infect
 from chest_phantom.files import outlines
-from covid_utils.data import readers
+from covid_utils.data import readers, splits
+from covid_utils.data.readers import hospitals
 from covid_utils.data.readers.lidc import Outline, consensus_mask
-from covid_utils.registry import EXTERNAL_SETS
 
 OTHER = dataclasses.replace(SMALL_PHANTOM, seed=8)
 
@@ -98,11 +98,31 @@ def test_stored_masks_are_the_simulations_to_the_voxel(phantom):
     assert set(table["infnet_subset"]) == {"train", "test"}
 
 
+def test_volumes_of_other_hospitals_have_exact_masks_and_one_is_upside_down(phantom):
+    rows = splits.assign(readers.read(hospitals.CASES.lower(), phantom).rows)
+    assert set(rows["subset"]) == {"external"}
+    volumes = dict(tuple(rows.groupby("patient_id")))
+    for (_, part), person in zip(
+        sorted(volumes.items()), external_sets.people(SMALL_PHANTOM), strict=True
+    ):
+        chest = build(np.random.default_rng(person.seed), SMALL_PHANTOM.ct_size)
+        labels = infect(chest, person.pattern, person.severity, person.seed).labels
+        lungs = np.zeros(labels.shape, bool)
+        lungs[chest.lung.box] = chest.lung.share >= 0.5
+        turned = slice(None, None, -1 if person.rank == 0 else 1)
+        truth = [*zip(np.isin(labels, (1, 2))[:, turned], lungs[:, turned], strict=True)]
+        assert 4 <= len(part) <= 6
+        for row in part.itertuples():
+            stored = readers.load_mask(phantom, row) > 0, readers.load_lungs(phantom, row)
+            assert any(np.array_equal(stored, planes) for planes in truth)
+            assert stored[0].any()
+
+
 def test_the_readers_read_every_layout_without_a_problem(phantom):
     reading = readers.read_all(phantom)
     assert reading.problems.empty
     rows = reading.rows
-    assert set(rows["dataset"]) == set(readers.SOURCES) - set(EXTERNAL_SETS)
+    assert set(rows["dataset"]) == set(readers.SOURCES) - {hospitals.EXPORT}
     assert {"covid", "normal", "viral", "bacterial", "nodule", "no_nodule"} <= set(rows["label"])
     views = set(rows.loc[rows["dataset"] == "covid-chestxray-dataset", "view"])
     assert {"L", "Axial"} < views
