@@ -2,12 +2,12 @@
 
 import pandas as pd
 import pytest
-from builders import conditions_scans, scans_of
+from builders import conditions_scans, manifest, scans_of
 
 from covid_utils.data import splits
 from covid_utils.data.image_conditions import TASKS, Conditions
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.registry import UNUSED
+from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, UNUSED
 
 TOTALS = {"2 classes": 300, "4 classes": 400, "CT": 200}
 
@@ -135,3 +135,14 @@ def test_a_class_without_images_of_its_source_is_named(scans):
     rows = rows[(rows["label"] != "viral") | (rows["dataset"] != "chest_xray")]
     with pytest.raises(DataError, match="condition R1, 4 classes: no image of viral"):
         Conditions(scans_of(rows), TOTALS, 3).rows("R1", "4 classes")
+
+
+def test_slices_of_other_hospitals_take_no_part_in_any_condition(images, scans):
+    outside = manifest({"v1": 3}, EXTERNAL_SETS[1], "covid", "CT").assign(subset=EXTERNAL)
+    others = scans_of(pd.concat([scans.manifest, outside], ignore_index=True))
+    with_others = Conditions(others, TOTALS, seed=3)
+    for condition, tasks in TASKS.items():
+        if condition != "R5":
+            for task in tasks:
+                same = with_others.rows(condition, task)
+                pd.testing.assert_frame_equal(same, images.rows(condition, task))

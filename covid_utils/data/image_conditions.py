@@ -20,6 +20,7 @@ from covid_utils.registry import (
     ADULTS,
     BOTH,
     CT_ALONE,
+    EXTERNAL_SETS,
     MULTIMODAL_CLASSES,
     RECOGNITION_CLASSES,
     RECOGNITION_TASKS,
@@ -135,7 +136,8 @@ class Conditions:
 
         X-rays that are not drawn are `UNUSED`, and so are other images of patients who are tested.
         """
-        ct = _multimodal(self.scans.select(modality="CT", label="covid"))
+        ct = self.scans.select(modality="CT", label="covid")
+        ct = _multimodal(ct[~ct["dataset"].isin(EXTERNAL_SETS)])
         rows = pd.concat([recognition_rows(self.scans, 2), ct], ignore_index=True)
         patients, is_test = rows["image_id"].map(self._patients), rows["subset"] == "test"
         # A published split of CT slices need not keep patients apart.
