@@ -85,55 +85,65 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     ``imagenet``, the word or a weight file, adds a run of the all-class stream that starts there.
     """
     # Streams start from one nodule training, of training slices alone.
-    nodule = {"init": "random", "members": 1, "refit": False}
-    chain = [
-        Job(DATA, "01_data", runs=(DATA,)),
-        _stream_job("nodule", "nodule", **nodule),
-        Job(
-            TASK1,
-            "02_task1_inception",
-            needs=(DATA,),
-            sets=RECOGNITION_SETS,
-            parts={"Table 4, X-rays and CT together,": (("COVID-CT",),)},
-            runs=(TASK1,),
-            priority=10,
-        ),
-        Job(TASK2, "03_task2_multilabel", needs=(DATA,), sets=(LESION_SETS,), runs=(TASK2,)),
-        *(_stream_job(name, name) for name in STREAMS if name != "nodule"),
-        _stream_job("unet, random", "all", "unet", init="random"),
-        _stream_job("deeplab, random", "all", start="random", init="random"),
-    ]
-    if imagenet:
-        weights = {"init": "imagenet", "weights": imagenet}
-        chain.append(_stream_job("deeplab, imagenet", "all", start="imagenet", **weights))
-    streams = [job.name for job in chain if job.settings.get("stream", "nodule") != "nodule"]
-    chain.append(
-        Job(
-            "together",
-            "04_task3_together",
-            settings={"imagenet": imagenet},
-            sets=(LESION_SETS,),
-            needs=tuple(name for name in streams if "unet" not in name),
-            runs=(FUSION, STARTS),
-        )
+    nodule = _stream_job("nodule", "nodule", init="random", members=1, refit=False)
+    recognition = Job(
+        TASK1,
+        "02_task1_inception",
+        needs=(DATA,),
+        sets=RECOGNITION_SETS,
+        parts={"Table 4, X-rays and CT together,": (("COVID-CT",),)},
+        runs=(TASK1,),
+        priority=10,
     )
-    of = {kind: tuple(name for name in CONDITIONS if name[0] == kind) for kind in "RM"}
-    nodules = (stream_run("nodule"),)
-    # S0 trains as the streams do, and reads the weights of those that are trained already.
-    trained = tuple(name for name in streams if "imagenet" not in name)
-    chain += [
-        _condition_job("xray", of["R"], (DATA,), *RECOGNITION_SETS),
-        _condition_job("ct", of["M"], (DATA,), *RECOGNITION_SETS, ("COVID-CT",)),
-        _condition_job("S0", ("S0",), trained, LESION_SETS),
-        _condition_job("S3", ("S3",), nodules, LESION_SETS),
-        _condition_job("others", ("S1", "S2", "T0", "T3"), nodules, LESION_SETS),
-    ]
+    labels = Job(TASK2, "03_task2_multilabel", needs=(DATA,), sets=(LESION_SETS,), runs=(TASK2,))
+    streams = _lesion_streams(imagenet)
+    chain = [Job(DATA, "01_data", runs=(DATA,)), nodule, recognition, labels, *streams]
+    chain += [_together(streams, imagenet), *_condition_jobs(streams)]
     chain.append(Job("scores", "", needs=tuple(job.name for job in chain), takes_any=True))
     chain.append(Job("tables", "05_tables", needs=("scores",)))
     story = {"settings": {"conditions": ""}, "code": ("report",)}
     chain.append(Job("as_published", "06_as_published", needs=("tables",), **story))
     chain.append(Job("overview", "00_overview", needs=("as_published",)))
     return {job.name: job for job in chain}
+
+
+def _lesion_streams(imagenet: str) -> list[Job]:
+    """Streams of lesions, the all-class one also with other networks and starts."""
+    chain = [_stream_job(name, name) for name in STREAMS if name != "nodule"]
+    chain.append(_stream_job("unet, random", "all", "unet", init="random"))
+    chain.append(_stream_job("deeplab, random", "all", start="random", init="random"))
+    if imagenet:
+        weights = {"init": "imagenet", "weights": imagenet}
+        chain.append(_stream_job("deeplab, imagenet", "all", start="imagenet", **weights))
+    return chain
+
+
+def _together(streams: list[Job], imagenet: str) -> Job:
+    return Job(
+        "together",
+        "04_task3_together",
+        settings={"imagenet": imagenet},
+        sets=(LESION_SETS,),
+        needs=tuple(job.name for job in streams if job.settings["model"] != "unet"),
+        runs=(FUSION, STARTS),
+    )
+
+
+def _condition_jobs(streams: list[Job]) -> list[Job]:
+    """Jobs that train under the conditions, each from what earlier jobs have computed."""
+    of = {kind: tuple(name for name in CONDITIONS if name[0] == kind) for kind in "RM"}
+    nodules = (stream_run("nodule"),)
+    # S0 trains as the streams do, and reads the weights of those that are trained already; M2 has
+    # X-rays, whose features the job before it has computed.
+    trained = tuple(job.name for job in streams if job.settings.get("init") != "imagenet")
+    xray = _condition_job("xray", of["R"], (DATA,), *RECOGNITION_SETS)
+    return [
+        xray,
+        _condition_job("ct", of["M"], (xray.name,), *RECOGNITION_SETS, ("COVID-CT",)),
+        _condition_job("S0", ("S0",), trained, LESION_SETS),
+        _condition_job("S3", ("S3",), nodules, LESION_SETS),
+        _condition_job("others", ("S1", "S2", "T0", "T3"), nodules, LESION_SETS),
+    ]
 
 
 def possible(

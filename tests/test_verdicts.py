@@ -1,13 +1,11 @@
 """Verdicts follow by rule from cells, intervals and margins; nobody types one."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from builders import join, manifest
-from condition_runs import outlined, recognised, save
 from small_runs import PROFILE
 
 import chest_phantom
@@ -64,9 +62,8 @@ def answered(values, half=0.3, keys=None):
                         row(value, half * scale / 100, one, unit)
                     )
     found = {name: pd.DataFrame(part) for name, part in rows.items()}
-    values = ["ours", "low", "high"]
     return {
-        name: table[~table.drop(columns=values).duplicated()].reset_index(drop=True)
+        name: table.drop_duplicates(table.columns.difference(["ours", "low", "high"]))
         for name, table in found.items()
     }
 
@@ -79,10 +76,8 @@ def answered(values, half=0.3, keys=None):
     [
         ("p01", cell(99.6, 99.2, 99.9), REPRODUCED, "+0.2 points [-0.4, +1.3], margin 2"),
         ("p01", cell(97.2, 94.4, 98.6), DIFFERS, "-2.2 points [-5.0, -0.5], margin 2"),
-        ("p01", cell(90.0, 85.0, 95.0), DIFFERS, "-9.4 points [-14.4, -4.3], margin 2"),
         ("p08", cell(98.0, 97.0, 99.0), UNDECIDED, "-1.5 points [-2.5, -0.5], margin 2; "),
         ("p01", cell(99.8, 92.0, 100.0), UNDECIDED, "times as many patients and trainings would"),
-        ("p25b", cell(0.68, 0.64, 0.72, "fraction", "dice"), DIFFERS, "-0.131 [-0.171, -0.091]"),
         ("p25b", cell(0.84, 0.82, 0.86, "fraction", "dice"), REPRODUCED, "+0.017 [-0.003, +0.037]"),
         ("c02", cell(1.0, 0.1, 1.9, "points", "accuracy difference"), REPRODUCED, "+1.0 points"),
         ("c02", cell(-3.0, -5.5, -0.2, "points", "accuracy difference"), DIFFERS, "-3.0 points"),
@@ -109,13 +104,6 @@ def test_as_many_more_cases_as_are_said_would_decide_and_fewer_would_not(key, ou
         assert (verdict != UNDECIDED) == decided
 
 
-def test_the_paper_s_own_error_counts():
-    """A value that differs from 99.4 as such need not differ from 533 of 536."""
-    row, small = cell(97.2, 96.9, 97.5), replace(CLAIMS["p01"], n=40)
-    assert judging.judge(row, CLAIMS["p01"])[1] == DIFFERS
-    assert judging.judge(row, small)[1] == UNDECIDED
-
-
 # What comes before a number
 
 
@@ -128,7 +116,6 @@ LUNA = join(SCANS, manifest({"n": 2}, "luna16", "nodule", "CT"))
     [
         ("p01", "sample", PHANTOM, NOT_COMPARABLE, "simulated scans"),
         ("p01", "ci", SCANS, NOT_COMPARABLE, OTHER_SIZE),
-        ("p01", "mine", SCANS, NOT_COMPARABLE, OTHER_SIZE),
         ("p25b", "sample", SCANS[SCANS["dataset"] != "medseg"], NOT_COMPARABLE, "medseg was not"),
         ("p24a", "quick", PHANTOM, CANNOT_BE_ASKED, "missing: the mIoU that the gain is over"),
         ("p26", "sample", SCANS, CANNOT_BE_ASKED, "missing: the times"),
@@ -176,6 +163,14 @@ AGREEING = {"p23a": 0.911, "p23b": 0.928, "p25b": 0.811, "others": 0.2}
 AGREEING |= {key: CLAIMS[key].value for key in ("p01", "p02", "p03", "p04", "p05", "p06", "p08")}
 
 
+def agreeing_but_r0():
+    """Tables in which every accuracy under R0 is far from the paper's, and nothing else is."""
+    made = answered(AGREEING)
+    table = made["conditions"]
+    table.loc[table["condition"] == "R0", ["ours", "low", "high"]] = (81.0, 80.0, 82.0)
+    return made
+
+
 @pytest.mark.parametrize(
     ("shift", "verdict"), [(0, REPRODUCED), (3, UNDECIDED), (9, DIFFERS), (-9, DIFFERS)]
 )
@@ -193,9 +188,7 @@ def test_other_numbers_give_other_verdicts_claim_by_claim(shift, verdict, monkey
 
 
 def test_the_two_answers_stand_side_by_side(monkeypatch):
-    made = answered(AGREEING)
-    table = made["conditions"]
-    table.loc[table["condition"] == "R0", ["ours", "low", "high"]] = (81.0, 80.0, 82.0)
+    made = agreeing_but_r0()
     found = collected(made, monkeypatch)
     one = found.loc["p06"]
     assert (one["published_verdict"], one["honest_verdict"]) == (REPRODUCED, DIFFERS)
@@ -252,22 +245,24 @@ def test_what_is_subtracted_is_another_row_or_what_the_paper_quotes(monkeypatch)
 
 
 def test_the_sum_counts_claims_and_no_quoted_work(monkeypatch):
-    made = answered(AGREEING)
-    table = made["conditions"]
-    table.loc[table["condition"] == "R0", ["ours", "low", "high"]] = (81.0, 80.0, 82.0)
+    made = agreeing_but_r0()
     found = collected(made, monkeypatch).reset_index()
-    out = found["published_verdict"] == REPRODUCED
-    hold = out & (found["honest_verdict"] == REPRODUCED)
-    cannot = found["published_verdict"].eq(CANNOT_BE_ASKED) & found["honest_verdict"].eq(
-        CANNOT_BE_ASKED
-    )
-    assert (out.sum(), hold.sum(), cannot.sum()) == (13, 6, 9)
     assert verdicts.summary(found) == (
         "Of 23 claims 13 come out as published; of these 6 hold with patients apart; "
         "9 cannot be asked."
     )
     assert verdicts.tally(found)[REPRODUCED][0] == 13
     assert [sum(column) for column in zip(*verdicts.tally(found).values(), strict=True)] == [23, 23]
+
+
+def test_other_margins_are_named_with_the_verdicts_that_they_change(monkeypatch):
+    made = answered(AGREEING | {"p01": 97.0})
+    collected(made, monkeypatch)
+    assert verdicts.other_margins(made, "sample") == (
+        "Of 46 verdicts these would be others: 2 with margins half as wide (p06 as published: "
+        "undecided; p06 patients apart: undecided), and 2 with margins twice as wide (p01 as "
+        "published: reproduced; p01 patients apart: reproduced)."
+    )
 
 
 LINES = """\
@@ -283,9 +278,7 @@ Of 2 claims 1 come out as published; of these 0 hold with patients apart; 1 cann
 
 
 def test_the_terminal_gets_columns_that_wrap_and_the_sum(monkeypatch):
-    made = answered(AGREEING)
-    table = made["conditions"]
-    table.loc[table["condition"] == "R0", ["ours", "low", "high"]] = (81.0, 80.0, 82.0)
+    made = agreeing_but_r0()
     found = collected(made, monkeypatch).loc[["p06", "p26", "q01"]].reset_index()
     assert verdicts.terminal(found) == LINES
     text = verdicts.markdown(found)
@@ -300,28 +293,14 @@ def test_the_command_prints_the_verdicts_of_a_profile(built, capsys):
     assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
 
 
-def test_a_written_verdict_is_that_of_the_row_of_its_table(built):
-    found = built["verdicts"].set_index("id").loc["p08"]
-    mean = runs.select(
-        built["table4"], run="mean", metric="accuracy", **{"tested on": "X-ray + CT"}
-    )
-    assert mean["claim"].tolist() == ["p08"]
-    for name in ("ours", "low", "high", "n", "source_run"):
-        assert found[f"honest_{name}"] == mean[name].iloc[0]
-    gap, verdict, _ = judging.judge(mean.iloc[0], CLAIMS["p08"])
-    assert (found["honest_verdict"], found["honest_difference"]) == (verdict, gap.value)
-
-
 def test_other_predictions_give_another_verdict(built, monkeypatch):
     right = runs.read_predictions(PROFILE, "task1")
     right = right.assign(predicted=right["truth"])
     monkeypatch.setattr(runs, "read_predictions", lambda profile, run: right)
     table = {"table4": tables.build("table4", PROFILE, scores.compute(PROFILE, "task1"))}
     found = verdicts.answer(CLAIMS["p08"], "honest", table, PROFILE, saved_manifest(PROFILE))
-    assert (found["ours"], built["verdicts"].set_index("id").loc["p08", "honest_ours"] < 90) == (
-        100,
-        True,
-    )
+    assert found["ours"] == 100
+    assert built["verdicts"].set_index("id").loc["p08", "honest_ours"] < 90
 
 
 def named_rows(claim, made):
@@ -334,32 +313,10 @@ def named_rows(claim, made):
                 yield len(runs.select(table, **keys))
 
 
-def test_every_rule_names_one_row_of_runs_under_the_conditions(home):
-    both = [("2 classes", "R"), ("4 classes", "R"), ("X-ray + CT", "M")]
-    for condition in ("R0", "R3", "M2"):
-        tasks = [task for task, kind in both if kind == condition[0]]
-        subsets = ("train", "validation", "test")
-        parts = [recognised(t, 0.9, 1, condition, subset=s) for t in tasks for s in subsets]
-        save(condition, pd.concat(parts))
-    for condition in ("S0", "S3"):
-        streams = ("all", "ggo", "consolidation", "effusion")
-        parts = [outlined(stream, 0.6, k) for stream in streams for k in (1, 2)]
-        for model in ("deeplab", "unet") if condition == "S0" else ():
-            parts += [outlined("all", 0.5, k, start="random", model=model) for k in (1, 2)]
-        save(condition, pd.concat(parts))
-    scored = scores.compute(PROFILE, "conditions")
-    made = {"conditions": tables.select("conditions", scored)}
-    for claim in ledger.of_kind("claim"):
-        assert {*named_rows(claim, made)} <= {1}, claim.id
-
-
 def test_every_rule_names_one_row_of_the_committed_results():
     folder = paths.PROJECT / "results" / "sample" / "tables"
-    files = {"conditions": folder / "conditions.csv", "table4": folder / "table4.csv"}
-    there = {name: path for name, path in files.items() if path.is_file()}
-    made = {name: pd.read_csv(path, keep_default_na=False) for name, path in there.items()}
+    names = ("conditions", "table4")
+    made = {name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in names}
     for claim in ledger.of_kind("claim"):
         if not claim.needs.get("essential"):
             assert {*named_rows(claim, made)} <= {1}, claim.id
-    if "conditions" not in there:
-        pytest.skip("no conditions in results/sample yet")

@@ -37,13 +37,14 @@ def interval(cell: Mapping) -> Interval:
     return Interval(cell["ours"], cell["low"], cell["high"], cell["n"])
 
 
-def judge(cell: Mapping, claim: ledger.Claim) -> tuple[Interval, str, str]:
+def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Interval, str, str]:
     """Difference to what a claim states, the verdict on it, and why.
 
     ``cell`` has ``ours``, ``low``, ``high``, ``n``, ``unit`` and ``metric`` of a row of a table;
-    for a statement ``ours`` is a difference, which is compared with 0.
+    for a statement ``ours`` is a difference, which is compared with 0. ``widened`` is a factor of
+    the margin.
     """
-    ours, margin = interval(cell), ledger.margins()[cell["metric"].split()[0]]
+    ours, margin = interval(cell), widened * ledger.margins()[cell["metric"].split()[0]]
     is_statement = claim.unit == "statement"
     paper = interval(exact(0.0)) if is_statement else claim.stated(ours.value)
     gap, rule = difference(ours, paper), _superiority if is_statement else _agreement

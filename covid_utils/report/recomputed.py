@@ -45,9 +45,7 @@ def check_maps(profile: str) -> None:
     for path in sorted(paths.results(profile).glob("*/maps.npz")):
         counts = read_predictions(profile, path.parent.name)
         counts = select(counts, **counts.iloc[0][["model", "start", "steps", "repeat"]])
-        called = (
-            counts.set_index(["stream", "class", "image_id"])[["tp", "fp"]].sum(axis=1).sort_index()
-        )
+        called = counts.groupby(["stream", "class", "image_id"])[["tp", "fp"]].sum().sum(axis=1)
         with np.load(path) as maps:
             if wrong := next(_contradictions(maps, called), ""):
                 raise ResultsError(

@@ -168,28 +168,35 @@ def curve(scored: pd.DataFrame, usual: int) -> Figure | None:
     published = params.load("paper", "04_task3_stream")["steps"]
     drawn, axes = plt.subplots(1, len(panels), figsize=(DOUBLE, 2.8), squeeze=False)
     for axis, (title, table) in zip(axes[0], panels.items(), strict=True):
-        for (condition, rows), look in zip(table.groupby("condition"), LINES, strict=False):
-            name = f"{condition}, {NAMES[condition]}".replace("\n", " ")
-            limits = spread(rows["ours"], rows["low"], rows["high"])
-            # Beside each other, so that no interval hides another.
-            at = rows["steps"] * (1.05 if look["fmt"] == "s" else 0.95)
-            axis.errorbar(at, rows["ours"], limits, **POINT | look, label=name)
-            words[f"{title}, {name}"] = [
-                f"{_value(row)} after {row['steps']} steps" for row in rows.to_dict("records")
-            ]
-        paper_line(axis, paper(title))
-        gaps = table.dropna(subset="change")
-        write_changes(axis, gaps, "steps")
-        words[f"{title}, S3 minus S0"] = [
-            f"{' '.join(change(row))} after {row['steps']} steps" for row in gaps.to_dict("records")
-        ]
+        words |= _curve_panel(axis, title, table)
         ticks = [*sorted(table["steps"].unique()), published]
         axis.set(xscale="log", xlim=(ticks[0] / 2.2, 1.2 * ticks[-1]), xlabel="steps")
         axis.set_xticks(ticks, [f"{step:,}" for step in ticks])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.get_xticklabels()[-1].set_color(COLOURS["paper"])
-        axis.set_title(title, loc="left", fontweight="bold", pad=4)
     entries = axes[0, 0].get_legend_handles_labels()
     note = f"below: S3 minus S0, 95 % interval as if independent; the paper: {published:,} steps"
     drawn.legend(*entries, loc="outside lower center", ncols=3, title=note, title_fontsize=SMALL)
     return finished(drawn, "Dice of the all-class stream against the steps of its training", words)
+
+
+def _curve_panel(axis: Axes, title: str, table: pd.DataFrame) -> dict[str, list[str]]:
+    """One claim: a line for each condition and their distance; gives the panel in words."""
+    words = {}
+    for (condition, rows), look in zip(table.groupby("condition"), LINES, strict=False):
+        name = f"{condition}, {NAMES[condition]}".replace("\n", " ")
+        limits = spread(rows["ours"], rows["low"], rows["high"])
+        # Beside each other, so that no interval hides another.
+        at = rows["steps"] * (1.05 if look["fmt"] == "s" else 0.95)
+        axis.errorbar(at, rows["ours"], limits, **POINT | look, label=name)
+        words[f"{title}, {name}"] = [
+            f"{_value(row)} after {row['steps']} steps" for row in rows.to_dict("records")
+        ]
+    paper_line(axis, paper(title))
+    gaps = table.dropna(subset="change")
+    write_changes(axis, gaps, "steps")
+    words[f"{title}, S3 minus S0"] = [
+        f"{' '.join(change(row))} after {row['steps']} steps" for row in gaps.to_dict("records")
+    ]
+    axis.set_title(title, loc="left", fontweight="bold", pad=4)
+    return words

@@ -93,11 +93,12 @@ def answer(
     tables: Mapping[str, pd.DataFrame],
     profile: str,
     manifest: pd.DataFrame,
+    widened: float = 1.0,
 ) -> dict:
     """The answer to a claim under a protocol: ``unit``, and the columns `ANSWER`.
 
     ``tables`` are those of the profile by name, ``manifest`` is its manifest. Of a claim about
-    several rows the answer is the first with the worst verdict.
+    several rows the answer is the first with the worst verdict. ``widened``: see `judging.judge`.
     """
     if barrier := _barrier(claim, protocol, manifest):
         return NOTHING | dict(zip(("verdict", "reason"), barrier, strict=True))
@@ -107,7 +108,7 @@ def answer(
         return NOTHING | {"verdict": NO_DATA, "reason": lacking}
     other, answers = _otherness(claim, profile, manifest), []
     for cell in found:
-        gap, verdict, reason = judge(cell, claim)
+        gap, verdict, reason = judge(cell, claim, widened)
         if other:
             verdict, reason = NOT_COMPARABLE, other
         named = {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
@@ -180,7 +181,7 @@ def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
     return f"{', '.join(names)} {'were' if len(names) > 1 else 'was'} not there" if names else ""
 
 
-def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
+def collect(tables: Mapping[str, pd.DataFrame], profile: str, widened: float = 1.0) -> pd.DataFrame:
     """Both answers to each claim, and the quoted works: `SHARED`, and `ANSWER` with `PREFIXES`."""
     manifest, rows = saved_manifest(profile), []
     for claim in (*ledger.of_kind("claim"), *ledger.of_kind("quoted")):
@@ -190,7 +191,7 @@ def collect(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
         metric = next((cell["metric"] for name in claim.rules for cell in claim.cells(name)), "")
         line |= {"paper_n": claim.n, "margin": ledger.margins().get(metric.partition(" ")[0])}
         for protocol, prefix in PREFIXES.items():
-            found = answer(claim, protocol, tables, profile, manifest)
+            found = answer(claim, protocol, tables, profile, manifest, widened)
             line["unit"] = found.pop("unit", line["unit"])
             line |= {f"{prefix}_{name}": found[name] for name in ANSWER}
         rows.append(line)
@@ -239,6 +240,20 @@ def summary(table: pd.DataFrame) -> str:
     verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
     unsure = {words: (published == name).sum() for name, words in verbs.items()}
     return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."
+
+
+def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
+    """Which verdicts would be others with margins half and twice as wide, in a sentence."""
+    found, texts = collect(tables, profile), []
+    for words, factor in (("half", 0.5), ("twice", 2.0)):
+        other, changed = collect(tables, profile, factor), []
+        for prefix, (title, _) in zip(PREFIXES.values(), HEADINGS, strict=True):
+            name = f"{prefix}_verdict"
+            different = other[other[name] != found[name]]
+            changed += (different["id"] + f" {title}: " + different[name]).tolist()
+        named = f" ({'; '.join(changed)})" if changed else ""
+        texts.append(f"{len(changed)} with margins {words} as wide{named}")
+    return f"Of {2 * len(own(found))} verdicts these would be others: {', and '.join(texts)}."
 
 
 def tally(table: pd.DataFrame) -> dict[str, tuple[int, int]]:

@@ -60,10 +60,6 @@ def train(
     """
     import keras
 
-    def loss(truth, probability):  # cross entropy in nats, summed over the labels (section 3.4)
-        each = keras.ops.binary_crossentropy(truth, probability)
-        return keras.ops.sum(each, axis=-1)
-
     def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
         matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
         return to_input(augment.warp(images[at], matrix)), labels[at].astype(np.float32)
@@ -72,9 +68,7 @@ def train(
         tell(epoch + 1, epochs, f"epoch {epoch + 1} of {epochs}, loss {logs['loss']:.2f}")
 
     keras.utils.set_random_seed(seed)
-    model = ml_cnn(labels.shape[1], images.shape[1])
-    metrics = [keras.metrics.BinaryAccuracy("accuracy")]
-    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
+    model = _compiled(labels.shape[1], images.shape[1], learning_rate)
     size = min(batch_size, len(images))
     specs = (((*images.shape[1:], 1), np.float32), (labels.shape[1:], np.float32))
     if validation:
@@ -88,13 +82,33 @@ def train(
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell_epoch)],
         verbose=0,
     ).history
-    epoch, kept = np.arange(1, epochs + 1), ("loss", "accuracy")
-    parts = [
-        pd.DataFrame({"epoch": epoch, "subset": subset} | {k: curves[of + k] for k in kept})
-        for subset, of in (("train", ""), ("validation", "val_"))
-        if of + "loss" in curves
-    ]
-    return model, pd.concat(parts, ignore_index=True)
+    return model, _history(curves)
+
+
+def _compiled(count: int, side: int, learning_rate: float) -> keras.Model:
+    """The untrained network of so many labels, ready for `keras.Model.fit`."""
+    import keras
+
+    def loss(truth, probability):  # cross entropy in nats, summed over the labels (section 3.4)
+        each = keras.ops.binary_crossentropy(truth, probability)
+        return keras.ops.sum(each, axis=-1)
+
+    model = ml_cnn(count, side)
+    metrics = [keras.metrics.BinaryAccuracy("accuracy")]
+    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
+    return model
+
+
+def _history(curves: dict[str, list[float]]) -> pd.DataFrame:
+    """What Keras notes of each epoch as rows, see `train`."""
+    parts = []
+    for subset, of in (("train", ""), ("validation", "val_")):
+        if of + "loss" in curves:
+            part = pd.DataFrame({name: curves[of + name] for name in ("loss", "accuracy")})
+            part.insert(0, "subset", subset)
+            part.insert(0, "epoch", part.index + 1)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def steps_of_epoch(slices: int, batch_size: int) -> int:
