@@ -55,7 +55,7 @@ def test_volumes_that_settings_were_chosen_on_are_scored_apart(made):
         assert (row["n"], row["groups"], row["split"]) == (n, groups, "external")
         if groups > 1:
             assert row["low"] < row["value"] < row["high"]
-            assert row["note"] == f"limits rest on {groups} volumes"
+            assert row["note"].startswith(f"limits rest on {groups} volumes, and hold the truth in")
         else:
             assert np.isnan(row["low"])
     assert set(scored["class"]) == {"lesion", LUNG_FIELD}
@@ -126,7 +126,7 @@ def test_headlines_and_their_sentence_name_the_scores(made):
     for step, subset, start in (
         ("E0", "test", "nodule"),
         ("E0", "external", "imagenet"),
-        (SHIPPED, "external", "nodule"),
+        (SHIPPED, "external", "random"),
     ):
         row = one(scored, **LESION, protocol=step, subset=subset, start=start)
         assert f"{row['value']:.3f}" in sentence

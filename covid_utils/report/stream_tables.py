@@ -99,11 +99,12 @@ def table8(scored: pd.DataFrame) -> pd.DataFrame:
 
 def hospitals(scored: pd.DataFrame) -> pd.DataFrame:
     """Scores of every step towards slices of other hospitals, network by network."""
-    names = {start: network for network, start in HOSPITAL_NETWORKS.items()}
+    small, large = HOSPITAL_NETWORKS
     part = select(scored, run=HOSPITALS)
+    is_large = part["start"] == HOSPITAL_NETWORKS[large]
     part = part.assign(
         step=part["protocol"],
-        network=part["start"].map(names),
+        network=is_large.map({True: large, False: small}),
         **{"tested on": part["subset"].replace("test", "benchmark")},
     )
     return ordered(part, network=HOSPITAL_NETWORKS, step=STEPS)
