@@ -44,6 +44,8 @@ MANIFESTATIONS = ("ggo", "consolidation", "effusion")
 LABEL_CLASSES = dict(enumerate(MANIFESTATIONS, start=1))
 #: Any of the three manifestations: the extent of disease.
 LESION = {"lesion": tuple(LABEL_CLASSES)}
+#: Columns with the pixels of a mask label that lie outside the crop of a slice.
+BEYOND = {label: f"{name}_beyond" for label, name in LABEL_CLASSES.items()}
 
 #: Stream -> names of its classes and the mask labels that count as each; the first is background.
 STREAMS = {

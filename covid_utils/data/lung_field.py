@@ -34,6 +34,11 @@ CLOSING = 0.04
 #: way out that may lead to the midline.
 DEPTH, OUTWARD, MEDIAL = 0.2, 0.3, 0.3
 
+#: How far beyond the field a lesion may lie, since dense disease and effusion at its edge are no
+#: lung by their gray: share of the side of a slice that is cropped to the field. Of the lesion
+#: pixels of all 100 public slices 3.2 % lie further away, and 12 % of effusion.
+GROWTH = 0.04
+
 
 def find(gray: np.ndarray) -> str:
     """Top, left and side of `lungs.box` around the field, and its pixels, as in the manifest."""
@@ -46,6 +51,17 @@ def field(gray: np.ndarray) -> np.ndarray:
     parts = body.parts(gray)
     completed = _completed(aerated(parts), parts).astype(np.float32)
     return cv2.resize(completed, gray.shape[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
+
+
+def grown(found: np.ndarray) -> np.ndarray:
+    """Where lesions may lie, boolean (side, side), in a slice cropped to a field, 0 or 1.
+
+    Where no lung was found, that is everywhere.
+    """
+    if not found.any():
+        return np.ones(found.shape, bool)
+    away = cv2.distanceTransform((found == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    return away <= GROWTH * found.shape[0]
 
 
 def aerated(parts: body.Parts) -> np.ndarray:

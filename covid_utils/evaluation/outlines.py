@@ -16,10 +16,18 @@ from covid_utils.data.collection import Collection
 from covid_utils.data.readers.medseg import PublishedMasks, load_mask
 from covid_utils.errors import DataError
 from covid_utils.evaluation import metrics
-from covid_utils.registry import PREDICTION_KEYS, SEEN
+from covid_utils.registry import (
+    BEYOND,
+    EXTERNAL,
+    LESION,
+    LUNG_FIELD,
+    PREDICTION_KEYS,
+    SEEN,
+    SHIPPED,
+)
 
 #: Subsets whose masks are kept and measured with distances.
-WATCHED = ("validation", "test", "published")
+WATCHED = ("validation", "test", "published", EXTERNAL)
 BATCH = 16
 
 
@@ -41,6 +49,7 @@ def outline(
     masks: np.ndarray,
     stream: str,
     kept: tuple[str, ...] = WATCHED,
+    classes: dict[str, tuple[int, ...]] | None = None,
 ) -> Outlines:
     """Measure a stream's predictions of all its slices, one batch in memory at a time.
 
@@ -50,9 +59,10 @@ def outline(
         masks: Their labels, uint8 (n, size, size).
         stream: One of `registry.STREAMS`.
         kept: Subsets whose masks are kept.
+        classes: As ``names`` of `pixel_table`; those that the stream is scored on if None.
     """
     is_kept = rows["subset"].isin(kept).to_numpy()
-    classes, first = labels.scored_classes(stream), 0
+    classes, first = classes or labels.scored_classes(stream), 0
     tables, arrays = [], []
     for batch in probabilities:
         part = slice(first, first + len(batch))
@@ -96,6 +106,36 @@ def several(
     return pd.concat(tables, ignore_index=True), maps
 
 
+def of_steps(
+    tested: Iterable[tuple[dict[str, str], pd.DataFrame, np.ndarray, Iterable[np.ndarray]]],
+    fields: tuple[dict[str, str], pd.DataFrame, np.ndarray, np.ndarray],
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Measure each step towards slices of other hospitals, one network in memory at a time.
+
+    Args:
+        tested: Of each step what it is (``step, network``), and the rest as for `outline`; slices
+            of other hospitals are apart from the others, and have no class but the extent.
+        fields: What the lung fields are, slices, their lungs as outlined and as found.
+
+    Returns:
+        `pixel_table` of all with what each is, and maps of the shipped network as of `several`.
+    """
+    tables, maps = [], {}
+    for about, rows, masks, probabilities in tested:
+        is_external = (rows["subset"] == EXTERNAL).all()
+        classes = LESION if is_external else None
+        measured = outline(probabilities, rows, masks, "all", classes=classes)
+        tables.append(measured.pixels.assign(**about))
+        if about["step"] == SHIPPED:
+            maps["image_id"] = measured.rows["image_id"].to_numpy(str)
+            maps["all_labels"] = measured.predicted
+            maps["all_probability"] = measured.probability
+    about, rows, truth, found = fields
+    if len(rows):
+        tables.append(pixel_table(rows, truth, found, {LUNG_FIELD: (1,)}).assign(**about))
+    return pd.concat(tables, ignore_index=True), maps
+
+
 def pixel_table(
     rows: pd.DataFrame,
     truth: np.ndarray,
@@ -110,7 +150,8 @@ def pixel_table(
     thresholds of the probability, stretched to 0-1 in each slice, as Inf-Net's program reports it.
 
     Args:
-        rows: Manifest rows; with ``lung_pixels`` where that is known.
+        rows: Manifest rows; with ``lung_pixels`` where that is known, and with `BEYOND`, the pixels
+            of a label outside the crop, which count as missed.
         truth: uint8 labels (n, size, size).
         predicted: uint8 labels (n, size, size).
         names: Name of a class -> the labels that count as that class.
@@ -123,6 +164,8 @@ def pixel_table(
         is_true, is_called = np.isin(truth, members), np.isin(predicted, members)
         table = rows[list(PREDICTION_KEYS)].assign(**{"class": name})
         table[[*metrics.OUTCOMES]] = metrics.count(is_true, is_called, axis=(1, 2))
+        if 0 not in members:
+            table["fn"] += sum(rows.get(BEYOND[label], 0) for label in members if label in BEYOND)
         table["lung_pixels"] = rows.get("lung_pixels", pd.Series(np.nan, rows.index))
         table["hd95"], table["dice_thresholds"] = np.nan, np.nan
         if 0 not in members:

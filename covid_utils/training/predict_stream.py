@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from covid_utils.data import augment, lungs
+from covid_utils.data.cache import Rows
 from covid_utils.models.deeplab import resize_aligned
 from covid_utils.training import networks
 from covid_utils.training.head import softmax
@@ -61,12 +62,16 @@ def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
 
 
 def probabilities(
-    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
+    model: keras.Model | Committee,
+    images: np.ndarray | Rows,
+    settings: StreamSettings,
+    room: np.ndarray | Rows | None = None,
 ) -> Iterator[np.ndarray]:
     """Probabilities of the stream's classes for uint8 images (n, size, size), batch by batch.
 
     Each batch is float32 (batch, size, size, classes). Several ``test_scales`` need a committee.
-    With an ``attenuation_margin``, what is not denser than the slice's healthy lung is background.
+    With an ``attenuation_margin``, what is not denser than the slice's healthy lung is background,
+    and so is what lies outside the ``room``, boolean (n, size, size), if that is given.
     """
     for first in range(0, len(images), BATCH):
         part = images[first : first + BATCH]
@@ -75,9 +80,16 @@ def probabilities(
         if settings.attenuation_margin:
             margin = settings.attenuation_margin
             dense = np.stack([lungs.denser_than_healthy(np.asarray(one), margin) for one in part])
-            probability[..., 1:] *= dense[..., None]
-            probability[..., 0] = np.where(dense, probability[..., 0], 1)
+            _clear_outside(probability, dense)
+        if room is not None:
+            _clear_outside(probability, np.asarray(room[first : first + BATCH]))
         yield probability
+
+
+def _clear_outside(probability: np.ndarray, inside: np.ndarray) -> None:
+    """Make everything outside a boolean (n, size, size) certain background, in place."""
+    probability[..., 1:] *= inside[..., None]
+    probability[..., 0] = np.where(inside, probability[..., 0], 1)
 
 
 def _at_scale(

@@ -33,7 +33,11 @@ class StreamSettings(SimpleNamespace):
 
     ``params/declarations.yaml`` says what each means and may be. ``class_weights`` are of the mask
     labels 0 to 3; ``member``, which is no parameter, says which of several trainings this is.
+    ``gray``, which is none either, is that of `Preprocessing`.
     """
+
+    #: Of the class, so that weights of trainings that do not set it keep their names.
+    gray = "as is"
 
     def __init__(self, **values: object):
         tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
@@ -68,7 +72,7 @@ class StreamSettings(SimpleNamespace):
     @property
     def preprocessing(self) -> Preprocessing:
         """How its slices are prepared."""
-        return Preprocessing(self.image_size, self.clahe_clip, crop=self.crop)
+        return Preprocessing(self.image_size, self.clahe_clip, crop=self.crop, gray=self.gray)
 
     @property
     def draws(self) -> int:
@@ -97,7 +101,9 @@ def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
 
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
     """Where trained weights are kept; other settings or slices have another file."""
-    versions = VERSION, cache.IMAGES, cache.MASKS
+    versions = [VERSION, cache.IMAGES, cache.MASKS]
+    if settings.crop == "field" or settings.gray != "as is":
+        versions.append(cache.FIELDS)
     text = json.dumps([vars(settings), runs.data_hash(rows), versions], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
@@ -158,6 +164,9 @@ def prepared(rows: pd.DataFrame, root: Path, preprocessing: Preprocessing, seed:
 
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
     """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice."""
+    if settings.crop == "field":
+        fields = cache.fields(rows, collection.root, settings)
+        return np.array([np.count_nonzero(field) for field in fields], np.int64)
     # On the whole slice, whose outside tells what is body, and before contrast is equalised.
     plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0, crop="none"))
     areas = np.zeros(len(rows))

@@ -90,6 +90,12 @@ def train(
     return Committee(network, members), pd.concat(histories, ignore_index=True)
 
 
+def is_trained(profile: str, settings: StreamSettings, data: StreamData) -> bool:
+    """Whether `train` with ``reuse`` would find all members."""
+    each = [settings.replace(members=1, member=number) for number in range(settings.members)]
+    return all(streams.weights_path(profile, own, data.rows).is_file() for own in each)
+
+
 def _fit(
     network: keras.Model, settings: StreamSettings, data: StreamData, state: Path
 ) -> pd.DataFrame:

@@ -1,0 +1,186 @@
+"""Streams on slices of other hospitals, step by step: `registry.STEPS`.
+
+First the networks of the benchmark as they are, then the same with slices that are prepared for
+them in other ways, then networks that are trained for slices from anywhere. The last of these is
+shipped. Nothing of another hospital ever trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covid_utils import params
+from covid_utils.data import cache, lung_field, lungs, readers
+from covid_utils.data.cache import Rows
+from covid_utils.data.collection import Collection
+from covid_utils.data.images import FINDERS, Preprocessing, preprocess_mask
+from covid_utils.registry import (
+    BEYOND,
+    EXTERNAL,
+    EXTERNAL_SETS,
+    HOSPITAL_NETWORKS,
+    LESION_SETS,
+    SHIPPED,
+    stream_run,
+)
+from covid_utils.training import phantom_slices, predict_stream, streams, train_stream
+from covid_utils.training.predict_stream import Committee
+from covid_utils.training.stream_ladder import Tested
+from covid_utils.training.streams import StreamData, StreamSettings
+
+#: Step -> how slices are prepared for the benchmark's networks, if not as those that trained them.
+PREPARED = {"E0": {}, "E1": {"crop": "field"}, "E2": {"crop": "field", "gray": "landmarks"}}
+PREPARED["E3"] = PREPARED["E2"]
+#: Steps in which lesions lie in the room around the lungs only.
+CUT = ("E3", "E4", "E5", "E6", SHIPPED)
+#: Steps that train networks -> whether phantom slices train them, and whether there are several.
+LEARNED = {"E4": (False, False), "E5": (True, False), "E6": (True, True), SHIPPED: (True, True)}
+#: What networks for slices from anywhere have in common. They start from random weights, as the
+#: phantom shows them more than the few nodules of another gray scale would.
+ANYWHERE = PREPARED["E2"] | {"clahe_clip": 0.0, "augmentation": "foreign"}
+ANYWHERE |= {"init": "random", "weights": "", "train_images": 0, "test_images": 0}
+#: Settings of these networks that are parameters of the notebook.
+CHOSEN = ("image_size", "width", "steps", "batch_size", "learning_rate", "seed")
+#: Evaluations in a training, whose last checkpoints may be averaged.
+EVALUATIONS = 5
+#: Side of the slices that lung fields are compared on, in pixels.
+FIELD_SIZE = 256
+
+
+def tested(profile: str, scans: Collection, values: Mapping[str, Any]) -> Iterator[Tested]:
+    """Go through the steps, and predict test slices of the benchmark and slices of other hospitals.
+
+    Weights are kept, and a later call reads them.
+
+    Args:
+        profile: Whose weights are read and kept.
+        scans: The profile's images.
+        values: Parameters of ``07_other_hospitals``.
+
+    Yields:
+        What `outlines.of_steps` measures, the two kinds of slices apart. Take the probabilities
+        before the next, which may use the same network.
+    """
+    for network, settings in benchmark(profile, scans, values["imagenet"]).items():
+        data = streams.load_data(scans, settings)
+        committee, _ = train_stream.train(profile, settings, scans, data, reuse=True)
+        for step, change in PREPARED.items():
+            about = {"step": step, "network": network}
+            yield from _predicted(about, committee, settings.replace(**change), scans)
+    for step in LEARNED:
+        about = {"step": step, "network": next(iter(HOSPITAL_NETWORKS))}
+        yield from _predicted(about, *trained(profile, scans, values, step), scans)
+
+
+def benchmark(profile: str, scans: Collection, imagenet: str) -> dict[str, StreamSettings]:
+    """Settings of the benchmark's networks by name.
+
+    The large one starts from the weights ``imagenet``; it is left out without these, and where it
+    has not been trained yet, which takes long.
+    """
+    small, large = HOSPITAL_NETWORKS
+    each = {small: streams.settings_of(params.load(profile, "04_task3_stream", stream="all"))}
+    if imagenet:
+        job = stream_run("all", init=HOSPITAL_NETWORKS[large])
+        change = {"stream": "all", "weights": imagenet}
+        own = streams.settings_of(params.load(profile, "04_task3_stream", job, **change))
+        if train_stream.is_trained(profile, own, streams.load_data(scans, own)):
+            each[large] = own
+    return each
+
+
+def trained(
+    profile: str, scans: Collection, values: Mapping[str, Any], step: str = SHIPPED
+) -> tuple[Committee, StreamSettings]:
+    """The networks of a step that trains, read if they have been trained, and their settings."""
+    has_phantom, has_members = LEARNED[step]
+    usual = streams.settings_of(params.load(profile, "04_task3_stream", stream="all"))
+    chosen = {name: values[name] for name in CHOSEN}
+    chosen["evaluate_every"] = max(1, values["steps"] // EVALUATIONS)
+    own = usual.replace(**ANYWHERE, **chosen, members=values["members"] if has_members else 1)
+    data = everything(scans, own) if step == SHIPPED else streams.load_data(scans, own)
+    if has_phantom and values["phantom_share"]:
+        phantom = phantom_slices.load(own, values["phantom_patients"], scans.root)
+        data = phantom_slices.mixed(data, phantom, values["phantom_share"])
+    committee, _ = train_stream.train(profile, own, scans, data, reuse=True)
+    return committee, own
+
+
+def everything(scans: Collection, settings: StreamSettings) -> StreamData:
+    """All slices with outlined manifestations, those that the benchmark tests on too, to train."""
+    rows = scans.training_rows(LESION_SETS, "the shipped network", near_copies=True)
+    rows["subset"] = "train"
+    return streams.prepared(rows, scans.root, settings.preprocessing, settings.seed)
+
+
+def lung_fields(
+    scans: Collection,
+) -> tuple[dict[str, str], pd.DataFrame, np.ndarray, np.ndarray]:
+    """Where lung fields first count, slices of other hospitals, their lungs and the fields found.
+
+    Lungs are as annotators outlined them. Masks are uint8, 0 or 1, of whole slices,
+    (n, `FIELD_SIZE`, `FIELD_SIZE`).
+    """
+    rows = _others(scans)
+    whole = Preprocessing(FIELD_SIZE, clahe_clip=0.0)
+    truth = np.zeros((len(rows), FIELD_SIZE, FIELD_SIZE), np.uint8)
+    for mask, row in zip(truth, rows.itertuples(), strict=True):
+        outlined = readers.load_lungs(scans.root, row).astype(np.uint8)
+        mask[:] = preprocess_mask(outlined, whole)
+    about = {"step": "E1", "network": next(iter(HOSPITAL_NETWORKS))}
+    return about, rows, truth, cache.fields(rows, scans.root, whole)[:]
+
+
+def _predicted(
+    about: dict[str, str], committee: Committee, settings: StreamSettings, scans: Collection
+) -> Iterator[Tested]:
+    """Test slices of the benchmark, unless they have trained the network, and the others'."""
+    own, root = settings.preprocessing, scans.root
+    tests = () if about["step"] == SHIPPED else (scans.select(dataset=LESION_SETS, subset="test"),)
+    for chosen in (*tests, _others(scans)):
+        if chosen.empty:
+            continue
+        rows = chosen.join(_sizes(chosen, root, own), on="image_id")
+        data, room = streams.prepared(rows, root, own, settings.seed), None
+        if about["step"] in CUT:
+            room = _room(cache.fields(rows, root, own))
+        predicted = predict_stream.probabilities(committee, data.images, settings, room)
+        yield about, rows, data.masks, predicted
+
+
+def _others(scans: Collection) -> pd.DataFrame:
+    return scans.select(dataset=EXTERNAL_SETS, subset=EXTERNAL)
+
+
+def _room(fields: Rows) -> Rows:
+    return Rows(fields.shape, bool, lambda at: lung_field.grown(fields[at]))
+
+
+def _sizes(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> pd.DataFrame:
+    """Pixels of the lungs, and of lesions outside the crop, by ``image_id``.
+
+    They are counted in the slice as it is stored and given in pixels of the prepared one. Lungs
+    are those of annotators where there are any, else those of `lungs`.
+    """
+    sizes = {}
+    for row in rows.itertuples():
+        image, mask = readers.load_image(root, row), readers.load_mask(root, row)
+        outlined = readers.SOURCES[row.dataset].load_lungs is not None
+        lung = readers.load_lungs(root, row) if outlined else lungs.lung_field(image)
+        scale = settings.size**2 / image.size
+        if settings.crop != "none":
+            place = row.lungs if settings.crop == "lungs" else FINDERS[settings.crop](image)
+            top, left, side, _ = map(int, place.split())
+            mask[top : top + side, left : left + side] = 0
+            scale = (settings.size / side) ** 2
+        else:
+            mask[:] = 0
+        beyond = {name: np.count_nonzero(mask == label) for label, name in BEYOND.items()}
+        counts = {"lung_pixels": np.count_nonzero(lung)} | beyond
+        sizes[row.image_id] = {name: round(scale * count) for name, count in counts.items()}
+    return pd.DataFrame.from_dict(sizes, "index", columns=["lung_pixels", *BEYOND.values()])

@@ -1,0 +1,208 @@
+"""Steps towards slices of other hospitals: what trains, what is tested, what each step changes."""
+
+from contextlib import contextmanager
+from itertools import islice
+from types import SimpleNamespace
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from stream_cases import NOWHERE, TOY, gray, same, small_networks, toy
+
+import chest_phantom
+from covid_utils.data import cache, lung_field, lungs, readers
+from covid_utils.data.collection import Collection
+from covid_utils.errors import ParameterError
+from covid_utils.evaluation import outlines
+from covid_utils.registry import (
+    EXTERNAL,
+    EXTERNAL_SETS,
+    LABEL_CLASSES,
+    LESION,
+    LESION_SETS,
+    LUNG_FIELD,
+    STEPS,
+)
+from covid_utils.training import other_hospitals, predict_stream, shipped, streams, train_stream
+from covid_utils.training.streams import settings_of
+
+USUAL = vars(TOY.replace(stream="all", image_size=32, steps=2, evaluate_every=1, crop="lungs"))
+VALUES = {name: USUAL[name] for name in other_hospitals.CHOSEN}
+VALUES |= {"members": 2, "phantom_share": 0.5, "phantom_patients": 30, "imagenet": ""}
+
+
+def picture(folder, number, image, mask):
+    """A slice in another window, as other hospitals' slices are stored."""
+    shown = np.clip((image.astype(float) - 20) * 255 / 230, 0, 255).astype(np.uint8)
+    outlined = lungs.lung_field(image).astype(np.uint8)
+    for kind, array in (("ct", shown), ("infection", mask > 0), ("lungs", outlined)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(
+            str(folder / kind / f"{number}.png"), array.astype(np.uint8) * (kind == "ct" or 255)
+        )
+
+
+@pytest.fixture(scope="module")
+def scans(phantom, tmp_path_factory):
+    """Phantom slices of the benchmark, the last two of which are tested, and four foreign ones."""
+    root = tmp_path_factory.mktemp("scans")
+    (root / "medseg").symlink_to(phantom / "medseg")
+    own = readers.read("medseg", root).rows
+    folder = root / EXTERNAL_SETS[1]
+    for number, row in enumerate(own.iloc[:4].itertuples()):
+        picture(folder, number, readers.load_image(root, row), readers.load_mask(root, row))
+    table = pd.DataFrame({"slice": range(4), "volume": ["v01", "v01", "v03", "v03"]})
+    table.to_csv(folder / "slices.csv", index=False)
+    rows = readers.read_all(root).rows
+    subset = rows["dataset"].map({EXTERNAL_SETS[1]: EXTERNAL}).fillna("train")
+    subset[rows.index[rows["dataset"].isin(LESION_SETS)][-3:]] = ["validation", "test", "test"]
+    return Collection(rows.assign(subset=subset), root, pd.DataFrame())
+
+
+@contextmanager
+def toys(home, phantom):
+    """Small networks, and another phantom than that of the scans; settings and rows that train."""
+    train, seen = train_stream.train, []
+
+    def watched(profile, settings, scans, data, **how):
+        seen.append((settings, data.rows))
+        return train(profile, settings, scans, data, **how)
+
+    with small_networks(home), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(other_hospitals.params, "load", lambda *_, **changes: USUAL | changes)
+        patch.setattr(chest_phantom, "write", lambda *_: phantom)
+        patch.setattr(train_stream, "train", watched)
+        yield seen
+
+
+def predicted(scans):
+    return [
+        (about, rows, masks, np.concatenate([*probabilities]))
+        for about, rows, masks, probabilities in other_hospitals.tested("quick", scans, VALUES)
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(scans, phantom, tmp_path_factory):
+    """Every step, what trained in each, the same read from files, and the benchmark's network."""
+    with toys(tmp_path_factory.mktemp("home"), phantom) as seen:
+        steps, trainings = predicted(scans), seen[:]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(keras.Model, "fit", None)
+            again = predicted(scans)
+            usual = settings_of(USUAL)
+            data = streams.load_data(scans, usual)
+            network, _ = train_stream.train("quick", usual, scans, data, reuse=True)
+            plain = predict_stream.probabilities(network, data.part("test")[0], usual)
+            return SimpleNamespace(
+                steps=steps,
+                trainings=trainings,
+                again=again,
+                plain=np.concatenate([*plain]),
+                fields=other_hospitals.lung_fields(scans),
+                members={
+                    step: other_hospitals.trained("quick", scans, VALUES, step)[0].members
+                    for step in ("E5", "E6")
+                },
+            )
+
+
+def test_steps_test_on_nothing_that_trained_them_and_the_shipped_network_on_others_alone(run):
+    pixels, maps = outlines.of_steps(
+        [(about, rows, masks, [given]) for about, rows, masks, given in run.steps], run.fields
+    )
+    # Only the extent has a truth elsewhere.
+    external, tests = (pixels[pixels["subset"] == name] for name in (EXTERNAL, "test"))
+    lesions = external[external["class"] == "lesion"]
+    for part, steps, count in ((lesions, [*STEPS], 4), (tests, [*STEPS][:-1], 2)):
+        assert part.groupby("step")["image_id"].nunique().to_dict() == dict.fromkeys(steps, count)
+    assert set(external["class"]) == {"lesion", LUNG_FIELD}
+    assert set(tests["class"]) == {*LABEL_CLASSES.values(), "background", "lesion"}
+    assert maps["image_id"].tolist() == lesions["image_id"].unique().tolist()
+    field = external[external["class"] == LUNG_FIELD]
+    assert set(field["step"]) == {"E1"}
+    assert (2 * field["tp"] / (2 * field["tp"] + field["fp"] + field["fn"])).min() > 0.8
+    trained = [rows[rows["subset"] == "train"] for _, rows in run.trainings]
+    assert {name for rows in trained for name in rows["dataset"]} == set(LESION_SETS)
+    tested = set(tests["image_id"])
+    assert [bool(tested & set(rows["image_id"])) for rows in trained] == [False] * 4 + [True]
+
+
+def test_phantom_slices_and_members_join_at_their_steps(run):
+    trained = [rows[rows["subset"] == "train"] for _, rows in run.trainings]
+    own = [rows["image_id"].str.startswith("medseg/").mean() for rows in trained]
+    assert np.round(own, 1).tolist() == [1, 1, 0.5, 0.5, 0.5]
+    assert [settings.members for settings, _ in run.trainings] == [1, 1, 1, 2, 2]
+    assert len(run.members["E6"]) == 2
+    assert all(same(run.members["E5"][0], run.members["E6"][0]))
+
+
+def test_each_step_changes_what_it_says_and_is_read_once_it_is_trained(run, scans):
+    steps = {(about["step"], rows["subset"].iloc[0]): given for about, rows, _, given in run.steps}
+    assert np.array_equal(steps["E0", "test"], run.plain)
+    for first, second in ("E0", "E1"), ("E1", "E2"), ("E4", "E5"), ("E5", "E6"), ("E6", "E7"):
+        assert not np.allclose(steps[first, EXTERNAL], steps[second, EXTERNAL], atol=1e-3)
+    for one, other in zip(run.steps, run.again, strict=True):
+        assert one[0] == other[0]
+        assert np.array_equal(one[3], other[3])
+    prepared = settings_of(USUAL, crop="field", gray="landmarks").preprocessing
+    fields = cache.fields(scans.select(subset=EXTERNAL), scans.root, prepared)
+    room = np.stack([lung_field.grown(field) for field in fields[:]])
+    assert 0.2 < room.mean() < 0.9
+    cut, free = steps["E3", EXTERNAL], steps["E2", EXTERNAL]
+    assert np.array_equal(cut[room], free[room])
+    assert (cut[~room][:, 0] == 1).all()
+
+
+def test_what_a_crop_leaves_out_is_missed(scans, home, phantom, monkeypatch):
+    cropped = Collection(scans.manifest.assign(lungs="0 0 20 1"), scans.root, pd.DataFrame())
+    with toys(home, phantom), monkeypatch.context() as patch:
+        patch.setattr(train_stream, "train", lambda *_, **__: (None, None))
+        tested = other_hospitals.tested("quick", cropped, VALUES)
+        about, rows, masks, _ = [*islice(tested, 2)][1]
+    assert about["step"] == "E0"
+    assert set(rows["subset"]) == {EXTERNAL}
+    for row in rows.itertuples():
+        missed = readers.load_mask(scans.root, row) > 0
+        missed[:20, :20] = False
+        assert row.ggo_beyond == round(missed.sum() * (32 / 20) ** 2) > 0
+        assert row.lung_pixels == round(readers.load_lungs(scans.root, row).sum() * (32 / 20) ** 2)
+    table = outlines.pixel_table(rows, masks, masks[:], LESION)
+    assert table["fn"].tolist() == rows["ggo_beyond"].tolist()
+
+
+def test_the_large_network_takes_part_once_it_is_trained(scans, home, phantom, monkeypatch):
+    def names(imagenet):
+        return [*other_hospitals.benchmark("quick", scans, imagenet)]
+
+    with toys(home, phantom), monkeypatch.context() as patch:
+        assert names("") == names("imagenet") == ["small"]
+        patch.setattr(train_stream, "is_trained", lambda *_: True)
+        assert names("") == ["small"]
+        assert names("imagenet") == ["small", "large"]
+
+
+def test_a_shipped_file_gives_the_same_outlines(small_networks, tmp_path, monkeypatch):
+    settings, data = TOY.replace(members=2, gray="landmarks"), toy()
+    network, _ = train_stream.train("quick", settings, NOWHERE, data)
+    file = tmp_path / "shipped.npz"
+    shipped.save(file, network, settings)
+    again, own = shipped.load(file)
+    assert vars(own) == vars(settings)
+    assert own.preprocessing == settings.preprocessing
+    images = np.concatenate([data.images, gray(40, 16)])
+    before, after = (
+        np.concatenate([*predict_stream.probabilities(each, images, settings)])
+        for each in (network, again)
+    )
+    assert 0 < np.abs(before - after).max() < 0.01
+    assert (before.argmax(-1) != after.argmax(-1)).mean() <= 0.001
+    assert 0.01 < before.argmax(-1).mean() < 0.99
+    stored = np.load(file)
+    assert {stored[name].dtype.name for name in stored if stored[name].ndim > 1} == {"float16"}
+    monkeypatch.setattr(shipped, "MOST", 1000)
+    with pytest.raises(ParameterError, match=r"other\.npz: .* MB are more than .*set width or"):
+        shipped.save(tmp_path / "other.npz", network, settings)
+    assert not (tmp_path / "other.npz").exists()
