@@ -33,7 +33,7 @@ def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", *
     values |= {"modality": modality, "view": "PA" if modality == "X-ray" else "Axial"}
     values |= {"label": label, "patient_basis": "given", "frame": 0, "width": 8, "height": 8}
     values |= {"label_quality": "none", "licence": "unknown"}
-    values |= dict.fromkeys(("mask_path", "mask_sha256", "lungs"), "")
+    values |= dict.fromkeys(("mask_path", "mask_sha256", "lungs", "field", "gray"), "")
     return manifests.validate(pd.DataFrame(values | columns, index=range(len(pairs))))
 
 

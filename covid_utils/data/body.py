@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from skimage.filters import threshold_otsu
 
 #: Longest side that a slice is reduced or enlarged to.
 SIDE = 256
@@ -73,7 +72,7 @@ def parts(gray: np.ndarray) -> Parts:
     smooth = cv2.GaussianBlur(cv2.medianBlur(small, 3), (0, 0), 1.0)
     padding = _padding(small)
     known = smooth[~padding]
-    threshold = float(threshold_otsu(known)) if known.size and np.ptp(known) else 255.0
+    threshold = cv2.threshold(known, 0, 255, cv2.THRESH_OTSU)[0] if known.size else 255.0
     body = _body((smooth > threshold) & ~padding)
     depth = cv2.distanceTransform(
         np.pad(body, 1, constant_values=True).astype(np.uint8), cv2.DIST_L2, 5
@@ -106,12 +105,15 @@ def closed(mask: np.ndarray, radius: float) -> np.ndarray:
     return (distance(~near) > radius)[rim:-rim, rim:-rim] | mask
 
 
-def mode(values: np.ndarray) -> float:
-    """Most frequent of some gray values, which are smoothed for that; nan without any."""
-    if not values.size:
-        return np.nan
+def histogram(values: np.ndarray, smoothing: float = SMOOTHING) -> np.ndarray:
+    """How often each of the 256 gray values occurs, smoothed with a Gaussian: float64 (256,)."""
     counts = np.bincount(values, minlength=256).astype(np.float64)[None]
-    return float(np.argmax(cv2.GaussianBlur(counts, (0, 0), SMOOTHING)))
+    return cv2.GaussianBlur(counts, (0, 0), smoothing)[0]
+
+
+def mode(values: np.ndarray) -> float:
+    """Most frequent of some gray values, smoothed for that; nan without any."""
+    return float(np.argmax(histogram(values))) if values.size else np.nan
 
 
 def _padding(small: np.ndarray) -> np.ndarray:

@@ -20,11 +20,11 @@ import pandas as pd
 
 from covid_utils import paths
 from covid_utils.data import lung_field, readers
-from covid_utils.data.images import FINDERS, Preprocessing, preprocess, preprocess_mask
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 from covid_utils.writing import whole
 
 #: Versions of the recipes of this module: what decodes and prepares images and masks, and what
-#: finds lung fields and landmarks of the gray scale.
+#: finds lung fields.
 IMAGES, MASKS, FIELDS = 1, 1, 2
 #: Bytes that NumPy writes before an array of few dimensions.
 HEADER = 128
@@ -130,7 +130,7 @@ def contents(rows: pd.DataFrame, *further: str) -> list[str]:
 def images(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """Prepared images of manifest rows, kept in the cache: uint8 (images, size, size)."""
     recipe = _recipe("images", IMAGES, settings)
-    return recipe.filled(contents(rows), prepared(rows, root, settings).__getitem__)
+    return recipe.filled(_contents(rows, settings), prepared(rows, root, settings).__getitem__)
 
 
 def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
@@ -139,11 +139,11 @@ def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 
     def make(position: int) -> np.ndarray:
         row = listed[position]
-        mask = readers.load_mask(root, row)
-        return preprocess_mask(mask, settings, _place(root, row, settings))
+        return preprocess_mask(readers.load_mask(root, row), settings, _place(row, settings))
 
     # A mask can be mended while its image stays the same.
-    return _recipe("masks", MASKS, settings).filled(contents(rows, "mask_sha256", "image_id"), make)
+    recipe = _recipe("masks", MASKS, settings)
+    return recipe.filled(_contents(rows, settings, "mask_sha256", "image_id"), make)
 
 
 def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
@@ -153,9 +153,9 @@ def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     def make(position: int) -> np.ndarray:
         row = listed[position]
         field = lung_field.field(readers.load_image(root, row)).astype(np.uint8)
-        return preprocess_mask(field, settings, _place(root, row, settings))
+        return preprocess_mask(field, settings, _place(row, settings))
 
-    return _recipe("fields", FIELDS, settings).filled(contents(rows), make)
+    return _recipe("fields", FIELDS, settings).filled(_contents(rows, settings), make)
 
 
 def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
@@ -165,20 +165,21 @@ def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     def make(position: int) -> np.ndarray:
         row = listed[position]
         image = readers.load_image(root, row)
-        return preprocess(image, settings, row.lungs if settings.crop == "lungs" else "")
+        return preprocess(image, settings, _place(row, settings), getattr(row, "gray", ""))
 
     return Rows((len(listed), settings.size, settings.size), np.uint8, make)
 
 
-def _place(root: Path, row: Any, settings: Preprocessing) -> str:
-    """Where a slice is cropped: the manifest's text, or found in its image."""
-    if settings.crop == "field":
-        return FINDERS["field"](readers.load_image(root, row))
-    return row.lungs
+def _place(row: Any, settings: Preprocessing) -> str:
+    """Where a slice is cropped, by the manifest."""
+    return row.field if settings.crop == "field" else row.lungs
+
+
+def _contents(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list[str]:
+    """`contents`, and what else of a row the settings use."""
+    used = ("field",) * (settings.crop == "field") + ("gray",) * (settings.gray != "as is")
+    return contents(rows, *used, *further)
 
 
 def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:
-    values = asdict(settings)
-    if kind == "fields" or settings.crop == "field" or settings.gray != "as is":
-        values["fields"] = FIELDS
-    return Recipe(kind, version, values, (settings.size, settings.size), np.uint8)
+    return Recipe(kind, version, asdict(settings), (settings.size, settings.size), np.uint8)

@@ -50,15 +50,20 @@ class Preprocessing:
                 raise ParameterError(message)
 
 
-def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
+def preprocess(
+    gray: np.ndarray, settings: Preprocessing, place: str = "", scale: str = ""
+) -> np.ndarray:
     """Crop, resize and equalise a uint8 image (height, width); the result is (size, size).
 
-    ``field`` is the manifest's text by which a slice is cropped; '' finds it now.
+    ``place`` is the manifest's ``lungs`` or ``field``, by which a slice is cropped, and ``scale``
+    its ``gray``; '' finds them now.
     """
-    place = settings.crop != "none" and (field or FINDERS[settings.crop](gray))
+    if settings.crop != "none":
+        place = place or FINDERS[settings.crop](gray)
     if settings.gray == "landmarks":  # of the whole slice, whose outside tells what air is
-        gray = gray_scale.canonical(gray)
-    if place:
+        found = gray_scale.Landmarks.parse(scale) if scale else gray_scale.landmarks(gray)
+        gray = gray_scale.canonical(gray, found)
+    if settings.crop != "none":
         gray = _cropped(gray, place)
     how = cv2.INTER_AREA if max(gray.shape) > settings.size else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
@@ -67,13 +72,13 @@ def preprocess(gray: np.ndarray, settings: Preprocessing, field: str = "") -> np
     return cv2.createCLAHE(settings.clahe_clip, (settings.clahe_tiles,) * 2).apply(resized)
 
 
-def preprocess_mask(mask: np.ndarray, settings: Preprocessing, field: str = "") -> np.ndarray:
+def preprocess_mask(mask: np.ndarray, settings: Preprocessing, place: str = "") -> np.ndarray:
     """Crop and resize uint8 labels (height, width) as their image, so that no new label appears."""
     if settings.crop != "none":
-        mask = _cropped(mask, field)
+        mask = _cropped(mask, place)
     return cv2.resize(mask, (settings.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _cropped(array: np.ndarray, field: str) -> np.ndarray:
-    top, left, side, _ = map(int, field.split())
+def _cropped(array: np.ndarray, place: str) -> np.ndarray:
+    top, left, side, _ = map(int, place.split())
     return np.ascontiguousarray(array[top : top + side, left : left + side])

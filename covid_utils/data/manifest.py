@@ -43,6 +43,8 @@ COLUMNS = {
     "width": "pixels",
     "height": "pixels",
     "lungs": "of CT: top, left and side of the square around the lungs, and their area, in pixels",
+    "field": "the same by `covid_utils.data.lung_field`, which takes any gray scale",
+    "gray": "of CT: HU, or gray values of air, lung, fat, tissue (- if missing), and confidence",
 }
 
 #: Image labels. ``pneumonia`` is pneumonia of a cause that the source does not tell.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import guard, lungs
+from covid_utils.data import gray_scale, guard, lung_field, lungs
 from covid_utils.data.manifest import COLUMNS
 from covid_utils.data.similarity import perceptual_hash
 from covid_utils.errors import DataError
@@ -37,6 +37,7 @@ class Source(NamedTuple):
         load_image: From a path and a frame to a gray uint8 image (height, width).
         load_mask: From the data folder and a row of the manifest to labels (height, width).
         load_lungs: The same to a mask of the lungs by an annotator: 1, else 0.
+        has_hounsfield: Whether a CT file has Hounsfield units, so that its gray scale is known.
     """
 
     folder: str
@@ -45,6 +46,7 @@ class Source(NamedTuple):
     load_image: Callable[[Path, int], np.ndarray]
     load_mask: Callable[[Path, Any], np.ndarray] | None = None
     load_lungs: Callable[[Path, Any], np.ndarray] | None = None
+    has_hounsfield: Callable[[Path], bool] = lambda path: False
 
     @property
     def name(self) -> str:
@@ -108,16 +110,20 @@ def _view(word: str | None, path: Path, problems: guard.Problems) -> str:
 
 @guard.reads("image")
 def _measure(path: Path, source: Source, row: dict) -> dict:
-    """Size, hashes and, of CT, the lungs."""
+    """Size, hashes and, of CT, the lungs and the gray scale."""
     image = source.load_image(path, row["frame"])
     content = image.tobytes() if row["is_slice"] else path.read_bytes()
+    found = dict.fromkeys(("lungs", "field", "gray"), "")
+    if row["modality"] == "CT":
+        is_known = source.has_hounsfield(path)
+        scale = gray_scale.KNOWN if is_known else str(gray_scale.landmarks(image))
+        found = {"lungs": lungs.find(image), "field": lung_field.find(image), "gray": scale}
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
         "phash": perceptual_hash(image),
         "width": image.shape[1],
         "height": image.shape[0],
-        "lungs": lungs.find(image) if row["modality"] == "CT" else "",
-    }
+    } | found
 
 
 @guard.reads("file")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import guard, similarity
-from covid_utils.data.readers import decoding
+from covid_utils.data.readers import decoding, gray
 from covid_utils.data.readers.build import Source
 
 NAME = "covid-chestxray-dataset"
@@ -103,4 +103,11 @@ def load_image(path: Path, frame: int) -> np.ndarray:
     return decoding.read_raster(path)
 
 
-SOURCE = Source(NAME, {}, candidates, load_image)
+def has_hounsfield(path: Path) -> bool:
+    """Whether a file is a CT volume in Hounsfield units."""
+    if not _is_volume(path):
+        return False
+    return gray.is_hounsfield(gray.window_of(decoding.axial_slices(path), path))
+
+
+SOURCE = Source(NAME, {}, candidates, load_image, has_hounsfield=has_hounsfield)

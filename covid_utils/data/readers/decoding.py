@@ -78,7 +78,7 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
     pixels = stored.astype(np.float32) * (slope or 1) + (intercept or 0)
     if header.get("Modality") == "CT":
         pixels[padding] = np.nan
-        gray = ct_to_uint8(pixels, path, is_hounsfield=intercept is not None)
+        gray = ct_to_uint8(pixels, path, is_known=intercept is not None)
     else:
         gray = stretched(pixels, padding)
     gray = 255 - gray if kind == "MONOCHROME1" else gray
@@ -94,6 +94,13 @@ def _assert_decoder(path: Path, header: pydicom.Dataset) -> None:
         needs = [line.partition(" - requires ")[2] for line in decoder.missing_dependencies]
         packages = "; or ".join(needs)
         raise DataError(f"{path}: compressed ({syntax.name}); to read it install {packages}.")
+
+
+@guard.reads("DICOM file")
+def dicom_has_hounsfield(path: Path) -> bool:
+    """Whether the header of a CT says how to get Hounsfield units."""
+    header = read_dicom_header(path, ("RescaleIntercept",))
+    return _number(path, header, "RescaleIntercept") is not None
 
 
 def _number(path: Path, header: pydicom.Dataset, keyword: str) -> float | None:

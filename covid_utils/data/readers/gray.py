@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from covid_utils.data.gray_scale import LUNG_WINDOW
 from covid_utils.errors import DataError
 
-#: Lung window in Hounsfield units: level -600, width 1500, the usual reading window.
-LUNG_WINDOW = (-1350.0, 150.0)
 #: Hounsfield units of aerated lung and the air around a body, and of soft tissue.
 AIR, TISSUE = (-1100, -700), (-150, 250)
 #: Values below are Hounsfield units, too.
@@ -68,30 +67,27 @@ def _extremes(values: np.ndarray) -> tuple[float, float]:
     return float(levels[first]), float(levels[last])
 
 
-def ct_to_uint8(
-    voxels: np.ndarray,
-    path: Path,
-    is_hounsfield: bool = False,
-    whole: np.ndarray | None = None,
-) -> np.ndarray:
+def ct_to_uint8(voxels: np.ndarray, path: Path, is_known: bool = False) -> np.ndarray:
     """CT of any scale as 8-bit gray: Hounsfield units, these plus `OFFSET`, 0 to 255, or 0 to 1.
 
     Hounsfield units go through the lung window; the other two have been through a window before.
 
     Args:
-        voxels: Values of the whole file, or of a part of it.
+        voxels: Values of the whole file.
         path: The file, for the message.
-        is_hounsfield: Whether the file says so.
-        whole: Values of the whole file, or enough of them, where ``voxels`` are a part.
+        is_known: Whether the file says that these are Hounsfield units.
     """
-    told_by = voxels if whole is None else whole
-    window = LUNG_WINDOW if is_hounsfield else _window(told_by[np.isfinite(told_by)], path)
-    return to_uint8(voxels, *window)
+    return to_uint8(voxels, *(LUNG_WINDOW if is_known else window_of(voxels, path)))
 
 
-def _window(values: np.ndarray, path: Path) -> tuple[float, float]:
-    """The values that become black and white."""
-    values = _without_padding(values)
+def is_hounsfield(window: tuple[float, float]) -> bool:
+    """Whether a `window` is of Hounsfield units, or of these plus `OFFSET`."""
+    return window[1] - window[0] == LUNG_WINDOW[1] - LUNG_WINDOW[0]
+
+
+def window_of(voxels: np.ndarray, path: Path) -> tuple[float, float]:
+    """The values of a CT of any scale that become black and white."""
+    values = _without_padding(voxels[np.isfinite(voxels)])
     low, high = np.quantile(values, [TAIL, 1 - TAIL]) if values.size else (np.nan, np.nan)
     some = values[:: values.size // 1000 + 1]
     rules = (

@@ -23,7 +23,7 @@ from covid_utils.data.readers.decoding import (
     axial_slices,
     read_raster,
 )
-from covid_utils.data.readers.gray import ct_to_uint8
+from covid_utils.data.readers.gray import is_hounsfield, to_uint8, window_of
 from covid_utils.errors import DataError
 
 CASES, INFECTION, LUNGS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "Lung_Mask"
@@ -45,6 +45,7 @@ class _Scan(NamedTuple):
     images: np.ndarray
     infection: np.ndarray
     lungs: np.ndarray
+    has_hounsfield: bool
 
 
 @guard.reads("volume with its masks")
@@ -65,8 +66,9 @@ def _decode(places: tuple[Path, ...], changed: tuple[int, ...]) -> _Scan:
     if not frames:
         raise DataError(f"{masks[1]}: shows no lungs; take it from the release of {path.name}.")
     taken = list(frames)
-    images = ct_to_uint8(voxels[taken], path, whole=voxels[:, ::STRIDE, ::STRIDE])
-    return _Scan(frames, images, *(part[taken].astype(np.uint8) for part in (infection, lungs)))
+    window = window_of(voxels[:, ::STRIDE, ::STRIDE], path)
+    masks = (part[taken].astype(np.uint8) for part in (infection, lungs))
+    return _Scan(frames, to_uint8(voxels[taken], *window), *masks, is_hounsfield(window))
 
 
 def _evenly(frames: np.ndarray) -> tuple[int, ...]:
@@ -160,6 +162,7 @@ VOLUMES = Source(
     lambda path, frame: _slice_of(path, frame, "images"),
     lambda root, row: _slice_of(root / row.path, int(row.frame), "infection"),
     lambda root, row: _slice_of(root / row.path, int(row.frame), "lungs"),
+    lambda path: _scan(path).has_hounsfield,
 )
 PICTURES = Source(
     EXPORT,

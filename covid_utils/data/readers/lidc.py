@@ -15,7 +15,11 @@ import numpy as np
 
 from covid_utils.data import guard
 from covid_utils.data.readers.build import Source
-from covid_utils.data.readers.decoding import read_dicom, read_dicom_header
+from covid_utils.data.readers.decoding import (
+    dicom_has_hounsfield,
+    read_dicom,
+    read_dicom_header,
+)
 from covid_utils.errors import DataError
 
 NAME = "lidc-idri"
@@ -204,4 +208,4 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
     return _consensus(path, read_dicom_header(path, _TAGS), root / row.mask_path)
 
 
-SOURCE = Source(NAME, ABOUT, candidates, read_dicom, load_mask)
+SOURCE = Source(NAME, ABOUT, candidates, read_dicom, load_mask, has_hounsfield=dicom_has_hounsfield)

@@ -145,4 +145,4 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
     return _upright(_discs(scan, of_scan, int(row.frame)), scan)
 
 
-SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask)
+SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask, has_hounsfield=lambda path: True)

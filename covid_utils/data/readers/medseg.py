@@ -17,7 +17,7 @@ import pandas as pd
 from covid_utils.data import guard
 from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import assert_same_grid, open_nifti
-from covid_utils.data.readers.gray import ct_to_uint8
+from covid_utils.data.readers.gray import is_hounsfield, to_uint8, window_of
 from covid_utils.errors import DataError
 
 NAME = "medseg"
@@ -53,13 +53,23 @@ class PublishedMasks(NamedTuple):
 def _volume(path: Path) -> np.ndarray:
     """Whole file (columns, rows, slices), decoded once however many threads ask for slices."""
     with _decoding:
-        return _decode(path, path.stat().st_mtime_ns)
+        return _decode(path, path.stat().st_mtime_ns)[0]
 
 
 @lru_cache(maxsize=2)
-def _decode(path: Path, changed: int) -> np.ndarray:
+def _decode(path: Path, changed: int) -> tuple[np.ndarray, bool]:
+    """The file, images as uint8, and whether it has Hounsfield units."""
     voxels = np.asanyarray(open_nifti(path).dataobj)
-    return ct_to_uint8(voxels, path) if path.name == IMAGES else voxels
+    if path.name != IMAGES:
+        return voxels, False
+    window = window_of(voxels, path)
+    return to_uint8(voxels, *window), is_hounsfield(window)
+
+
+def has_hounsfield(path: Path) -> bool:
+    """Whether the images are in Hounsfield units; those that were published are not."""
+    with _decoding:
+        return _decode(path, path.stat().st_mtime_ns)[1]
 
 
 def load_image(path: Path, frame: int) -> np.ndarray:
@@ -144,4 +154,4 @@ def _published(path: Path) -> tuple[list[int], np.ndarray]:
     return frames, labels
 
 
-SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask)
+SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask, has_hounsfield=has_hounsfield)
