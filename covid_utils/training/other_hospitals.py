@@ -18,7 +18,7 @@ from covid_utils import params
 from covid_utils.data import cache, lung_field, lungs, readers
 from covid_utils.data.cache import Rows
 from covid_utils.data.collection import Collection
-from covid_utils.data.images import FINDERS, Preprocessing, preprocess_mask
+from covid_utils.data.images import Preprocessing, preprocess_mask
 from covid_utils.registry import (
     BEYOND,
     EXTERNAL,
@@ -164,23 +164,23 @@ def _room(fields: Rows) -> Rows:
 def _sizes(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> pd.DataFrame:
     """Pixels of the lungs, and of lesions outside the crop, by ``image_id``.
 
-    They are counted in the slice as it is stored and given in pixels of the prepared one. Lungs
-    are those of annotators where there are any, else those of `lungs`.
+    Lungs are those of annotators where there are any, else those of `lungs`.
     """
-    sizes = {}
-    for row in rows.itertuples():
-        image, mask = readers.load_image(root, row), readers.load_mask(root, row)
-        outlined = readers.SOURCES[row.dataset].load_lungs is not None
-        lung = readers.load_lungs(root, row) if outlined else lungs.lung_field(image)
-        scale = settings.size**2 / image.size
-        if settings.crop != "none":
-            place = row.lungs if settings.crop == "lungs" else FINDERS[settings.crop](image)
-            top, left, side, _ = map(int, place.split())
-            mask[top : top + side, left : left + side] = 0
-            scale = (settings.size / side) ** 2
-        else:
-            mask[:] = 0
-        beyond = {name: np.count_nonzero(mask == label) for label, name in BEYOND.items()}
-        counts = {"lung_pixels": np.count_nonzero(lung)} | beyond
-        sizes[row.image_id] = {name: round(scale * count) for name, count in counts.items()}
-    return pd.DataFrame.from_dict(sizes, "index", columns=["lung_pixels", *BEYOND.values()])
+    counts = [_counted(row, root, settings.crop) for row in rows.itertuples()]
+    counts = pd.DataFrame(counts, rows["image_id"], ["area", "lung_pixels", *BEYOND.values()])
+    share = settings.size**2 / counts.pop("area")
+    return counts.mul(share, axis=0).round().astype(np.int64)
+
+
+def _counted(row: Any, root: Path, crop: str) -> list[int]:
+    """Pixels of the crop, the lungs and each label outside the crop, in the slice as stored."""
+    image, outside = readers.load_image(root, row), readers.load_mask(root, row)
+    is_outlined = readers.SOURCES[row.dataset].load_lungs is not None
+    lung = readers.load_lungs(root, row) if is_outlined else lungs.lung_field(image)
+    (top, left), (height, width) = (0, 0), image.shape
+    if crop != "none":
+        place = row.lungs if crop == "lungs" else row.field
+        top, left, height, _ = map(int, place.split())
+        width = height
+    outside[top : top + height, left : left + width] = 0
+    return [height * width, np.count_nonzero(lung), *(np.sum(outside == n) for n in BEYOND)]

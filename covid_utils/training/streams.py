@@ -101,10 +101,12 @@ def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
 
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
     """Where trained weights are kept; other settings or slices have another file."""
-    versions = [VERSION, cache.IMAGES, cache.MASKS]
-    if settings.crop == "field" or settings.gray != "as is":
-        versions.append(cache.FIELDS)
-    text = json.dumps([vars(settings), runs.data_hash(rows), versions], sort_keys=True)
+    versions = VERSION, cache.IMAGES, cache.MASKS
+    # What the manifest says of the field and the gray scale is found by code that may change.
+    uses = {"field": settings.crop == "field", "gray": settings.gray != "as is"}
+    found = [rows[name].tolist() for name, is_used in uses.items() if is_used]
+    about = [vars(settings), runs.data_hash(rows), versions, *found]
+    text = json.dumps(about, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
 
@@ -165,8 +167,8 @@ def prepared(rows: pd.DataFrame, root: Path, preprocessing: Preprocessing, seed:
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
     """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice."""
     if settings.crop == "field":
-        fields = cache.fields(rows, collection.root, settings)
-        return np.array([np.count_nonzero(field) for field in fields], np.int64)
+        side, pixels = rows["field"].str.split(expand=True)[[2, 3]].astype(float).to_numpy().T
+        return np.rint(pixels * (settings.size / side) ** 2).astype(np.int64)
     # On the whole slice, whose outside tells what is body, and before contrast is equalised.
     plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0, crop="none"))
     areas = np.zeros(len(rows))
