@@ -110,7 +110,7 @@ def run(scans, phantom, tmp_path_factory):
 
 
 def test_steps_test_on_nothing_that_trained_them_and_the_shipped_network_on_others_alone(run):
-    pixels, maps = outlines.of_steps(
+    pixels, shown = outlines.of_steps(
         [(about, rows, masks, [given]) for about, rows, masks, given in run.steps], run.fields
     )
     # Only the extent has a truth elsewhere.
@@ -120,7 +120,9 @@ def test_steps_test_on_nothing_that_trained_them_and_the_shipped_network_on_othe
         assert part.groupby("step")["image_id"].nunique().to_dict() == dict.fromkeys(steps, count)
     assert set(external["class"]) == {"lesion", LUNG_FIELD}
     assert set(tests["class"]) == {*LABEL_CLASSES.values(), "background", "lesion"}
-    assert maps["image_id"].tolist() == lesions["image_id"].unique().tolist()
+    assert list(shown) == [next(iter(STEPS)), [*STEPS][-1]]
+    names = lesions["image_id"].unique().tolist()
+    assert all(each.rows["image_id"].tolist() == names for each in shown.values())
     field = external[external["class"] == LUNG_FIELD]
     assert set(field["step"]) == {"E1"}
     assert (2 * field["tp"] / (2 * field["tp"] + field["fp"] + field["fn"])).min() > 0.8

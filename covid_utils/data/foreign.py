@@ -54,15 +54,15 @@ class Foreign:
     """
 
     movement: augment.Ranges = augment.WIDE
-    upside_down: Change = Change(0.15)
+    upside_down: Change = Change(0.5)
     blur: Change = Change(0.25, 0.3, 1.2)
     shrink: Change = Change(0.2, 1.2, 2.5)
     noise: Change = Change(0.3, 2.0, 14.0)
     window_low: Change = Change(0.4, -40.0, 50.0)
     window_high: Change = Change(0.4, 195.0, 300.0)
     gamma: Change = Change(0.4, -0.6, 0.6)
-    clahe: Change = Change(0.25, 1.0, 4.0)
-    tiles: tuple[int, int] = (2, 8)
+    clahe: Change = Change(0.6, 1.0, 5.0)
+    tiles: tuple[int, int] = (2, 10)
     letters: Change = Change(0.15, 1.0, 4.0)
     table: Change = Change(0.2, 140.0, 255.0)
 

@@ -109,7 +109,7 @@ def several(
 def of_steps(
     tested: Iterable[tuple[dict[str, str], pd.DataFrame, np.ndarray, Iterable[np.ndarray]]],
     fields: tuple[dict[str, str], pd.DataFrame, np.ndarray, np.ndarray],
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+) -> tuple[pd.DataFrame, dict[str, Outlines]]:
     """Measure each step towards slices of other hospitals, one network in memory at a time.
 
     Args:
@@ -118,22 +118,21 @@ def of_steps(
         fields: What the lung fields are, slices, their lungs as outlined and as found.
 
     Returns:
-        `pixel_table` of all with what each is, and maps of the shipped network as of `several`.
+        `pixel_table` of all with what each is, and the outlines on slices of other hospitals after
+        the first step and of the shipped network.
     """
-    tables, maps = [], {}
+    tables, kept = [], {}
     for about, rows, masks, probabilities in tested:
         is_external = (rows["subset"] == EXTERNAL).all()
         classes = LESION if is_external else None
         measured = outline(probabilities, rows, masks, "all", classes=classes)
         tables.append(measured.pixels.assign(**about))
-        if about["step"] == SHIPPED:
-            maps["image_id"] = measured.rows["image_id"].to_numpy(str)
-            maps["all_labels"] = measured.predicted
-            maps["all_probability"] = measured.probability
+        if is_external and (not kept or about["step"] == SHIPPED):
+            kept[about["step"]] = measured
     about, rows, truth, found = fields
     if len(rows):
         tables.append(pixel_table(rows, truth, found, {LUNG_FIELD: (1,)}).assign(**about))
-    return pd.concat(tables, ignore_index=True), maps
+    return pd.concat(tables, ignore_index=True), kept
 
 
 def pixel_table(

@@ -6,6 +6,7 @@ has no pictures of real scans.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,6 +87,36 @@ def stream_sheet(profile: str) -> Figure | None:
     return sheets.segmentation_sheet(first.images[chosen], columns, title)
 
 
+def before_and_after(shown: Mapping[str, tuple[Outlines, np.ndarray]], title: str) -> Figure:
+    """Figure 12: lesion pixels found, missed and falsely called by networks, with their Dice.
+
+    Of each patient or volume, four at most, the slice with most lesion in the first outlines.
+    ``shown`` has the networks' outlines of the same slices, and these as prepared for each, uint8
+    (n, size, size). Lesions outside a crop count as missed.
+    """
+    from covid_utils.evaluation import metrics
+    from covid_utils.report import sheets
+
+    first = next(iter(shown.values()))[0]
+    extent = pd.Series((first.truth > 0).mean(axis=(1, 2)))
+    chosen = extent.groupby(first.rows["patient_id"].to_numpy()).idxmax().sort_values()[:4]
+    columns, dice, beneath = {}, {}, {}
+    for name, (measured, images) in shown.items():
+        counts = measured.pixels[[*metrics.OUTCOMES]].to_numpy()[chosen]
+        dice[name] = [f"Dice {value:.2f}" for value in metrics.score("dice", counts)]
+        columns[name] = outcomes(measured.truth[chosen], measured.predicted[chosen])
+        beneath[name] = images[chosen.to_numpy()]
+    scores = pd.DataFrame(dice, index=[f"slice {at + 1}" for at in range(len(chosen))])
+    images = beneath[next(iter(shown))]
+    return sheets.segmentation_sheet(images, columns, title, OUTCOMES, scores, beneath)
+
+
+def outcomes(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Labels of `OUTCOMES` of two masks whose labels above 0 are lesions; 0 elsewhere."""
+    is_true, is_called = truth > 0, predicted > 0
+    return np.select([is_true & is_called, is_true, is_called], list(OUTCOMES), 0)
+
+
 def outcome_sheet(profile: str) -> Figure | None:
     """Figure 11: lesion pixels that DeepLab-v3+ and U-Net found, missed and falsely called.
 
@@ -100,9 +131,9 @@ def outcome_sheet(profile: str) -> Figure | None:
     from covid_utils.report import sheets
 
     for name, each in masks.items():
-        truth, called = each.truth > 0, each.predicted > 0
-        columns[name] = np.select([truth & called, truth, called], list(OUTCOMES), 0)
-        dice[name] = metrics.score("dice", metrics.count(truth, called, axis=(1, 2)))
+        columns[name] = outcomes(each.truth, each.predicted)
+        counts = metrics.count(each.truth > 0, each.predicted > 0, axis=(1, 2))
+        dice[name] = metrics.score("dice", counts)
     # Slices with nothing to find and nothing found have no Dice.
     dice = dice.dropna(subset=best).sort_values(best, ascending=False, kind="stable")
     if dice.empty:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -57,6 +58,7 @@ def segmentation_sheet(
     title: str,
     classes: dict[int, str] = LABEL_CLASSES,
     scores: pd.DataFrame | None = None,
+    beneath: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Figure:
     """Slices with the truth and predictions side by side (Figures 2, 10 and 11).
 
@@ -66,6 +68,7 @@ def segmentation_sheet(
         title: Heading of the figure.
         classes: Label -> name of its colour.
         scores: What stands above the pictures: a named row per slice, a column per heading.
+        beneath: Heading -> images of the same slices, of columns that do not lie on ``images``.
     """
     rows, words = [], _covered(columns, classes)
     for at, image in enumerate(images):
@@ -76,7 +79,10 @@ def segmentation_sheet(
                 f"{top}\n{score}".strip() for top, score in zip(headings, line, strict=True)
             ]
             words[name] = map("{}, {}".format, columns, line)
-        pictures = [overlay(image, masks[at], classes) for masks in columns.values()]
+        pictures = [
+            overlay(beneath.get(head, images)[at], masks[at], classes)
+            for head, masks in columns.items()
+        ]
         cells = [(image, "" if at else "CT slice"), *zip(pictures, headings, strict=True)]
         rows.append((name, cells))
     return _sheet(rows, title, words, classes.values())

@@ -44,6 +44,8 @@ LEARNED = {"E4": (False, False), "E5": (True, False), "E6": (True, True), SHIPPE
 #: phantom shows them more than the few nodules of another gray scale would.
 ANYWHERE = PREPARED["E2"] | {"clahe_clip": 0.0, "augmentation": "foreign"}
 ANYWHERE |= {"init": "random", "weights": "", "train_images": 0, "test_images": 0}
+# Lesions are rarer elsewhere than on the slices of a set of lesions: no weight beyond their share.
+ANYWHERE |= {"class_weights": (1.0, 1.0, 1.0, 1.0)}
 #: Settings of these networks that are parameters of the notebook.
 CHOSEN = ("image_size", "width", "steps", "batch_size", "learning_rate", "seed")
 #: Evaluations in a training, whose last checkpoints may be averaged.
