@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from covid_utils.registry import (
     CONDITIONS,
     DATA,
+    EXTERNAL_SETS,
     FUSION,
+    HOSPITALS,
     LESION_SETS,
     NODULE_SETS,
     RECOGNITION_SETS,
@@ -99,6 +101,17 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     streams = _lesion_streams(imagenet)
     chain = [Job(DATA, "01_data", runs=(DATA,)), nodule, recognition, labels, *streams]
     chain += [_together(streams, imagenet), *_condition_jobs(streams)]
+    chain.append(
+        Job(
+            HOSPITALS,
+            "07_other_hospitals",
+            settings={"imagenet": imagenet},
+            # It tests the usual all-class stream, and the one from ImageNet if there is one.
+            needs=tuple(j.name for j in streams if j.name == stream_run("all") or j.all_cores),
+            sets=(LESION_SETS, EXTERNAL_SETS),
+            runs=(HOSPITALS,),
+        )
+    )
     chain.append(Job("scores", "", needs=tuple(job.name for job in chain), takes_any=True))
     chain.append(Job("tables", "05_tables", needs=("scores",)))
     story = {"settings": {"conditions": ""}, "code": ("report",)}
