@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import small_runs
 import yaml
-from builders import one
+from builders import join, one
 from small_runs import PROFILE
 
 from covid_utils import paths, runs
@@ -21,7 +21,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(intervals, "RESAMPLES", 500)
-        small_runs.write_data(small_runs.data_rows())
+        small_runs.write_data(join(small_runs.data_rows(), small_runs.external_rows()))
         pixels = small_runs.write_hospitals()
         scored = scores.compute(PROFILE, "hospitals")
         names = ("hospitals", "table6", "table8")

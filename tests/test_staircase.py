@@ -13,7 +13,6 @@ from covid_utils.report import (
     cells,
     claims,
     condition_steps,
-    condition_tables,
     staircase,
     style,
 )
@@ -39,8 +38,8 @@ def texts(axis):
 
 def test_a_row_of_the_table_is_named_by_its_keys(scored):
     table = written.select("conditions", scored)
-    assert list(table) == [*condition_tables.KEYS, *cells.VALUES]
-    assert not table.duplicated([*condition_tables.KEYS, "metric", "source_run"]).any()
+    assert list(table) == [*written.CONDITION_KEYS, *cells.VALUES]
+    assert not table.duplicated([*written.CONDITION_KEYS, "metric", "source_run"]).any()
     keys = {"condition": "R3", "task": "2 classes", "subset": "test", "class_": "all"}
     keys |= {"metric": "accuracy", "model": "head"}
     mean = value(

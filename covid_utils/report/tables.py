@@ -34,7 +34,6 @@ from covid_utils.registry import (
 )
 from covid_utils.report import (
     cells,
-    condition_tables,
     recognition_tables,
     render,
     stream_tables,
@@ -44,6 +43,8 @@ from covid_utils.report import claims as ledger
 from covid_utils.report.cells import NO_DATA, NOT_AVAILABLE, WILSON
 from covid_utils.writing import whole
 
+#: Keys of the table of conditions.
+CONDITION_KEYS = ("condition", "task", "model", "subset", "class", "labels", "average")
 #: Task of Table 1 -> run and, where a run has several, its task.
 TASK_RUNS = {
     "1: recognition, 4 classes": (TASK1, "4 classes"),
@@ -144,6 +145,20 @@ def _showings(profile: str, run: str) -> str:
     return f"anew at each of {sum_}{shown} showings"
 
 
+def conditions(scored: pd.DataFrame) -> pd.DataFrame:
+    """Scores of all trainings of each condition together; those of single ones are in scores.csv.
+
+    A stream that starts from other weights than most says so in its ``task``.
+    """
+    part = runs.select(scored, run=[*map(condition_run, CONDITIONS)], repeat=0)
+    part = cells.ordered(part, protocol=tuple(CONDITIONS))
+    is_other = (part["model"] == "deeplab") & (part["start"] == "random")
+    is_other &= (part["start"] == "nodule").any()
+    task = part["task"].where(~is_other, part["task"] + ", random start")
+    notes = cells.joined(part["labels"].map(recognition_tables.WEAK), part["note"])
+    return part.assign(condition=part["protocol"], task=task, note=notes)
+
+
 def table9(scored: pd.DataFrame) -> pd.DataFrame:
     """Measured time, stage by stage and for all stages, on the machine of the runs."""
     part = runs.select(scored, metric="median time")
@@ -161,7 +176,7 @@ SCORED = {
     "table7": (stream_tables.table7, ("class", "work", "average", "labels")),
     "table8": (stream_tables.table8, ("work", "average")),
     "table9": (table9, ("stage", "step", "p95 [s]")),
-    "conditions": (condition_tables.conditions, condition_tables.KEYS),
+    "conditions": (conditions, CONDITION_KEYS),
     "hospitals": (stream_tables.hospitals, stream_tables.HOSPITAL_KEYS),
     "calibration": (recognition_tables.calibration, ("task", "temperature")),
 }
