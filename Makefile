@@ -23,7 +23,7 @@ RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
 TARGETS := help setup reproduce recompute report test lint unit notebooks-check notebooks readme \
-	bench fuzz lab lock clean
+	models bench fuzz lab lock clean
 .PHONY: $(TARGETS)
 
 # Any other word: one sentence with the target that is most like it.
@@ -103,6 +103,9 @@ readme: setup ## Put numbers and the first picture into the README (for maintain
 	@$(BIN)/python workflow/fill_readme.py
 	@$(BIN)/python workflow/first_look.py
 
+models: setup ## Write the card of a profile's shipped network, models/<profile>/card.md
+	@$(RUN) $(BIN)/python workflow/pack.py $(PROFILE)
+
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
 
@@ -125,6 +128,8 @@ LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header 
 	--python-version 3.11 --extra run --extra site --extra dev
 
 clean: ## Delete what runs made: caches, models, the phantom, all results but results/sample
-	@rm -rf cache models data/phantom data/.phantom* .hypothesis .snakemake build results/quick results/ci results/paper
+	@find models -mindepth 1 -maxdepth 1 ! -name sample -exec rm -rf {} + 2>/dev/null; \
+		find models/sample -type f ! -name 'shipped.npz*' ! -name card.md -delete 2>/dev/null; true
+	@rm -rf cache data/phantom data/.phantom* .hypothesis .snakemake build results/quick results/ci results/paper
 	@find . -name __pycache__ -not -path './.venv/*' -type d -exec rm -rf {} +
-	@echo "Kept: results/sample (committed) and .venv (delete it by hand: rm -r .venv)."
+	@echo "Kept: results/sample and the network in models/sample (both committed) and .venv (delete it by hand: rm -r .venv)."

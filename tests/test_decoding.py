@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from builders import save_dicom
 from PIL import Image
-from pydicom.uid import JPEGLSLossless
+from pydicom.uid import HTJ2KLossless
 
 from covid_utils.data.readers.decoding import axial_count, read_axial, read_dicom, read_raster
 from covid_utils.errors import DataError
@@ -20,10 +20,10 @@ def test_a_missing_decoder_names_the_packages_to_install(tmp_path):
     path = tmp_path / "a.dcm"
     save_dicom(path, np.zeros((4, 4)))
     header = pydicom.dcmread(path)
-    header.file_meta.TransferSyntaxUID = JPEGLSLossless
+    header.file_meta.TransferSyntaxUID = HTJ2KLossless
     header.PixelData = pydicom.encaps.encapsulate([b"pixels"])
     header.save_as(path)
-    with pytest.raises(DataError, match=r"compressed \(JPEG-LS.*install .*pyjpegls"):
+    with pytest.raises(DataError, match=r"compressed \(High-Throughput.*install .*openjpeg"):
         read_dicom(path)
 
 

@@ -1,5 +1,7 @@
 """Scores on other hospitals: by volume, chosen on or not, step by step, and what is told."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import small_runs
@@ -8,9 +10,10 @@ from builders import join, one
 from small_runs import PROFILE
 
 from covid_utils import paths, runs
+from covid_utils.errors import CompanionError
 from covid_utils.evaluation import intervals, metrics, scores
 from covid_utils.registry import CHOSEN_ON, HOSPITALS, LUNG_FIELD, SHIPPED, STEPS
-from covid_utils.report import stream_tables, tables
+from covid_utils.report import card, stream_tables, tables
 
 LESION = {"class": "lesion", "metric": "dice", "average": "per_image"}
 
@@ -130,6 +133,23 @@ def test_headlines_and_their_sentence_name_the_scores(made):
     ):
         row = one(scored, **LESION, protocol=step, subset=subset, start=start)
         assert f"{row['value']:.3f}" in sentence
+
+
+def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_checksum(made):
+    with pytest.raises(CompanionError, match=r"shipped\.npz: no shipped network here"):
+        card.write(PROFILE)
+    file = paths.models(PROFILE) / "shipped.npz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    text = card.write(PROFILE).read_text(encoding="utf8")
+    _, scored, _ = made
+    for subset, average in (("external", "per_image"), (CHOSEN_ON, "pooled")):
+        about = LESION | {"average": average, "subset": subset, "protocol": SHIPPED}
+        row = one(scored, **about)
+        assert f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in text
+    assert hashlib.sha256(b"weights").hexdigest() in text
+    assert "not a medical device" in text
+    assert "{" not in text
 
 
 def test_without_the_run_there_are_no_data(built):

@@ -5,7 +5,7 @@ import pytest
 from builders import save_dicom
 from PIL import Image
 
-from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, put_back
 from covid_utils.data.readers.decoding import read_dicom, read_raster
 from covid_utils.data.readers.gray import stretched
 from covid_utils.errors import DataError
@@ -105,3 +105,18 @@ def test_image_and_mask_get_the_size_wanted_and_the_mask_no_new_label(gray):
     out = preprocess_mask(mask, Preprocessing(size=33))
     assert out.shape == (33, 33)
     assert set(np.unique(out)) == {0, 3}
+
+
+@pytest.mark.parametrize("size", [64, 128, 200])
+@pytest.mark.parametrize(("crop", "field"), [("none", ""), ("field", "8 30 80 5000")])
+def test_what_was_computed_of_a_prepared_slice_is_put_back_in_its_place(crop, field, size):
+    slice_ = np.indices((100, 140)).sum(0).astype(np.uint8)
+    settings = Preprocessing(size, clahe_clip=0, crop=crop)
+    prepared = preprocess(slice_, settings, field).astype(np.float32)
+    back = put_back(prepared[..., None], settings, field, slice_)[..., 0]
+    inside = np.s_[12:84, 34:106]  # beside the edge a resized gradient bends
+    assert abs(back - slice_)[inside].max() <= 1.5
+    assert abs((back - slice_)[inside].mean()) < 0.2  # half a pixel aside it would be 0.5 or more
+    if crop != "none":
+        assert not back[:8].any()
+        assert not back[:, 110:].any()

@@ -12,6 +12,7 @@ import pytest
 from stream_cases import NOWHERE, TOY, gray, same, small_networks, toy
 
 import chest_phantom
+from covid_utils import predict
 from covid_utils.data import cache, lung_field, lungs, readers
 from covid_utils.data.collection import Collection
 from covid_utils.errors import ParameterError
@@ -26,6 +27,7 @@ from covid_utils.registry import (
     STEPS,
 )
 from covid_utils.training import other_hospitals, predict_stream, shipped, streams, train_stream
+from covid_utils.training.predict_stream import Committee
 from covid_utils.training.streams import settings_of
 
 USUAL = vars(TOY.replace(stream="all", image_size=32, steps=2, evaluate_every=1, crop="lungs"))
@@ -68,7 +70,13 @@ def toys(home, phantom):
 
     def watched(profile, settings, scans, data, **how):
         seen.append((settings, data.rows))
-        return train(profile, settings, scans, data, **how)
+        committee, log = train(profile, settings, scans, data, **how)
+        # As a shipped file holds them, so that its outlines can be compared to the last digit.
+        exact = [
+            [np.float32(np.float16(array)) if array.ndim > 1 else array for array in weights]
+            for weights in committee.members
+        ]
+        return Committee(committee.network, exact), log
 
     with small_networks(home), pytest.MonkeyPatch.context() as patch:
         patch.setattr(other_hospitals.params, "load", lambda *_, **changes: USUAL | changes)
@@ -106,6 +114,7 @@ def run(scans, phantom, tmp_path_factory):
                     step: other_hospitals.trained("quick", scans, VALUES, step)[0].members
                     for step in ("E5", "E6")
                 },
+                shipped=other_hospitals.trained("quick", scans, VALUES),
             )
 
 
@@ -156,6 +165,25 @@ def test_each_step_changes_what_it_says_and_is_read_once_it_is_trained(run, scan
     cut, free = steps["E3", EXTERNAL], steps["E2", EXTERNAL]
     assert np.array_equal(cut[room], free[room])
     assert (cut[~room][:, 0] == 1).all()
+
+
+def test_a_scan_of_ones_own_gets_the_probabilities_of_the_shipped_network(run, scans, tmp_path):
+    shipped.save(tmp_path / "shipped.npz", *run.shipped)
+    (expected,) = (given for about, _, _, given in run.steps if about["step"] == "E7")
+    seen, probabilities = [], predict_stream.probabilities
+
+    def recorded(*given):
+        for batch in probabilities(*given):
+            seen.append(batch)
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_stream, "probabilities", recorded)
+        result = predict.read(
+            scans.root / EXTERNAL_SETS[1] / "ct", tmp_path / "out", model=tmp_path
+        )
+    assert result.status == predict.ALL
+    assert np.abs(np.concatenate(seen) - expected).max() < 1e-6
 
 
 def test_what_a_crop_leaves_out_is_missed(scans, home, phantom, monkeypatch):

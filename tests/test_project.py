@@ -15,7 +15,7 @@ from covid_utils import paths
 LIBRARY = sorted((paths.PROJECT / "covid_utils").rglob("*.py"))
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 LOCKS = ("requirements.lock", "requirements-gpu.lock")
-FLOORS = ("data", "models", "training", "evaluation", "report")
+FLOORS = ("data", "models", "training", "evaluation", "reading", "report")
 GROUND = ("registry", "graph", "params", "paths", "runs", "errors", "writing", "progress")
 #: What begins a path that exists on one machine only.
 MACHINE = re.compile(r"(?<![\w.])(/work/|/root/|/home/\w|/tmp/\w|/Users/\w|[A-Z]:\\\\)")
@@ -107,6 +107,8 @@ def test_a_module_imports_from_its_own_floor_or_below(path):
     for imported, line in imports(path):
         if imported.split(".")[0] == "covid_utils":
             assert floor(imported) <= floor(module(path)), f"{name(path)}:{line} {imported}"
+            is_training = imported.startswith("covid_utils.training")
+            assert not is_training or path.parent.name not in ("evaluation", "reading", "report")
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=module)
@@ -115,7 +117,7 @@ def test_the_library_never_prints_and_only_models_and_training_use_tensorflow(pa
         is_print = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
         # The command line is for people.
         assert not is_print or path.name == "__main__.py", f"{name(path)}:{node.lineno}"
-    if path.parent.name in ("data", "readers", "evaluation", "report"):
+    if path.parent.name in ("data", "readers", "evaluation", "reading", "report"):
         for imported, line in imports(path):
             assert imported.split(".")[0] not in ("tensorflow", "keras"), f"{name(path)}:{line}"
 

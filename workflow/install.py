@@ -1,4 +1,4 @@
-"""Make this checkout known to the virtual environment: its packages, and the notebooks' kernel.
+"""Make this checkout known to the virtual environment: its packages, its command, its kernel.
 
 The kernel starts through `environment.py`, so that JupyterLab, papermill and nbval compute in the
 same environment as `make`. It is called ``python3``, the name that the notebooks ask for.
@@ -17,7 +17,7 @@ NAME = "Python 3 (ipykernel)"
 
 
 def main() -> None:
-    """Write the checkout's folder, the kernel and IPython's settings below ``sys.prefix``."""
+    """Write the checkout's folder, command, kernel and IPython's settings below ``sys.prefix``."""
     # What an editable install does, but that fails where a folder's name holds braces.
     packages = Path(sysconfig.get_path("purelib"), "covid_utils.pth")
     packages.write_text(f"{Path(__file__).resolve().parents[1]}\n", encoding="utf8")
@@ -30,6 +30,10 @@ def main() -> None:
     settings = Path(sys.prefix, "etc", "ipython", "ipython_kernel_config.py")
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text("c.IPKernelApp.log_level = 40\n", encoding="utf8")
+    # The command of one's own scans, which an installed package would bring along.
+    command = Path(sys.prefix, "bin", "covid-read")
+    command.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m covid_utils.predict "$@"\n')
+    command.chmod(0o755)
     # Where `environment` sends IPython: without start-up files of the user.
     Path(sys.prefix, "share", "covid-utils", "ipython").mkdir(parents=True, exist_ok=True)
 

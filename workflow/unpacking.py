@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from covid_utils.data import guard
+from covid_utils.data import archives, guard
 from covid_utils.data.readers.decoding import RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
@@ -54,24 +54,18 @@ class Archive:
             shutil.rmtree(beside, ignore_errors=True)
 
     def _extract(self, source: Path, goal: Path) -> Path:
-        """Extract what is wanted, never more of an entry than its header states."""
-        with zipfile.ZipFile(source) as opened:
-            entries = [entry for entry in opened.infolist() if self._is_wanted(entry.filename)]
-            if sum(entry.file_size for entry in entries) > self.limit:
-                raise DataError(
-                    f"{source}: holds more than the {self.limit:,} bytes that it may; delete it "
-                    "and get it from its publisher."
-                )
-            opened.extractall(goal, entries)  # drops drives, leading slashes and ".."
+        """Extract what is wanted; folders that hold nothing but one folder are left out."""
+        remedy = "delete it and get it from its publisher"
+        archives.extract(source, goal, self.limit, self._is_wanted, remedy)
         while [path.is_dir() and path.name not in self.top for path in goal.iterdir()] == [True]:
             goal = next(goal.iterdir())
         return goal
 
     def _is_wanted(self, name: str) -> bool:
-        path = PurePosixPath(name)
-        if "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store":
+        if not archives.is_content(name):
             return False
-        return not self.top or not set(self.top).isdisjoint(path.parts)
+        parts = PurePosixPath(name).parts
+        return not self.top or not set(self.top).isdisjoint(parts)
 
     def _check(self, content: Path, problem: str, remedy: str) -> None:
         lacking = [f"{name} is missing" for name in self.top if not (content / name).exists()]

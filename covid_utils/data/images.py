@@ -82,3 +82,28 @@ def preprocess_mask(mask: np.ndarray, settings: Preprocessing, place: str = "") 
 def _cropped(array: np.ndarray, place: str) -> np.ndarray:
     top, left, side, _ = map(int, place.split())
     return np.ascontiguousarray(array[top : top + side, left : left + side])
+
+
+def put_back(
+    values: np.ndarray, settings: Preprocessing, field: str, like: np.ndarray
+) -> np.ndarray:
+    """Put what was computed of a prepared slice back on the slice: places, not gray values.
+
+    Args:
+        values: float32 (size, size, channels).
+        settings: Those of `preprocess`.
+        field: By which the slice was cropped; '' if it was not.
+        like: The slice (height, width).
+
+    Returns:
+        float32 (height, width, channels), 0 outside the crop.
+    """
+    whole = np.zeros((*like.shape, values.shape[-1]), np.float32)
+    place = slice(None), slice(None)
+    if settings.crop != "none":
+        top, left, side, _ = map(int, field.split())
+        place = slice(top, top + side), slice(left, left + side)
+    size = whole[place].shape[1::-1]
+    resized = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
+    whole[place] = resized.reshape(whole[place].shape)  # OpenCV drops a single channel
+    return whole

@@ -42,7 +42,11 @@ GROWTH = 0.04
 
 def find(gray: np.ndarray) -> str:
     """Top, left and side of `lungs.box` around the field, and its pixels, as in the manifest."""
-    found = field(gray)
+    return place(field(gray))
+
+
+def place(found: np.ndarray) -> str:
+    """The same of a `field` that is known."""
     return " ".join(map(str, (*lungs.box(found), np.count_nonzero(found))))
 
 

@@ -9,20 +9,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from scipy.ndimage import binary_erosion
 from skimage.transform import resize
 
 from covid_utils.evaluation.gradcam import frame_share
+from covid_utils.evaluation.overlays import overlay
 from covid_utils.registry import COLOURS, INK, LABEL_CLASSES, name_of
 from covid_utils.report.style import DOUBLE, PLAIN, SMALL, finished
 
 #: Largest side of a picture, margin beside all of them, and height of a line of text, in inches.
 LARGEST, MARGIN, LINE = 1.75, 0.25, 1.35 * PLAIN / 72
-#: Weight of a mask's colour inside a patch, and of a map's where the heat is greatest.
-MASK_WEIGHT, HEAT_WEIGHT = 0.45, 0.6
+#: Weight of a map's colour where the heat is greatest.
+HEAT_WEIGHT = 0.6
 
 
 def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
@@ -111,31 +110,6 @@ def heat_sheet(shown: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title:
     meaning = "violet, red, yellow: little to most heat of a picture; uncoloured: none"
     figure.supxlabel(meaning, fontsize=SMALL, color=INK)
     return figure
-
-
-def overlay(
-    image: np.ndarray, mask: np.ndarray, classes: dict[int, str] = LABEL_CLASSES
-) -> np.ndarray:
-    """Lay a mask's colours over a gray image.
-
-    The edge of each patch has its full colour, because few people can distinguish the blends with
-    gray inside it.
-
-    Args:
-        image: uint8 (size, size).
-        mask: Labels (size, size).
-        classes: Label -> name of its colour.
-
-    Returns:
-        float (size, size, 3) in [0, 1].
-    """
-    picture = np.repeat(image[..., None] / 255.0, 3, axis=-1)
-    for label, name in classes.items():
-        where = mask == label
-        edge = where & ~binary_erosion(where, border_value=1)
-        weight = np.where(edge, 1.0, MASK_WEIGHT)[where][:, None]
-        picture[where] = (1 - weight) * picture[where] + weight * np.array(to_rgb(COLOURS[name]))
-    return picture
 
 
 def _glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -66,6 +66,7 @@ def probabilities(
     images: np.ndarray | Rows,
     settings: StreamSettings,
     room: np.ndarray | Rows | None = None,
+    batch: int = BATCH,
 ) -> Iterator[np.ndarray]:
     """Probabilities of the stream's classes for uint8 images (n, size, size), batch by batch.
 
@@ -73,8 +74,8 @@ def probabilities(
     With an ``attenuation_margin``, what is not denser than the slice's healthy lung is background,
     and so is what lies outside the ``room``, boolean (n, size, size), if that is given.
     """
-    for first in range(0, len(images), BATCH):
-        part = images[first : first + BATCH]
+    for first in range(0, len(images), batch):
+        part = images[first : first + batch]
         each = [_at_scale(model, part, settings, scale) for scale in settings.test_scales]
         probability = np.mean(each, axis=0)
         if settings.attenuation_margin:
@@ -82,7 +83,7 @@ def probabilities(
             dense = np.stack([lungs.denser_than_healthy(np.asarray(one), margin) for one in part])
             _clear_outside(probability, dense)
         if room is not None:
-            _clear_outside(probability, np.asarray(room[first : first + BATCH]))
+            _clear_outside(probability, np.asarray(room[first : first + batch]))
         yield probability
 
 

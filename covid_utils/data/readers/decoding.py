@@ -11,8 +11,15 @@ import nibabel
 import numpy as np
 from PIL import Image, ImageOps
 
-from covid_utils.data import guard
-from covid_utils.data.readers.gray import ct_to_uint8, stretched
+from covid_utils.data import axes, guard
+from covid_utils.data.readers.gray import (
+    LUNG_WINDOW,
+    ct_to_uint8,
+    holds_air,
+    stretched,
+    to_uint8,
+    window_of,
+)
 from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,13 +60,66 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
 
 
 @guard.reads("DICOM image")
-def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
+def read_dicom(path: Path, frame: int = 0, window: tuple[float, float] | None = None) -> np.ndarray:
     """Read a DICOM image as 8-bit gray (height, width); ``frame`` is not used.
 
-    CT is shown in the lung window, an X-ray is `stretched`, and ``MONOCHROME1`` (white is low) is
-    inverted. Padding becomes black.
+    CT is shown in the lung window, an X-ray in its own window or, without one, `stretched`, and
+    ``MONOCHROME1`` (white is low) is inverted. Padding becomes black. ``window`` has the values
+    that become black and white, where the rest of a CT series tells them.
     """
-    import pydicom
+    import pydicom.pixels
+
+    pixels, padding, header = _dicom(path)
+    if header.get("Modality") == "CT":
+        gray = to_uint8(pixels, *(window or _ct_window(path, pixels, header)))
+    elif header.get("VOILUTSequence"):
+        whole = np.nan_to_num(pixels).astype(np.int32)  # a table has entries for whole numbers
+        gray = stretched(pydicom.pixels.apply_voi(whole, header), padding)
+    elif window := _own_window(path, header):
+        gray = to_uint8(pixels, *window)
+    else:
+        gray = stretched(pixels, padding)
+    gray = 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray
+    return np.where(padding, 0, gray).astype(np.uint8)
+
+
+@guard.reads("DICOM image")
+def dicom_window(path: Path) -> tuple[tuple[float, float], bool]:
+    """The values of a CT image that become black and white, and whether they hold air.
+
+    See `gray.is_hounsfield` and `gray.holds_air`.
+    """
+    pixels, _, header = _dicom(path)
+    window = _ct_window(path, pixels, header)
+    return window, holds_air(pixels, window)
+
+
+def _ct_window(path: Path, pixels: np.ndarray, header: pydicom.Dataset) -> tuple[float, float]:
+    stated = header.get("RescaleType") or header.get("ModalityLUTType") or "HU"
+    is_rescaled = "ModalityLUTSequence" in header
+    is_rescaled |= header.get("RescaleIntercept") not in (None, "")
+    if is_rescaled and stated == "HU":
+        return LUNG_WINDOW
+    try:
+        return window_of(pixels, path)
+    except DataError:
+        if window := _own_window(path, header):
+            return window
+        raise
+
+
+def _own_window(path: Path, header: pydicom.Dataset) -> tuple[float, float] | None:
+    """The first window that a DICOM image asks for; None if it names none."""
+    names = ("WindowCenter", "WindowWidth")
+    center, width = (_number(path, name, _first(header.get(name))) for name in names)
+    if center is None or width is None or width <= 1:
+        return None
+    return center - width / 2, center + width / 2 - 1
+
+
+def _dicom(path: Path) -> tuple[np.ndarray, np.ndarray, pydicom.Dataset]:
+    """Values after the modality transform, not-a-number in padding; the padding; and the header."""
+    import pydicom.pixels
 
     header = pydicom.dcmread(path)
     guard.bounded(path, [header.get(at) or 1 for at in ("NumberOfFrames", "Rows", "Columns")])
@@ -71,18 +131,17 @@ def read_dicom(path: Path, frame: int = 0) -> np.ndarray:
             f"{path}: pixels of {stored.shape}, {kind}, are not one gray image (height, width); "
             "save each frame as a gray DICOM file of its own or delete it."
         )
-    padding = _padding(stored, header)
-    slope, intercept = (_number(path, header, f"Rescale{tag}") for tag in ("Slope", "Intercept"))
+    names = ("RescaleSlope", "RescaleIntercept")
+    slope, intercept = (_number(path, name, header.get(name)) for name in names)
     if slope == 0:
         raise DataError(f"{path}: RescaleSlope is 0, which leaves no image; download it again.")
-    pixels = stored.astype(np.float32) * (slope or 1) + (intercept or 0)
-    if header.get("Modality") == "CT":
-        pixels[padding] = np.nan
-        gray = ct_to_uint8(pixels, path, is_known=intercept is not None)
+    if "ModalityLUTSequence" in header:
+        pixels = pydicom.pixels.apply_modality_lut(stored, header).astype(np.float32)
     else:
-        gray = stretched(pixels, padding)
-    gray = 255 - gray if kind == "MONOCHROME1" else gray
-    return np.where(padding, 0, gray).astype(np.uint8)
+        pixels = stored.astype(np.float32) * (slope or 1) + (intercept or 0)
+    padding = _padding(stored, header)
+    pixels[padding] = np.nan
+    return pixels, padding, header
 
 
 def _assert_decoder(path: Path, header: pydicom.Dataset) -> None:
@@ -100,19 +159,24 @@ def _assert_decoder(path: Path, header: pydicom.Dataset) -> None:
 def dicom_has_hounsfield(path: Path) -> bool:
     """Whether the header of a CT says how to get Hounsfield units."""
     header = read_dicom_header(path, ("RescaleIntercept",))
-    return _number(path, header, "RescaleIntercept") is not None
+    return _number(path, "RescaleIntercept", header.get("RescaleIntercept")) is not None
 
 
-def _number(path: Path, header: pydicom.Dataset, keyword: str) -> float | None:
+def _number(path: Path, keyword: str, value: object) -> float | None:
     """The number of a tag; None if it is missing or blank."""
     try:
-        value = header.get(keyword)
         number = None if value in (None, "") else float(value)
     except (TypeError, ValueError):
         number = np.nan
     if number is not None and not np.isfinite(number):
         raise DataError(f"{path}: its {keyword} is not one number; correct it or delete the file.")
     return number
+
+
+def _first(value: object) -> object:
+    """The first of several values of a tag."""
+    is_several = isinstance(value, Sequence) and not isinstance(value, str)
+    return next(iter(value), None) if is_several else value
 
 
 def _without_overlay(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
@@ -142,8 +206,8 @@ def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
 
 
 @guard.reads("NIfTI file")
-def open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
-    """A NIfTI volume of three axes, not yet decoded."""
+def open_nifti(path: Path, fewest: int = 3) -> nibabel.spatialimages.SpatialImage:
+    """A NIfTI volume of three axes, not yet decoded; a single slice may have the ``fewest``, 2."""
     volume = nibabel.load(path)
     guard.bounded(path, volume.shape)
     kind, need = volume.get_data_dtype(), math.prod(volume.shape)
@@ -152,18 +216,17 @@ def open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
     if need * kind.itemsize > path.stat().st_size * UNPACKED:
         raise DataError(f"{path}: too short for its header's {need} voxels; download it again.")
     volume = nibabel.squeeze_image(volume) if volume.ndim > 3 else volume
-    if volume.ndim != 3:
+    if not fewest <= volume.ndim <= 3:
         raise DataError(f"{path}: {volume.ndim} axes are no scan; download it again.")
     return volume
 
 
-def _orientation(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np.ndarray:
-    """Which axis is which, as nibabel codes it (3, 2)."""
-    if np.isfinite(volume.affine).all():
-        orientation = nibabel.io_orientation(volume.affine)
-        if np.isfinite(orientation).all():
-            return orientation
-    raise DataError(f"{path}: its affine matrix does not tell its axes; download it again.")
+def orientation(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np.ndarray:
+    """Which axis is which, as `axes` has it."""
+    oriented = axes.orientation(volume.affine)
+    if oriented is None:
+        raise DataError(f"{path}: its affine matrix does not tell its axes; download it again.")
+    return oriented
 
 
 def assert_same_grid(mask: Path, image: Path) -> None:
@@ -185,7 +248,7 @@ def assert_same_grid(mask: Path, image: Path) -> None:
 def axial_count(path: Path) -> int:
     """Number of axial slices, whichever axis they are stored along, from the header alone."""
     volume = open_nifti(path)
-    return volume.shape[int(np.argmax(_orientation(path, volume)[:, 0] == 2))]
+    return volume.shape[int(np.argmax(orientation(path, volume)[:, 0] == 2))]
 
 
 @guard.reads("NIfTI file")
@@ -208,7 +271,5 @@ def axial_slices(path: Path, like: Path | None = None) -> np.ndarray:
             f"{path}: a mask of {volume.shape} for a volume of {other.shape} (width, height, "
             "slices); take both from the same release."
         )
-    orientation = _orientation(like or path, other)
-    right_front_head = nibabel.apply_orientation(np.asanyarray(volume.dataobj), orientation)
-    # Rows run from the front to the back, columns from the patient's right to the left.
-    return right_front_head[::-1, ::-1].T
+    oriented = orientation(like or path, other)
+    return axes.upright(np.asanyarray(volume.dataobj), oriented)

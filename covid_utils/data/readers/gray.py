@@ -85,6 +85,12 @@ def is_hounsfield(window: tuple[float, float]) -> bool:
     return window[1] - window[0] == LUNG_WINDOW[1] - LUNG_WINDOW[0]
 
 
+def holds_air(voxels: np.ndarray, window: tuple[float, float]) -> bool:
+    """Whether voxels hold air, as those of every chest do, if ``window`` is of Hounsfield units."""
+    offset = window[0] - LUNG_WINDOW[0]
+    return _has(voxels[np.isfinite(voxels)], (-np.inf, AIR[1]), offset)
+
+
 def window_of(voxels: np.ndarray, path: Path) -> tuple[float, float]:
     """The values of a CT of any scale that become black and white."""
     values = _without_padding(voxels[np.isfinite(voxels)])

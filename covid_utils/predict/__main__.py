@@ -1,0 +1,87 @@
+"""Outline lesions in CT scans of your own. For research and teaching only; not a medical device.
+
+Reads PNG, JPEG, TIFF, DICOM files and series, NIfTI, ZIP archives, and folders of any of these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from covid_utils.errors import CompanionError
+from covid_utils.reading.extent import BATCH
+from covid_utils.reading.folder import FORMATS, NIFTI
+
+#: What the progress on standard error shows.
+BAR = "{n_fmt} images in {elapsed}, {rate_noinv_fmt}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="covid-read",
+        description=__doc__,
+        epilog="Exit code: 0 if everything was read, 3 if some of it was, 2 if nothing was.",
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="files and folders")
+    parser.add_argument(
+        "-o", "--out", required=True, type=Path, help="folder of results; open its index.html"
+    )
+    parser.add_argument(
+        "--format",
+        default=NIFTI,
+        help=f"of masks, with commas between: {', '.join(FORMATS)}; {NIFTI} if not given",
+    )
+    parser.add_argument(
+        "--probabilities", action="store_true", help="write the probability of each pixel's label"
+    )
+    parser.add_argument("--model", type=Path, help="a network's file or folder, if not the shipped")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"slices at once; {BATCH}")
+    return parser
+
+
+@contextmanager
+def _alone() -> Iterator[TextIO]:
+    """Standard error for the command itself: TensorFlow's own words there are of no use."""
+    with os.fdopen(os.dup(2), "w") as shown, Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield shown
+        finally:
+            os.dup2(shown.fileno(), 2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read what the command line names; progress and sentences go to standard error."""
+    arguments = _parser().parse_args(argv)
+    from tqdm import tqdm
+
+    from covid_utils import predict
+
+    chosen = {name: getattr(arguments, name) for name in ("probabilities", "batch")}
+    chosen["formats"] = [each.strip() for each in arguments.format.split(",")]
+    chosen["model"] = arguments.model or predict.MODEL
+    try:
+        with _alone() as shown, tqdm(bar_format=BAR, unit=" images", file=shown) as bar:
+            result = predict.read(arguments.inputs, arguments.out, tell=bar.update, **chosen)
+    except CompanionError as error:
+        print(error, file=sys.stderr)
+        return 2
+    summary = result.summary
+    lines = list(summary.refused)
+    lines += [
+        f"{each['name']}: {each['why_not_outlined']}"
+        for each in summary.records
+        if each["why_not_outlined"]
+    ]
+    count = f"Cases read: {len(summary.records)}, refusals: {len(summary.refused)}"
+    print(*lines, f"{count}; open {arguments.out / 'index.html'}", sep="\n", file=sys.stderr)
+    return result.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""Files become cases: what is outlined as one, slice by slice as the readers of data sets do it.
+
+A case holds no more than a picture, or the stored voxels of a NIfTI file; slices of a series are
+read when they are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from covid_utils.data import axes, body, gray_scale, guard, lung_field
+from covid_utils.data.readers import decoding, gray
+from covid_utils.errors import DataError
+from covid_utils.reading import inputs, series
+from covid_utils.reading.inputs import File, Refusal
+
+#: Fewest pixels of a slice along each side.
+LEAST = 32
+#: The gray scale of a volume is told by so many slices, and every so many pixels of them.
+TOLD_BY, STRIDE = 16, 4
+#: Angle in degrees between the slices and the axial plane from which they look unlike axial ones.
+OBLIQUE = 20
+#: A picture is in colour if this share of it has channels that differ by so many gray values.
+COLOURED, DIFFERENT = 0.1, 40
+#: Least share of a picture that is body, and of the body that is lung, where nothing else tells
+#: that it is a CT slice. Of 280 slices of ten sources all fill a quarter; lungs at their base less.
+BODY, LUNG = 0.2, 0.08
+#: What tells the gray scale of a case.
+HOUNSFIELD, ANATOMY, NOTHING = "Hounsfield units", "anatomy", "nothing"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A picture, a volume or a stack of slices of one series.
+
+    Attributes:
+        name: What its user calls it, from the names of files and folders only.
+        files: All that it was made of; of a series in the order of its slices.
+        modality: ``CT``, ``X-ray`` or ``unknown``, as the file says.
+        shape: Slices, height and width.
+        load: One slice, upright, uint8 (height, width).
+        gray_scale: What tells it: `HOUNSFIELD`, `ANATOMY` or `NOTHING`; '' of an X-ray.
+        oriented: Which stored axis is which (`axes`); None of a picture.
+        affine: From stored voxels to mm towards right, front and head (4, 4); None if not known.
+        is_placed: Whether it is of DICOM slices that a DICOM SEG can refer to.
+        warnings: What a reader of the result must know.
+    """
+
+    name: str
+    files: tuple[File, ...]
+    modality: str
+    shape: tuple[int, ...]
+    load: Callable[[int], np.ndarray] = field(repr=False)
+    gray_scale: str = ""
+    oriented: np.ndarray | None = field(default=None, repr=False)
+    affine: np.ndarray | None = field(default=None, repr=False)
+    is_placed: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def voxel_ml(self) -> float | None:
+        """Volume of a voxel in ml, if it is known."""
+        return None if self.affine is None else abs(float(np.linalg.det(self.affine[:3, :3]))) / 1e3
+
+    def slices(self, start: int, stop: int) -> np.ndarray:
+        """Some slices, uint8 (slices, height, width).
+
+        Where Hounsfield units are known they are in the lung window, else as the file has them, so
+        that `images.preprocess` treats them as it treats the slices of data sets.
+        """
+        return np.stack([self.load(at) for at in range(start, min(stop, self.shape[0]))])
+
+    def scales(self, slices: np.ndarray) -> list[str]:
+        """What brings each of some slices to the canonical window, as `images.preprocess` takes it.
+
+        '' of a slice whose anatomy does not tell.
+        """
+        if self.gray_scale == HOUNSFIELD:
+            return [gray_scale.KNOWN] * len(slices)
+        found = map(gray_scale.landmarks, slices)
+        return [str(each) if each.confidence >= gray_scale.SURE else "" for each in found]
+
+    def stored(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of all slices in the order of the stored voxels: (columns, rows, slices)."""
+        return labels.T if self.oriented is None else axes.stored(labels, self.oriented)
+
+
+def cases(paths: Sequence[Path], without: Path) -> Iterator[Case | Refusal]:
+    """The cases of files, folders and ZIP archives, one at a time.
+
+    Every file is in exactly one case or refusal, but for hidden ones and those in the folder
+    ``without``. A case can be read until the next is asked for.
+    """
+    for group in inputs.groups(paths, without):
+        if isinstance(group, Refusal):
+            yield group
+            continue
+        headers: dict[File, series.Slice] = {}
+        for file, kind in group.items():
+            try:
+                if kind == inputs.DICOM:
+                    headers[file] = series.open_slice(file.path)
+                else:
+                    yield _READERS[kind](file.path, file)
+            except DataError as error:
+                yield Refusal.of(error, file)
+        yield from _stacked(headers)
+
+
+def _stacked(headers: dict[File, series.Slice]) -> Iterator[Case | Refusal]:
+    stacks, copies = series.stacks(headers.values())
+    names = {file.path: file for file in headers}
+    for path, reason in copies.items():
+        yield Refusal((names[path],), f"{names[path].name}: {reason}")
+    folders = Counter(each.slices[0].path.parent for each in stacks if len(each.slices) > 1)
+    for stack in stacks:
+        files = tuple(names[each.path] for each in stack.slices)
+        others = folders[files[0].path.parent] - 1
+        said = (f"Its folder holds {others} more series.",) if others > 0 and len(files) > 1 else ()
+        read = _slices if stack.slices[0].modality == "CT" else _xray
+        try:
+            yield read(files[0].path, files, stack, said + stack.warnings)
+        except DataError as error:
+            yield Refusal.of(error, *files)
+
+
+@guard.reads("DICOM series")
+def _slices(
+    path: Path, files: tuple[File, ...], stack: series.Stack, said: tuple[str, ...]
+) -> Case:
+    """A case of CT slices; the gray scale of all is told by the middle one."""
+    name = files[0].name
+    if len(files) > 1:
+        name = os.path.commonpath([Path(file.name).parent for file in files]) or "series"
+    oriented = None if stack.affine is None else axes.orientation(stack.affine)
+    if oriented is not None:
+        if oriented[2, 0] != 2:
+            raise DataError(f"{path}: not an axial slice; name the series of axial slices.")
+        said += _slanted(stack.slices[0].normal)
+    middle = len(files) // 2
+    window, has_air = decoding.dicom_window(files[middle].path)
+
+    def load(at: int) -> np.ndarray:
+        plane = decoding.read_dicom(files[at].path, window=window)
+        return plane if oriented is None else axes.upright(plane.T[..., None], oriented)[0]
+
+    picture = load(middle)
+    shape = _sized(path, (len(files), *picture.shape))
+    scale, words = _scaled(window, has_air, picture)
+    affine = stack.affine if stack.is_even else None
+    is_placed = oriented is not None and all(each.is_referable for each in stack.slices)
+    return Case(name, files, "CT", shape, load, scale, oriented, affine, is_placed, said + words)
+
+
+@guard.reads("DICOM image")
+def _xray(path: Path, files: tuple[File, ...], _: series.Stack, said: tuple[str, ...]) -> Case:
+    shape = _sized(path, (1, *decoding.read_dicom(path).shape))
+    load = decoding.read_dicom
+    return Case(files[0].name, files, "X-ray", shape, lambda _: load(path), warnings=said)
+
+
+@guard.reads("picture")
+def _picture(path: Path, file: File) -> Case:
+    """A case of one PNG, JPEG or TIFF, which does not say what it shows."""
+    picture = decoding.read_raster(path)
+    shape = _sized(path, (1, *picture.shape))
+    scale, words = NOTHING, ()
+    if not _is_coloured(path):
+        scale, words = _scaled((0, 255), True, picture)
+    return Case(file.name, (file,), "unknown", shape, lambda _: picture, scale, warnings=words)
+
+
+@guard.reads("NIfTI file")
+def _volume(path: Path, file: File) -> Case:
+    """A case of a NIfTI volume or slice; voxels are scaled when they are asked for."""
+    volume = decoding.open_nifti(path, fewest=2)
+    oriented = decoding.orientation(path, volume)
+    proxy = volume.dataobj
+    # As stored, since scaled voxels would take four times the memory, or more.
+    upright = axes.upright(proxy.get_unscaled().reshape((*volume.shape, 1)[:3]), oriented)
+    shape = _sized(path, upright.shape)
+
+    def values(part: np.ndarray) -> np.ndarray:
+        return part.astype(np.float32) * np.float32(proxy.slope) + np.float32(proxy.inter)
+
+    some = values(upright[:: -(-shape[0] // TOLD_BY), ::STRIDE, ::STRIDE])
+    window = gray.window_of(some, path)
+
+    def load(at: int) -> np.ndarray:
+        return gray.to_uint8(values(upright[at]), *window)
+
+    scale, said = _scaled(window, gray.holds_air(some, window), load(shape[0] // 2))
+    said += _slanted(volume.affine[:3, int(np.argmax(oriented[:, 0] == 2))])
+    if not (volume.header["sform_code"] or volume.header["qform_code"]):
+        said += ("The file does not say where front and left are; they are taken as usual.",)
+    modality = "CT" if scale == HOUNSFIELD else "unknown"
+    affine = volume.affine
+    return Case(file.name, (file,), modality, shape, load, scale, oriented, affine, False, said)
+
+
+def _other(path: Path, file: File) -> Case:
+    raise DataError(f"{path}: no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out.")
+
+
+_READERS = {inputs.PICTURE: _picture, inputs.NIFTI: _volume}
+_READERS |= {inputs.ARCHIVE: _other, inputs.OTHER: _other}
+
+
+def _sized(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    guard.bounded(path, shape)
+    if min(shape[1:]) < LEAST:
+        size = " x ".join(map(str, shape[1:]))
+        raise DataError(f"{path}: {size} pixels are too few; {LEAST} or more a side make a scan.")
+    return tuple(shape)
+
+
+def _scaled(
+    window: tuple[float, float], has_air: bool, picture: np.ndarray
+) -> tuple[str, tuple[str, ...]]:
+    """What tells the gray scale of a case, by its middle slice, and what to say about it."""
+    if gray.is_hounsfield(window):
+        said = "Its Hounsfield units hold no air, as those of a chest do."
+        return HOUNSFIELD, () if has_air else (said,)
+    is_sure = gray_scale.landmarks(picture).confidence >= gray_scale.SURE
+    if is_sure and _shows_chest(picture):
+        return ANATOMY, ("Hounsfield units are not known; the gray scale is told by anatomy.",)
+    return NOTHING, ()
+
+
+def _shows_chest(picture: np.ndarray) -> bool:
+    share = body.parts(picture).body.mean()
+    return share >= BODY and lung_field.field(picture).mean() >= LUNG * share
+
+
+def _is_coloured(path: Path) -> bool:
+    with Image.open(path) as file:
+        colours = np.asarray(file.convert("RGB").resize((64, 64)))
+    return (np.ptp(colours, axis=-1) > DIFFERENT).mean() > COLOURED
+
+
+def _slanted(normal: np.ndarray) -> tuple[str, ...]:
+    angle = series.degrees(normal, np.array([0, 0, np.copysign(1, normal[2])]))
+    said = f"Its slices are {angle:.0f} degrees off the axial plane; networks know axial ones."
+    return (said,) if angle > OBLIQUE else ()

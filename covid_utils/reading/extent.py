@@ -1,0 +1,167 @@
+"""A case goes through a network in batches: labels, their probability, and how far they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from covid_utils.data import lung_field
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, put_back
+from covid_utils.reading.cases import NOTHING, Case
+from covid_utils.registry import LABEL_CLASSES
+
+#: Slices that are outlined at once.
+BATCH = 8
+#: Why nothing was outlined in a case.
+XRAY = "It is an X-ray, and the network knows CT slices only."
+NO_SCALE = "It has no Hounsfield units, and does not look like an axial CT slice of the chest."
+NO_LUNG = "It shows no lung field, so there is nothing to outline."
+
+
+#: From slices, uint8 (n, height, width), the lung field in each, bool (height, width), and what
+#: brings it to the canonical window (`Case.scales`), to labels, uint8, and the probability of each
+#: pixel's label, float32; both are shaped as the slices.
+Outline = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], tuple[np.ndarray, np.ndarray]]
+
+
+def on_whole_slices(
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray], settings: Preprocessing
+) -> Outline:
+    """An outline of slices as they are, by a network that knows them cropped to the lung field.
+
+    Args:
+        predict: From prepared slices, uint8 (n, size, size), and where lesions may lie, bool (n,
+            size, size), to the probabilities of background and of `LABEL_CLASSES`, float32 (n,
+            size, size, classes).
+        settings: How slices are prepared for it.
+    """
+
+    def outline(
+        slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        places = [lung_field.place(field) for field in fields]
+        given = list(zip(slices, fields, scales, places, strict=True))
+        prepared = [preprocess(each, settings, place, scale) for each, _, scale, place in given]
+        room = [
+            lung_field.grown(preprocess_mask(field.astype(np.uint8), settings, place))
+            for _, field, _, place in given
+        ]
+        predicted = predict(np.stack(prepared), np.stack(room))
+        labels = np.zeros(slices.shape, np.uint8)
+        chance = np.zeros(slices.shape, np.float32)
+        for at, (each, _, _, place) in enumerate(given):
+            chances = put_back(predicted[at], settings, place, each)
+            chances[..., 0] += 1 - chances.sum(axis=-1)  # outside the crop all is background
+            labels[at], chance[at] = chances.argmax(-1), chances.max(-1)
+        return labels, chance
+
+    return outline
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a network outlined in a case.
+
+    Attributes:
+        labels: Of `LABEL_CLASSES`, 0 elsewhere: uint8 (slices, height, width).
+        probability: That each pixel has its label, in steps of 1/255: uint8, shaped as ``labels``;
+            None if it was not to be kept.
+        sure: Label -> mean probability of the pixels that have it.
+        outlined: Slices that the network was asked about: of those without a lung field, or
+            without a gray scale, it was not.
+        lung_pixels: Pixels of the lung field in these, lesions included.
+        shown: The slice with most lesion, or the middle one of a case without.
+        picture: That slice, uint8 (height, width).
+        confidence: Probabilities of its pixels, float32 (height, width).
+    """
+
+    labels: np.ndarray
+    probability: np.ndarray | None
+    sure: dict[int, float]
+    outlined: int
+    lung_pixels: int
+    shown: int
+    picture: np.ndarray
+    confidence: np.ndarray
+
+    def rows(self, voxel_ml: float | None) -> dict[str, dict[str, Any]]:
+        """Per manifestation: slices, share of the lung field in %, ml and mean probability.
+
+        ml is None without a ``voxel_ml``.
+        """
+        rows = {}
+        for label, name in LABEL_CLASSES.items():
+            is_it = self.labels == label
+            pixels = int(np.count_nonzero(is_it))
+            rows[name] = {
+                "slices": int(is_it.any(axis=(1, 2)).sum()),
+                "pixels": pixels,
+                "share_of_lung_field_percent": 100 * pixels / self.lung_pixels,
+                "ml": None if voxel_ml is None else pixels * voxel_ml,
+                "mean_probability": self.sure.get(label),
+            }
+        return rows
+
+
+def outlined(
+    case: Case,
+    outline: Outline,
+    batch: int = BATCH,
+    keep: bool = False,
+    tell: Callable[[int], None] = lambda slices: None,
+) -> Extent | str:
+    """Outline a case, or say why nothing can be; besides the labels, memory holds ``batch`` slices.
+
+    Args:
+        case: Must be readable still.
+        outline: The network.
+        batch: Slices at once.
+        keep: Whether to keep the probabilities, too.
+        tell: Is called with the number of slices of each batch that is done.
+    """
+    if case.modality == "X-ray":
+        return XRAY
+    if case.gray_scale == NOTHING:
+        return NO_SCALE
+    count, asked = case.shape[0], 0
+    labels = np.zeros(case.shape, np.uint8)
+    probability = np.zeros(case.shape, np.uint8) if keep else None
+    totals = {label: [0, 0.0] for label in LABEL_CLASSES}
+    lung_pixels, most, best = 0, -1, None
+    for start in range(0, count, batch):
+        slices = case.slices(start, start + batch)
+        fields = [lung_field.field(each) for each in slices]
+        found, chance, is_asked = _asked(case, slices, fields, outline)
+        labels[start : start + batch] = found
+        if keep:
+            probability[start : start + batch] = np.rint(chance * 255)
+        for label, total in totals.items():
+            total[0] += np.count_nonzero(found == label)
+            total[1] += float(chance[found == label].sum())
+        for at, (field, lesion) in enumerate(zip(fields, found > 0, strict=True)):
+            asked += is_asked[at]
+            lung_pixels += is_asked[at] * np.count_nonzero(field | lesion)
+            area = np.count_nonzero(lesion)
+            if area > most or (not most and start + at == count // 2):
+                most, best = area, (start + at, slices[at], chance[at])
+        tell(len(slices))
+    if not asked:
+        return NO_LUNG
+    sure = {label: total / pixels for label, (pixels, total) in totals.items() if pixels}
+    return Extent(labels, probability, sure, int(asked), int(lung_pixels), *best)
+
+
+def _asked(
+    case: Case, slices: np.ndarray, fields: Sequence[np.ndarray], outline: Outline
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, their probabilities, and which slices were outlined; in others all is background."""
+    labels, chance = np.zeros(slices.shape, np.uint8), np.ones(slices.shape, np.float32)
+    scales = case.scales(slices)
+    at = np.flatnonzero([bool(s) and f.any() for s, f in zip(scales, fields, strict=True)])
+    if at.size:
+        chosen = [fields[one] for one in at], [scales[one] for one in at]
+        labels[at], chance[at] = outline(slices[at], *chosen)
+    return labels, chance, np.isin(np.arange(len(slices)), at)

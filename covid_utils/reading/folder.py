@@ -1,0 +1,173 @@
+"""All files of a user become a folder: what was found in each case, and a row for every file."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from covid_utils import runs
+from covid_utils.errors import DataError, ParameterError
+from covid_utils.reading import masks, pages
+from covid_utils.reading.cases import Case, cases
+from covid_utils.reading.extent import BATCH, Extent, Outline, outlined
+from covid_utils.reading.inputs import File, Refusal
+from covid_utils.writing import whole_folder
+
+#: Version of the layout of ``case.json``, which ``case.schema.json`` beside this file describes.
+SCHEMA = 1
+NIFTI, SEG = FORMATS = ("nifti", "dicom-seg")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is written of each case.
+
+    Attributes:
+        formats: Of masks, from `FORMATS`; a picture's is a PNG instead of NIfTI.
+        probabilities: Whether to write those of all pixels as NIfTI.
+        batch: Slices that go through the network at once.
+        about: What ``case.json`` says of the model and its preprocessing.
+    """
+
+    formats: Sequence[str] = (NIFTI,)
+    probabilities: bool = False
+    batch: int = BATCH
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Summary:
+    """What became of the files that were named.
+
+    Attributes:
+        rows: One for every file, with the columns `pages.COLUMNS`.
+        records: Content of the cases' JSON files, and the ``folder`` of each.
+        refused: Why files were not read, one sentence for each refusal.
+    """
+
+    rows: list[dict[str, str]] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def add(self, case: Case, record: dict[str, Any], folder: str) -> None:
+        """Note a case that was read."""
+        said = filter(None, (record["why_not_outlined"], *record["warnings"]))
+        self._list(case.files, "read", folder, " ".join(said))
+        self.records.append(record | {"folder": folder})
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Note files that were not read."""
+        self._list(refusal.files, "refused", "", refusal.reason)
+        self.refused.append(refusal.reason)
+
+    def _list(self, files: Sequence[File], *values: str) -> None:
+        self.rows += [dict(zip(pages.COLUMNS, (file.name, *values), strict=True)) for file in files]
+
+
+def read_all(
+    paths: Sequence[Path],
+    folder: Path,
+    outline: Outline,
+    wishes: Wishes | None = None,
+    tell: Callable[[int], None] = lambda slices: None,
+) -> Summary:
+    """Read everything that a user names into a folder of results.
+
+    ``<case>/`` has ``case.json``, ``overlay.png`` and the masks; ``files.csv`` has a row for every
+    file, and ``index.html`` shows all cases. A case is there whole or not at all. Of what the
+    network does not know, such as an X-ray, ``case.json`` says why nothing was outlined.
+
+    Args:
+        paths: Files, folders and ZIP archives.
+        folder: New, or of earlier results, which are replaced; what lies there is not read.
+        outline: The network that outlines CT slices.
+        wishes: What to write.
+        tell: Is called with the number of slices of each batch that is done.
+    """
+    files = folder / "files.csv"
+    if folder.exists() and not files.exists() and any(folder.iterdir()):
+        raise ParameterError(f"{folder}: holds other files; name a new folder for the results.")
+    pages.write_list(files, ())  # marks the folder, whatever becomes of this run
+    summary, taken, wishes = Summary(), set(), wishes or Wishes()
+    for case in cases(paths, folder):
+        if isinstance(case, Refusal):
+            summary.refuse(case)
+            continue
+        name = _folder_name(case.name, taken)
+        try:
+            summary.add(case, _written(case, folder / name, outline, wishes, tell), name)
+        except DataError as error:
+            summary.refuse(Refusal.of(error, *case.files))
+    pages.write_list(files, summary.rows)
+    pages.write_sheet(folder / "index.html", summary.records, summary.refused)
+    return summary
+
+
+def _folder_name(name: str, taken: set[str]) -> str:
+    """A case's name as that of a folder on every system, and of no other case."""
+    plain = unicodedata.normalize("NFC", name).replace("/", "_")
+    stem = re.sub(r"[^\w.-]+", "_", plain).strip("._")[:100] or "case"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    unique = next(each for each in names if each.casefold() not in taken)
+    taken.add(unique.casefold())
+    return unique
+
+
+def _written(
+    case: Case, folder: Path, outline: Outline, wishes: Wishes, tell: Callable[[int], None]
+) -> dict[str, Any]:
+    """Outline a case and write all that is wanted of it; returns its record."""
+    extent = outlined(case, outline, wishes.batch, wishes.probabilities, tell)
+    with whole_folder(folder) as partial:
+        if isinstance(extent, Extent):
+            pages.write_overlay(partial / "overlay.png", extent)
+            _write_masks(case, extent, partial, wishes)
+        record = _record(case, extent, wishes.about)
+        record["masks"] = sorted(path.name for path in partial.glob("mask.*"))
+        runs.write_json(partial / "case.json", record)
+    return record
+
+
+def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> None:
+    if NIFTI in wishes.formats and case.affine is not None:
+        masks.write_nifti(folder / "mask.nii.gz", case, extent.labels)
+    elif NIFTI in wishes.formats and case.shape[0] == 1:
+        masks.write_png(folder / "mask.png", case.stored(extent.labels)[..., 0].T)
+    if SEG in wishes.formats and case.is_placed:
+        masks.write_seg(folder / "mask.dcm", case, extent.labels)
+    if extent.probability is not None and case.affine is not None:
+        masks.write_nifti(folder / "probability.nii.gz", case, extent.probability, slope=1 / 255)
+
+
+def _record(case: Case, extent: Extent | str, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of ``case.json``, but for the names of masks; None of what was not outlined."""
+    (slices, height, width), warnings, found = case.shape, list(case.warnings), None
+    if isinstance(extent, Extent):
+        found = extent
+        if left := slices - found.outlined:
+            warnings.append(f"{left} of {slices} slices show no lung field; they stay empty.")
+    return {
+        "schema": SCHEMA,
+        "name": case.name,
+        "files": len(case.files),
+        "modality": case.modality,
+        "slices": slices,
+        "height": height,
+        "width": width,
+        "voxel_ml": case.voxel_ml,
+        "gray_scale": case.gray_scale,
+        "manifestations": found and found.rows(case.voxel_ml),
+        "why_not_outlined": None if found else extent,
+        "outlined_slices": found.outlined if found else 0,
+        "lung_field_pixels": found and found.lung_pixels,
+        "lung_field_ml": found.lung_pixels * case.voxel_ml if found and case.voxel_ml else None,
+        "shown_slice": found and found.shown + 1,
+        "warnings": warnings,
+        "about": dict(about),
+        "notice": pages.NOTICE,
+    }

@@ -1,0 +1,116 @@
+"""What people open first: a picture of each case, a sheet of all, and a list of every file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from covid_utils.evaluation.overlays import MASK_WEIGHT, overlay
+from covid_utils.reading.extent import Extent
+from covid_utils.registry import INK, LABEL_CLASSES, name_of
+from covid_utils.writing import whole
+
+#: Longest side and least width of a slice in a picture, and height of a line of its legend.
+LONGEST, LEAST, LINE = 512, 256, 26
+#: Probability -> weight of a colour inside a lesion: what the scale below a picture shows.
+WEIGHTS = 2 * MASK_WEIGHT
+#: Columns of the list of files.
+COLUMNS = ("file", "status", "case", "message")
+_STYLE = f"""
+body {{ font: 15px/1.4 sans-serif; margin: 2em; color: {INK} }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1.5em }}
+img {{ width: 100% }} h2 {{ font-size: 1em; overflow-wrap: anywhere; margin: .5em 0 }}
+"""
+NOTICE = "For research and teaching only; not a medical device."
+
+
+def write_overlay(path: Path, extent: Extent) -> None:
+    """Write the slice with most lesion, plain and in colours, stronger where they are surer."""
+    labels = extent.labels[extent.shown]
+    scale = min(max(1.0, LEAST / labels.shape[1]), LONGEST / max(labels.shape))
+    size = tuple(max(1, round(side * scale)) for side in labels.shape[::-1])
+    coloured = overlay(extent.picture, labels, weights=WEIGHTS * extent.confidence)
+    plain = np.repeat(extent.picture[..., None], 3, axis=-1)
+    how = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
+    width, height = size
+    sheet = Image.new(
+        "RGB", (max(2 * width, LONGEST), height + LINE * (len(LABEL_CLASSES) + 1)), "white"
+    )
+    for left, pixels in ((0, plain), (width, np.rint(255 * coloured).astype(np.uint8))):
+        sheet.paste(Image.fromarray(pixels).resize(size, how), (left, 0))
+    _legend(sheet, height, f"slice {extent.shown + 1} of {len(extent.labels)}")
+    sheet.save(path, format="PNG")
+
+
+def _legend(sheet: Image.Image, top: int, caption: str) -> None:
+    """A scale of probability for each manifestation: its colour over middle gray."""
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    left, width, bar = 150, 256, LINE - 10
+    draw.text((8, top + 5), "probability:", INK, font)
+    draw.text((left + width + 16, top + 5), caption, INK, font)
+    for share in (0, 0.5, 1):
+        word = f"{share:.0%}"
+        at = left + share * (width - draw.textlength(word, font))
+        draw.text((at, top + 5), word, INK, font)
+    gray, chances = np.full((bar, width), 128, np.uint8), np.linspace(0, 1, width)
+    for row, (label, name) in enumerate(LABEL_CLASSES.items(), 1):
+        line = top + row * LINE
+        # A margin keeps the edge, which is drawn in full colour, out of the scale.
+        wide = overlay(
+            np.pad(gray, 1),
+            np.full((bar + 2, width + 2), label),
+            weights=WEIGHTS * np.pad(chances, 1)[None],
+        )
+        pixels = np.rint(255 * wide[1:-1, 1:-1]).astype(np.uint8)
+        draw.text((8, line + 2), name_of(name), INK, font)
+        sheet.paste(Image.fromarray(pixels), (left, line + 3))
+
+
+def write_list(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """The list of all files as CSV, one row a file."""
+    with whole(path) as partial, partial.open("w", encoding="utf8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_sheet(path: Path, records: Sequence[Mapping[str, Any]], refused: Sequence[str]) -> None:
+    """A page with a picture of every case, its findings and warnings, and what was not read.
+
+    ``records`` are those of the cases' JSON files, with the ``folder`` of each.
+    """
+    figures = "\n".join(map(_figure, records))
+    reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in refused)
+    heading = f"Cases read: {len(records)}, refusals: {len(refused)}"
+    page = (
+        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{heading}</title>'
+        f"<style>{_STYLE}</style>\n<h1>{heading}</h1>\n<p>{NOTICE}</p>\n<main>\n{figures}\n</main>\n"
+        f"<h2>Not read</h2>\n<ul>\n{reasons}\n</ul>\n</html>\n"
+    )
+    with whole(path) as partial:
+        partial.write_text(page, encoding="utf8")
+
+
+def _figure(record: Mapping[str, Any]) -> str:
+    slices = "1 slice" if record["slices"] == 1 else f"{record['slices']} slices"
+    words = [f"{record['modality'].replace('unknown', 'modality unknown')}, {slices}"]
+    for name, row in (record["manifestations"] or {}).items():
+        share, ml = row["share_of_lung_field_percent"], row["ml"]
+        if row["pixels"]:
+            size = f"{share:.1f} %" if share >= 0.05 else "less than 0.1 %"
+            size += " of the lung field" + (f", {ml:.1f} ml" if ml is not None else "")
+            words.append(f"{name_of(name)}: {size}")
+    words += filter(None, (record["why_not_outlined"], *record["warnings"]))
+    lines = "<br>".join(map(escape, words))
+    name, folder = escape(record["name"]), escape(record["folder"])
+    picture = ""
+    if record["manifestations"] is not None:
+        alt = f"Slice of {name} with its lesions"
+        picture = f'<img src="{folder}/overlay.png" alt="{alt}" loading="lazy">'
+    return f"<section>{picture}<h2>{name}</h2><p>{lines}</p></section>"

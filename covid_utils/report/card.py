@@ -1,0 +1,71 @@
+"""The card of a shipped network: what it learned from, how well it does, what it is not for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from covid_utils import paths, runs
+from covid_utils.errors import ResultsError
+from covid_utils.registry import CHOSEN_ON, EXTERNAL, HOSPITALS, SHIPPED, STEPS
+from covid_utils.report import render
+from covid_utils.runs import read_table, select
+from covid_utils.writing import whole
+
+#: Settings of the training that the card names.
+SETTINGS = {
+    "members": "trainings averaged",
+    "steps": "steps of each",
+    "image_size": "pixels a side",
+}
+SETTINGS |= {"phantom_share": "share of phantom slices", "chosen_on": "settings chosen on volumes"}
+#: Text of the card, with places for what is computed.
+TEMPLATE = Path(__file__).with_name("card.md")
+
+
+def write(profile: str) -> Path:
+    """Write the card of a profile's shipped network beside it; returns where it is."""
+    file = paths.models(profile) / "shipped.npz"
+    if not file.is_file():
+        remedy = "run its notebook of other hospitals first"
+        raise ResultsError(f"{paths.shown(file)}: no shipped network here; {remedy}.")
+    content = file.read_bytes()
+    values = runs.read_provenance(profile, HOSPITALS)["parameters"]
+    settings = [f"{words} {values[name]}" for name, words in SETTINGS.items() if values.get(name)]
+    text = TEMPLATE.read_text(encoding="utf8").format(
+        file=file.name,
+        size=len(content) / 1e6,
+        digest=hashlib.sha256(content).hexdigest(),
+        settings="; ".join(settings),
+        split=_split(profile),
+        scores=render.markdown(_scores(profile)),
+    )
+    card = file.with_name("card.md")
+    with whole(card) as partial:
+        partial.write_text(text, encoding="utf8")
+    return card
+
+
+def _split(profile: str) -> str:
+    volumes = runs.read_predictions(profile, HOSPITALS)
+    volumes = volumes.loc[volumes["subset"] == EXTERNAL, "patient_id"].nunique()
+    return (
+        f"Slices of {volumes} volumes of other hospitals. The settings were chosen on some of them "
+        f"(`{CHOSEN_ON}`); the others (`{EXTERNAL}`) were scored once, at the end. The benchmark's "
+        "rows are of the same training without the benchmark's test slices "
+        f"(step E6: {STEPS['E6']}), since they teach the network that is shipped."
+    )
+
+
+def _scores(profile: str) -> pd.DataFrame:
+    """Dice of lesions on other hospitals and, one step earlier, on the benchmark."""
+    rows = select(
+        read_table(profile, "tables/hospitals"), class_="lesion", metric="dice", network="small"
+    )
+    is_shipped = (rows["step"] == SHIPPED) & rows["tested on"].isin((EXTERNAL, CHOSEN_ON))
+    is_before = (rows["step"] == "E6") & (rows["tested on"] == "benchmark")
+    chosen = rows[is_shipped | is_before]
+    text = render.readable(chosen)
+    return text[["step", "tested on", "average", "ours", "n", "note"]]

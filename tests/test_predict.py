@@ -1,0 +1,137 @@
+"""The door: what is read, what is said about the rest, and how the command ends."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import skimage
+from own_scans import HEAD_FIRST, chest, series, slice_points, volume
+from PIL import Image
+from stream_cases import TOY
+
+from covid_utils import predict
+from covid_utils.data.readers.gray import to_uint8
+from covid_utils.errors import CompanionError
+from covid_utils.predict.__main__ import main
+from covid_utils.training import networks, shipped
+from covid_utils.training.predict_stream import Committee
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Folder of a small network with random weights."""
+    settings = TOY.replace(
+        stream="all", image_size=32, crop="field", gray="landmarks", clahe_clip=0.0
+    )
+    network = networks.build(settings)
+    file = tmp_path_factory.mktemp("model") / "shipped.npz"
+    shipped.save(file, Committee(network, [network.get_weights()]), settings)
+    return file.parent
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory):
+    """Folder with two slices as pictures of a window that no file tells."""
+    folder = tmp_path_factory.mktemp("slices")
+    for number in range(2):
+        points = slice_points((-32, -24, 4 * number), HEAD_FIRST, (0.5, 0.5), (96, 128))
+        Image.fromarray(to_uint8(chest(points), -1000, 400)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_slice_is_outlined_within_its_lungs_and_shown_in_a_notebook(slices, model):
+    result = predict.read(str(slices / "0.png"), model=model, batch=1)
+    assert result.status == predict.ALL
+    (record,) = result.cases["record"]
+    assert record["outlined_slices"] == 1
+    assert record["about"]["sha256"] in shipped.checksum(model / "shipped.npz").read_text()
+    shares = [row["share_of_lung_field_percent"] for row in record["manifestations"].values()]
+    assert 0 < sum(shares) <= 100
+    page = result._repr_html_()
+    assert "0.png" in page
+    assert page.count("data:image/png") == 1
+    folder = result.folder
+    assert (folder / "0.png" / "mask.png").is_file()
+    del result
+    assert not folder.exists()
+
+
+def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
+    volume(tmp_path / "v.nii.gz")
+    (record,) = predict.read(tmp_path / "v.nii.gz", tmp_path / "out", model=model).cases["record"]
+    assert record["voxel_ml"] == pytest.approx(0.9 * 1.1 * 2.5 / 1000)
+    assert record["lung_field_ml"] == pytest.approx(
+        record["lung_field_pixels"] * record["voxel_ml"]
+    )
+    found = [row for row in record["manifestations"].values() if row["pixels"]]
+    assert found
+    for row in found:
+        share = row["ml"] / record["lung_field_ml"]
+        assert row["share_of_lung_field_percent"] == pytest.approx(100 * share)
+
+
+def test_batches_make_no_difference(tmp_path, model):
+    series(tmp_path / "ct", count=5)
+    one, other = (
+        predict.read(tmp_path / "ct", tmp_path / f"out{batch}", model=model, batch=batch)
+        for batch in (2, 8)
+    )
+    masks = [result.folder / "ct" / "mask.nii.gz" for result in (one, other)]
+    assert nibabel.load(masks[0]).get_fdata().any()
+    assert masks[0].read_bytes() == masks[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "camera.png", "page.png", "noise"])
+def test_what_is_no_slice_is_read_and_nothing_is_outlined(name, tmp_path, model):
+    path = tmp_path / "picture.png"
+    if name == "noise":
+        noise = np.random.default_rng(1).integers(0, 256, (128, 128)).astype(np.uint8)
+        Image.fromarray(noise).save(path)
+    else:
+        path.write_bytes(Path(skimage.__file__).parent.joinpath("data", name).read_bytes())
+    result = predict.read(path, tmp_path / "out", model=model)
+    (row,) = result.summary.rows
+    assert row["status"] == "read"
+    assert "does not look like an axial CT slice" in row["message"]
+    assert [file.name for file in (tmp_path / "out" / "picture.png").iterdir()] == ["case.json"]
+
+
+def test_the_command_ends_with_0_3_or_2_and_says_why(slices, tmp_path, model, capfd):
+    given = ["-o", str(tmp_path / "out"), "--model", str(model), "--format", "nifti,dicom-seg"]
+    assert main([str(slices), *given]) == 0
+    assert "2 images in" in capfd.readouterr().err
+    (tmp_path / "notes.txt").write_text("no scan")
+    assert main([str(slices / "1.png"), str(tmp_path / "notes.txt"), *given]) == 3
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "notes.txt: no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out." in said.err
+    assert "Cases read: 1, refusals: 1" in said.err
+    assert main([str(tmp_path / "notes.txt"), *given]) == 2
+    assert main([str(slices), *given[:2], "--model", str(tmp_path)]) == 2
+    assert "holds no shipped network" in capfd.readouterr().err
+
+
+def test_a_changed_or_shortened_network_is_refused_before_it_is_opened(
+    model, slices, tmp_path, monkeypatch
+):
+    content = (model / "shipped.npz").read_bytes()
+    stated = shipped.checksum(model / "shipped.npz").read_text()
+    monkeypatch.setattr(np, "load", None)
+    for wrong in (content[:-100], content[:500] + b"\0" + content[501:], b""):
+        file = tmp_path / "shipped.npz"
+        file.write_bytes(wrong)
+        shipped.checksum(file).write_text(stated)
+        with pytest.raises(CompanionError, match="is not what its checksum says"):
+            predict.read(slices, tmp_path / "out", model=file)
+    shipped.checksum(file).unlink()
+    with pytest.raises(CompanionError, match=r"shipped\.npz\.sha256: no such file"):
+        predict.read(slices, tmp_path / "out", model=file)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"formats": ["dcm"]}, "'dcm' is none of"), ({"batch": 0}, "at least one")]
+)
+def test_wrong_wishes_are_one_sentence(wrong, said, slices, model):
+    with pytest.raises(CompanionError, match=said):
+        predict.read(slices, model=model, **wrong)

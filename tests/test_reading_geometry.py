@@ -1,0 +1,254 @@
+"""Masks lie on the voxels of their source, whatever way a scan is stored."""
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from builders import save_dicom
+from own_scans import (
+    CENTRE,
+    HEAD_FIRST,
+    chest,
+    is_lesion,
+    outline,
+    series,
+    slice_points,
+    turned,
+    volume,
+    voxel_points,
+)
+
+from covid_utils.data import gray_scale, lung_field
+from covid_utils.data.images import Preprocessing
+from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
+from covid_utils.reading.cases import Case, cases
+from covid_utils.reading.extent import on_whole_slices, outlined
+from covid_utils.reading.folder import Wishes, read_all
+
+SEG = Wishes(formats=("nifti", "dicom-seg"))
+#: Directions along rows and columns, and what slices lie apart by (None: 2.5 mm, straight).
+SERIES = {
+    "head first": (HEAD_FIRST, None),
+    "prone": ((-1, 0, 0, 0, -1, 0), None),
+    "exchanged and turned": ((0, -1, 0, 1, 0, 0), None),
+    "feet first": (HEAD_FIRST, (0, 0, -2.5)),
+    "oblique twice": (turned(1, -9, turned(0, 14)), None),
+    "tilted and turned": (turned(0, 10), (0.2, -0.4, 2.2)),
+}
+
+
+def one(paths, without):
+    found = list(cases(paths, without))
+    assert [type(each) for each in found] == [Case], found
+    return found[0]
+
+
+def ordered(points):
+    """Points as rows in an order of their own, to compare sets of them."""
+    rows = np.round(points.reshape(-1, 3), 2) + 0.0
+    return rows[np.lexsort(rows.T)]
+
+
+def lesion_of_seg(path, points_of):
+    """Points that a DICOM SEG marks, by the slices that its frames refer to."""
+    seg, points, frames = pydicom.dcmread(path), [], 0
+    by_uid = {pydicom.dcmread(file).SOPInstanceUID: at for file, at in points_of.items()}
+    for pixels, about in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        source = about.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        at = about.PlanePositionSequence[0].ImagePositionPatient
+        assert np.allclose(by_uid[source][0, 0], at, atol=1e-3)
+        number = about.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        frames += 1
+        if number == 2:
+            points.append(by_uid[source][pixels > 0])
+        else:
+            assert not pixels.any()
+    assert frames == 3 * len(points_of)  # every slice in each segment, empty ones too
+    return np.concatenate(points)
+
+
+@pytest.mark.parametrize(("axes", "step"), SERIES.values(), ids=SERIES)
+def test_the_mask_of_a_series_lies_on_its_voxels(tmp_path, axes, step):
+    pytest.importorskip("highdicom")
+    written = series(tmp_path / "ct", axes, step)
+    summary = read_all([tmp_path / "ct"], tmp_path / "out", outline, SEG)
+    assert summary.refused == []
+    expected = np.concatenate([points[is_lesion(points)] for points in written.values()])
+    assert len(expected) > 20
+    mask = nibabel.load(tmp_path / "out" / "ct" / "mask.nii.gz")
+    marked = np.asarray(mask.dataobj) == 2
+    assert np.array_equal(ordered(voxel_points(mask.affine, mask.shape)[marked]), ordered(expected))
+    found = lesion_of_seg(tmp_path / "out" / "ct" / "mask.dcm", written)
+    assert np.array_equal(ordered(found), ordered(expected))
+    voxel = abs(np.linalg.det(mask.affine[:3, :3])) / 1000
+    row = summary.records[0]["manifestations"]["consolidation"]
+    assert row["pixels"] == len(expected)
+    assert row["ml"] == pytest.approx(len(expected) * voxel)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "SRA", "PSR"])
+def test_the_mask_of_a_volume_lies_on_its_voxels(tmp_path, codes):
+    points = volume(tmp_path / "a.nii.gz", codes)
+    read_all([tmp_path / "a.nii.gz"], tmp_path / "out", outline)
+    mask = nibabel.load(tmp_path / "out" / "a.nii.gz" / "mask.nii.gz")
+    source = nibabel.load(tmp_path / "a.nii.gz")
+    assert np.allclose(mask.affine, source.affine)
+    assert mask.header.get_zooms() == source.header.get_zooms()
+    assert np.array_equal(np.asarray(mask.dataobj) == 2, is_lesion(points))
+
+
+def test_an_oblique_volume_keeps_its_matrix(tmp_path):
+    directions = np.column_stack(
+        [*turned(0, 13).reshape(2, 3), np.cross(*turned(0, 13).reshape(2, 3))]
+    )
+    points = volume(tmp_path / "a.nii", "LPS", matrix=directions)
+    read_all([tmp_path / "a.nii"], tmp_path / "out", outline)
+    mask = nibabel.load(tmp_path / "out" / "a.nii" / "mask.nii.gz")
+    assert np.allclose(mask.affine, nibabel.load(tmp_path / "a.nii").affine, atol=1e-5)
+    assert np.array_equal(np.asarray(mask.dataobj) == 2, is_lesion(points))
+
+
+def lesion_at(case):
+    """Where the lesion's centre lies in a case: shares of its slices, its height and its width."""
+    labels = outlined(case, outline).labels
+    return (np.argwhere(labels == 2).mean(axis=0) + 0.5) / labels.shape
+
+
+def test_networks_see_every_scan_from_the_feet_with_the_front_on_top(tmp_path):
+    for name, (axes, step) in [*SERIES.items()][1:4]:
+        series(tmp_path / name, axes, step)
+        # The lesion lies towards head, back and left: to the end, to the bottom and to the right.
+        assert (lesion_at(one([tmp_path / name], tmp_path / "out")) > 0.55).all(), name
+    for codes in ("LPI", "SRA"):
+        volume(tmp_path / "v.nii", codes)
+        assert (lesion_at(one([tmp_path / "v.nii"], tmp_path / "out")) > 0.55).all(), codes
+
+
+def test_a_single_slice_keeps_its_place(tmp_path):
+    points = series(tmp_path / "ct", count=1)
+    (path,) = points
+    at = CENTRE[2]
+    header = pydicom.dcmread(path)
+    moved = points[path] + (0, 0, at)
+    header.ImagePositionPatient = moved[0, 0].tolist()
+    header.PixelData = (chest(moved) + 1024).astype(np.int16).tobytes()
+    header.save_as(path)
+    read_all([path], tmp_path / "out", outline)
+    mask = nibabel.load(tmp_path / "out" / path.name / "mask.nii.gz")
+    marked = voxel_points(mask.affine, mask.shape)[np.asarray(mask.dataobj) == 2]
+    assert np.array_equal(ordered(marked), ordered(moved[is_lesion(moved)]))
+    affine = np.diag([0.9, 1.1, 2, 1])
+    for name, shape in (("flat.nii", (60, 44)), ("one.nii", (60, 44, 1))):
+        values = chest(np.add(voxel_points(affine, (60, 44, 1)), (27, 24, at))).astype(np.int16)
+        nibabel.Nifti1Image(values.reshape(shape), affine).to_filename(tmp_path / name)
+        read_all([tmp_path / name], tmp_path / "out", outline)
+        mask = nibabel.load(tmp_path / "out" / name / "mask.nii.gz")
+        assert np.allclose(mask.affine, affine)
+        assert np.array_equal(np.asarray(mask.dataobj) == 2, values == 400)
+        assert (values == 400).sum() > 20
+
+
+def test_another_program_reads_the_dicom_seg_on_the_same_voxels(tmp_path):
+    """dcmqi, of another house than what wrote the file, makes NIfTI of it."""
+    dcmqi = pytest.importorskip("dcmqi", reason="pip install dcmqi runs this check")
+    import subprocess
+    from pathlib import Path
+
+    written = series(tmp_path / "ct", SERIES["oblique twice"][0])
+    read_all([tmp_path / "ct"], tmp_path / "out", outline, SEG)
+    program = next(Path(dcmqi.__file__).parent.rglob("segimage2itkimage*"))
+    options = ["--inputDICOM", tmp_path / "out" / "ct" / "mask.dcm", "--outputDirectory", tmp_path]
+    subprocess.run([program, *options, "-t", "nifti"], check=True, capture_output=True)
+    expected = np.concatenate([points[is_lesion(points)] for points in written.values()])
+    other = nibabel.load(tmp_path / "2.nii.gz")
+    marked = np.asarray(other.dataobj) > 0
+    found = voxel_points(other.affine, other.shape)[marked]
+    assert np.allclose(ordered(found), ordered(expected), atol=0.02)
+
+
+def test_what_a_network_finds_in_a_prepared_slice_is_put_back_where_it_was():
+    corner, spacing = (-40, -31, CENTRE[2]), (0.25, 0.25)
+    points = slice_points(corner, HEAD_FIRST, spacing, (250, 320))
+    image = to_uint8(chest(points), *LUNG_WINDOW)
+
+    def predict(prepared, room):
+        is_white = (prepared >= 250)[..., None].astype(np.float32)
+        return np.concatenate([1 - is_white, 0 * is_white, is_white, 0 * is_white], axis=-1)
+
+    settings = Preprocessing(128, 0, crop="field", gray="landmarks")
+    outline = on_whole_slices(predict, settings)
+    labels, chance = outline(image[None], [lung_field.field(image)], [gray_scale.KNOWN])
+    found, truth = labels[0] == 2, is_lesion(points)
+    assert np.allclose(np.argwhere(found).mean(0), np.argwhere(truth).mean(0), atol=1)
+    assert (found & truth).sum() > 0.9 * (found | truth).sum()
+    assert (chance[labels > 0] > 0.5).all()
+    assert chance[0, 0, 0] == 1  # outside the crop
+
+
+# Series that are not as they should be
+
+
+def warnings(case):
+    return " ".join(case.warnings)
+
+
+def test_missing_slices_and_a_tilted_gantry_are_named(tmp_path):
+    written = series(tmp_path / "ct", count=9)
+    by_height = sorted(written, key=lambda path: written[path][0, 0, 2])
+    by_height[3].unlink()
+    by_height[4].unlink()
+    case = one([tmp_path / "ct"], tmp_path / "out")
+    assert "2 slices are missing" in warnings(case)
+    assert case.voxel_ml is None
+    read_all([tmp_path / "ct"], tmp_path / "out", outline)
+    assert not (tmp_path / "out" / "ct" / "mask.nii.gz").exists()
+    series(tmp_path / "tilted", step=(0, 0.9, 2.5))
+    assert "tilted by 19.8 degrees" in warnings(one([tmp_path / "tilted"], tmp_path / "out"))
+
+
+def test_two_series_and_two_passes_in_one_folder_are_cases_of_their_own(tmp_path):
+    series(tmp_path / "ct", count=4)
+    series(tmp_path / "ct" / "b", uid="1.2.30", count=3)
+    for path in (tmp_path / "ct" / "b").iterdir():
+        path.rename(tmp_path / "ct" / f"b-{path.name}")
+    found = list(cases([tmp_path / "ct"], tmp_path / "out"))
+    assert sorted(case.shape[0] for case in found if isinstance(case, Case)) == [3, 4]
+    assert all("Its folder holds 1 more series" in warnings(case) for case in found)
+    series(tmp_path / "twice", count=4, uid="1.2.40")
+    series(tmp_path / "twice" / "late", count=4, uid="1.2.41", SeriesInstanceUID="1.2.40")
+    found = list(cases([tmp_path / "twice"], tmp_path / "out"))
+    assert [case.shape[0] for case in found] == [4, 4]
+    assert all("shows a position 2 times" in warnings(case) for case in found)
+
+
+def test_slices_of_another_direction_and_localizers_are_refused(tmp_path):
+    series(tmp_path / "coronal", (1, 0, 0, 0, 0, -1))
+    series(tmp_path / "scout", count=1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    reasons = [each.reason for each in cases([tmp_path], tmp_path / "out")]
+    assert len(reasons) == 2
+    assert any("not an axial slice" in reason for reason in reasons)
+    assert any("a localizer" in reason for reason in reasons)
+
+
+def test_a_copy_of_a_slice_counts_once(tmp_path):
+    written = series(tmp_path / "ct", count=3)
+    path = next(iter(written))
+    path.with_name("zz-copy.dcm").write_bytes(path.read_bytes())
+    found = list(cases([tmp_path / "ct"], tmp_path / "out"))
+    assert [case.shape[0] for case in found if isinstance(case, Case)] == [3]
+    assert [each.reason for each in found if not isinstance(each, Case)] == [
+        f"ct/zz-copy.dcm: a copy of {path.name}, which is read."
+    ]
+
+
+def test_slices_without_a_position_are_one_case_in_the_order_of_their_numbers(tmp_path):
+    for at in range(3):
+        tags = {"Modality": "CT", "RescaleIntercept": -1024, "SeriesInstanceUID": "1.5"}
+        pixels = np.full((40, 40), 24 + 300 * at)
+        save_dicom(
+            tmp_path / "ct" / f"{at}.dcm", pixels, f"1.5.{at}", InstanceNumber=9 - at, **tags
+        )
+    case = one([tmp_path / "ct"], tmp_path / "out")
+    assert case.voxel_ml is None
+    assert "do not tell where they lie" in warnings(case)
+    assert np.array_equal(np.argsort(case.slices(0, 3)[:, 0, 0]), [2, 1, 0])
