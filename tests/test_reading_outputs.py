@@ -259,7 +259,7 @@ def test_what_tells_the_gray_scale_of_a_picture_is_said(tmp_path):
     Image.fromarray(np.full((64, 64), 90, np.uint8)).save(tmp_path / "b.png")
     found = list(cases([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out"))
     assert [case.gray_scale for case in found] == ["anatomy", "nothing"]
-    assert "told by anatomy" in " ".join(found[0].warnings)
+    assert "inferred from anatomy" in " ".join(found[0].warnings)
 
 
 def test_too_small_and_unknown_values_are_refused_with_a_sentence(tmp_path):

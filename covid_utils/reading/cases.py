@@ -230,7 +230,9 @@ def _scaled(
         return HOUNSFIELD, () if has_air else (said,)
     is_sure = gray_scale.landmarks(picture).confidence >= gray_scale.SURE
     if is_sure and _shows_chest(picture):
-        return ANATOMY, ("Hounsfield units are not known; the gray scale is told by anatomy.",)
+        return ANATOMY, (
+            "Hounsfield units are not known; the gray scale is inferred from anatomy.",
+        )
     return NOTHING, ()
 
 

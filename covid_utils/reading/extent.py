@@ -18,7 +18,7 @@ BATCH = 8
 #: Why nothing was outlined in a case.
 XRAY = "It is an X-ray, and the network knows CT slices only."
 NO_SCALE = "It has no Hounsfield units, and does not look like an axial CT slice of the chest."
-NO_LUNG = "It shows no lung field, so there is nothing to outline."
+NO_LUNG = "It shows no lung field in a known gray scale, so there is nothing to outline."
 
 
 #: From slices, uint8 (n, height, width), the lung field in each, bool (height, width), and what

@@ -150,7 +150,10 @@ def _record(case: Case, extent: Extent | str, about: Mapping[str, Any]) -> dict[
     if isinstance(extent, Extent):
         found = extent
         if left := slices - found.outlined:
-            warnings.append(f"{left} of {slices} slices show no lung field; they stay empty.")
+            warnings.append(
+                f"{left} of {slices} slices show no lung field, or their gray scale is not known; "
+                "they stay empty."
+            )
     return {
         "schema": SCHEMA,
         "name": case.name,

@@ -33,7 +33,7 @@ def write(profile: str) -> Path:
         raise ResultsError(f"{paths.shown(file)}: no shipped network here; {remedy}.")
     content = file.read_bytes()
     values = runs.read_provenance(profile, HOSPITALS)["parameters"]
-    settings = [f"{words} {values[name]}" for name, words in SETTINGS.items() if values.get(name)]
+    settings = [f"{words}: {values[name]}" for name, words in SETTINGS.items() if values.get(name)]
     text = TEMPLATE.read_text(encoding="utf8").format(
         file=file.name,
         size=len(content) / 1e6,
@@ -55,7 +55,7 @@ def _split(profile: str) -> str:
         f"Slices of {volumes} volumes of other hospitals. The settings were chosen on some of them "
         f"(`{CHOSEN_ON}`); the others (`{EXTERNAL}`) were scored once, at the end. The benchmark's "
         "rows are of the same training without the benchmark's test slices "
-        f"(step E6: {STEPS['E6']}), since they teach the network that is shipped."
+        f"(step E6: {STEPS['E6']}), since the shipped network was trained on those too."
     )
 
 
