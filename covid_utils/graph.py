@@ -101,17 +101,7 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     streams = _lesion_streams(imagenet)
     chain = [Job(DATA, "01_data", runs=(DATA,)), nodule, recognition, labels, *streams]
     chain += [_together(streams, imagenet), *_condition_jobs(streams)]
-    chain.append(
-        Job(
-            HOSPITALS,
-            "07_other_hospitals",
-            settings={"imagenet": imagenet},
-            # It tests the usual all-class stream, and the one from ImageNet if there is one.
-            needs=tuple(j.name for j in streams if j.name == stream_run("all") or j.all_cores),
-            sets=(LESION_SETS, EXTERNAL_SETS),
-            runs=(HOSPITALS,),
-        )
-    )
+    chain.append(_other_hospitals(streams, imagenet))
     chain.append(Job("scores", "", needs=tuple(job.name for job in chain), takes_any=True))
     chain.append(Job("tables", "05_tables", needs=("scores",)))
     story = {"settings": {"conditions": ""}, "code": ("report",)}
@@ -139,6 +129,18 @@ def _together(streams: list[Job], imagenet: str) -> Job:
         sets=(LESION_SETS,),
         needs=tuple(job.name for job in streams if job.settings["model"] != "unet"),
         runs=(FUSION, STARTS),
+    )
+
+
+def _other_hospitals(streams: list[Job], imagenet: str) -> Job:
+    return Job(
+        HOSPITALS,
+        "07_other_hospitals",
+        settings={"imagenet": imagenet},
+        # It tests the usual all-class stream, and the one from ImageNet if there is one.
+        needs=tuple(job.name for job in streams if job.name == stream_run("all") or job.all_cores),
+        sets=(LESION_SETS, EXTERNAL_SETS),
+        runs=(HOSPITALS,),
     )
 
 

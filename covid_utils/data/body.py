@@ -58,6 +58,11 @@ class Parts:
         return int(np.count_nonzero(self.body))
 
     @property
+    def solid(self) -> np.ndarray:
+        """What holds no air, without the blurred edge beside air: bool (height, width)."""
+        return self.body & (distance(self.gray <= self.threshold) > 2)
+
+    @property
     def scale(self) -> float:
         """Root of the body's area in pixels."""
         return float(np.sqrt(self.area))

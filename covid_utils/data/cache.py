@@ -139,7 +139,7 @@ def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 
     def make(position: int) -> np.ndarray:
         row = listed[position]
-        return preprocess_mask(readers.load_mask(root, row), settings, _place(row, settings))
+        return preprocess_mask(readers.load_mask(root, row), settings, place(row, settings))
 
     # A mask can be mended while its image stays the same.
     recipe = _recipe("masks", MASKS, settings)
@@ -153,7 +153,7 @@ def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     def make(position: int) -> np.ndarray:
         row = listed[position]
         field = lung_field.field(readers.load_image(root, row)).astype(np.uint8)
-        return preprocess_mask(field, settings, _place(row, settings))
+        return preprocess_mask(field, settings, place(row, settings))
 
     return _recipe("fields", FIELDS, settings).filled(_contents(rows, settings), make)
 
@@ -165,12 +165,12 @@ def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     def make(position: int) -> np.ndarray:
         row = listed[position]
         image = readers.load_image(root, row)
-        return preprocess(image, settings, _place(row, settings), getattr(row, "gray", ""))
+        return preprocess(image, settings, place(row, settings), getattr(row, "gray", ""))
 
     return Rows((len(listed), settings.size, settings.size), np.uint8, make)
 
 
-def _place(row: Any, settings: Preprocessing) -> str:
+def place(row: Any, settings: Preprocessing) -> str:
     """Where a slice is cropped, by the manifest."""
     return row.field if settings.crop == "field" else row.lungs
 

@@ -139,7 +139,7 @@ def _dense(parts: body.Parts) -> tuple[float, float]:
 
     If it shows one peak, what lies deeper tells whether that is fat.
     """
-    dense = parts.body & (body.distance(parts.gray <= parts.threshold) > 2)
+    dense = parts.solid
     in_wall = dense & (parts.depth > WALL[0]) & (parts.depth < WALL[1])
     wall = _without_white(parts.gray[in_wall])
     deep = _mode(_without_white(parts.gray[dense & (parts.depth >= WALL[1])]))

@@ -63,8 +63,7 @@ def preprocess(
     if settings.gray == "landmarks":  # of the whole slice, whose outside tells what air is
         found = gray_scale.Landmarks.parse(scale) if scale else gray_scale.landmarks(gray)
         gray = gray_scale.canonical(gray, found)
-    if settings.crop != "none":
-        gray = _cropped(gray, place)
+    gray = np.ascontiguousarray(gray[window(settings, place)])
     how = cv2.INTER_AREA if max(gray.shape) > settings.size else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
     if settings.clahe_clip <= 0:
@@ -74,14 +73,16 @@ def preprocess(
 
 def preprocess_mask(mask: np.ndarray, settings: Preprocessing, place: str = "") -> np.ndarray:
     """Crop and resize uint8 labels (height, width) as their image, so that no new label appears."""
-    if settings.crop != "none":
-        mask = _cropped(mask, place)
+    mask = np.ascontiguousarray(mask[window(settings, place)])
     return cv2.resize(mask, (settings.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _cropped(array: np.ndarray, place: str) -> np.ndarray:
+def window(settings: Preprocessing, place: str) -> tuple[slice, slice]:
+    """Rows and columns of a slice that its crop keeps, by the manifest's text; all without one."""
+    if settings.crop == "none":
+        return slice(None), slice(None)
     top, left, side, _ = map(int, place.split())
-    return np.ascontiguousarray(array[top : top + side, left : left + side])
+    return slice(top, top + side), slice(left, left + side)
 
 
 def put_back(
@@ -99,11 +100,7 @@ def put_back(
         float32 (height, width, channels), 0 outside the crop.
     """
     whole = np.zeros((*like.shape, values.shape[-1]), np.float32)
-    place = slice(None), slice(None)
-    if settings.crop != "none":
-        top, left, side, _ = map(int, field.split())
-        place = slice(top, top + side), slice(left, left + side)
-    size = whole[place].shape[1::-1]
-    resized = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
-    whole[place] = resized.reshape(whole[place].shape)  # OpenCV drops a single channel
+    kept = whole[window(settings, field)]  # a view
+    resized = cv2.resize(values, kept.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    kept[:] = resized.reshape(kept.shape)  # OpenCV drops a single channel
     return whole

@@ -64,8 +64,7 @@ def grown(found: np.ndarray) -> np.ndarray:
     """
     if not found.any():
         return np.ones(found.shape, bool)
-    away = cv2.distanceTransform((found == 0).astype(np.uint8), cv2.DIST_L2, 5)
-    return away <= GROWTH * found.shape[0]
+    return body.distance(found > 0) <= GROWTH * found.shape[0]
 
 
 def aerated(parts: body.Parts) -> np.ndarray:
@@ -94,7 +93,7 @@ def _limit(parts: body.Parts) -> tuple[float, bool]:
     What holds some air is darker than all fat, unless equalised contrast makes fat darker in some
     places; then the threshold stands.
     """
-    solid = parts.body & (body.distance(parts.gray <= parts.threshold) > 2)
+    solid = parts.solid
     wall = solid & (parts.depth > WALL[0]) & (parts.depth < WALL[1])
     if np.count_nonzero(wall) < FEWEST:  # the picture's edge cuts it off
         wall = solid & (body.distance(_hull(parts.core)) > 3)
@@ -162,10 +161,8 @@ def _without_dents(
             away = (centre - middle) / (np.linalg.norm(centre - middle) + 1e-9)
             is_costal = out @ away > OUTWARD and out[0] * lateral > -MEDIAL
             if is_costal and 1 <= depth / 256 <= deepest:
-                part = outline[start : end + 1] if start < end else None
-                part = (
-                    np.concatenate([outline[start:], outline[: end + 1]]) if part is None else part
-                )
+                last = end + 1 if start < end else end + 1 + len(outline)  # past the first point
+                part = outline[np.arange(start, last) % len(outline)]
                 cv2.fillPoly(filled, [part], 1)
     return filled > 0
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from covid_utils.data.body import distance, pieces
+
 #: Gray value from which tissue counts as dense: -185 HU, above ground-glass and below fat (-100).
 DENSE = 198
 #: Gray value up to which a small pocket is pure air (-962 HU): airway, stomach or bowel, not lung.
@@ -96,27 +98,27 @@ def _body(smooth: np.ndarray) -> np.ndarray:
     radius = max(1, round(min(height, width) / 170))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     dense = cv2.morphologyEx((smooth >= DENSE).astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    pieces, areas = _pieces(dense)
-    wall = pieces == np.argmax(areas) if areas.any() else np.zeros(smooth.shape, bool)
-    pieces, areas = _pieces(~wall)
+    numbers, areas = pieces(dense)
+    wall = numbers == np.argmax(areas) if areas.any() else np.zeros(smooth.shape, bool)
+    numbers, areas = pieces(~wall)
     corner = max(1, round(min(height, width) / 50))
     is_outside = np.zeros(len(areas), bool)
     # Lungs that a tight crop cuts lie at its left and right, far from the corners.
-    is_outside[pieces[[0, -1]]] = True
+    is_outside[numbers[[0, -1]]] = True
     ends = np.r_[:corner, -corner:0]
-    is_outside[pieces[np.ix_(ends, ends)]] = True
+    is_outside[numbers[np.ix_(ends, ends)]] = True
     is_outside[0] = False
-    return ~is_outside[pieces]
+    return ~is_outside[numbers]
 
 
 def _aerated(smooth: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Air-holding lung inside the body, without airway, bowel gas and specks."""
-    pieces, areas = _pieces(body & (smooth < DENSE))
+    numbers, areas = pieces(body & (smooth < DENSE))
     size = areas / max(1, np.count_nonzero(body))
     is_lung = size >= SMALLEST
     for piece in np.flatnonzero(is_lung & (size < LARGEST_POCKET)):
-        is_lung[piece] = np.median(smooth[pieces == piece]) >= PURE_AIR
-    return is_lung[pieces]
+        is_lung[piece] = np.median(smooth[numbers == piece]) >= PURE_AIR
+    return is_lung[numbers]
 
 
 def middle(aerated: np.ndarray, body: np.ndarray) -> int:
@@ -131,16 +133,6 @@ def middle(aerated: np.ndarray, body: np.ndarray) -> int:
     return int(start + np.argmin(cv2.blur(air, (max(3, body.shape[1] // 40), 1))[0, start:stop]))
 
 
-def _pieces(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Connected pieces: numbers (height, width), 0 elsewhere, and areas by number, 0 for 0."""
-    _, numbers, statistics, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=4
-    )
-    areas = statistics[:, cv2.CC_STAT_AREA]
-    areas[0] = 0
-    return numbers, areas
-
-
-def _within(mask: np.ndarray, distance: float) -> np.ndarray:
+def _within(mask: np.ndarray, reach: float) -> np.ndarray:
     """Pixels at most so many pixels away from a mask that is not empty."""
-    return cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 5) <= distance
+    return distance(mask > 0) <= reach

@@ -64,9 +64,9 @@ class Result:
         for record in self.summary.records:
             found = record["manifestations"] or {}
             shares = {name: row["share_of_lung_field_percent"] for name, row in found.items()}
-            said = filter(None, (record["why_not_outlined"], *record["warnings"]))
             about = {name: record[name] for name in ("name", "folder", "modality", "slices")}
-            rows.append(about | shares | {"said": " ".join(said), "record": record})
+            said = " ".join(pages.remarks(record))
+            rows.append(about | shares | {"said": said, "record": record})
         return pd.DataFrame(rows)
 
     def _repr_html_(self) -> str:

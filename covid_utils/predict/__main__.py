@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from covid_utils.errors import CompanionError
+from covid_utils.reading import pages
 from covid_utils.reading.extent import BATCH
 from covid_utils.reading.folder import FORMATS, NIFTI
 
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for each in summary.records
         if each["why_not_outlined"]
     ]
-    count = f"Cases read: {len(summary.records)}, refusals: {len(summary.refused)}"
+    count = pages.counted(summary.records, summary.refused)
     print(*lines, f"{count}; open {arguments.out / 'index.html'}", sep="\n", file=sys.stderr)
     return result.status
 

@@ -56,8 +56,7 @@ class Summary:
 
     def add(self, case: Case, record: dict[str, Any], folder: str) -> None:
         """Note a case that was read."""
-        said = filter(None, (record["why_not_outlined"], *record["warnings"]))
-        self._list(case.files, "read", folder, " ".join(said))
+        self._list(case.files, "read", folder, " ".join(pages.remarks(record)))
         self.records.append(record | {"folder": folder})
 
     def refuse(self, refusal: Refusal) -> None:

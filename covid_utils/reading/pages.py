@@ -30,6 +30,16 @@ img {{ width: 100% }} h2 {{ font-size: 1em; overflow-wrap: anywhere; margin: .5e
 NOTICE = "For research and teaching only; not a medical device."
 
 
+def remarks(record: Mapping[str, Any]) -> list[str]:
+    """What a reader of a case's record must know: why nothing was outlined, and the warnings."""
+    return [said for said in (record["why_not_outlined"], *record["warnings"]) if said]
+
+
+def counted(records: Sequence[Mapping[str, Any]], refused: Sequence[str]) -> str:
+    """How many cases were read and how often files were refused, in words."""
+    return f"Cases read: {len(records)}, refusals: {len(refused)}"
+
+
 def write_overlay(path: Path, extent: Extent) -> None:
     """Write the slice with most lesion, plain and in colours, stronger where they are surer."""
     labels = extent.labels[extent.shown]
@@ -87,7 +97,7 @@ def write_sheet(path: Path, records: Sequence[Mapping[str, Any]], refused: Seque
     """
     figures = "\n".join(map(_figure, records))
     reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in refused)
-    heading = f"Cases read: {len(records)}, refusals: {len(refused)}"
+    heading = counted(records, refused)
     page = (
         f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{heading}</title>'
         f"<style>{_STYLE}</style>\n<h1>{heading}</h1>\n<p>{NOTICE}</p>\n<main>\n{figures}\n</main>\n"
@@ -106,7 +116,7 @@ def _figure(record: Mapping[str, Any]) -> str:
             size = f"{share:.1f} %" if share >= 0.05 else "less than 0.1 %"
             size += " of the lung field" + (f", {ml:.1f} ml" if ml is not None else "")
             words.append(f"{name_of(name)}: {size}")
-    words += filter(None, (record["why_not_outlined"], *record["warnings"]))
+    words += remarks(record)
     lines = "<br>".join(map(escape, words))
     name, folder = escape(record["name"]), escape(record["folder"])
     picture = ""

@@ -48,6 +48,7 @@ def steps(table: pd.DataFrame, network: str = "small") -> Figure | None:
             words[name] = _series(axis, rows, name, COLOURS[colour], mark, beside)
     _volumes(axis, part[part["tested on"].str.startswith(f"{EXTERNAL} ")])
     axis.set_xticks(range(len(STEPS)), [f"{step}\n{WORDS[step]}" for step in STEPS])
+    axis.tick_params(axis="x", labelsize=SMALL)
     axis.set(ylim=(0, 1), ylabel="mean Dice of lesions")
     axis.grid(axis="y")
     figure.legend(loc="outside lower center", ncols=1)
@@ -71,4 +72,3 @@ def _volumes(axis: Axes, rows: pd.DataFrame) -> None:
     at = np.array([[*STEPS].index(step) for step in rows["step"]]) + 0.32
     look = {"color": COLOURS["ours"], "markersize": 2.5, "alpha": 0.5}
     axis.plot(at, rows["ours"], ".", label="one volume of another hospital", **look)
-    axis.tick_params(axis="x", labelsize=SMALL)

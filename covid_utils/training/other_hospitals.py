@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import params
-from covid_utils.data import cache, lung_field, lungs, readers
+from covid_utils.data import cache, lung_field, readers
 from covid_utils.data.cache import Rows
 from covid_utils.data.collection import Collection
-from covid_utils.data.images import Preprocessing, preprocess_mask
+from covid_utils.data.images import Preprocessing, preprocess_mask, window
 from covid_utils.registry import (
     BEYOND,
     EXTERNAL,
@@ -166,23 +166,20 @@ def _room(fields: Rows) -> Rows:
 def _sizes(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> pd.DataFrame:
     """Pixels of the lungs, and of lesions outside the crop, by ``image_id``.
 
-    Lungs are those of annotators where there are any, else those of `lungs`.
+    Lungs are those of annotators where there are any, else those in the manifest.
     """
-    counts = [_counted(row, root, settings.crop) for row in rows.itertuples()]
+    counts = [_counted(row, root, settings) for row in rows.itertuples()]
     counts = pd.DataFrame(counts, rows["image_id"], ["area", "lung_pixels", *BEYOND.values()])
     share = settings.size**2 / counts.pop("area")
     return counts.mul(share, axis=0).round().astype(np.int64)
 
 
-def _counted(row: Any, root: Path, crop: str) -> list[int]:
+def _counted(row: Any, root: Path, settings: Preprocessing) -> list[int]:
     """Pixels of the crop, the lungs and each label outside the crop, in the slice as stored."""
-    image, outside = readers.load_image(root, row), readers.load_mask(root, row)
+    outside = readers.load_mask(root, row)
+    kept = window(settings, cache.place(row, settings))
+    area = outside[kept].size
+    outside[kept] = 0
     is_outlined = readers.SOURCES[row.dataset].load_lungs is not None
-    lung = readers.load_lungs(root, row) if is_outlined else lungs.lung_field(image)
-    (top, left), (height, width) = (0, 0), image.shape
-    if crop != "none":
-        place = row.lungs if crop == "lungs" else row.field
-        top, left, height, _ = map(int, place.split())
-        width = height
-    outside[top : top + height, left : left + width] = 0
-    return [height * width, np.count_nonzero(lung), *(np.sum(outside == n) for n in BEYOND)]
+    lung = np.count_nonzero(readers.load_lungs(root, row)) if is_outlined else row.lungs.split()[3]
+    return [area, int(lung), *(np.sum(outside == label) for label in BEYOND)]
