@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from covid_utils import paths, registry
-from covid_utils.errors import CompanionError
+import one_profile
+
+from covid_utils import paths
 from covid_utils.report import card
 
 
-def main() -> int:
-    """Pack the profile that the command line names."""
-    profile = sys.argv[1]
-    if profile not in registry.PROFILES:
-        print(f"profile '{profile}' is none of {', '.join(registry.PROFILES)}; check PROFILE=.")
-        return 1
-    try:
-        print(paths.shown(card.write(profile)))
-    except CompanionError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+def pack(profile: str) -> str:
+    """Write the card; returns where it is."""
+    return str(paths.shown(card.write(profile)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(one_profile.run(pack))

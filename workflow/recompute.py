@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import sys
 
-from covid_utils import paths, registry
-from covid_utils.errors import CompanionError
+import one_profile
+
+from covid_utils import paths
 from covid_utils.report import recomputed, style
 
 
-def main() -> int:
-    """Rebuild the profile that the command line names."""
-    profile = sys.argv[1]
-    if profile not in registry.PROFILES:
-        print(f"profile '{profile}' is none of {', '.join(registry.PROFILES)}; check PROFILE=.")
-        return 1
+def recompute(profile: str) -> str:
+    """Rebuild it; returns what was written."""
     style.use()
-    try:
-        names = recomputed.write(profile)
-    except CompanionError as error:
-        print(error, file=sys.stderr)
-        return 1
+    names = recomputed.write(profile)
     shown = paths.shown(paths.results(profile))
-    print(f"{shown}: scores.csv, verdicts.csv, tables/ and of figures/ {', '.join(names)}.")
-    return 0
+    return f"{shown}: scores.csv, verdicts.csv, tables/ and of figures/ {', '.join(names)}."
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(one_profile.run(recompute))
