@@ -3,10 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from phantom_chest import slices_of_a_chest
 
-from chest_phantom.anatomy import build
-from chest_phantom.ct import ct_slice
-from chest_phantom.disease import infect
 from covid_utils.data import gray_scale, readers
 from covid_utils.data.gray_scale import CANONICAL, HOUNSFIELD, LUNG_WINDOW, Landmarks
 from covid_utils.data.images import Preprocessing, preprocess
@@ -18,13 +16,7 @@ CLOSE = 30
 
 @pytest.fixture(scope="module")
 def slices():
-    """Slices of a chest with mild disease in Hounsfield units, and where its lungs are."""
-    chest = build(np.random.default_rng(5), 192)
-    volume = infect(chest, "covid", 0.3, 5)
-    lungs = np.zeros(volume.hu.shape, bool)
-    lungs[chest.lung.box] = chest.lung.share >= 0.5
-    numbers = (np.linspace(0.4, 0.75, 5) * len(volume.hu)).astype(int)
-    return [(ct_slice(volume, number)[0], lungs[number]) for number in numbers]
+    return slices_of_a_chest(5)
 
 
 def windowed(low, high):

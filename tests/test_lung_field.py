@@ -3,10 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from phantom_chest import slices_of_a_chest
 
-from chest_phantom.anatomy import build
-from chest_phantom.ct import ct_slice
-from chest_phantom.disease import infect
 from covid_utils import paths
 from covid_utils.data import cache, gray_scale, lung_field, readers
 from covid_utils.data.gray_scale import HOUNSFIELD, LUNG_WINDOW
@@ -20,13 +18,7 @@ def overlap(one, other):
 
 @pytest.fixture(scope="module")
 def slices():
-    """Gray slices of a chest with mild disease, and where its lungs are."""
-    chest = build(np.random.default_rng(5), 192)
-    volume = infect(chest, "covid", 0.3, 5)
-    lungs = np.zeros(volume.hu.shape, bool)
-    lungs[chest.lung.box] = chest.lung.share >= 0.5
-    numbers = (np.linspace(0.4, 0.75, 4) * len(volume.hu)).astype(int)
-    return [(ct_slice(volume, number)[0], lungs[number]) for number in numbers]
+    return slices_of_a_chest(4)
 
 
 @pytest.mark.parametrize("window", [LUNG_WINDOW, (-1024, 600)])

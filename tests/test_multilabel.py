@@ -133,7 +133,7 @@ def test_both_conditions_take_the_same_steps(monkeypatch, condition, shown, slic
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(home, monkeypatch):
     """Predictions of 40 slices: half of the test ones have exact labels."""
     rng = np.random.default_rng(3)
     table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(40)]})
