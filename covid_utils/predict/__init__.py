@@ -127,7 +127,8 @@ def _load(model: Path, batch: int) -> tuple[Outline, dict[str, Any]]:
     if not file.is_file():
         raise ParameterError(f"{model}: holds no shipped network; name its file or folder.")
     reproducible.overrule()
-    committee, settings = shipped.load(file)
+    parts = shipped.read(file)
+    committee, settings = shipped.committee(parts[shipped.OUTLINES])
     if settings.crop != "field" or settings.stream != "all":
         raise ParameterError(f"{file}: no network of all manifestations in the lung field.")
 

@@ -1,12 +1,18 @@
-"""The shipped network in one file: weights of its trainings, and how slices are prepared for it."""
+"""The pack of a profile: everything that reads scans, in one file with a checksum.
+
+It has named parts. One is the network that outlines lesions; what the others hold is known where
+they are used.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,24 +26,30 @@ from covid_utils.writing import whole
 
 #: Largest file, in bytes: it comes with a clone.
 MOST = 12_000_000
+#: Part with the network that outlines lesions.
+OUTLINES = "outlines"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Arrays, in an order of their own, and what is to be known of them, as JSON can hold it."""
+
+    about: Mapping[str, Any]
+    arrays: tuple[np.ndarray, ...] = ()
 
 
 def path(profile: str) -> Path:
-    """File of a profile's shipped network."""
+    """Pack of a profile."""
     return paths.models(profile) / "shipped.npz"
 
 
-def save(file: Path, committee: Committee, settings: StreamSettings) -> None:
-    """Write trainings and their settings, and the checksum beside them.
-
-    Kernels become float16. Vectors, such as the variances of batch norm, stay as they are: they
-    need the range of float32 and hardly any room.
-    """
-    about = {"settings": vars(settings), "preprocessing": asdict(settings.preprocessing)}
+def write(file: Path, parts: Mapping[str, Part]) -> None:
+    """Write a pack by the names of its parts, and the checksum beside it."""
+    about = {name: dict(part.about) for name, part in parts.items()}
     arrays = {
-        f"{member}_{number}": array.astype(np.float16) if array.ndim > 1 else array
-        for member, weights in enumerate(committee.members)
-        for number, array in enumerate(weights)
+        f"{name}/{number}": array
+        for name, part in parts.items()
+        for number, array in enumerate(part.arrays)
     }
     with whole(file) as partial:
         with partial.open("wb") as opened:
@@ -54,19 +66,55 @@ def save(file: Path, committee: Committee, settings: StreamSettings) -> None:
 
 
 def checksum(file: Path) -> Path:
-    """File with the SHA-256 of a shipped network, which ``sha256sum -c`` reads."""
+    """File with the SHA-256 of a pack, which ``sha256sum -c`` reads."""
     return file.with_name(f"{file.name}.sha256")
 
 
-def load(file: Path) -> tuple[Committee, StreamSettings]:
-    """Trainings and settings from such a file; one without its checksum is not opened."""
+def read(file: Path) -> dict[str, Part]:
+    """Parts of a pack by name; one without its checksum is not opened."""
     stated = guard.read(checksum(file), "checksum", lambda path: path.read_text("ascii").split())
-    content = guard.read(file, "shipped network", Path.read_bytes)
+    content = guard.read(file, "pack of networks", Path.read_bytes)
     if stated[:1] != [hashlib.sha256(content).hexdigest()]:
         raise DataError(f"{file}: is not what its checksum says; take both files from one place.")
-    arrays = guard.read(file, "shipped network", lambda _: dict(np.load(BytesIO(content))))
-    settings = StreamSettings(**json.loads(str(arrays.pop("about")))["settings"])
-    members: list[list[np.ndarray]] = [[] for _ in range(settings.members)]
-    for name, array in arrays.items():  # in the order in which they were written
-        members[int(name.partition("_")[0])].append(np.asarray(array, np.float32))
+    arrays = guard.read(file, "pack of networks", lambda _: dict(np.load(BytesIO(content))))
+    about = json.loads(str(arrays.pop("about")))
+    if "settings" in about:  # a pack of the time before it had parts
+        return {OUTLINES: Part(about, tuple(arrays.values()))}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in about}
+    for key, array in arrays.items():  # in the order in which they were written
+        parts[key.rpartition("/")[0]].append(array)
+    return {name: Part(about[name], tuple(part)) for name, part in parts.items()}
+
+
+def halved(weights: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Weights with kernels in float16.
+
+    Vectors, such as the variances of batch norm, stay as they are: they need the range of float32
+    and hardly any room.
+    """
+    return tuple(each.astype(np.float16) if each.ndim > 1 else each for each in weights)
+
+
+def outlines(committee: Committee, settings: StreamSettings) -> Part:
+    """The part with all trainings of a network that outlines lesions."""
+    about = {"settings": vars(settings), "preprocessing": asdict(settings.preprocessing)}
+    return Part(about, halved(each for member in committee.members for each in member))
+
+
+def committee(part: Part) -> tuple[Committee, StreamSettings]:
+    """Trainings and settings of such a part."""
+    settings = StreamSettings(**part.about["settings"])
+    weights = [np.asarray(array, np.float32) for array in part.arrays]
+    each = len(weights) // settings.members
+    members = [weights[at : at + each] for at in range(0, len(weights), each)]
     return Committee(networks.build(settings), members), settings
+
+
+def save(file: Path, committee: Committee, settings: StreamSettings, **further: Part) -> None:
+    """Write a pack with a network that outlines lesions, and further parts."""
+    write(file, {OUTLINES: outlines(committee, settings)} | further)
+
+
+def load(file: Path) -> tuple[Committee, StreamSettings]:
+    """The network of a pack that outlines lesions, and its settings."""
+    return committee(read(file)[OUTLINES])
