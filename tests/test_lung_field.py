@@ -1,10 +1,13 @@
 """The lung field of slices from anywhere: phantom slices, where it is exact, and annotated ones."""
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from phantom_chest import slices_of_a_chest
 
+from chest_phantom.anatomy import build
+from chest_phantom.ct import ct_slice, lung_slices
+from chest_phantom.disease import infect
 from covid_utils import paths
 from covid_utils.data import cache, gray_scale, lung_field, readers
 from covid_utils.data.gray_scale import HOUNSFIELD, LUNG_WINDOW
@@ -16,19 +19,91 @@ def overlap(one, other):
     return 2 * (one & other).sum() / (one.sum() + other.sum())
 
 
+def equalised(hu):
+    return cv2.createCLAHE(2.0, (8, 8)).apply(to_uint8(hu, -1350, 300))
+
+
 @pytest.fixture(scope="module")
 def slices():
-    return slices_of_a_chest(4)
+    """Slices of a chest with disease and effusion in Hounsfield units, and where its lungs are."""
+    chest = build(np.random.default_rng(5), 192)
+    volume = infect(chest, "covid", 0.5, 5)
+    lungs = np.zeros(volume.hu.shape, bool)
+    lungs[chest.lung.box] = chest.lung.share >= 0.5
+    usable = lung_slices(volume)
+    numbers = usable[np.linspace(0, len(usable) - 1, 8).astype(int)]
+    return [(ct_slice(volume, number)[0], lungs[number]) for number in numbers]
 
 
-@pytest.mark.parametrize("window", [LUNG_WINDOW, (-1024, 600)])
-@pytest.mark.parametrize("turn", [1, -1])
-def test_the_field_is_the_lungs_in_any_window_and_either_way_up(slices, window, turn):
+@pytest.mark.parametrize("turn", [1, -1], ids=["upright", "upside down"])
+@pytest.mark.parametrize(
+    "show",
+    [lambda hu: to_uint8(hu, *LUNG_WINDOW), lambda hu: to_uint8(hu, -1024, 600), equalised],
+    ids=["canonical", "another window", "CLAHE"],
+)
+def test_the_field_is_the_lungs_with_their_lesions(slices, show, turn):
+    found = [overlap(lung_field.field(show(hu)[::turn]), lungs[::turn]) for hu, lungs in slices]
+    # Without a table, and with bone no brighter than fluid elsewhere, no slice tells its back.
+    is_told = turn > 0 or show is not equalised
+    assert np.mean(found) >= (0.97 if is_told else 0.95)
+    assert min(found) >= 0.84
+
+
+def surrounded(gray):
+    """A slice with a table below, a blanket above, letters, and black beyond a circle."""
+    side = len(gray)
+    gray = np.pad(gray, side // 6, mode="edge")
+    middle = len(gray) // 2
+    table = np.zeros_like(gray)
+    cv2.ellipse(table, (middle, 0), (side, int(1.15 * side)), 0, 40, 140, 230, 3)
+    cv2.ellipse(table, (middle, 0), (side, int(1.22 * side)), 0, 40, 140, 190, 2)
+    cv2.ellipse(table, (middle, middle), (int(0.5 * side),) * 2, 0, 200, 340, 150, 1)
+    cv2.putText(table, "R 512", (side // 3, side // 7), cv2.FONT_HERSHEY_PLAIN, 1, 255)
+    gray = np.maximum(gray, table)
+    seen = cv2.circle(np.zeros_like(gray), (middle, middle), middle - 2, 1, -1)
+    return gray * seen, side // 6
+
+
+def test_table_blanket_letters_and_padding_change_little(slices):
+    for hu, lungs in slices[1:-1]:
+        gray, rim = surrounded(to_uint8(hu, *LUNG_WINDOW))
+        field = lung_field.field(gray)
+        assert overlap(field, np.pad(lungs, rim)) > 0.93
+
+
+def test_lungs_that_the_edge_cuts_and_one_lung_alone_are_found(slices):
+    for hu, lungs in slices[2:-2]:
+        gray = to_uint8(hu, *LUNG_WINDOW)
+        rows, columns = (np.flatnonzero(lungs.any(axis))[[0, -1]] for axis in (1, 0))
+        cut = (slice(rows[0] + 3, rows[1] - 3), slice(columns[0] + 4, columns[1] - 4))
+        assert overlap(lung_field.field(gray[cut]), lungs[cut]) > 0.9
+        middle = gray.shape[1] // 2
+        alone = gray.copy()
+        alone[:, :middle][cv2.dilate(lungs[:, :middle].astype(np.uint8), np.ones((5, 5))) > 0] = 236
+        right = np.arange(gray.shape[1]) >= middle
+        assert overlap(lung_field.field(alone), lungs & right) > 0.9
+
+
+def test_slivers_at_the_base_and_small_apices_are_found():
+    chest = build(np.random.default_rng(5), 192)
+    volume = infect(chest, "normal", 0.0, 5)
+    lungs = np.zeros(volume.hu.shape, bool)
+    lungs[chest.lung.box] = chest.lung.share >= 0.5
+    share = lungs.mean((1, 2)) / lungs.mean((1, 2)).max()
+    small = np.flatnonzero((share > 0.1) & (share < 0.3))
+    ends = small[[0, len(small) // 4, -len(small) // 4, -1]]
     found = [
-        overlap(lung_field.field(to_uint8(hu, *window)[::turn]), lungs[::turn])
-        for hu, lungs in slices
+        overlap(lung_field.field(to_uint8(ct_slice(volume, at)[0], *LUNG_WINDOW)), lungs[at])
+        for at in ends
     ]
-    assert np.mean(found) > 0.93
+    assert min(found) > 0.8
+
+
+@pytest.mark.parametrize("value", [0, 59, 236, 255])
+def test_without_lungs_there_is_no_field(value):
+    gray = np.full((64, 80), value, np.uint8)
+    assert not lung_field.field(gray).any()
+    assert lung_field.find(gray) == "0 0 64 0"
 
 
 @pytest.mark.usefixtures("home")
@@ -40,9 +115,12 @@ def test_image_mask_and_field_of_a_row_have_one_geometry(phantom):
     assert images.shape == masks.shape == fields.shape == (len(rows), 96, 96)
     inside = fields > 0
     assert np.median(images[inside]) < np.median(images[~inside]) - 50
-    assert inside[masks > 0].mean() > 0.5
-    # A field of lungs fills a good part of the square around it.
+    assert inside[masks > 0].mean() > 0.7
     assert 0.15 < inside.mean() < 0.9
+    top, left, side, pixels = map(int, rows["field"].iloc[0].split())
+    field = lung_field.field(readers.load_image(phantom, rows.iloc[0]))
+    assert pixels == field.sum()
+    assert field[top : top + side, left : left + side].sum() == pixels
 
 
 @pytest.fixture(scope="module")
@@ -54,32 +132,30 @@ def rows():
 
 @pytest.mark.real
 def test_annotators_agree_with_the_field_of_other_hospitals(rows, real_data):
-    """Volumes v01 to v09; the mean over their 100 slices is 0.939."""
+    """Settings were chosen by v01 to v09: the mean of their 100 slices is 0.947, else 0.886."""
     external = rows[rows["dataset"] == "covid19-ct-external"]
-    chosen = external[external["patient_id"].str[-3:] < "v10"]
-    found = [
-        overlap(
-            lung_field.field(readers.load_image(real_data, row)), readers.load_lungs(real_data, row)
-        )
-        for row in chosen.itertuples()
-    ]
-    assert len(found) == 100
-    assert np.mean(found) > 0.92
+    found = pd.Series(0.0, external.index)
+    for row in external.itertuples():
+        field = lung_field.field(readers.load_image(real_data, row))
+        found[row.Index] = overlap(field, readers.load_lungs(real_data, row))
+    is_chosen_by = external["patient_id"].str[-3:] < "v10"
+    assert is_chosen_by.sum() == 100
+    assert found[is_chosen_by].mean() > 0.935
+    assert found[~is_chosen_by].mean() > 0.87
 
 
 @pytest.mark.real
 def test_published_lesions_lie_in_the_field_and_their_gray_is_canonical(rows, real_data):
-    """Every fifth slice; of all 100, 0.92 of the lesion's pixels lie in 0.27 of the area."""
+    """Every fifth slice; of all 100, 0.91 of the pixels of lesions lie in 0.27 of the area."""
     inside = lesion = area = 0
     chosen = rows[rows["dataset"] == "medseg"].iloc[::5]
     marks = []
     for row in chosen.itertuples():
         image = readers.load_image(real_data, row)
-        field, labels = lung_field.field(image), readers.load_mask(real_data, row)
-        inside, lesion = (
-            inside + (field & np.isin(labels, (1, 2))).sum(),
-            lesion + (labels > 0).sum(),
-        )
+        assert lung_field.find(image) == row.field
+        field = lung_field.field(image)
+        labels = np.isin(readers.load_mask(real_data, row), (1, 2))
+        inside, lesion = inside + (field & labels).sum(), lesion + labels.sum()
         area += field.mean() / len(chosen)
         marks.append(gray_scale.landmarks(image))
         assert str(marks[-1]) == row.gray

@@ -17,14 +17,16 @@ SIDE = 256
 #: Radius in pixels of the opening that takes table, tubes and clothing off the skin, and of the
 #: closing over fat that equalised contrast makes as dark as lung.
 OPENING, CLOSING = 2, 4
+#: Where more than this share of the picture's edge is dense, the edge cuts the chest.
+CUT = 0.4
 #: Air that touches the picture's edge along more than this, in roots of its area, is outside the
 #: body; a lung that the edge cuts touches it along less.
-CONTACT = 1.5
+CONTACT = 2.0
 #: Dark rim of the skin, blurred by the surrounding air; share of the root of the body's area.
 RIM = 0.02
 #: How far from lung to threshold the core of lung reaches, and its smallest piece, a share of the
 #: body: fat of equalised contrast is no darker than the rest.
-CORE, SMALLEST = 0.45, 0.002
+CORE, SMALLEST = 0.45, 0.001
 #: Standard deviation in gray values that histograms are smoothed with.
 SMOOTHING = 3.0
 
@@ -110,6 +112,11 @@ def closed(mask: np.ndarray, radius: float) -> np.ndarray:
     return (distance(~near) > radius)[rim:-rim, rim:-rim] | mask
 
 
+def disk(radius: int) -> np.ndarray:
+    """Structuring element of OpenCV's morphology."""
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+
+
 def histogram(values: np.ndarray, smoothing: float = SMOOTHING) -> np.ndarray:
     """How often each of the 256 gray values occurs, smoothed with a Gaussian: float64 (256,)."""
     counts = np.bincount(values, minlength=256).astype(np.float64)[None]
@@ -123,20 +130,24 @@ def mode(values: np.ndarray) -> float:
 
 def _padding(small: np.ndarray) -> np.ndarray:
     numbers, areas = pieces(small == 0)
-    is_padding = np.zeros(len(areas), bool)
-    for side in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
-        is_padding[side] = True
+    is_padding = np.bincount(_edge(numbers), minlength=len(areas)) > 0
     return (is_padding & (areas > SIDE // 8))[numbers]
 
 
+def _edge(image: np.ndarray) -> np.ndarray:
+    """Values along the four sides of the picture."""
+    return np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
+
+
 def _body(dense: np.ndarray) -> np.ndarray:
-    """All but the air around the largest dense piece."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * OPENING + 1,) * 2)
-    numbers, areas = pieces(cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, kernel))
-    wall = numbers == np.argmax(areas) if areas.any() else np.zeros(dense.shape, bool)
-    numbers, areas = pieces(~closed(wall, CLOSING))
-    edge = np.concatenate([numbers[0], numbers[-1], numbers[1:-1, 0], numbers[1:-1, -1]])
-    is_outside = np.bincount(edge, minlength=len(areas)) > CONTACT * np.sqrt(areas)
+    """All but the air around the largest dense piece, or around all if the edge cuts the chest."""
+    opened = cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, disk(OPENING))
+    numbers, areas = pieces(opened)
+    is_wall = areas > 0 if _edge(dense).mean() > CUT else np.arange(len(areas)) == np.argmax(areas)
+    is_wall[0] = False
+    numbers, areas = pieces(~closed(is_wall[numbers], CLOSING))
+    contact = np.bincount(_edge(numbers), minlength=len(areas))
+    is_outside = contact > CONTACT * np.sqrt(areas)
     ends = np.r_[:OPENING, -OPENING:0]
     is_outside[numbers[np.ix_(ends, ends)]] = True
     is_outside[0] = False

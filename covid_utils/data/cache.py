@@ -25,7 +25,7 @@ from covid_utils.writing import whole
 
 #: Versions of the recipes of this module: what decodes and prepares images and masks, and what
 #: finds lung fields.
-IMAGES, MASKS, FIELDS = 1, 1, 2
+IMAGES, MASKS, FIELDS = 1, 1, 3
 #: Bytes that NumPy writes before an array of few dimensions.
 HEADER = 128
 
