@@ -100,6 +100,10 @@ TRAINED, SHIPPED = "E4", "E7"
 #: subset of the volumes on which its settings were chosen.
 HOSPITAL_NETWORKS = {"small": "nodule", "large": "imagenet"}
 LUNG_FIELD, CHOSEN_ON = "lung field", f"{EXTERNAL}, chosen on"
+#: Networks that outline nothing and are asked about slices of other hospitals too, and how slices
+#: are prepared for them: as in which step.
+NEIGHBOURS = {"labels": "Any manifestation (task 2)", "recognition": "COVID-19 (recognition on CT)"}
+PREPARATIONS = {"as they are": "E0", "in one gray scale and cropped": "E2"}
 
 
 def stream_run(stream: str, model: str = "deeplab", init: str = "") -> str:

@@ -130,7 +130,7 @@ def contents(rows: pd.DataFrame, *further: str) -> list[str]:
 def images(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """Prepared images of manifest rows, kept in the cache: uint8 (images, size, size)."""
     recipe = _recipe("images", IMAGES, settings)
-    return recipe.filled(_contents(rows, settings), prepared(rows, root, settings).__getitem__)
+    return recipe.filled(contents_for(rows, settings), prepared(rows, root, settings).__getitem__)
 
 
 def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
@@ -143,7 +143,7 @@ def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
 
     # A mask can be mended while its image stays the same.
     recipe = _recipe("masks", MASKS, settings)
-    return recipe.filled(_contents(rows, settings, "mask_sha256", "image_id"), make)
+    return recipe.filled(contents_for(rows, settings, "mask_sha256", "image_id"), make)
 
 
 def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
@@ -155,7 +155,7 @@ def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
         field = lung_field.field(readers.load_image(root, row)).astype(np.uint8)
         return preprocess_mask(field, settings, place(row, settings))
 
-    return _recipe("fields", FIELDS, settings).filled(_contents(rows, settings), make)
+    return _recipe("fields", FIELDS, settings).filled(contents_for(rows, settings), make)
 
 
 def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
@@ -175,7 +175,7 @@ def place(row: Any, settings: Preprocessing) -> str:
     return row.field if settings.crop == "field" else row.lungs
 
 
-def _contents(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list[str]:
+def contents_for(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list[str]:
     """`contents`, and what else of a row the settings use."""
     used = ("field",) * (settings.crop == "field") + ("gray",) * (settings.gray != "as is")
     return contents(rows, *used, *further)

@@ -123,3 +123,26 @@ def _gains(now: pd.DataFrame, before: pd.DataFrame, keys: dict) -> Iterator[dict
         limited = stream_scores.sure(gap, counts[:, :1], groups)
         name = now["class"].iloc[0]
         yield row(name, "dice difference", limited, groups, average=average) | keys
+
+
+def shares_called(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Share of slices that networks call diseased, of those that should be called and of others.
+
+    Args:
+        predictions: Of `neighbours.called`.
+
+    Returns:
+        For each ``network``, ``prepared``, ``tested on`` and ``should be called``: ``slices``,
+        ``patients`` (volumes), and the share with its limits, by patient: ``called``, ``low``,
+        ``high``, all from 0 to 1.
+    """
+    lines = []
+    keys = {"network": "network", "prepared": "prepared", "subset": "tested on"}
+    keys |= {"truth": "should be called"}
+    for names, part in predictions.groupby([*keys], sort=False):
+        groups = part["patient_id"].to_numpy()
+        share = intervals.wilson_by_patient(part["called"].to_numpy(), np.ones(len(part)), groups)
+        line = dict(zip(keys.values(), names, strict=True))
+        line |= {"slices": share.n, "patients": len(np.unique(groups)), "called": share.value}
+        lines.append(line | {"low": share.low, "high": share.high})
+    return pd.DataFrame(lines)
