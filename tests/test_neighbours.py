@@ -1,6 +1,5 @@
 """Networks that outline nothing, on slices of other hospitals: what trains, what is called."""
 
-from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +11,6 @@ from covid_utils.data import cache
 from covid_utils.data.images import Preprocessing
 from covid_utils.evaluation import hospital_scores, intervals
 from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, NEIGHBOURS, PREPARATIONS
-from covid_utils.report import readings
 from covid_utils.training import multilabel, neighbours
 from covid_utils.training.features import Extraction
 
@@ -88,8 +86,6 @@ def test_a_network_that_sees_the_disease_calls_it(run):
     assert (prepared["called"] == prepared["truth"]).all()
     as_they_are = run.found.query("prepared == @AS_THEY_ARE and network == 'labels'")
     assert not as_they_are["called"].any()
-    text = readings.neighbours(hospital_scores.shares_called(run.found))
-    assert text.count(f"those that should not, only {IN_WINDOW}.") == 2
 
 
 def predictions(*kinds, patients=12):
@@ -114,32 +110,6 @@ def test_shares_have_limits_by_patient():
     assert (line["called"], line["slices"], line["patients"]) == (0.3, 60, 12)
     every = one(table, **{"tested on": "test"})
     assert every["low"] == pytest.approx(intervals.wilson(12, 12).low)
-
-
-@pytest.mark.parametrize(
-    ("shares", "healthy", "words"),
-    [
-        ((1.0, 0.1, 1.0, 0.1), 1.0, "than those that should not, either way."),
-        ((1.0, 0.9, 1.0, 0.1), 1.0, f"than those that should not, only {IN_WINDOW}."),
-        ((0.6, 0.5, 0.1, 1.0), 0.0, "intervals do not show"),
-        ((1.0, None, 1.0, None), 0.1, "than those that should not in its own test, either way."),
-        ((0.5, None, 0.4, None), 0.4, "intervals do not show"),
-        ((1.0, None, 1.0, None), None, "a network that calls every slice would call all of these."),
-        ((None, 0.2, None, 0.2), 0.2, "Slices of one kind do not show"),
-    ],
-)
-def test_the_sentence_says_whether_disease_is_told_from_none(shares, healthy, words):
-    keys = [(EXTERNAL, *key) for key in product(PREPARATIONS, (True, False))]
-    keys += [("test", prepared, False) for prepared in PREPARATIONS]
-    shares = (*shares, healthy, healthy)
-    kinds = [(*key, share) for key, share in zip(keys, shares, strict=True) if share is not None]
-    table = hospital_scores.shares_called(predictions(*kinds))
-    text = readings.neighbours(table)
-    assert words in text
-    assert text.startswith(f"- **{NEIGHBOURS['labels']}.** Of other hospitals' slices it calls ")
-    if healthy is None:
-        assert "calls 100 % [76, 100] of the 60 that should be called, as they are; 100" in text
-        assert f"none (there are none), {IN_WINDOW}. Slices" in text
 
 
 def test_features_of_another_crop_are_others():

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from covid_utils.evaluation import intervals
-from covid_utils.registry import EXTERNAL, NEIGHBOURS, PREPARATIONS, name_of
-from covid_utils.runs import select
+from covid_utils.registry import name_of
 
 #: Difference between classes in the share of dark borders that is called a shortcut.
 NOTICEABLE = 0.2
@@ -124,68 +122,6 @@ def shortcut(truth: Iterable[str], is_bordered: np.ndarray, kind: str) -> str:
             "from the first, the set with most of the others from the second."
         )
     return text
-
-
-def neighbours(table: pd.DataFrame) -> str:
-    """How networks that outline nothing behave on slices of other hospitals: a Markdown list.
-
-    ``table`` is of `hospital_scores.shares_called`.
-    """
-    items = []
-    for name in table["network"].unique():
-        rows = select(table, network=name)
-        own, others = (
-            {of: select(rows, prepared=of, **{"tested on": tests}) for of in PREPARATIONS}
-            for tests in ("test", EXTERNAL)
-        )
-        told, usual = (
-            "; ".join(f"{_called(part)}, {of}" for of, part in each.items())
-            for each in (others, own)
-        )
-        items.append(
-            f"- **{NEIGHBOURS[name]}.** Of other hospitals' slices it calls {told}. Of its own "
-            f"test slices it calls {usual}. {_apart(others, own)}"
-        )
-    return "\n".join(items)
-
-
-def _called(rows: pd.DataFrame) -> str:
-    """Shares of slices that should be called and of the others, as far as there are any."""
-    if rows.empty:
-        return "none (there are none)"
-    kinds, parts = {True: "that should be called", False: "that should not"}, []
-    for row in rows.sort_values("should be called", ascending=False).to_dict("records"):
-        share, low, high = (100 * row[name] for name in ("called", "low", "high"))
-        limits = f" [{low:.0f}, {high:.0f}]" if np.isfinite(low) else ""
-        parts.append(
-            f"{share:.0f} %{limits} of the {row['slices']} {kinds[row['should be called']]}"
-        )
-    return _listed(parts)
-
-
-def _apart(others: Mapping[str, pd.DataFrame], own: Mapping[str, pd.DataFrame]) -> str:
-    """Whether diseased slices of other hospitals are called more often than slices without disease.
-
-    The latter are of other hospitals too, or of the network's own test where these have none.
-    """
-    has_both = all(rows["should be called"].nunique() == 2 for rows in others.values())
-    without, where = (others, "") if has_both else (own, " in its own test")
-    more = []
-    for prepared in others:
-        ill = others[prepared].query("`should be called`")
-        rest = without[prepared].query("not `should be called`")
-        if ill.empty or rest.empty:
-            return (
-                "Slices of one kind do not show whether it tells disease from none: a network "
-                "that calls every slice would call all of these."
-            )
-        names = ["called", "low", "high", "slices"]
-        shares = [intervals.Interval(*part[names].iloc[0]) for part in (ill, rest)]
-        more += [prepared] * bool(intervals.difference(*shares).low > 0)
-    kinds = f"slices there that should be called more often than those that should not{where}"
-    if not more:
-        return f"The intervals do not show that it calls {kinds}."
-    return f"It calls {kinds}, {f'only {more[0]}' if len(more) == 1 else 'either way'}."
 
 
 def _both(shares: pd.Series) -> str:

@@ -11,6 +11,8 @@ from covid_utils.registry import (
     HOSPITAL_NETWORKS,
     HOSPITALS,
     MANIFESTATIONS,
+    NEIGHBOURS,
+    PREPARATIONS,
     PUBLISHED,
     SHIPPED,
     STARTS,
@@ -128,6 +130,15 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     part = sides(table)
     columns = [name for name in SIDES.values() if name in set(part["metric"])]
     return render.wide(part, ["network", "step"], ["metric"])[columns]
+
+
+def shares_called(shares: pd.DataFrame) -> pd.DataFrame:
+    """`hospital_scores.shares_called` for people: a column per preparation, shares in per cent."""
+    text = shares.assign(network=shares["network"].map(NEIGHBOURS))
+    limits = (100 * shares[name] for name in ("called", "low", "high"))
+    text["called"] = [f"{a:.0f} % [{b:.0f}, {c:.0f}]" for a, b, c in zip(*limits, strict=True)]
+    keys = ["network", "tested on", "should be called", "slices"]
+    return text.pivot(index=keys, columns="prepared", values="called")[[*PREPARATIONS]]
 
 
 def on_other_hospitals(profile: str) -> str:

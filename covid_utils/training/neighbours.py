@@ -43,7 +43,7 @@ def called(profile: str, scans: Collection, names: Iterable[str]) -> pd.DataFram
     Args:
         profile: Whose settings are used.
         scans: The profile's images.
-        names: Networks, of `registry.NEIGHBOURS`; at least one.
+        names: Networks, of `registry.NEIGHBOURS`.
 
     Returns:
         `PREDICTION_KEYS`, ``network``, ``prepared``, ``called`` (bool), and ``truth``: whether the
