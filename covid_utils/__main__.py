@@ -8,42 +8,30 @@ from collections.abc import Sequence
 
 from covid_utils.errors import CompanionError
 from covid_utils.registry import PROFILES
-
-
-def _verdicts(arguments: argparse.Namespace) -> str:
-    from covid_utils.report import verdicts
-
-    return verdicts.terminal(verdicts.load(arguments.profile))
-
-
-def _trace(arguments: argparse.Namespace) -> str:
-    from covid_utils.report import trace
-
-    return trace.trace(arguments.profile, arguments.table, arguments.words)
+from covid_utils.report import tables, trace, verdicts
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m covid_utils", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    verdicts = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
-    trace = commands.add_parser(
+    judged = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
+    judged.set_defaults(text_of=lambda given: verdicts.terminal(verdicts.load(given.profile)))
+    traced = commands.add_parser(
         "trace",
         help="show where numbers of a table come from: trace table6 ggo dice",
         description="Show the chain behind numbers of a table, down to the predictions file.",
     )
-    tables = [*(f"table{number}" for number in range(1, 10)), "conditions", "verdicts"]
-    trace.add_argument(
-        "table", choices=tables, metavar="TABLE", help="table1 to table9, conditions or verdicts"
-    )
-    trace.add_argument("words", nargs="+", metavar="WORD", help="words that the row must have")
-    for command, text_of in ((verdicts, _verdicts), (trace, _trace)):
+    names = [*tables.TITLES, "verdicts"]
+    traced.add_argument("table", choices=names, metavar="TABLE", help=f"one of {', '.join(names)}")
+    traced.add_argument("words", nargs="+", metavar="WORD", help="words that the row must have")
+    traced.set_defaults(text_of=lambda given: trace.trace(given.profile, given.table, given.words))
+    for command in (judged, traced):
         command.add_argument(
             "--profile",
             default="sample",
             choices=PROFILES,
             help="whose results; sample, which is committed, if not given",
         )
-        command.set_defaults(text_of=text_of)
     return parser
 
 

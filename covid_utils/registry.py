@@ -86,7 +86,7 @@ HOSPITALS = "other_hospitals"
 #: Steps of that run, each added to those before it. What precedes `TRAINED` changes how slices are
 #: prepared for the networks of the benchmark; from there on, networks are trained anew.
 STEPS = {
-    "E0": "networks of the benchmark, slices as they are",
+    "E0": "networks of the benchmark, slices prepared as for the benchmark",
     "E1": "crop to the lung field",
     "E2": "gray scale by landmarks",
     "E3": "lesions only in the lung field",

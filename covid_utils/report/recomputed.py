@@ -14,7 +14,14 @@ from covid_utils.data.manifest import left_out
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation import scores
 from covid_utils.registry import TASK1, condition_run
-from covid_utils.report import dice_conventions, figures, staircase, style, tables
+from covid_utils.report import (
+    dice_conventions,
+    figures,
+    hospital_figures,
+    staircase,
+    style,
+    tables,
+)
 from covid_utils.report.recognition_tables import TASKS, rivals, stated_accuracy
 from covid_utils.runs import read_predictions, read_table, select
 
@@ -26,9 +33,9 @@ def write(profile: str) -> list[str]:
     """
     check_maps(profile)
     scores.write(profile)
-    scored = tables.write_all(profile)["scores"]
+    built = tables.write_all(profile)
     dice_conventions.write(profile)
-    drawn = drawings(profile, scored)
+    drawn = drawings(profile, built)
     for name, figure in drawn.items():
         style.save(figure, profile, name)
     return [*drawn]
@@ -65,11 +72,12 @@ def _contradictions(maps: Mapping[str, np.ndarray], called: pd.Series) -> Iterat
             yield f"stream {stream} has lesions with a probability below one half"
 
 
-def drawings(profile: str, scored: pd.DataFrame) -> dict[str, Figure]:
+def drawings(profile: str, built: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     """Figures of scores by name, of those runs that a profile has.
 
-    ``scored`` are its scores; `dice_conventions.write` has written its conventions.
+    ``built`` is from `tables.write_all`; `dice_conventions.write` has written its conventions.
     """
+    scored = built["scores"]
     drawn = {
         "conventions": dice_conventions.figure(read_table(profile, "tables/conventions")),
         "staircase": staircase.figure(scored),
@@ -77,6 +85,8 @@ def drawings(profile: str, scored: pd.DataFrame) -> dict[str, Figure]:
     if (scored["protocol"] == "S0").any():
         steps = read_predictions(profile, condition_run("S0"))["steps"]
         drawn["condition_steps"] = staircase.curve(scored, int(steps.min()))
+    if "hospitals" in built:
+        drawn["other_hospitals"] = hospital_figures.steps(built["hospitals"])
     if TASK1 not in left_out(profile):
         panels = {task: rivals(scored, classes) for task, classes in TASKS.items()}
         label = "accuracy on test images, %"

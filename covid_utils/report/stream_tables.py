@@ -40,8 +40,8 @@ MEASURES = {
     ("volume_error", "per_image"): "absolute error of the extent",
     ("false alarms", "per_image"): "false alarms",
 }
-#: Steps whose scores on other hospitals stand beside those on the benchmark: its own networks as
-#: they are, and the shipped one.
+#: Steps whose scores on other hospitals stand beside those on the benchmark: its own networks, on
+#: slices prepared alike, and the shipped one.
 BESIDE = (next(iter(STEPS)), SHIPPED)
 HOSPITAL_KEYS = ("step", "network", "tested on", "class", "average")
 #: Columns of `side_by_side`: metric and subset -> heading.
@@ -160,6 +160,6 @@ def on_other_hospitals(profile: str) -> str:
     as_is = next(iter(STEPS))
     return (
         f"Mean Dice of lesions: the networks of the benchmark reach {dice(as_is, 'benchmark')} on "
-        f"its test slices and {dice(as_is, EXTERNAL)} on slices of other hospitals, as they are. "
-        f"The network that is shipped reaches {dice(SHIPPED, EXTERNAL)} there."
+        f"its test slices and {dice(as_is, EXTERNAL)} on slices of other hospitals, prepared "
+        f"alike. The network that is shipped reaches {dice(SHIPPED, EXTERNAL)} there."
     )
