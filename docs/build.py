@@ -22,7 +22,7 @@ from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
 from covid_utils.graph import jobs
 from covid_utils.registry import DATA, FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
-from covid_utils.report import cells, findings, headlines, tables, verdicts
+from covid_utils.report import claims, headlines, render, tables, verdicts
 
 DOCS = Path(__file__).parent
 JOBS = list(jobs(imagenet="imagenet").values())
@@ -115,7 +115,7 @@ def run_page(profile: str, run: str, content: dict[str, pd.DataFrame], pages: li
         f"{site_tables.table(of_run, 'Provenance')}{site_tables.table(given, 'Settings')}"
     )
     for name, table in content.items():
-        is_own = [run in cells.sources(text) for text in table.get("source_run", [])]
+        is_own = [run in render.sources(text) for text in table.get("source_run", [])]
         html += site_tables.show(name, table[is_own]) if any(is_own) else ""
     html = html.replace('href="', 'href="../')
     # A row is where a number on another page leads to; from here it goes on to the files.
@@ -157,7 +157,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
         "tally": site_tables.tally(judged),
         "verdicts": site_tables.verdict_table(own, answers, "Claims of the paper"),
         "quoted": site_tables.quoted_table(quoted, "Works that the paper quotes"),
-        "findings": site_tables.table(findings.collect().map(escape), "Numbers that do not fit"),
+        "findings": site_tables.table(claims.findings().map(escape), "Numbers that do not fit"),
         "headlines": site_tables.long(headline, "Headline numbers"),
         "hospitals": site_tables.hospitals(profile, content),
         "tables": {name: site_tables.show(name, table) for name, table in content.items()},

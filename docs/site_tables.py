@@ -8,7 +8,7 @@ from html import escape
 import pandas as pd
 
 from covid_utils.registry import DATA, NAMES
-from covid_utils.report import cells, render, stream_tables, verdicts
+from covid_utils.report import render, stream_tables, verdicts
 from covid_utils.report.tables import TASK_RUNS, TITLES
 
 #: Words of the files, and how a page writes them: as a whole cell, and inside a text.
@@ -37,7 +37,7 @@ def numbers(rows: pd.DataFrame) -> list[str]:
     linked = []
     for row in rows.itertuples():
         text = re.sub(r" (?!\[)", "&nbsp;", escape(render.with_interval(row)))
-        of = cells.sources(row.source_run)
+        of = render.sources(row.source_run)
         link = f'<a class="origin" href="runs/{of[0]}.html#{row.Index}">{text}</a>' if of else text
         linked.append(link if text else "")
     return linked
@@ -66,8 +66,8 @@ def show(name: str, rows: pd.DataFrame) -> str:
         return long(rows, title) + download
     parts = scores.groupby(scores.get("labels", pd.Series("", scores.index)), sort=False)
     html = "".join(wide(part, title + LABELS[kind]) for kind, part in parts)
-    is_stated = rows["note"].str.startswith(cells.NO_DATA)
-    is_stated |= (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != cells.NOT_AVAILABLE)
+    is_stated = rows["note"].str.startswith(render.NO_DATA)
+    is_stated |= (rows["claim"] != "") | (rows["n"] == 0) & (rows["paper"] != render.NOT_AVAILABLE)
     caption = f"{title}: beside what the paper and others state, and differences"
     return html + long(rows[is_gap | is_stated], caption) + download
 
@@ -95,7 +95,7 @@ def _counts(rows: pd.DataFrame) -> pd.DataFrame:
 def wide(rows: pd.DataFrame, caption: str) -> str:
     """Scores with one column per metric."""
     across = [name for name in ("metric", "average") if name in rows]
-    keys = [c for c in rows if c not in (*cells.VALUES, *cells.WILSON, *across, "labels")]
+    keys = [c for c in rows if c not in (*render.VALUES, *render.WILSON, *across, "labels")]
     names = [", ".join(map(words, row)) for row in rows[across].itertuples(index=False)]
     filled = rows.assign(names=names, linked=numbers(rows))
     form = {"columns": "names", "values": "linked", "aggfunc": "first", "sort": False}

@@ -10,7 +10,7 @@ from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.evaluation import intervals
 from covid_utils.registry import CONDITIONS
 from covid_utils.report import claims as ledger
-from covid_utils.report import findings, recognition_tables
+from covid_utils.report import recognition_tables
 
 
 @pytest.fixture(scope="module")
@@ -172,18 +172,18 @@ def test_the_settings_of_the_paper_are_those_of_its_profile():
     ],
 )
 def test_a_percentage_that_no_count_gives_is_found(percent, n, counts):
-    assert findings.neighbours(percent, n) == counts
+    assert ledger.neighbours(percent, n) == counts
     places = len(str(percent).partition(".")[2])
     shares = [round(100 * count / n, places) for count in range(n + 1)]
     assert (percent in shares) == (counts is None)
 
 
 def test_findings_name_what_does_not_fit_and_whence():
-    found = findings.collect()
+    found = ledger.findings()
     said = found["finding"].tolist()
     assert [text.split(" %")[0] for text in said[:3]] == ["98.84", "99.08", "97.71"]
     assert all(part in said[3] for part in ("0.928", "0.846 or more", "0.828", "0.835 at most"))
-    assert findings.iou_of(0.928) == pytest.approx(0.866, abs=5e-4)
+    assert ledger.iou_of(0.928) == pytest.approx(0.866, abs=5e-4)
     assert "github.com/DengPingFan/Inf-Net" in found["source"].iloc[3]
 
 

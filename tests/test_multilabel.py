@@ -11,8 +11,8 @@ from covid_utils.data import cache
 from covid_utils.data.cache import Rows
 from covid_utils.evaluation import scores
 from covid_utils.models import ml_cnn
-from covid_utils.report import cells, tables
 from covid_utils.report import claims as ledger
+from covid_utils.report import render, tables
 from covid_utils.training import multilabel
 
 #: Present in one, three, all and none of four slices.
@@ -150,7 +150,7 @@ def run(home, monkeypatch):
 
 def test_table5_has_the_network_and_both_baselines_on_the_same_slices(run):
     table = tables.select("table5", scores.compute("quick", "task2"))
-    assert list(table) == ["work", "manifestation", "labels", *cells.VALUES]
+    assert list(table) == ["work", "manifestation", "labels", *render.VALUES]
     works = ["ours", "baseline: always present", "baseline: share in training"]
     assert list(table["work"].unique()) == works
     keys = ["manifestation", "labels", "metric"]

@@ -10,9 +10,9 @@ from covid_utils import runs
 from covid_utils.evaluation import intervals, scores
 from covid_utils.registry import COLOURS, CONDITIONS, condition_run
 from covid_utils.report import (
-    cells,
     claims,
     condition_steps,
+    render,
     staircase,
     style,
 )
@@ -38,7 +38,7 @@ def texts(axis):
 
 def test_a_row_of_the_table_is_named_by_its_keys(scored):
     table = written.select("conditions", scored)
-    assert list(table) == [*written.CONDITION_KEYS, *cells.VALUES]
+    assert list(table) == [*written.CONDITION_KEYS, *render.VALUES]
     assert not table.duplicated([*written.CONDITION_KEYS, "metric", "source_run"]).any()
     keys = {"condition": "R3", "task": "2 classes", "subset": "test", "class_": "all"}
     keys |= {"metric": "accuracy", "model": "head"}

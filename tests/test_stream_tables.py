@@ -9,8 +9,8 @@ from small_runs import PROFILE, ct_rows, only, outlined, write_stream
 from covid_utils import paths, runs
 from covid_utils.evaluation import scores
 from covid_utils.registry import MANIFESTATIONS
-from covid_utils.report import cells, stream_tables, tables
 from covid_utils.report import claims as ledger
+from covid_utils.report import render, stream_tables, tables
 
 
 def is_quoted(table):
@@ -69,7 +69,7 @@ def test_literature_on_the_same_benchmark_stands_before_all_other(built):
         is_fair = part[quoted]["note"].str.contains("Inf-Net benchmark").to_numpy()
         assert is_fair[: is_fair.sum()].all()
         seen += (~is_fair).sum()
-        expected = np.where(is_fair, "per_image", cells.NOT_AVAILABLE)
+        expected = np.where(is_fair, "per_image", render.NOT_AVAILABLE)
         assert part[quoted]["average"].tolist() == expected.tolist()
     assert seen, "there is other literature to stand behind"
     assert not built["table7"]["work"].str.contains("implied").any()
@@ -94,7 +94,7 @@ def test_table8_has_every_measure_of_the_extent_with_its_unit(built):
         assert set(rows["note"]) == {ledger.load()[claim].remark}
     others = table[table["work"] != "ours, DeepLab-v3+, stream all"]
     assert not {"p25a", "p25b"} & set(others["claim"])
-    assert set(others["paper"][~is_quoted(others)]) == {cells.NOT_AVAILABLE}
+    assert set(others["paper"][~is_quoted(others)]) == {render.NOT_AVAILABLE}
 
 
 def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
@@ -113,7 +113,7 @@ def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
         keys = {"work": name, "class": label, "metric": "dice", "average": "pooled"}
         row = only(tables.select("table7", scored), **keys, labels="exact")
         expected = dice_of(truth[exact] == index, predicted[exact] == index)
-        assert (row["ours"], row["paper"]) == (pytest.approx(expected), cells.NOT_AVAILABLE)
+        assert (row["ours"], row["paper"]) == (pytest.approx(expected), render.NOT_AVAILABLE)
     theirs = runs.select(tables.select("table8", scored), work=name)
     row = only(theirs, metric="dice", average="pooled")
     assert row["ours"] == pytest.approx(dice_of(truth > 0, predicted > 0))
@@ -134,7 +134,7 @@ def test_what_a_gain_implies_stands_beside_its_own_stream_only(built, name, clai
     assert len(scored) == 4, "pooled and per image, exact labels and all"
     assert set(zip(scored["paper"], scored["claim"], strict=True)) == {(implied, claim)}
     assert scored["note"].str.contains("the value that it quotes of Inf-Net").all()
-    others = ours[(ours["paper"] != cells.NOT_AVAILABLE) & ~ours.index.isin(scored.index)]
+    others = ours[(ours["paper"] != render.NOT_AVAILABLE) & ~ours.index.isin(scored.index)]
     # Of mIoU the paper quotes no value, and so its gain implies none.
     assert set(others["metric"]) == {"iou"}
     assert others["paper"].str.startswith("a gain of ").all()

@@ -17,10 +17,10 @@ import chest_phantom
 from covid_utils import params, paths, runs
 from covid_utils.data.manifest import saved_manifest
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation import scores, times
+from covid_utils.evaluation import scores
 from covid_utils.registry import SUBSETS
-from covid_utils.report import cells, headlines, tables
 from covid_utils.report import claims as ledger
+from covid_utils.report import headlines, render, tables
 
 NUMBERED = [f"table{number}" for number in range(1, 10)]
 SCORED = NUMBERED[1:8]
@@ -97,7 +97,7 @@ def test_reading_results_loads_few_modules_and_no_tensorflow(built, notebook):
     loaded = done.stdout.split()
     own = {name for name in loaded if name.split(".")[0] == "covid_utils"}
     packages = {name.rpartition(".")[0] for name in own}
-    assert len(own - packages) <= 22
+    assert len(own - packages) <= 20
     assert not {"tensorflow", "keras"} & set(loaded)
 
 
@@ -127,7 +127,7 @@ def test_the_papers_column_is_never_invented(built, name):
     stated, published = ledger.load(), ledger.published()
     quoted = {(row.work, f"{row.value:g}", row.claim) for row in published.itertuples()}
     for row in built[name].to_dict("records"):
-        if row["paper"] == cells.NOT_AVAILABLE:
+        if row["paper"] == render.NOT_AVAILABLE:
             continue
         work = row.get("work", "ours")
         if work.startswith("ours") or " minus " in work:
@@ -159,7 +159,7 @@ def test_table1_counts_what_the_tasks_use(built):
         line = table.loc[task]
         assert line["train after"] == line["train"] == 4
         assert line["augmentation"] == f"anew at each of {showings} showings"
-        assert line["paper train"] == (paper or cells.NOT_AVAILABLE)
+        assert line["paper train"] == (paper or render.NOT_AVAILABLE)
 
 
 MANIFESTED = "2: manifestations of a slice"
@@ -184,8 +184,8 @@ def each_call(run):
 def test_table9_has_each_stage_the_pipeline_and_the_machine(built):
     table = built["table9"].set_index("stage")
     wholes = [f"whole pipeline, one {of}" for of in ("X-ray", "CT slice", "case of CT")]
-    assert table.index.tolist() == [*times.STAGES, *wholes]
-    for stage, run in times.STAGES.items():
+    assert table.index.tolist() == [*scores.STAGES, *wholes]
+    for stage, run in scores.STAGES.items():
         row = table.loc[stage]
         assert row["ours"] == pytest.approx(np.median(each_call(run)))
         assert row["p95 [s]"] == pytest.approx(np.percentile(each_call(run), 95))
@@ -204,7 +204,7 @@ def test_table9_has_each_stage_the_pipeline_and_the_machine(built):
 def test_a_case_of_ct_has_the_slices_of_a_test_patient_on_average(built, monkeypatch):
     slices = manifest({"a": 4, "b": 1, "c": 9}, "medseg", "covid", "CT")
     slices = slices.assign(subset=["test"] * 5 + ["train"] * 9)
-    monkeypatch.setattr(times, "saved_manifest", lambda profile: slices)
+    monkeypatch.setattr(scores, "saved_manifest", lambda profile: slices)
     table = tables.select("table9", scores.compute(PROFILE, "times")).set_index("stage")
     one, case = (table.loc[f"whole pipeline, one {of}"] for of in ("CT slice", "case of CT"))
     for name in ("ours", "low", "high", "p95 [s]"):
@@ -240,7 +240,7 @@ def test_a_run_that_learned_from_validation_slices_says_so(built):
     finally:
         path.write_bytes(written)
     taught = table["note"].str.contains("validation slices taught as well")
-    expected = table["source_run"].map(lambda names: "stream_all_deeplab" in cells.sources(names))
+    expected = table["source_run"].map(lambda names: "stream_all_deeplab" in render.sources(names))
     assert taught.equals(expected)
     assert 0 < taught.sum() < len(taught)
     assert not built["table6"]["note"].str.contains("taught").any()
@@ -262,7 +262,7 @@ def test_every_number_names_the_runs_that_it_was_computed_from(built):
         table = built[name]
         is_ours = table["n"] > 0
         assert (table["source_run"][~is_ours] == "").all(), name
-        sources = table["source_run"][is_ours].map(cells.sources)
+        sources = table["source_run"][is_ours].map(render.sources)
         assert {run for names in sources for run in names} <= there, name
         # The pipeline is three runs.
         expected = {"table9": {1, 3}}.get(name, {1})

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.evaluation import condition_rows, condition_streams, intervals, repeats
+from covid_utils.evaluation import condition_streams, intervals, repeats
 from covid_utils.evaluation.scoring import label_arrays, scopes
 from covid_utils.evaluation.task_scores import HEAD, OTHERS, few_groups
 from covid_utils.registry import ADULTS, CONDITIONS, MANIFESTATIONS, condition_run
@@ -55,7 +55,7 @@ def _recognition(table: pd.DataFrame, base: dict) -> Iterator[dict]:
         if is_test or learns:
             yield from _share(part, right, np.ones(len(part)), keys)
         if keys["subset"] == "test" and learns:
-            yield from condition_rows.seen(part, keys)
+            yield from repeats.seen(part, keys)
 
 
 def _labels(table: pd.DataFrame, base: dict) -> Iterator[dict]:
@@ -71,7 +71,7 @@ def _labels(table: pd.DataFrame, base: dict) -> Iterator[dict]:
             for name, hits in decided.items():
                 cases = np.full(len(part), len(MANIFESTATIONS) if name == "overall" else 1)
                 yield from _share(part, hits, cases, base | keys | {"class": name})
-    yield from condition_rows.seen(test, base)
+    yield from repeats.seen(test, base)
 
 
 def _share(part: pd.DataFrame, hits: np.ndarray, cases: np.ndarray, keys: dict) -> Iterator[dict]:
@@ -80,7 +80,7 @@ def _share(part: pd.DataFrame, hits: np.ndarray, cases: np.ndarray, keys: dict) 
     Nothing can be resampled of classes with too few patients: the limits are those with all of
     their images wrong, and with all of them right.
     """
-    tested = condition_rows.by_training(part, np.stack([hits, cases], axis=1).astype(float))
+    tested = repeats.by_training(part, np.stack([hits, cases], axis=1).astype(float))
     table, images, groups = tested.table, tested.images, tested.groups
     is_kept, strata, note = np.ones(len(images), bool), None, ""
     if "truth" in images:
@@ -93,4 +93,4 @@ def _share(part: pd.DataFrame, hits: np.ndarray, cases: np.ndarray, keys: dict) 
         part_kept = kept[..., 1].sum() / table[..., 1].sum()
         limits = part_kept * np.array(found[1:3]) + (0, 1 - part_kept)
     each = repeats.quotient(table.sum(axis=0))
-    yield from condition_rows.rows(keys, each, table[..., 1] > 0, tested, limits, note)
+    yield from repeats.rows(keys, each, table[..., 1] > 0, tested, limits, note)

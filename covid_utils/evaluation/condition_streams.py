@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
-from covid_utils.evaluation import condition_rows, intervals, metrics, repeats
-from covid_utils.evaluation.condition_rows import Trainings
+from covid_utils.evaluation import intervals, metrics, repeats
+from covid_utils.evaluation.repeats import Trainings
 from covid_utils.evaluation.scoring import row, scopes
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS, has_class
 from covid_utils.registry import MANIFESTATIONS, NETWORKS
@@ -50,7 +50,7 @@ def segmentation(table: pd.DataFrame, base: dict) -> Iterator[dict]:
         for scope, chosen in _scoped(part):
             yield from _scores(chosen, keys | {"labels": scope})
         if names == tuple(table.iloc[0][["stream", "model", "start", "steps"]]):
-            yield from condition_rows.seen(part.drop_duplicates(["image_id", "repeat"]), keys)
+            yield from repeats.seen(part.drop_duplicates(["image_id", "repeat"]), keys)
     if base["protocol"] in COMPARED:
         part = table[table["steps"] == usual]
         yield from (base | {"subset": "test"} | line for line in _differences(part))
@@ -75,7 +75,7 @@ def _tested(
         of = [np.where(has, metrics.score(metric, counts), 0.0) for metric in PIXEL_METRICS]
         pairs = [np.stack([values, has], axis=1) for values in of]
         numbers = np.concatenate([counts, *pairs], axis=1)
-        found.append(condition_rows.by_training(rows, numbers, images))
+        found.append(repeats.by_training(rows, numbers, images))
     return found[0]._replace(table=np.stack([each.table for each in found], axis=2))
 
 
@@ -111,7 +111,7 @@ def _scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
             # Scaled by Student's t, limits can leave the range of a score.
             limits = np.clip(interval[1:3], 0, 1) if _is_sure(of) else np.full(2, np.nan)
             labelled = own | {"metric": metric, "average": average}
-            yield from condition_rows.rows(labelled, each[metric, average], counted, of, limits)
+            yield from repeats.rows(labelled, each[metric, average], counted, of, limits)
 
 
 def _shows(of: Trainings) -> np.ndarray:
@@ -143,7 +143,7 @@ def _side(part: pd.DataFrame, stream: str, model: str, start: str, usual: str) -
 
 def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
     """Rows of the mean of the first parts minus the last, of the classes that truth has."""
-    images, last = condition_rows.images_of(pd.concat(parts)), parts[-1]
+    images, last = repeats.images_of(pd.concat(parts)), parts[-1]
     names = [*last.loc[has_class(last[[*metrics.OUTCOMES]].to_numpy(float)), "class"].unique()]
     firsts = [part for part in parts[:-1] if set(part["class"]) & set(names)]
     if not firsts:

@@ -1,4 +1,4 @@
-"""95 % intervals of scores that are means over several trainings, and of their differences.
+"""Scores of several trainings, as means with intervals and as rows of ``scores.csv``; differences.
 
 A score has two sources of chance: which patients are tested, and what a training happens to give
 (its weights, batches and, where images are assigned at random, its test images). Both are drawn
@@ -14,18 +14,23 @@ rather too wide (Owen 2007, The Annals of Applied Statistics 1, 386-411).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.special import stdtrit
 
 from covid_utils.evaluation import intervals
 from covid_utils.evaluation.intervals import BELOW, FEWEST, LEVEL, Interval, Z
+from covid_utils.evaluation.scoring import row
+from covid_utils.registry import SEEN
 
 #: From sums (resamples, trainings, ...) to a value for each (resamples, trainings), or to several.
 Statistic = Callable[[np.ndarray], np.ndarray | dict]
 #: Of a score, of all images, in the resamples and without each patient: (..., trainings).
 Sides = list[list[np.ndarray]]
+ONE, OWN = "one training: limits over patients", "each training has test images of its own"
 
 
 def bootstrap_runs(
@@ -160,3 +165,89 @@ def _scale(
         return 1.0
     joint = whole.sum() ** 2 / (whole**2 / degrees).sum()
     return float(np.sqrt(whole.sum() / drawn.sum()) * stdtrit(joint, BELOW) / Z)
+
+
+class Trainings(NamedTuple):
+    """Numbers of what several trainings tested."""
+
+    table: np.ndarray  # float (images, trainings, ...), 0 where a training does not test an image
+    images: pd.DataFrame  # the first row of each image, by name
+    numbers: np.ndarray  # of the trainings (trainings,)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Patient of each image (images,)."""
+        return self.images["patient_id"].to_numpy()
+
+
+def by_training(
+    part: pd.DataFrame, values: np.ndarray, images: pd.DataFrame | None = None
+) -> Trainings:
+    """Numbers (rows, ...) of predictions, a row per ``image_id`` and ``repeat``.
+
+    ``images`` are those of the table, by name, if not all that are among the predictions.
+    """
+    images = images_of(part) if images is None else images
+    training, numbers = pd.factorize(part["repeat"], sort=True)
+    table = np.zeros((len(images), len(numbers), *values.shape[1:]))
+    table[images.index.get_indexer(part["image_id"]), training] = values
+    return Trainings(table, images, np.asarray(numbers))
+
+
+def images_of(part: pd.DataFrame) -> pd.DataFrame:
+    """The first row of each image, by name and in the order of names."""
+    return part.drop_duplicates("image_id").set_index("image_id", drop=False).sort_index()
+
+
+def rows(
+    keys: dict,
+    each: np.ndarray,
+    counted: np.ndarray,
+    of: Trainings,
+    limits: Sequence[float] = (np.nan, np.nan),
+    note: str = "",
+) -> Iterator[dict]:
+    """Rows of a score: the value of each training, and their mean with its limits.
+
+    Args:
+        keys: What all rows share.
+        each: Values (trainings,), NaN of a training that has none.
+        counted: Images that each value is of, bool (images, trainings).
+        of: What was tested.
+        limits: Of the mean.
+        note: What else must be known of the mean.
+    """
+    for number, value, has in zip(of.numbers, each, counted.T, strict=True):
+        patients = len(np.unique(of.groups[has]))
+        yield keys | {"repeat": number, "value": value, "n": int(has.sum()), "patients": patients}
+    known = each[~np.isnan(each)]
+    mean = Interval(float(known.mean()) if len(known) else np.nan, *limits, 0)
+    n = round(counted[:, ~np.isnan(each)].sum() / max(len(known), 1))
+    own = row(keys["class"], keys["metric"], mean._replace(n=n), of.groups[counted.any(axis=1)])
+    few = ONE if len(each) == 1 and np.isfinite(mean.low) else ""
+    differs = (counted.any(axis=1) & ~counted.all(axis=1)).any()
+    notes = (note, few or _spread(each, keys["metric"]), OWN if differs else "")
+    yield own | keys | {"repeat": 0, "note": "; ".join(filter(None, notes))}
+
+
+def _spread(each: np.ndarray, metric: str) -> str:
+    """How many trainings have a score, and the lowest and highest of them."""
+    known = each[~np.isnan(each)]
+    if len(each) == 1:
+        return ""
+    has = f"{len(known)} of {len(each)}" if len(known) < len(each) else f"{len(each)}"
+    if not len(known):
+        return f"{has} trainings"
+    factor, form, unit = (1, ".3f", "") if metric in ("dice", "iou") else (100, ".1f", " %")
+    low, high = factor * known.min(), factor * known.max()
+    return f"{has} trainings, {low:{form}} to {high:{form}}{unit}"
+
+
+def seen(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    """Share of a training's test images whose original, or patient, its training images show."""
+    for column in [name for name in SEEN if name in part]:
+        values = np.stack([part[column], np.ones(len(part))], axis=1).astype(float)
+        tested = by_training(part, values)
+        each = quotient(tested.table.sum(axis=0))
+        own = keys | {"class": "all", "metric": column.replace("_", " ")}
+        yield from rows(own, each, tested.table[..., 1] > 0, tested)

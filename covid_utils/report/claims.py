@@ -6,6 +6,7 @@ checked by ``paper/schema.yaml``. No number of the paper is written down anywher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,8 @@ from covid_utils.evaluation.intervals import Interval, wilson
 
 #: The rules of a claim: the paper's apparent protocol, and patients apart.
 PROTOCOLS = ("as_published", "honest")
+#: By how much a gain that is given in tens of per cent can be rounded.
+ROUNDED = 5.0
 
 
 @dataclass(frozen=True)
@@ -166,3 +169,57 @@ def _rows(path: Path, kind: str) -> list[dict]:
 @lru_cache(maxsize=1)
 def _schema() -> dict[str, dict]:
     return yaml.safe_load(paths.CLAIMS.with_name("schema.yaml").read_text(encoding="utf8"))
+
+
+def findings() -> pd.DataFrame:
+    """What does not fit in the paper's own numbers: ``where``, ``finding`` and ``source``.
+
+    This is arithmetic, for which nothing need be run.
+    """
+    rows = [row for claim in of_kind("claim") for row in _granularity(claim)]
+    return pd.DataFrame([*rows, _overlap()], columns=["where", "finding", "source"])
+
+
+def neighbours(percent: float, n: int) -> tuple[int, int] | None:
+    """The two counts out of n next to a percentage; None if one of them rounds to it."""
+    places = len(str(percent).partition(".")[2])
+    below = math.floor(percent / 100 * n)
+    half = 0.5 * 10**-places + 1e-9
+    fits = any(abs(100 * count / n - percent) <= half for count in (below, below + 1))
+    return None if fits else (below, below + 1)
+
+
+def _granularity(claim: Claim) -> list[tuple[str, str, str]]:
+    size = claim.n or claim.size
+    found = neighbours(float(claim.value), size) if size and claim.unit == "%" else None
+    if not found:
+        return []
+    near = " and ".join(f"{count} are {100 * count / size:.3f} %" for count in found)
+    unsaid = (
+        "" if claim.n else ", if they are as many as the test images (their number is not given)"
+    )
+    what = f"{claim.value} % ({claim.classes} classes, {claim.subset}) is no share of {size} images"
+    return [(claim.where, f"{what}{unsaid}: {near}", "arithmetic")]
+
+
+def _overlap() -> tuple[str, str, str]:
+    """Dice and IoU of consolidation, as the paper's gains imply them, against each other."""
+    stated, quoted = load(), published()
+    dice_gain, iou_gain = (float(stated[key].value) for key in ("p23b", "p24b"))
+    is_base = quoted["metric"].eq("IoU") & quoted["class"].eq(stated["p24b"].class_)
+    base = quoted[is_base].iloc[0]
+    (other,) = stated["p23b"].over
+    least = [iou_of(other * (1 + (dice_gain - off) / 100)) for off in (0, ROUNDED)]
+    most = [base["value"] * (1 + (iou_gain + off) / 100) for off in (0, ROUNDED)]
+    finding = (
+        f"a gain of {dice_gain:g} % implies a Dice of {stated['p23b'].text} for consolidation, and "
+        f"so an IoU of {least[0]:.3f} or more; a gain of {iou_gain:g} % over an IoU of "
+        f"{base['value']}, of the same work, implies {most[0]:.3f}. If both are rounded to tens: "
+        f"{least[1]:.3f} or more, {most[1]:.3f} at most"
+    )
+    return stated["p24b"].where, finding, base["note"]
+
+
+def iou_of(dice: float) -> float:
+    """Least mean IoU that goes with a mean Dice, 0 to 1: IoU is convex in Dice."""
+    return dice / (2 - dice)

@@ -12,7 +12,7 @@ from covid_utils import paths
 from covid_utils.data.manifest import left_out
 from covid_utils.errors import ResultsError
 from covid_utils.report import render
-from covid_utils.report.cells import NOTHING, VALUES
+from covid_utils.report.render import NOTHING, VALUES
 from covid_utils.runs import read_table, select
 
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from covid_utils.evaluation.intervals import Interval, difference
-from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
+from covid_utils.report import render
 
 REPRODUCED, DIFFERS, UNDECIDED = "reproduced", "differs", "undecided"
-NOT_COMPARABLE, CANNOT_BE_ASKED, NO_DATA = "not comparable", "cannot be asked", cells.NO_DATA
+NOT_COMPARABLE, CANNOT_BE_ASKED, NO_DATA = "not comparable", "cannot be asked", render.NO_DATA
 VERDICTS = (REPRODUCED, DIFFERS, UNDECIDED, NOT_COMPARABLE, CANNOT_BE_ASKED, NO_DATA)
 QUOTED = "quoted"
 #: Of the verdicts on several rows the first of these that occurs is that of the claim.

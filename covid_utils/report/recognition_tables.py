@@ -6,7 +6,7 @@ import pandas as pd
 
 from covid_utils.registry import BOTH, RECOGNITION_TASKS, SUBSETS, TASK1
 from covid_utils.report import claims as ledger
-from covid_utils.report.cells import joined, ordered, quoted, with_wilson
+from covid_utils.report.render import joined, ordered, quoted, with_wilson
 from covid_utils.runs import select
 
 HEAD, TUNED = "head", "head, chosen"

@@ -22,8 +22,8 @@ from covid_utils.registry import (
 )
 from covid_utils.report import claims as ledger
 from covid_utils.report import render
-from covid_utils.report.cells import NO_DATA, NOT_AVAILABLE, VALUES, joined, ordered, quoted
 from covid_utils.report.recognition_tables import WEAK
+from covid_utils.report.render import NO_DATA, NOT_AVAILABLE, VALUES, joined, ordered, quoted
 from covid_utils.runs import read_table, select
 
 ALL, UNET = stream_run("all"), stream_run("all", "unet")
@@ -115,7 +115,7 @@ def hospitals(scored: pd.DataFrame) -> pd.DataFrame:
 def sides(table: pd.DataFrame) -> pd.DataFrame:
     """Mean Dice of lesions and the difference that each step makes, from the table `hospitals`.
 
-    ``network``, ``step`` and `cells.VALUES`, the metric being one of the headings in `SIDES`.
+    ``network``, ``step`` and `render.VALUES`, the metric being one of the headings in `SIDES`.
     """
     part = select(table, class_="lesion", average="per_image")
     heads = [SIDES.get(pair, "") for pair in zip(part["metric"], part["tested on"], strict=True)]

@@ -32,15 +32,14 @@ from covid_utils.registry import (
     condition_run,
     stream_run,
 )
+from covid_utils.report import claims as ledger
 from covid_utils.report import (
-    cells,
     recognition_tables,
     render,
     stream_tables,
     verdicts,
 )
-from covid_utils.report import claims as ledger
-from covid_utils.report.cells import NO_DATA, NOT_AVAILABLE, WILSON
+from covid_utils.report.render import NO_DATA, NOT_AVAILABLE, WILSON
 from covid_utils.writing import whole
 
 #: Keys of the table of conditions.
@@ -151,11 +150,11 @@ def conditions(scored: pd.DataFrame) -> pd.DataFrame:
     A stream that starts from other weights than most says so in its ``task``.
     """
     part = runs.select(scored, run=[*map(condition_run, CONDITIONS)], repeat=0)
-    part = cells.ordered(part, protocol=tuple(CONDITIONS))
+    part = render.ordered(part, protocol=tuple(CONDITIONS))
     is_other = (part["model"] == "deeplab") & (part["start"] == "random")
     is_other &= (part["start"] == "nodule").any()
     task = part["task"].where(~is_other, part["task"] + ", random start")
-    notes = cells.joined(part["labels"].map(recognition_tables.WEAK), part["note"])
+    notes = render.joined(part["labels"].map(recognition_tables.WEAK), part["note"])
     return part.assign(condition=part["protocol"], task=task, note=notes)
 
 
@@ -186,7 +185,7 @@ def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
     """One of `SCORED`: our numbers beside the paper's, without remarks."""
     rows, keys = SCORED[name]
     is_condition = scored["run"].isin(OWN_RUNS["conditions"])
-    return cells.beside(name, rows(scored[is_condition == (name == "conditions")]), keys)
+    return render.beside(name, rows(scored[is_condition == (name == "conditions")]), keys)
 
 
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
@@ -199,7 +198,7 @@ def _remarked(name: str, table: pd.DataFrame, profile: str, manifest: pd.DataFra
     """Notes with what must be known of our numbers on these data."""
     phantom = ["on the phantom"] if kind(manifest) == "phantom" else []
     slices = phantom + unsure_of_patients(manifest) if name in SLICE_TABLES else phantom
-    behind = table["source_run"].map(cells.sources)
+    behind = table["source_run"].map(render.sources)
     used = {
         run: runs.read_provenance(profile, run)["parameters"]
         for run in behind.explode().dropna().unique()

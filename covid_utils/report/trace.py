@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 
 from covid_utils import paths, runs
 from covid_utils.errors import ParameterError, ResultsError
-from covid_utils.report import cells, render, verdicts
+from covid_utils.report import render, verdicts
 
 #: Rows that a trace shows at most: more words name fewer.
 MOST = 12
 #: Columns that are no keys of a row.
-OTHERS = (*cells.WILSON, "note", "reason", "departures", "paper_n", "margin", "verdict")
+OTHERS = (*render.WILSON, "note", "reason", "departures", "paper_n", "margin", "verdict")
 OTHERS += ("difference", "difference_low", "difference_high")
 NUMBERS = ("ours", "low", "high", "n")
 
@@ -70,7 +70,7 @@ def trace(profile: str, name: str, words: Sequence[str]) -> str:
     lines = [_cell_line(name, row) for _, row in shown.iterrows()]
     if len(rows) > MOST:
         lines.append(f"... and {len(rows) - MOST} more; give more words to see fewer.")
-    behind = [run for text in shown.get("source_run", ()) for run in cells.sources(text)]
+    behind = [run for text in shown.get("source_run", ()) for run in render.sources(text)]
     for run in dict.fromkeys(behind):
         lines += ["", *origin(profile, run)]
     if not behind:
@@ -80,7 +80,7 @@ def trace(profile: str, name: str, words: Sequence[str]) -> str:
 
 
 def _cell_line(name: str, row: pd.Series) -> str:
-    keys = row.drop([*cells.VALUES, *OTHERS], errors="ignore")
+    keys = row.drop([*render.VALUES, *OTHERS], errors="ignore")
     line = f"{name}: {', '.join(map(str, keys))}"
     if "metric" not in row:
         return line

@@ -19,8 +19,8 @@ from covid_utils import graph, params, registry, runs
 from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation.intervals import difference
-from covid_utils.report import cells, render
 from covid_utils.report import claims as ledger
+from covid_utils.report import render
 from covid_utils.report.judging import (
     CANNOT_BE_ASKED,
     DIFFERS,
@@ -115,7 +115,7 @@ def answer(
         answers.append(NOTHING | cell | named | {"verdict": verdict, "reason": reason})
     worst = _worst(answers)
     if worst["verdict"] in (REPRODUCED, DIFFERS, UNDECIDED):
-        behind = cells.sources(worst["source_run"])
+        behind = render.sources(worst["source_run"])
         settings = dict.fromkeys(text for run in behind for text in _of_networks(profile, run))
         worst["departures"] = ", ".join(settings)
     return {name: worst[name] for name in ("unit", *ANSWER)}
@@ -158,7 +158,7 @@ def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]
         return None
     cell = rows[0] | {"of": ", ".join(str(rows[0].get(key, "")) for key in ("task", "metric"))}
     if "minus" in rule:
-        names = cells.sources(f"{cell['source_run']}, {other['source_run']}")
+        names = render.sources(f"{cell['source_run']}, {other['source_run']}")
         cell |= difference(interval(cell), interval(other))._asdict()
         cell |= {"ours": cell["value"], "source_run": ", ".join(dict.fromkeys(names))}
     return cell
