@@ -14,6 +14,8 @@ from chest_phantom.settings import EXTRAS, HOSPITALS, SHARES, Settings
 NAMES = 1
 #: How often a patient's X-rays come from the hospital that is usual for the data set.
 LOYALTY = 0.8
+#: Severity with which the lesions of COVID-19 fill most of the lungs.
+MOST = 3.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Person:
         role: ``covid``, ``chest``, ``other``, ``rsna`` or ``nih``: which data set gets the X-rays;
             of ``external`` patients there are none.
         pattern: One of `PATTERNS`.
-        severity: Extent of the disease, 0-1.
+        severity: Extent of the disease, 0-1; up to `MOST` with `Settings.any_extent`.
         hospital: Where the X-rays are taken.
         seed: Seed of the patient's generators.
     """
@@ -73,6 +75,10 @@ def _person(settings: Settings, number: int, rank: int, role: str, pattern: str)
         "nodule": rng.uniform(0.2, 1.0),
         "normal": rng.uniform(0.0, 1.0),
     }[pattern]
+    if settings.any_extent and pattern == "covid":
+        # A generator of its own leaves all else about the patient as it is. Squared, half of the
+        # patients have less than a quarter of the most.
+        severity = MOST * np.random.default_rng((settings.seed, number, 2)).random() ** 2
     usual = HOSPITALS[0 if role in ("covid", "other") else 1]
     other = HOSPITALS[1 if role in ("covid", "other") else 0]
     hospital = usual if rng.random() < LOYALTY else other

@@ -42,7 +42,7 @@ class Job:
         """The chest at a visit: the same lesions, a bit larger or smaller."""
         person = self.person
         drift = person.generator(f"visit {visit}").normal(0, 0.12) if visit else 0.0
-        severity = float(np.clip(person.severity + drift, 0.05, 1))
+        severity = float(np.clip(person.severity + drift, 0.05, max(1, person.severity)))
         return infect(self.chest, person.pattern, severity, person.seed)
 
     def xray(self, volume: Volume, view: str, purpose: str) -> np.ndarray:

@@ -39,6 +39,8 @@ class Settings:
         ct_size: Pixels of a CT slice along each side.
         xray_size: Pixels of an X-ray along each side.
         hospital_mark: Strength 0-1 of the marks that identify the two hospitals; 0 leaves none.
+        any_extent: Whether COVID-19 takes anything from a trace to most of the lungs, so that a
+            network that learns from it expects no extent; else about as much as in a ward.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -49,6 +51,7 @@ class Settings:
     ct_size: int = 160
     xray_size: int = 256
     hospital_mark: float = 0.5
+    any_extent: bool = False
 
     def __post_init__(self) -> None:
         ranges = {

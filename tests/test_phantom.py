@@ -81,6 +81,19 @@ def test_the_same_settings_give_the_same_bytes_and_marks_touch_xrays_alone(phant
         assert (phantom / name).read_bytes() == (plain / name).read_bytes()
 
 
+def test_any_extent_changes_covid_alone():
+    usual, wide = plan(OTHER), plan(dataclasses.replace(OTHER, any_extent=True))
+    extents = [each.severity for each in wide if each.pattern == "covid"]
+    assert min(extents) < 0.3
+    assert max(extents) > 1
+    changed = [
+        dataclasses.replace(b, severity=a.severity) for a, b in zip(usual, wide, strict=True)
+    ]
+    assert changed == usual
+    for before, after in zip(usual, wide, strict=True):
+        assert (before.severity != after.severity) == (before.pattern == "covid")
+
+
 def test_stored_masks_are_the_simulations_to_the_voxel(phantom):
     person = next(p for p in plan(SMALL_PHANTOM) if p.role == "covid" and p.rank == 0)
     chest = build(np.random.default_rng(person.seed), SMALL_PHANTOM.ct_size)

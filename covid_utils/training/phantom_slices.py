@@ -20,8 +20,8 @@ from covid_utils.training.streams import StreamData, StreamSettings
 
 #: Before the names of these slices and of their patients.
 PREFIX = "phantom/"
-#: Side of the slices in pixels; made smaller where the network's are smaller.
-FINEST = chest_phantom.Settings.ct_size
+#: Largest side of the slices in pixels; simulating takes longer by its third power.
+FINEST = 192
 
 
 def load(settings: StreamSettings, patients: int, root: Path) -> StreamData:
@@ -36,6 +36,7 @@ def load(settings: StreamSettings, patients: int, root: Path) -> StreamData:
         ct_size=int(np.clip(settings.image_size, 64, FINEST)),
         xray_size=64,  # the smallest, since no X-ray is used
         hospital_mark=0.0,
+        any_extent=True,
     )
     place = chest_phantom.write(_folder(wanted), wanted)
     rows = readers.read_all(place, LESION_SETS).rows
