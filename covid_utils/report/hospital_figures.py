@@ -16,15 +16,15 @@ from covid_utils.runs import select
 SERIES = {
     "benchmark": ("benchmark", "others", "s", -0.16),
     CHOSEN_ON: ("other hospitals, volumes that settings were chosen on", "validation", "^", 0.0),
-    EXTERNAL: ("other hospitals, scored once", "ours", "o", 0.16),
+    EXTERNAL: ("other hospitals, volumes kept for the end", "ours", "o", 0.16),
 }
 #: Step -> what it is called below the axis.
 WORDS = {
-    "E0": "as they are",
+    "E0": "as the benchmark",
     "E1": "lung crop",
     "E2": "gray scale",
     "E3": "cut to lungs",
-    "E4": "many looks",
+    "E4": "many gray scales",
     "E5": "phantom",
     "E6": "average",
     "E7": "all slices",
