@@ -78,19 +78,6 @@ def test_a_comparison_names_its_departures_and_what_is_none_does_not(built):
     assert seen
 
 
-def test_two_runs_of_a_difference_name_each_departure_once(built):
-    claim = ledger.load()["c04"]
-    rule, behind = claim.cells("honest")[0], "stream_all_deeplab, stream_all_unet"
-    row = {"ours": 0.1, "low": 0.09, "high": 0.11, "n": 9, "unit": "fraction"}
-    table = pd.DataFrame([rule | row | {"source_run": behind}])
-    made = ({"conditions": table}, PROFILE, saved_manifest(PROFILE))
-    found = verdicts.answer(claim, "honest", *made)
-    assert (found["verdict"], found["source_run"]) == (REPRODUCED, behind)
-    names = named(found["departures"])
-    assert len(names) == len(set(names))
-    assert differing("04_task3_stream") <= set(names)
-
-
 def test_streams_under_a_condition_have_the_settings_of_their_own_notebook(built):
     claim = ledger.load()["p25b"]
     rule = claim.cells("honest")[0]

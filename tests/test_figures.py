@@ -102,14 +102,6 @@ def test_numbers_in_maps_can_be_read(draw):
     assert count >= 12
 
 
-def test_cells_of_all_matrices_have_one_size():
-    sides = []
-    for axis, count in zip(confusion().axes, (2, 4), strict=True):
-        box = axis.get_window_extent()
-        sides += [box.width / count, box.height / count]
-    assert sides == pytest.approx([sides[0]] * 4)
-
-
 def test_a_row_without_images_has_no_percentages():
     axis = labels().axes[0]
     assert [text.get_text() for text in axis.texts] == ["48\n100 %", "0\n0 %", "0", "0"]
@@ -146,18 +138,6 @@ def test_the_setting_map_frames_the_papers_setting():
     assert [label.get_text() for label in left.get_yticklabels()] == ["0.01", "0.1"]
     assert not figures.setting_maps({"two": table}, (0.5, 2800)).axes[0].patches
     assert not figures.setting_maps({}, (0.01, 2800)).axes
-
-
-def test_the_forest_marks_ours_and_the_paper():
-    left, right = rivals().axes
-    ours, other = left.containers
-    assert ours.lines[0].get_xydata().tolist() == [[97.2, 3], [100, 2]]
-    assert other.lines[0].get_xydata().tolist() == [[97.5, 1], [53.4, 0]]
-    assert [text.get_text() for text in left.texts] == ["paper 99.4 "]
-    assert not right.texts
-    (legend,) = rivals().legends
-    named = [text.get_text() for text in legend.get_texts()]
-    assert named == ["the paper's value", "ours, 95 % interval", "baselines, 95 % interval"]
 
 
 # Words
@@ -202,14 +182,6 @@ def test_words_on_curves_are_those_of_the_smoothed_values():
     assert [axis.get_ylabel() for axis in figure.axes] == ["loss"]  # there is no Dice
     text = figure.get_label()
     assert "Loss, train: 3 at step 1; 0.5 at step 3; lowest 0.5 at step 3; highest 3" in text
-
-
-def test_words_on_reliability():
-    columns = ["low", "high", "n", "confidence", "accuracy", "accuracy_low", "accuracy_high"]
-    rows = [[0.5, 0.6, 10, 0.56, 0.6, 0.3, 0.8], [0.9, 1.0, 30, 0.95, 0.85, 0.7, 0.95]]
-    text = figures.reliability({"a": pd.DataFrame(rows, columns=columns)}).get_label()
-    assert "40 predictions; confidence too high in 1 of 2 bins, 8.5 points off" in text
-    assert "highest bin: 75 % of the predictions, confidence 95 %, right 85 %." in text
 
 
 # Files

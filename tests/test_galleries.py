@@ -65,17 +65,6 @@ def test_masks_of_streams_that_these_data_do_not_allow_are_not_read():
     assert galleries.write(PROFILE) == []
 
 
-def test_masks_are_read_as_they_were_written():
-    assert galleries.read_masks(PROFILE, {"one": "a", "two": "b"}) == {}
-    keep(a=masks())
-    assert galleries.read_masks(PROFILE, {"one": "a", "two": "b"}) == {}
-    keep(b=masks(seed=1))
-    read = galleries.read_masks(PROFILE, {"one": "a", "two": "b"})
-    for kept, expected in zip(read.values(), (masks(), masks(seed=1)), strict=True):
-        for array, other in zip(kept, expected, strict=True):
-            np.testing.assert_array_equal(array, other)
-
-
 @pytest.mark.parametrize("subset", ["test", "validation"])
 def test_slices_of_one_subset_are_kept_with_their_own_pictures(subset):
     rows = manifest({f"s{i}": 1 for i in range(7)}, "medseg", "covid", "CT")

@@ -57,19 +57,6 @@ def test_limits_equal_those_of_scipy_at_the_expanded_level(rng):
     assert (ours.low, ours.high) == pytest.approx(theirs, abs=0.003)
 
 
-@pytest.mark.parametrize("n", [1, 7, 536])
-def test_wilson_equals_its_formula(n):
-    for successes in {0, 1, n // 2, n - 1, n}:
-        interval = intervals.wilson(successes, n)
-        share, z = successes / n, stats.norm.ppf(0.975)
-        # Where the score test is at its critical value.
-        for limit in interval[1:3]:
-            assert (share - limit) ** 2 * n == pytest.approx(z**2 * limit * (1 - limit), abs=1e-9)
-        assert 0 <= interval.low <= interval.value <= interval.high <= 1
-    of_the_paper = intervals.wilson(533, 536)
-    assert [round(100 * part, 1) for part in of_the_paper[:3]] == [99.4, 98.4, 99.8]
-
-
 @pytest.mark.parametrize("patients", [10, 60])
 def test_intervals_cover_the_truth(rng, monkeypatch, patients):
     """Accuracy by patient; drawing images instead claims too much."""

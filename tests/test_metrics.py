@@ -113,13 +113,6 @@ def square(top, left, side, shape=(40, 50)):
     return mask
 
 
-def test_a_mask_shifted_sideways_is_that_far_away():
-    # The two far edges of 20 pixels are shifted: more than 5 % of the contour.
-    for shift in (0, 1, 4, 9):
-        distance = metrics.hausdorff95(square(8, 5, 20), square(8, 5 + shift, 20))
-        assert distance == pytest.approx(shift)
-
-
 def test_the_larger_direction_counts_but_not_a_lone_pixel():
     outer, inner = square(5, 5, 31), square(10, 10, 21)
     # Outward only the corners are further than the margin; the other direction has no corner.

@@ -6,7 +6,7 @@ import pytest
 from small_runs import PROFILE, only, predictions
 
 from covid_utils import runs
-from covid_utils.evaluation import intervals, scores, scoring, task_scores
+from covid_utils.evaluation import intervals, scores, task_scores
 from covid_utils.report import recognition_tables, tables
 
 TWO = {"work": "ours, 2 classes"}
@@ -112,54 +112,6 @@ def test_table4_compares_on_all_test_xrays_and_scores_the_drawn_ones(built):
         assert table.loc[("X-ray + CT", rule), "note"].startswith("baseline: knows")
 
 
-def changed_task1(monkeypatch, change):
-    """Scores of task 1 if its predictions were others."""
-    table = change(runs.read_predictions(PROFILE, "task1").copy())
-    monkeypatch.setattr(runs, "read_predictions", lambda profile, run: table)
-    return scores.compute(PROFILE, "task1")
-
-
-def test_a_class_in_one_group_gets_the_limits_of_all_wrong_and_all_right(built, monkeypatch):
-    def join_ct(table):
-        is_covid_ct = (table["modality"] == "CT") & (table["truth"] == "covid")
-        return table.assign(patient_id=table["patient_id"].mask(is_covid_ct, "figure 1"))
-
-    images = predictions("X-ray + CT", subset="test", run=0)
-    is_covid_ct = (images["modality"] == "CT") & (images["truth"] == "covid")
-    number = images[is_covid_ct]["image_id"].nunique()
-    joined = tables.select("table4", changed_task1(monkeypatch, join_ct))
-    for run in ("1", "mean"):
-        keys = {"tested on": "CT", "run": run}
-        unsure, plain = only(joined, **keys), only(built["table4"], **keys)
-        note = f"limits with the {number} CT images of covid (patients or groups of near copies: 1)"
-        assert f"{note} all wrong, and all right" in unsure["note"]
-        assert unsure["ours"] == plain["ours"]
-        assert unsure["low"] < plain["low"] < plain["high"] <= unsure["high"]
-    one = images[(images["modality"] == "CT") & (images["run"] == 1)]
-    rest = one[one["truth"] != "covid"]
-    sure = scoring.accuracy(rest, ("covid", "non_covid"))
-    unsure, n = only(joined, **{"tested on": "CT", "run": "1"}), len(one)
-    assert unsure["low"] == pytest.approx(100 * sure["low"] * len(rest) / n)
-    assert unsure["high"] == pytest.approx(100 * (sure["high"] * len(rest) + number) / n)
-
-
-def test_copies_get_no_wilson_interval_and_leave_differences_alone(built, monkeypatch):
-    def with_copies(table):
-        is_head = (table["model"] == "head") & (table["task"] == "2 classes")
-        copies = table[is_head & (table["run"] == 1) & (table["subset"] == "test")]
-        return pd.concat([table, copies.assign(image_id=copies["image_id"] + "~1")])
-
-    scored = changed_task1(monkeypatch, with_copies)
-    table = tables.select("table3", scored)
-    ours, before = (only(t, **TWO, metric="accuracy") for t in (table, built["table3"]))
-    assert np.isnan(ours["wilson_low"])
-    assert (ours["ours"], ours["n"]) == (pytest.approx(before["ours"]), 2 * before["n"])
-    is_difference = table["metric"] == "accuracy difference"
-    assert table[is_difference]["ours"].tolist() == pytest.approx(
-        built["table3"][is_difference]["ours"].tolist()
-    )
-
-
 def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
     table = tables.select("calibration", built["scores"])
     assert table.groupby("task")["temperature"].nunique().tolist() == [2, 2]
@@ -169,3 +121,30 @@ def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
     assert plain["ours"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-5)
     degree = task_scores.temperature(runs.read_predictions(PROFILE, "task1"), "4 classes")
     assert round(degree, 3) in set(table["temperature"])
+
+
+def test_copies_and_classes_in_one_group_are_not_taken_for_patients(built, monkeypatch):
+    table = runs.read_predictions(PROFILE, "task1")
+    is_covid_ct = (table["modality"] == "CT") & (table["truth"] == "covid")
+    changed = table.assign(patient_id=table["patient_id"].mask(is_covid_ct, "figure 1"))
+    keys = {"model": "head", "task": "2 classes", "run": 1, "subset": "test"}
+    copies = runs.select(table, **keys)
+    copies = copies.assign(image_id=copies["image_id"] + "~1")
+    monkeypatch.setattr(runs, "read_predictions", lambda *_: pd.concat([changed, copies]))
+    scored = scores.compute(PROFILE, "task1")
+    found, before = tables.select("table4", scored), built["table4"]
+    for run in ("1", "mean"):
+        keys = {"tested on": "CT", "run": run}
+        unsure, plain = only(found, **keys), only(before, **keys)
+        assert "CT images of covid (patients or groups of near copies: 1)" in unsure["note"]
+        assert unsure["ours"] == plain["ours"]
+        assert unsure["low"] < plain["low"] < plain["high"] <= unsure["high"]
+    found, before = tables.select("table3", scored), built["table3"]
+    ours, plain = (only(table, **TWO, metric="accuracy") for table in (found, before))
+    assert np.isnan(ours["wilson_low"])
+    assert (ours["ours"], ours["n"]) == (pytest.approx(plain["ours"]), 2 * plain["n"])
+    gaps = [
+        runs.select(table, metric="accuracy difference")["ours"].tolist()
+        for table in (found, before)
+    ]
+    assert gaps[0] == pytest.approx(gaps[1])

@@ -33,13 +33,6 @@ def test_markdown_has_a_line_a_row_and_no_text_ends_its_cell(table):
     assert two_lines.split("\n")[2:] == ["| one two |"]
 
 
-def test_the_document_has_title_profile_and_legend(table, tmp_path):
-    render.write(table, tmp_path / "new" / "table3.md", "Table 3", "quick")
-    body = render.markdown(render.text_of(table))
-    text = f"# Table 3\n\n{body}\n\nProfile `quick`. {render.LEGEND}\n"
-    assert (tmp_path / "new" / "table3.md").read_text("utf8") == text
-
-
 @pytest.mark.parametrize(
     ("changes", "ours", "n", "paper"),
     [

@@ -49,16 +49,6 @@ def test_runs_are_drawn_as_well_as_patients(rng):
     assert one == pytest.approx(intervals.bootstrap_mean(values[:, 0], np.arange(200)))
 
 
-def test_limits_are_those_that_were_published_before_other_statistics_were_allowed(rng):
-    values, groups = rng.random((60, 4)), np.arange(60) // 3
-    values[:20, 0] = np.nan
-    before = 0.49204020454107056, 0.3880318386305053, 0.5814205884004441, 60
-    assert repeats.bootstrap_runs(values, groups) == pytest.approx(before, rel=1e-12)
-    before = 0.49204020454107056, 0.3888028207814522, 0.5801378141115656, 60
-    strata = np.arange(60) // 30
-    assert repeats.bootstrap_runs(values, groups, strata) == pytest.approx(before, rel=1e-12)
-
-
 def test_a_score_of_sums_is_the_mean_of_that_of_each_training(rng):
     table = outlines(rng)
     table[:15, 0], table[10:, 4] = 0, 0

@@ -1,7 +1,6 @@
-"""Run folders: whole or nothing, and where each number comes from."""
+"""Run folders and files: whole or nothing, and where each number comes from."""
 
 import multiprocessing
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from builders import manifest
 
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
+from covid_utils.writing import whole
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -110,18 +110,6 @@ def test_the_data_hash_tells_content_order_and_names_apart(rows):
     assert len({runs.data_hash(table) for table in tables}) == 5
 
 
-def test_seconds_count_what_the_process_has_spent_so_far(rows):
-    # A notebook trains first and records then, so the seconds inside `record` would tell nothing.
-    begun, spent = time.perf_counter(), time.process_time()
-    while time.process_time() < spent + 0.2:
-        pass
-    with runs.record("quick", "task", {}, rows):
-        pass
-    facts = runs.read_provenance("quick", "task")
-    assert spent + 0.1 < facts["cpu_seconds"] < time.process_time() + 0.1
-    assert facts["wall_seconds"] >= time.perf_counter() - begun - 0.1
-
-
 def test_no_absolute_path_of_this_machine_is_recorded(rows, tmp_path):
     make(rows, weights="weights/inception.npz", data_dir=str(tmp_path / "scans"))
     recorded = {"data_dir": "scans", "weights": "weights/inception.npz"}
@@ -153,3 +141,26 @@ def test_the_opening_names_folders_and_what_a_run_replaces(rows, monkeypatch):
     monkeypatch.delenv("COVID_HOME")
     assert runs.opening(given).startswith("Results: ../results/quick. Code: ")
     assert "replaces" not in runs.opening(given)
+
+
+# Files
+
+
+def test_a_whole_file_gets_its_name_and_its_folder(tmp_path):
+    path = tmp_path / "new" / "a.csv"
+    with whole(path) as partial:
+        partial.write_text("1")
+        assert partial.suffix == path.suffix
+        assert not path.exists()
+    assert path.read_text() == "1"
+    assert [file.name for file in path.parent.iterdir()] == ["a.csv"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="half"), whole(path) as partial:
+        partial.write_text("ne")
+        raise RuntimeError("half")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]

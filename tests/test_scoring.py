@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import class_predictions, of_class, value
-from scipy import stats
 from sklearn import metrics as reference
 
 from covid_utils.errors import DataError
@@ -150,28 +149,6 @@ def test_weighted_areas_equal_scikit_learn_with_sample_weights():
             assert found[metric][row] == pytest.approx(expected), metric
 
 
-def test_limits_of_an_area_are_those_of_redrawn_patients(multi):
-    """The same bootstrap as a loop: whole patients, one-sided resamples left out."""
-    rng = np.random.default_rng(1)
-    areas = {metric: [] for metric in CURVES}
-    rows = {patient: part.index for patient, part in multi.groupby("patient_id")}
-    for _ in range(1000):
-        drawn = rng.choice(list(rows), len(rows))
-        part = multi.loc[np.concatenate([rows[patient] for patient in drawn])]
-        if part["truth_effusion"].nunique() == 2:
-            for metric in CURVES:
-                area = getattr(reference, f"{metric}_score")
-                areas[metric].append(area(part["truth_effusion"], part["p_effusion"]))
-    scores = scoring.labels(multi, NAMES).set_index(["class", "metric"])
-    for metric in CURVES:
-        limits = scores.loc[("effusion", metric), ["low", "high"]].astype(float)
-        # Expanded as for thirty patients.
-        tail = stats.norm.cdf(-np.sqrt(30 / 29) * stats.t.ppf(0.975, 29))
-        assert limits.tolist() == pytest.approx(
-            np.quantile(areas[metric], [tail, 1 - tail]), abs=0.02
-        )
-
-
 @pytest.mark.parametrize("rare", [True, False])
 @pytest.mark.parametrize(("patients", "has_limits"), [(1, False), (2, False), (3, True)])
 def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, patients, has_limits):
@@ -182,20 +159,6 @@ def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, pat
         assert curves.loc[name, "value"].notna().all()
         assert curves.loc[name, "low"].notna().all() == has_limits
     assert curves.loc["overall", "low"].notna().all()
-
-
-def test_a_baseline_answers_the_same_for_every_image(multi):
-    shares = dict(zip(NAMES, (0.75, 1.0, 0.25), strict=True))
-    rule = {f"p_{name}": share for name, share in shares.items()}
-    scores = scoring.labels(multi.assign(**rule), NAMES)
-    for name in NAMES:
-        present, is_called = multi[f"truth_{name}"].mean(), shares[name] >= 0.5
-        assert value(scores, **of_class(name, "sensitivity")) == is_called
-        assert value(scores, **of_class(name, "specificity")) == (not is_called)
-        right = present if is_called else 1 - present
-        assert value(scores, **of_class(name, "accuracy")) == pytest.approx(right)
-        assert value(scores, **of_class(name, "roc_auc")) == 0.5
-        assert value(scores, **of_class(name, "average_precision")) == pytest.approx(present)
 
 
 def test_a_probability_that_is_no_number_is_refused(multi):

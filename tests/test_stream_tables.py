@@ -21,32 +21,6 @@ def dice_of(truth, predicted):
     return 2 * (truth & predicted).sum() / (truth.sum() + predicted.sum())
 
 
-def of_test(run, labels="all"):
-    """True and predicted masks of a run's test slices, or of the exactly labelled ones."""
-    slices = ct_rows()
-    wanted = slices["subset"] == "test"
-    if labels == "exact":
-        wanted &= slices["label_quality"] == "exact"
-    return (masks[wanted.to_numpy()] for masks in outlined(run, slices))
-
-
-def test_segmentation_scores_are_those_of_the_masks(built):
-    for run in ("stream_all_deeplab", "stream_all_unet", "fusion_deeplab"):
-        table = runs.select(built["scores"], run=run, metric="dice", subset="test")
-        truth, predicted = of_test(run)
-        lesion = runs.select(table, class_="lesion", labels="exact")
-        pooled, mean = (only(lesion, average=name) for name in ("pooled", "per_image"))
-        assert pooled["value"] == pytest.approx(dice_of(truth > 0, predicted > 0))
-        assert pooled["n"] == 4
-        each = [dice_of(t > 0, p > 0) for t, p in zip(truth, predicted, strict=True)]
-        assert mean["value"] == pytest.approx(np.mean(each))
-        for labels, n in (("exact", 2), ("all", 4)):
-            truth, predicted = of_test(run, labels)
-            row = only(table, class_="ggo", average="pooled", labels=labels)
-            assert row["value"] == pytest.approx(dice_of(truth == 1, predicted == 1))
-            assert row["n"] == n
-
-
 def test_weak_labels_are_told(built):
     for name in ("table6", "table7"):
         table = built[name]

@@ -54,19 +54,6 @@ def test_everything_is_written_whole(built):
     assert not built["scores"].duplicated(list(scores.KEYS)).any()
 
 
-def test_a_table_that_fails_leaves_the_written_ones_alone(built, monkeypatch):
-    folder = paths.results(PROFILE) / "tables"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    def broken(_scored):
-        raise ResultsError("no such run")
-
-    monkeypatch.setitem(tables.SCORED, "table9", (broken, ()))
-    with pytest.raises(ResultsError):
-        tables.write_all(PROFILE)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
 def test_a_missing_run_or_file_is_named_with_the_remedy(elsewhere):
     remedy = rf"results/{PROFILE}/.*make reproduce PROFILE={PROFILE}"
     for part in ("task1", "task2", "streams", "times"):

@@ -10,12 +10,9 @@ from small_runs import PROFILE
 
 import chest_phantom
 from covid_utils import __main__ as command
-from covid_utils import paths, runs
-from covid_utils.data.manifest import saved_manifest
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation import scores
 from covid_utils.report import claims as ledger
-from covid_utils.report import judging, tables, verdicts
+from covid_utils.report import judging, verdicts
 from covid_utils.report.judging import (
     CANNOT_BE_ASKED,
     DIFFERS,
@@ -48,7 +45,7 @@ def unit_of(rule):
     return {"accuracy": "%", "accuracy difference": "points"}.get(rule["metric"], "fraction")
 
 
-def answered(values, half=0.3, keys=None):
+def answered(values, half=0.3):
     """Tables in which each cell of a claim has the value that is given for it, or the claim's."""
     rows = {}
     for claim in ledger.of_kind("claim"):
@@ -291,32 +288,3 @@ def test_the_command_prints_the_verdicts_of_a_profile(built, capsys):
     assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
     assert command.main(["verdicts"]) == 0, "sample without saying so"
     assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
-
-
-def test_other_predictions_give_another_verdict(built, monkeypatch):
-    right = runs.read_predictions(PROFILE, "task1")
-    right = right.assign(predicted=right["truth"])
-    monkeypatch.setattr(runs, "read_predictions", lambda profile, run: right)
-    table = {"table4": tables.build("table4", PROFILE, scores.compute(PROFILE, "task1"))}
-    found = verdicts.answer(CLAIMS["p08"], "honest", table, PROFILE, saved_manifest(PROFILE))
-    assert found["ours"] == 100
-    assert built["verdicts"].set_index("id").loc["p08", "honest_ours"] < 90
-
-
-def named_rows(claim, made):
-    """How many rows of tables each rule of a claim names, of conditions that were run."""
-    for rule in [cell for name in BOTH for cell in claim.cells(name)]:
-        for one in filter(lambda part: isinstance(part, dict), (rule, rule.get("minus"))):
-            table = made.get(one["table"], pd.DataFrame())
-            if len(table) and one.get("condition") in {None, *table.get("condition", ())}:
-                keys = {k: v for k, v in one.items() if k not in ("table", "minus")}
-                yield len(runs.select(table, **keys))
-
-
-def test_every_rule_names_one_row_of_the_committed_results():
-    folder = paths.PROJECT / "results" / "sample" / "tables"
-    names = ("conditions", "table4")
-    made = {name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in names}
-    for claim in ledger.of_kind("claim"):
-        if not claim.needs.get("essential"):
-            assert {*named_rows(claim, made)} <= {1}, claim.id

@@ -140,9 +140,7 @@ def figure(scored: pd.DataFrame) -> Figure | None:
     for axis, target, part in zip(axes[:, 0], targets, panels, strict=True):
         sentences += _draw_panel(axis, target, part)
     axes[-1, 0].set(xlabel="Dice", xlim=(0, 1.02))
-    # A panel with the paper's value has every entry of the key.
-    entries = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
-    drawn.legend(*max(entries, key=lambda e: len(e[0])), loc="outside lower center", ncols=3)
+    style.legend_below(drawn)
     drawn.suptitle(EMPTY, fontsize=style.SMALL)
     return style.finished(drawn, " ".join(sentences))
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from seaborn.utils import relative_luminance
 
 from covid_utils.registry import COLOURS, DASHES, INK, MARKS, name_of
-from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished, spread
+from covid_utils.report.style import DOUBLE, SINGLE, SMALL, finished, in_words, legend_below, spread
 
 #: Letters per line of the names beside a panel.
 LETTERS = 25
@@ -95,7 +95,7 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if is_smoothed:
         axes[-1].plot([], [], color="0.7", linewidth=0.5, label="single values; thick: mean")
-    _legend_below(figure)
+    legend_below(figure)
     return finished(figure, "Training curves; numbers are of the smoothed ones", words)
 
 
@@ -166,7 +166,7 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
             f"{top['confidence']:.0f} %, right {top['accuracy']:.0f} %",
         ]
     axes[0].set_ylabel("share")
-    _legend_below(figure)
+    legend_below(figure)
     return finished(figure, "Reliability diagrams", words)
 
 
@@ -203,7 +203,7 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
         axis.set(yticks=at, ylim=(-0.6, len(rows)), xlabel=label, title=title)
         axis.set_yticklabels([fill(name, LETTERS) for name in rows["name"]])
         axis.grid(axis="x")
-    _legend_below(figure)
+    legend_below(figure)
     return finished(figure, f"Scores with 95 % intervals, {label}", words)
 
 
@@ -229,7 +229,7 @@ def score_bars(scores: pd.DataFrame, label: str) -> Figure:
     axis.set(xticks=range(len(metrics)), ylabel=name, ylim=(-0.02, 1.03))
     axis.set_xticklabels([name_of(metric) for metric in metrics])
     axis.grid(axis="y")
-    _legend_below(figure)
+    legend_below(figure)
     return finished(figure, f"{label} with 95 % intervals", words)
 
 
@@ -257,18 +257,8 @@ def _frame(axis: Axes, cell: tuple[int, int]) -> None:
 
 def _words(rows: pd.DataFrame, name: str, value: str, form: str) -> list[str]:
     """Scores with their intervals, where there are any."""
-    words = []
-    for row in rows.to_dict("records"):
-        score = format(row[value], form) if np.isfinite(row[value]) else "without value"
-        if np.isfinite(row["low"]):
-            score += f" ({row['low']:{form}} to {row['high']:{form}})"
-        words.append(f"{name_of(row[name])} {score}")
-    return words
-
-
-def _legend_below(figure: Figure) -> None:
-    """One legend for all panels, below them, where it hides nothing."""
-    entries = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in figure.axes]
-    named = {word: handle for pairs in entries for handle, word in pairs}
-    look = {"loc": "outside lower center", "ncols": len(named)}
-    figure.legend(named.values(), named.keys(), **look)
+    scores = [
+        in_words(*(format(number, form) for number in row))
+        for row in rows[[value, "low", "high"]].itertuples(index=False)
+    ]
+    return [f"{name_of(of)} {score}" for of, score in zip(rows[name], scores, strict=True)]

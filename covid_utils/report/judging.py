@@ -52,8 +52,7 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
         return gap, UNDECIDED, "no test case that this score is defined on"
     if np.isnan(gap.low):
         return gap, UNDECIDED, f"too few cases for an interval (n = {cell['n']:g})"
-    places = render.digits(cell["unit"])
-    value, low, high = (f"{one:+.{places}f}" for one in gap[:3])
+    value, low, high = (render.number(one, cell["unit"], "+") for one in gap[:3])
     unit = "" if cell["unit"] == "fraction" else " points"
     reason = f"{value}{unit} [{low}, {high}], margin {margin:g}"
     if verdict := rule(gap, margin):

@@ -138,7 +138,7 @@ def staircases(found: Mapping[str, pd.DataFrame], stated: Mapping[str, Iterable[
     """What the steps between conditions are worth: a Markdown list with an item for each claim.
 
     Args:
-        found: Of `condition_steps.steps`.
+        found: Of `staircase.steps`.
         stated: The paper's value for each, or all values that its gain implies.
     """
     items = []

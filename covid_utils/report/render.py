@@ -79,14 +79,14 @@ def with_interval(row) -> str:
         return NO_DATA if NO_DATA in getattr(row, "note", "") else ""
     if pd.isna(row.ours):
         return "undefined"
-    places = digits(row.unit)
-    value = f"{row.ours:.{places}f}{_sign(row.unit)}"
-    return value if pd.isna(row.low) else f"{value} [{row.low:.{places}f}, {row.high:.{places}f}]"
+    value, low, high = (number(one, row.unit) for one in (row.ours, row.low, row.high))
+    value += _sign(row.unit)
+    return value if pd.isna(row.low) else f"{value} [{low}, {high}]"
 
 
-def digits(unit: str) -> int:
-    """Decimal places that a number of a unit is shown with."""
-    return DIGITS.get(unit, 1)
+def number(value: float, unit: str, sign: str = "") -> str:
+    """A value with as many decimal places as its unit is shown with; a ``sign`` + or none."""
+    return format(value, f"{sign}.{DIGITS.get(unit, 1)}f")
 
 
 def _sign(unit: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,11 +14,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from covid_utils import params
-from covid_utils.registry import COLOURS
-from covid_utils.report import condition_steps, render
-from covid_utils.report.condition_steps import change, paper
-from covid_utils.report.style import DOUBLE, SMALL, finished, spread
+from covid_utils.evaluation.condition_streams import COMPARED
+from covid_utils.evaluation.intervals import Interval, difference
+from covid_utils.registry import COLOURS, CONDITIONS
+from covid_utils.report import claims as ledger
+from covid_utils.report import tables
+from covid_utils.report.render import number
+from covid_utils.report.style import DOUBLE, SMALL, finished, in_words, legend_below, spread
+from covid_utils.runs import select
 
+#: Whose steps are shown, from left to right.
+XRAYS, SLICES = ("R0", "R1", "R2", "R3", "R4"), ("S0", "S1", "S2", "S3")
+#: Title of a panel -> headline claim, and the conditions under which it is answered.
+STAIRCASES = {
+    "COVID-19 or normal, accuracy in %": ("p01", XRAYS),
+    "Four classes, accuracy in %": ("p06", XRAYS),
+    "Any lesion, Dice as mean over slices": ("p25b", SLICES),
+    "Ground-glass, Dice as mean over slices": ("p23a", SLICES),
+}
 #: Condition -> what it is called below its tread.
 NAMES = {
     "R0": "patients\napart",
@@ -43,7 +57,6 @@ INDEPENDENT = (
 )
 #: White rim of numbers that a line may cross.
 RIM = {"linewidth": 2, "foreground": "white"}
-
 #: Lines of S0 and of S3.
 LINES = (
     {"fmt": "o", "linestyle": "-", "color": COLOURS["ours"]},
@@ -51,23 +64,107 @@ LINES = (
 )
 
 
+def _rule(title: str, *without: str) -> dict:
+    """What names the rows behind one of `STAIRCASES`, by the ledger's rule, but for some keys."""
+    (rule,) = ledger.load()[STAIRCASES[title][0]].cells("honest")
+    return {key: value for key, value in rule.items() if key not in ("table", *without)}
+
+
+def steps(scored: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Of each of `STAIRCASES` that has scores its conditions, from left to right.
+
+    Columns: ``condition``, ``unit``, ``ours``, ``low``, ``high``; ``neighbour``, the value of a
+    nearest neighbour on the same features; and ``change``, ``change_low``, ``change_high`` from the
+    condition before, as if independent.
+    """
+    table = tables.select("conditions", scored)
+    found = {title: _steps(table, title) for title in STAIRCASES}
+    return {title: rows for title, rows in found.items() if len(rows)}
+
+
+def _steps(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    rule, conditions = _rule(title, "condition"), [*STAIRCASES[title][1]]
+    rows = select(table, **rule, condition=conditions)
+    rows = rows[["condition", "unit", "ours", "low", "high"]].reset_index(drop=True)
+    others = select(table, **rule | {"model": "nearest neighbour"})
+    rows["neighbour"] = rows["condition"].map(others.set_index("condition")["ours"])
+    return _with_changes(rows, rows.shift())
+
+
+def _with_changes(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Rows with their change from those ``before``, in the same order; NaN from none."""
+    sides = ([*part[["ours", "low", "high"]].to_numpy(float)] for part in (rows, before))
+    gaps = [
+        difference(*(Interval(*side, 0) for side in pair))[:3] for pair in zip(*sides, strict=True)
+    ]
+    changes = ["change", "change_low", "change_high"]
+    return rows.assign(**dict(zip(changes, np.transpose(gaps), strict=True))) if gaps else rows
+
+
+def paper(title: str) -> tuple[float, ...]:
+    """What the paper states for one of `STAIRCASES`, or all that its gain implies."""
+    claim = ledger.load()[STAIRCASES[title][0]]
+    return claim.implied or (float(claim.value),)
+
+
+def changes(scored: pd.DataFrame) -> pd.DataFrame:
+    """What each step is worth, as texts: one row a step."""
+    lines = []
+    for title, rows in steps(scored).items():
+        for before, after in pairwise(rows.to_dict("records")):
+            values = (number(row["ours"], row["unit"]) for row in (before, after))
+            ends = before["condition"], after["condition"]
+            between = [name for name in CONDITIONS if ends[0] < name <= ends[1]]
+            names = " to ".join(ends), "; ".join(CONDITIONS[name] for name in between)
+            lines.append((title, *names, *values, " ".join(change(after))))
+    columns = ["question", "step", "what is new", "before", "after", "change"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def change(row: dict) -> tuple[str, str]:
+    """Change from the condition before and its interval, as texts; '' for none."""
+    form = "z.2f" if row["unit"] == "fraction" else "z.1f"
+    low, high = (format(row[name], form) for name in ("change_low", "change_high"))
+    value = format(row["change"], f"+{form}") if np.isfinite(row["change"]) else ""
+    limits = f"[{low}, {high}]" if np.isfinite(row["change_low"]) else ""
+    return value.replace("-", "\N{MINUS SIGN}"), limits.replace("-", "\N{MINUS SIGN}")
+
+
+def longer(scored: pd.DataFrame, usual: int) -> dict[str, pd.DataFrame]:
+    """Dice of the all-class stream against its steps, under S0 and S3: `STAIRCASES` of Dice.
+
+    Columns: ``condition``, ``steps`` (``usual`` where the task does not say), ``ours``, ``low``,
+    ``high``; on the rows of S3 with their change from S0, as in `steps`.
+    """
+    table, found = tables.select("conditions", scored), {}
+    more = table["task"].str.extract(r"^stream all, (\d+) steps$", expand=False)
+    table = table.assign(steps=more.fillna(usual).astype(int))
+    table = table[more.notna() | (table["task"] == "stream all")]
+    for title in STAIRCASES:
+        rule = _rule(title, "condition", "task")
+        first, copied = (
+            select(table, **rule, condition=name).sort_values("steps") for name in COMPARED
+        )
+        if len(first) and len(copied):
+            before = first.set_index("steps").reindex(copied["steps"])
+            found[title] = pd.concat([first, _with_changes(copied, before)])
+    return found
+
+
 def figure(scored: pd.DataFrame) -> Figure | None:
     """One panel per headline claim that has scores; each condition is a tread of its staircase."""
-    panels = condition_steps.steps(scored)
+    panels = steps(scored)
     if not panels:
         return None
     rows = -(-len(panels) // 2)
     drawn, axes = plt.subplots(rows, 2, figsize=(DOUBLE, 2.75 * rows + 0.5), squeeze=False)
-    words, entries = {}, {}
-    for axis, (title, steps) in zip(axes.flat, panels.items(), strict=False):
-        _panel(axis, title, steps)
-        words[title] = _words(title, steps)
-        entries |= dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))
+    words = {}
+    for axis, (title, treads) in zip(axes.flat, panels.items(), strict=False):
+        _panel(axis, title, treads)
+        words[title] = _words(title, treads)
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    names = [name for name in ENTRIES if name in entries]
-    look = {"loc": "outside lower center", "ncols": len(names), "title_fontsize": SMALL}
-    drawn.legend([entries[name] for name in names], names, title=INDEPENDENT, **look)
+    legend_below(drawn, ENTRIES, INDEPENDENT)
     caption = (
         "Staircases from patients apart to the paper's apparent protocol: what each step is worth. "
         "Changes are from the condition before, with 95 % intervals as if the two were independent"
@@ -110,7 +207,7 @@ def _frame(axis: Axes, steps: pd.DataFrame) -> None:
     steps = steps.assign(at=np.arange(len(steps)))
     write_changes(axis, steps[1:], "at", -0.5)
     for row in steps.to_dict("records"):
-        x, value = row["at"], f"{row['ours']:.{render.digits(row['unit'])}f}"
+        x, value = row["at"], number(row["ours"], row["unit"])
         look = small | {"color": ours, "path_effects": [patheffects.withStroke(**RIM)]}
         place = {"xy": (x - 0.24, row["ours"]), "xytext": (0, -2.5)}
         axis.annotate(value, **place, **look, ha="center", va="top", zorder=6)
@@ -126,7 +223,7 @@ def _frame(axis: Axes, steps: pd.DataFrame) -> None:
 
 
 def write_changes(axis: Axes, changes: pd.DataFrame, column: str, shift: float = 0.0) -> None:
-    """Write changes (of `condition_steps.steps`) below what is drawn, where ``column`` says."""
+    """Write changes (of `steps`) below what is drawn, where ``column`` says."""
     bottom, top = axis.get_ylim()
     height = top - bottom
     axis.set_ylim(bottom - STRIP * height, top + 0.08 * height)
@@ -143,7 +240,7 @@ def _words(title: str, steps: pd.DataFrame) -> list[str]:
     for row in steps.to_dict("records"):
         text = f"{row['condition']} {NAMES[row['condition']]} {_value(row)}"
         if np.isfinite(row["neighbour"]):
-            text += f", nearest neighbour {row['neighbour']:.{render.digits(row['unit'])}f}"
+            text += f", nearest neighbour {number(row['neighbour'], row['unit'])}"
         gap = " ".join(change(row)).strip()
         words.append(f"{text}, change {gap}" if gap else text)
     ends = dict.fromkeys((min(paper(title)), max(paper(title))))
@@ -152,9 +249,7 @@ def _words(title: str, steps: pd.DataFrame) -> list[str]:
 
 def _value(row: Mapping) -> str:
     """A value and its interval, if there is one."""
-    form = f".{render.digits(row['unit'])}f"
-    limits = f" ({row['low']:{form}} to {row['high']:{form}})" if np.isfinite(row["low"]) else ""
-    return f"{row['ours']:{form}}{limits}"
+    return in_words(*(number(row[name], row["unit"]) for name in ("ours", "low", "high")))
 
 
 def curve(scored: pd.DataFrame, usual: int) -> Figure | None:
@@ -162,7 +257,7 @@ def curve(scored: pd.DataFrame, usual: int) -> Figure | None:
 
     ``usual`` are the steps of trainings that are no longer than others. None without scores.
     """
-    panels, words = condition_steps.curve(scored, usual), {}
+    panels, words = longer(scored, usual), {}
     if not panels:
         return None
     published = params.load("paper", "04_task3_stream")["steps"]
@@ -174,9 +269,8 @@ def curve(scored: pd.DataFrame, usual: int) -> Figure | None:
         axis.set_xticks(ticks, [f"{step:,}" for step in ticks])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.get_xticklabels()[-1].set_color(COLOURS["paper"])
-    entries = axes[0, 0].get_legend_handles_labels()
     note = f"below: S3 minus S0, 95 % interval as if independent; the paper: {published:,} steps"
-    drawn.legend(*entries, loc="outside lower center", ncols=3, title=note, title_fontsize=SMALL)
+    legend_below(drawn, title=note)
     return finished(drawn, "Dice of the all-class stream against the steps of its training", words)
 
 

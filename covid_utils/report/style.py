@@ -54,6 +54,21 @@ def spread(value: pd.Series, low: pd.Series, high: pd.Series) -> list[pd.Series]
     return [side.clip(lower=0).fillna(0) for side in (value - low, high - value)]
 
 
+def in_words(value: str, low: str, high: str) -> str:
+    """A score with its interval, where there are any, for the text of a figure."""
+    score = "without value" if value == "nan" else value
+    return score if low == "nan" else f"{score} ({low} to {high})"
+
+
+def legend_below(figure: Figure, order: Iterable[str] = (), title: str = "") -> None:
+    """One legend for all panels, below them, where it hides nothing."""
+    entries = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in figure.axes]
+    named = {word: handle for pairs in entries for handle, word in pairs}
+    words = [word for word in order or named if word in named]
+    look = {"loc": "outside lower center", "ncols": len(words), "title_fontsize": SMALL}
+    figure.legend([named[word] for word in words], words, title=title or None, **look)
+
+
 def finished(
     figure: Figure, caption: str, parts: Mapping[str, Iterable[str]] | None = None
 ) -> Figure:
