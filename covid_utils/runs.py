@@ -14,7 +14,6 @@ import math
 import os
 import platform
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ from filelock import FileLock
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
-from covid_utils.writing import whole
+from covid_utils.writing import whole, whole_folder
 
 T = TypeVar("T")
 RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless")
@@ -82,25 +81,11 @@ def record(
     ``manifest`` has the rows that the run used: their hashes identify the data.
     """
     final = paths.results(profile) / name
-    partial = final.with_name(f".{name}.{os.getpid()}.partial")
-    for leftover in final.parent.glob(f".{name}.*.partial"):
-        owner = int(leftover.name.split(".")[-2])
-        if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it
-            shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    old = final.with_name(f".{name}.old")
-    try:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(final, FileLock(_lock(final))) as partial:
         yield Run(partial)
         write_json(partial / "provenance.json", provenance(parameters, manifest))
-        with FileLock(_lock(final)):
-            if final.exists():  # else a process was killed here, and the older run is all there is
-                shutil.rmtree(old, ignore_errors=True)
-                final.rename(old)
-            partial.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
-        forget_done(profile, name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    forget_done(profile, name)
 
 
 def _lock(run: Path) -> Path:

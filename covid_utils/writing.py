@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+
+import psutil
 
 
 @contextmanager
@@ -31,21 +34,31 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iterator[Path]:
     """Write a folder under a temporary name beside it; it replaces an older one when all is there.
 
     Args:
         path: The folder wanted.
+        lock: Held while the folder gets its name, if it is given.
 
     Yields:
         An empty folder to write to.
     """
-    partial = path.with_name(f".partial-{os.getpid()}-{threading.get_ident()}-{path.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (
+        path.with_name(f".{path.name}.{end}") for end in (f"{os.getpid()}.partial", "old")
+    )
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        owner = int(leftover.name.split(".")[-2])
+        if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it
+            shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
-        partial.replace(path)
+        with lock or nullcontext():
+            if path.exists():  # else a process was killed here, and the older one is all there is
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
