@@ -66,7 +66,7 @@ def test_every_colour_can_meet_others():
 
 
 @pytest.mark.parametrize("vision", VISION)
-@pytest.mark.parametrize("gray", [30, 90, 150, 210])
+@pytest.mark.parametrize("gray", [30, 120, 210])
 @pytest.mark.parametrize("group", [registry.MANIFESTATIONS, OUTCOMES])
 def test_patches_on_a_scan_differ_from_gray_and_from_each_other(group, gray, vision):
     image, mask = np.full((9, 9), gray, np.uint8), np.ones((9, 9), np.uint8)

@@ -132,15 +132,6 @@ def test_a_kernel_that_does_not_start_says_why_in_a_sentence(tmp_path):
     assert broken.stderr == ""
 
 
-def test_a_disk_error_is_a_sentence(tmp_path):
-    (tmp_path / "results").write_text("a file where a folder belongs")
-    done = run([sys.executable, "workflow/run_job.py", "data"], COVID_HOME=str(tmp_path))
-    assert done.returncode == 1
-    words = "results/quick/notebooks: Not a directory; mend that, and the same command goes on"
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
     ending = "import os\nos._exit(1)  # what the system does when memory is short"
     done = execute(tmp_path, "fine = 1", ending)

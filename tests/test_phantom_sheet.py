@@ -12,7 +12,6 @@ from matplotlib.text import Text
 from chest_phantom.anatomy import build
 from chest_phantom.disease import infect
 from chest_phantom.landmarks import landmarks
-from chest_phantom.projection import Exposure, locate, thickness
 from covid_utils.report import phantom_sheet
 from covid_utils.report.style import use
 
@@ -47,17 +46,6 @@ def test_every_name_points_at_what_it_names():
             for name in names.intersection(structures):
                 assert low <= volume.hu[points[name]] <= high, (letter, name)
         assert letter == "A" or all(volume.labels[points[name]] for name in (*middles, *named))
-
-
-def test_an_xray_shows_a_point_where_the_rays_cross_it():
-    chest = build(np.random.default_rng(3), 128)
-    volume = infect(chest, "normal", 0.0, 3)
-    mask = np.zeros(volume.hu.shape, bool)
-    mask[30:50, 40:60, 80:100] = True
-    shadow = thickness(mask, volume, Exposure(), 256)
-    row, column = locate((39.5, 49.5, 89.5), volume, Exposure(), 256)
-    assert np.argwhere(shadow > 1).mean(0) == pytest.approx((row, column), abs=1.5)
-    assert shadow[round(row), round(column)] == pytest.approx(20 * volume.spacing[1], rel=0.05)
 
 
 def test_labels_do_not_overlap_and_stay_on_the_sheet(sheet):

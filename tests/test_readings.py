@@ -46,8 +46,6 @@ def test_validation_above_training_is_explained_by_what_slices_show():
     assert "for 100 % of validation and 75 % of training labels" in text
     assert "because its labels are easier to guess, and because training is" in text
     assert text.endswith("has not yet learned more than the rule.")
-    text = readings.against_prevalence(trained(0.9, 0.95), ~truth | True, subset)
-    assert "lies above" not in text
     harder = np.array([[1, 1], [1, 1], [1, 1], [1, 0], [1, 0], [1, 1]], bool)
     text = readings.against_prevalence(trained(0.9, 0.7), harder, subset)
     assert "because training is measured with dropout" in text
@@ -117,10 +115,4 @@ def test_a_staircase_without_neighbours_says_nothing_of_them():
     assert "the paper has 0.8 and 0.82" in text
     assert "neighbour" not in text
     assert "never saw" not in text
-
-
-@pytest.mark.parametrize("there", [["R0"], ["R3", "R4"]])
-def test_without_both_ends_there_is_no_staircase(there):
-    rows = steps(1.0, 9.0)
-    rows = rows[rows["condition"].isin(there)]
-    assert readings.staircases({"Dice": rows}, {"Dice": [0.8]}) == ""
+    assert readings.staircases({"Dice": steps(1.0, 9.0).iloc[1:]}, {"Dice": [0.8]}) == ""

@@ -42,7 +42,6 @@ def test_markdown_has_a_line_a_row_and_no_text_ends_its_cell(table):
          "0.911 [0.900, 0.920]", "536", "0.911"),
         ({"ours": np.nan}, "undefined", "536", "99.4 %"),
         ({"ours": np.nan, "n": 0}, "", "", "99.4 %"),
-        ({"paper": "not available"}, "98.4 % [97.0, 99.9]", "536", "not available"),
         ({"paper": "3", "unit": "images"}, "98 images [97, 100]", "536", "3 images"),
         ({"ours": 3.14, "low": 2, "high": 4.06, "unit": "% of side", "paper": "not available"},
          "3.1 % of side [2.0, 4.1]", "536", "not available"),

@@ -51,11 +51,6 @@ def test_a_row_of_the_table_is_named_by_its_keys(scored):
     assert len(runs.select(starts, task="stream all", model="deeplab")) == 1
 
 
-def test_no_other_table_shows_conditions(scored):
-    for name in ("table2", "table4", "table5", "table6", "table8"):
-        assert not written.select(name, scored)["n"].any(), name
-
-
 def test_a_step_is_the_difference_of_neighbours_as_if_independent(scored):
     steps = staircase.steps(scored)
     assert tuple(steps) == PANELS
