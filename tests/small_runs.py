@@ -212,13 +212,6 @@ def write_hospitals(steps=tuple(STEPS), chosen_on="v01, v03, v05, v07, v09"):
     return pd.concat(tables, ignore_index=True)
 
 
-def only(table, **keys):
-    """The one row of a table with these keys."""
-    rows = runs.select(table, **keys)
-    assert len(rows) == 1, f"{keys}: {len(rows)} rows"
-    return rows.iloc[0]
-
-
 def predictions(task, **criteria):
     """Predictions of a task of recognition."""
     return predictions_of(runs.read_predictions(PROFILE, "task1"), task, **criteria)

@@ -76,14 +76,6 @@ def test_the_temperature_that_sharpened_the_logits_is_fitted(temperature, classe
     assert calibration.scores(softened, truth, np.arange(20_000) % 100)["ece"].value < 0.015
 
 
-@pytest.mark.parametrize("temperature", [0.1, 1.0, 3.0])
-def test_a_temperature_divides_the_logits_and_keeps_the_prediction(temperature):
-    probabilities, _, logits = simulated(500, 4, seed=7, spread=3.0)
-    scaled = calibration.apply_temperature(probabilities.astype(np.float32), temperature)
-    assert np.array_equal(scaled.argmax(axis=1), probabilities.argmax(axis=1))
-    assert np.allclose(scaled, softmax(logits / temperature), atol=1e-4)
-
-
 def test_certain_probabilities_have_scores_and_a_temperature():
     certain = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
     right = calibration.scores(certain, np.array([0, 1]), np.arange(2))

@@ -14,11 +14,6 @@ from covid_utils.report import verdicts
 from covid_utils.report.judging import DIFFERS, REPRODUCED, UNDECIDED
 
 
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path))
-
-
 def departures(name, parameters):
     """Departures of a run with these parameters."""
     with runs.record("sample", name, parameters, manifest({"a": 2})):
@@ -30,7 +25,7 @@ def departures(name, parameters):
     ("run", "notebook"),
     [("task1", "02_task1_inception"), ("stream_all_deeplab_random", "04_task3_stream")],
 )
-def test_published_settings_are_no_departure_nor_is_the_place_of_a_run(elsewhere, run, notebook):
+def test_published_settings_are_no_departure_nor_is_the_place_of_a_run(home, run, notebook):
     published = params.load("paper", notebook)
     assert departures(run, published) == []
     neutral = {name: "other" for name in verdicts.NEUTRAL if name in published}
@@ -38,7 +33,7 @@ def test_published_settings_are_no_departure_nor_is_the_place_of_a_run(elsewhere
     assert departures(run, published | neutral | {"layer": "mixed8"}) == []
 
 
-def test_departures_name_what_differs_from_the_paper_and_nothing_else(elsewhere):
+def test_departures_name_what_differs_from_the_paper_and_nothing_else(home):
     changes = {
         "atrous_rates": ([2, 4, 6], "2/4/6"),
         "class_weights": ([1.0, 3.5, 3.0, 3.0], "1/3.5/3/3"),

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small_runs import PROFILE, only, predictions
+from builders import one
+from small_runs import PROFILE, predictions
 
 from covid_utils import runs
 from covid_utils.evaluation import intervals, scores, task_scores
@@ -36,7 +37,7 @@ def test_ours_is_what_the_predictions_say(built):
 )
 def test_the_error_rate_is_what_accuracy_leaves(built, classes, claim, paper, note):
     keys = {"work": f"ours, {classes} classes", "class": "all"}
-    wrong, right = (only(built["table3"], **keys, metric=m) for m in ("error rate", "accuracy"))
+    wrong, right = (one(built["table3"], **keys, metric=m) for m in ("error rate", "accuracy"))
     for limit, other in (("ours", "ours"), ("low", "high"), ("high", "low")):
         assert wrong[limit] == pytest.approx(100 - right[other])
     assert (wrong["n"], wrong["unit"]) == (right["n"], "%")
@@ -49,9 +50,9 @@ def test_the_difference_of_two_models_is_paired(built):
         predictions("4 classes", subset="test", model=model).set_index("image_id").sort_index()
         for model in ("linear SVM", "head")
     )
-    right, ours = ((one["truth"] == one["predicted"]).to_numpy() for one in (svm, head))
+    right, ours = ((part["truth"] == part["predicted"]).to_numpy() for part in (svm, head))
     work = "baseline: linear SVM on the same features, 4 classes, minus ours"
-    row = only(built["table3"], work=work)
+    row = one(built["table3"], work=work)
     assert row["ours"] == pytest.approx(100 * (right.mean() - ours.mean()))
     assert row["low"] <= row["ours"] <= row["high"]
     note = (
@@ -64,10 +65,10 @@ def test_the_forest_repeats_the_tables(built):
     forest = recognition_tables.rivals(built["scores"], 4).set_index("name")
     words = recognition_tables.OTHERS.values()
     assert forest.index.tolist() == ["ours", "ours, chosen on validation", *words]
-    first = only(built["table2"], **PUBLISHED, classes=4, subset="test")
+    first = one(built["table2"], **PUBLISHED, classes=4, subset="test")
     assert forest.iloc[0].tolist() == pytest.approx(first[["ours", "low", "high"]].tolist())
     for words in recognition_tables.OTHERS.values():
-        row = only(built["table3"], work=f"{words}, 4 classes", metric="accuracy")
+        row = one(built["table3"], work=f"{words}, 4 classes", metric="accuracy")
         assert forest.loc[words, "ours"] == pytest.approx(row["ours"])
     assert recognition_tables.stated_accuracy() == {"2 classes": 99.4, "4 classes": 98.1}
 
@@ -117,7 +118,7 @@ def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
     assert table.groupby("task")["temperature"].nunique().tolist() == [2, 2]
     test = predictions("4 classes", subset="test")
     of_truth = [row[f"p_{row['truth']}"] for _, row in test.iterrows()]
-    plain = only(table, task="4 classes", temperature=1, metric="log loss")
+    plain = one(table, task="4 classes", temperature=1, metric="log loss")
     assert plain["ours"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-5)
     degree = task_scores.temperature(runs.read_predictions(PROFILE, "task1"), "4 classes")
     assert round(degree, 3) in set(table["temperature"])
@@ -135,12 +136,12 @@ def test_copies_and_classes_in_one_group_are_not_taken_for_patients(built, monke
     found, before = tables.select("table4", scored), built["table4"]
     for run in ("1", "mean"):
         keys = {"tested on": "CT", "run": run}
-        unsure, plain = only(found, **keys), only(before, **keys)
+        unsure, plain = one(found, **keys), one(before, **keys)
         assert "CT images of covid (patients or groups of near copies: 1)" in unsure["note"]
         assert unsure["ours"] == plain["ours"]
         assert unsure["low"] < plain["low"] < plain["high"] <= unsure["high"]
     found, before = tables.select("table3", scored), built["table3"]
-    ours, plain = (only(table, **TWO, metric="accuracy") for table in (found, before))
+    ours, plain = (one(table, **TWO, metric="accuracy") for table in (found, before))
     assert np.isnan(ours["wilson_low"])
     assert (ours["ours"], ours["n"]) == (pytest.approx(plain["ours"]), 2 * plain["n"])
     gaps = [

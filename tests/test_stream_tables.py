@@ -4,7 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import PROFILE, ct_rows, only, outlined, write_stream
+from builders import dice_of, one
+from small_runs import PROFILE, ct_rows, outlined, write_stream
 
 from covid_utils import paths, runs
 from covid_utils.evaluation import scores
@@ -15,10 +16,6 @@ from covid_utils.report import render, stream_tables, tables
 
 def is_quoted(table):
     return table["note"].str.startswith("quoted")
-
-
-def dice_of(truth, predicted):
-    return 2 * (truth & predicted).sum() / (truth.sum() + predicted.sum())
 
 
 def test_weak_labels_are_told(built):
@@ -85,11 +82,11 @@ def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
     exact = (slices["label_quality"] == "exact").to_numpy()
     for index, label in enumerate(MANIFESTATIONS, start=1):
         keys = {"work": name, "class": label, "metric": "dice", "average": "pooled"}
-        row = only(tables.select("table7", scored), **keys, labels="exact")
+        row = one(tables.select("table7", scored), **keys, labels="exact")
         expected = dice_of(truth[exact] == index, predicted[exact] == index)
         assert (row["ours"], row["paper"]) == (pytest.approx(expected), render.NOT_AVAILABLE)
     theirs = runs.select(tables.select("table8", scored), work=name)
-    row = only(theirs, metric="dice", average="pooled")
+    row = one(theirs, metric="dice", average="pooled")
     assert row["ours"] == pytest.approx(dice_of(truth > 0, predicted > 0))
     # They come without a probability, and without a lung field at their size.
     assert set(theirs["metric"]) == {"dice", "iou", "95 % Hausdorff distance"}
@@ -101,7 +98,7 @@ def test_the_authors_masks_are_scored_by_the_same_code_where_they_are(built):
 @pytest.mark.parametrize(
     ("name", "claim", "implied"), [("ggo", "p23a", "0.911"), ("consolidation", "p23b", "0.928")]
 )
-def test_what_a_gain_implies_stands_beside_its_own_stream_only(built, name, claim, implied):
+def test_what_a_gain_implies_stands_beside_its_own_stream_one(built, name, claim, implied):
     table = runs.select(built["table7"], class_=name)
     ours = table[table["work"].str.startswith("ours")]
     scored = runs.select(ours, metric="dice", work=f"ours, DeepLab-v3+, stream {name}")

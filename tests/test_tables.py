@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from builders import manifest
-from small_runs import PROFILE, only, predictions
+from builders import manifest, one
+from small_runs import PROFILE, predictions
 
 import chest_phantom
 from covid_utils import params, paths, runs
@@ -25,12 +25,6 @@ from covid_utils.report import headlines, render, tables
 NUMBERED = [f"table{number}" for number in range(1, 10)]
 SCORED = NUMBERED[1:8]
 PUBLISHED = {"settings": "published rate and steps"}
-
-
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path))
-    return tmp_path
 
 
 # Files
@@ -54,7 +48,7 @@ def test_everything_is_written_whole(built):
     assert not built["scores"].duplicated(list(scores.KEYS)).any()
 
 
-def test_a_missing_run_or_file_is_named_with_the_remedy(elsewhere):
+def test_a_missing_run_or_file_is_named_with_the_remedy(home):
     remedy = rf"results/{PROFILE}/.*make reproduce PROFILE={PROFILE}"
     for part in ("task1", "task2", "streams", "times"):
         with pytest.raises(ResultsError, match=remedy):
@@ -264,7 +258,7 @@ def test_headlines_repeat_the_tables(built):
     entries = yaml.safe_load(paths.HEADLINES.read_text(encoding="utf8"))
     asked = [entry["question"] for entry in entries if not entry.get("optional")]
     assert list(table.index) == asked
-    two = only(built["table2"], **PUBLISHED, subset="test", classes=2)
+    two = one(built["table2"], **PUBLISHED, subset="test", classes=2)
     line = table.loc["COVID-19 or normal, X-ray"]
     assert line["ours"] == pytest.approx(two["ours"], rel=1e-4)
     assert (line["n"], line["paper"], line["claim"]) == (two["n"], "99.4", "p01")
