@@ -191,7 +191,9 @@ def folder():
     return paths.results(PROFILE) / "figures"
 
 
-def test_a_figure_is_kept_with_its_words(figure):
+@pytest.mark.parametrize("draw", [curves, outcomes])
+def test_a_figure_is_kept_with_its_words(draw):
+    figure = draw()
     assert not plt.get_fignums()  # so that it is shown once
     assert style.save(figure, PROFILE, "fig") is figure
     text = figure.get_label()

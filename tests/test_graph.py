@@ -42,21 +42,17 @@ def planned(text):
 
 def test_every_notebook_runs_and_the_streams_wait_for_the_nodules(graph, tmp_path):
     home = tmp_path / "br{a}ce it's $HOME `x`"
-    code, text = graph("--dry-run", "--quiet", "host", home=home)
+    file = "my $weights `x` {y}.h5"
+    options = ("--dry-run", "--printshellcmds", "--quiet", "host")
+    code, text = graph(*options, cores=2, imagenet=file, home=home)
     assert code == 0, text
-    counts = planned(text)
-    assert counts.pop("total") == len(jobs()) + 1  # and the rule that asks for all of them
-    assert counts == dict.fromkeys([*jobs(), "all"], 1)
+    counts, every = planned(text), jobs(file)
+    assert counts.pop("total") == len(every) + 1  # and the rule that asks for all of them
+    assert counts == dict.fromkeys([*every, "all"], 1)
     stream = text.split("rule stream_ggo_deeplab:")[1]
     assert ".done/stream_nodule_deeplab" in stream.split("output:")[0]
-
-
-def test_the_run_from_imagenet_takes_every_core_and_is_averaged_with_the_other_starts(graph):
-    options = ("--dry-run", "--printshellcmds", "--quiet", "host")
-    file = "my $weights `x` {y}.h5"
-    code, text = graph(*options, cores=2, imagenet=file)
-    assert code == 0, text
     assert file not in text  # it goes through the environment, never through a shell
+    # The run from ImageNet takes every core, and is averaged with the other starts.
     rules = re.split(r"^\s*(?:local)?rule ", text, flags=re.M)
     (together,) = (rule for rule in rules if rule.startswith("together:"))
     for job in ("stream_all_deeplab", "stream_all_deeplab_random", "stream_all_deeplab_imagenet"):
@@ -64,21 +60,18 @@ def test_the_run_from_imagenet_takes_every_core_and_is_averaged_with_the_other_s
     (own,) = (rule for rule in rules if rule.startswith("stream_all_deeplab_imagenet:"))
     assert "COVID_THREADS=2" in own
     assert all("COVID_THREADS=2" not in rule for rule in rules if rule != own)
-    job = jobs(file)["stream_all_deeplab_imagenet"]
-    assert job.settings["weights"] == file
+    assert every["stream_all_deeplab_imagenet"].settings["weights"] == file
 
 
-@pytest.mark.parametrize("is_marked", [False, True])
-def test_only_the_graphs_own_mark_says_that_a_job_is_done(graph, tmp_path, is_marked):
+def test_only_the_graphs_own_mark_says_that_a_job_is_done(graph, tmp_path):
     folder = tmp_path / "results" / "quick"
-    (folder / "data").mkdir(parents=True)
-    (folder / "data" / "manifest.csv").write_text("came with the clone, or from a run before\n")
-    if is_marked:
-        (folder / ".done").mkdir()
-        (folder / ".done" / "data").touch()
+    for name in ("data", "task1"):  # came with the clone, or from a run before
+        (folder / name).mkdir(parents=True)
+    (folder / ".done").mkdir()
+    (folder / ".done" / "data").touch()
     code, text = graph("--dry-run", "--quiet", "host")
     assert code == 0, text
-    assert ("data" in planned(text)) != is_marked
+    assert "data" not in planned(text)
     assert planned(text)["task1"] == 1
 
 
