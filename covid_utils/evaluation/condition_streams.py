@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
-from covid_utils.evaluation import intervals, metrics, repeats
+from covid_utils.evaluation import metrics, repeats
+from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.repeats import Trainings
 from covid_utils.evaluation.scoring import row, scopes
-from covid_utils.evaluation.stream_scores import PIXEL_METRICS, has_class
+from covid_utils.evaluation.stream_scores import PIXEL_METRICS, has_class, sure
 from covid_utils.registry import MANIFESTATIONS, NETWORKS
 
 #: Name of the average score of the manifestations.
@@ -109,7 +110,7 @@ def _scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
         for (metric, average), interval in found.items():
             counted = shows.any(axis=2) if average == "per_image" else was_tested
             # Scaled by Student's t, limits can leave the range of a score.
-            limits = np.clip(interval[1:3], 0, 1) if _is_sure(of) else np.full(2, np.nan)
+            limits = np.clip(_sure(interval, of)[1:3], 0, 1)
             labelled = own | {"metric": metric, "average": average}
             yield from repeats.rows(labelled, each[metric, average], counted, of, limits)
 
@@ -119,10 +120,9 @@ def _shows(of: Trainings) -> np.ndarray:
     return of.table[..., -1] > 0
 
 
-def _is_sure(of: Trainings) -> bool:
-    """Whether groups enough show each class."""
-    fewest = intervals.fewest_patients(_shows(of).any(axis=1), of.groups)
-    return fewest >= intervals.FEWEST_WITH_CLASS
+def _sure(interval: Interval, of: Trainings) -> Interval:
+    """`stream_scores.sure` of several trainings."""
+    return sure(interval, of.table[..., : len(metrics.OUTCOMES)].sum(axis=1), of.groups)
 
 
 def _differences(table: pd.DataFrame) -> Iterator[dict]:
@@ -153,13 +153,12 @@ def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
     of = [_tested(*pair, images) for pair in zip((*firsts, last), shared, strict=True)]
     weights = [*np.full(len(firsts), 1 / len(firsts)), -1.0]
     found = repeats.contrast([each.table for each in of], weights, of[-1].groups, _mean)
-    counts, is_sure, groups = [each.table.shape[1] for each in of], _is_sure(of[-1]), of[-1].groups
+    counts, groups = [each.table.shape[1] for each in of], of[-1].groups
     keys = keys | {"class": MEAN if len(parts) > 2 else names[0]}
     for (metric, average), gap in found.items():
         shows, table = _shows(of[-1]).any(axis=2), of[-1].table.any(axis=(2, 3))
         counted = shows if average == "per_image" else table
-        limited = gap._replace(n=round(counted.sum() / counts[-1]))
-        limited = limited if is_sure else limited.without_limits()
+        limited = _sure(gap._replace(n=round(counted.sum() / counts[-1])), of[-1])
         base = row(keys["class"], f"{metric} difference", limited, groups[counted.any(axis=1)])
         note = f"{counts[0]} and {counts[-1]} trainings, resampled on each side"
         yield base | keys | {"average": average, "note": note}

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from covid_utils.evaluation import intervals
+from covid_utils.evaluation import intervals, metrics
 from covid_utils.evaluation.intervals import BELOW, FEWEST, LEVEL, Interval, Z
 from covid_utils.evaluation.scoring import row
 from covid_utils.registry import SEEN
@@ -122,8 +122,8 @@ def _combined(sides: Sides, weights: Sequence[float], strata: int, n: int) -> In
     total, drawn, left_out = 0.0, 0.0, 0.0
     for position, (weight, side) in enumerate(zip(weights, sides, strict=True)):
         total = total + weight * float(side[0].mean())
-        drawn = drawn + weight * _mean(_redrawn(side[1], position))
-        left_out = left_out + weight * _mean(side[2])
+        drawn = drawn + weight * metrics.macro(_redrawn(side[1], position))
+        left_out = left_out + weight * metrics.macro(side[2])
     spread = [weight**2 * side[0].var() for weight, side in zip(weights, sides, strict=True)]
     low, high = intervals.limits(drawn, (1 - LEVEL) / 2)
     scale = _scale(total, left_out, strata, np.array(spread), np.array(counts))
@@ -136,13 +136,6 @@ def _redrawn(drawn: np.ndarray, position: int) -> np.ndarray:
         return drawn
     picks = np.random.default_rng([position, 1]).integers(drawn.shape[1], size=drawn.shape)
     return np.take_along_axis(drawn, picks, axis=1)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over trainings (..., trainings) that have a value; NaN if none has."""
-    known = ~np.isnan(values)
-    sums = np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1)
-    return quotient(np.stack(sums, axis=-1))
 
 
 def _scale(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
+from covid_utils.evaluation.intervals import wilson
 from covid_utils.report import claims as ledger
 from covid_utils.runs import select
 from covid_utils.writing import whole
@@ -170,8 +170,7 @@ def with_wilson(scored: pd.DataFrame) -> pd.DataFrame:
     for index, row in enumerate(scored.itertuples()):
         is_single = row.metric == "accuracy" and row.repeat and row.n
         if is_single and "augmented copies" not in row.note:
-            test = binomtest(round(row.value * row.n), row.n)
-            limits[index] = test.proportion_ci(method="wilson")
+            limits[index] = wilson(round(row.value * row.n), row.n)[1:3]
     return scored.assign(**dict(zip(WILSON, 100 * limits.T, strict=True)))
 
 
