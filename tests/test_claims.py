@@ -7,7 +7,6 @@ import yaml
 
 from covid_utils import params, paths
 from covid_utils.errors import ParameterError, ResultsError
-from covid_utils.evaluation import intervals
 from covid_utils.registry import CONDITIONS
 from covid_utils.report import claims as ledger
 
@@ -74,13 +73,6 @@ def test_a_gain_implies_scores_above_all_that_it_is_over(claims):
     assert claims["p25a"].implied == ()
     near = [claims["p25b"].stated(one).value for one in (0.7, 0.816, 0.9)]
     assert near == [0.811, 0.814, 0.823]
-
-
-def test_the_paper_s_own_error_is_wilson_s_on_its_images(claims):
-    value, low, high, n = claims["p01"].stated(0)
-    assert (value, n) == (99.4, 536)
-    assert (low, high) == pytest.approx([100 * one for one in intervals.wilson(533, 536)[1:3]])
-    assert claims["p08"].stated(0) == (99.5, 99.5, 99.5, 0)
 
 
 # Rules

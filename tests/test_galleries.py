@@ -77,15 +77,6 @@ def test_slices_of_one_subset_are_kept_with_their_own_pictures(subset):
         np.testing.assert_array_equal(array, expected[rows["subset"] == subset])
 
 
-def test_slices_that_show_most_come_first():
-    truth = np.zeros((4, SIZE, SIZE), np.uint8)
-    truth[0, :3] = 1
-    truth[1, :2], truth[1, 2] = 1, 3
-    truth[2, :5] = 2
-    assert galleries.most_varied(truth, 3).tolist() == [1, 2, 0]
-    assert len(galleries.most_varied(truth, 9)) == 4
-
-
 def test_the_stream_sheet_shows_the_truth_and_all_five():
     kept = {run: masks(seed) for seed, run in enumerate(RUNS)}
     keep(**kept)

@@ -155,15 +155,6 @@ def test_wilson_by_patient_at_its_edges():
     assert none == pytest.approx((np.nan, np.nan, np.nan, 0), nan_ok=True)
 
 
-def test_wilson_by_patient_of_one_image_each_is_wilson_but_for_students_t():
-    hits = np.arange(500) < 485
-    interval = intervals.wilson_by_patient(hits, np.ones(500), np.arange(500))
-    assert interval[:3] == pytest.approx(intervals.wilson(485, 500)[:3], abs=2e-4)
-    # Every image twice tells nothing more.
-    twice = intervals.wilson_by_patient(np.tile(hits, 2), np.ones(1000), np.tile(np.arange(500), 2))
-    assert twice == pytest.approx((*interval[:3], 1000))
-
-
 @pytest.mark.parametrize(("only_a", "only_b"), [(3, 0), (6, 1), (12, 12), (0, 0)])
 def test_mcnemar_equals_twice_the_smaller_tail(only_a, only_b):
     first = np.repeat([True, False, True], [only_a, only_b, 5])
