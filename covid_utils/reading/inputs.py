@@ -11,8 +11,9 @@ from covid_utils.data import archives, guard
 from covid_utils.data.readers.decoding import NIFTI_SUFFIXES, RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
-#: Bytes that an archive may hold: 40 CT volumes of 500 slices.
-LARGEST_ARCHIVE = 10 * 2**30
+#: Bytes that an archive may hold: 40 CT volumes of 500 slices. From the second number on, no scans
+#: shrink to less than the third's part of themselves.
+LARGEST_ARCHIVE, LARGE_ARCHIVE, PACKED = 10 * 2**30, 2**30, 50
 ARCHIVE, DICOM, NIFTI, PICTURE, OTHER = "archive", "DICOM", "NIfTI", "picture", "other"
 _ARCHIVE_BEGINNING = b"PK\x03\x04"
 
@@ -95,5 +96,6 @@ def _listed(path: Path, name: str, without: Path | None = None) -> list[File]:
 
 @guard.reads("ZIP archive")
 def _unpacked(path: Path, folder: Path, name: str) -> dict[File, str]:
-    archives.extract(path, folder, LARGEST_ARCHIVE)
+    likely = max(LARGE_ARCHIVE, PACKED * path.stat().st_size)
+    archives.extract(path, folder, min(LARGEST_ARCHIVE, likely))
     return {file: kind(file.path) for file in _listed(folder, name)}

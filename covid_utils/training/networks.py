@@ -46,13 +46,19 @@ def build(settings: StreamSettings) -> keras.Model:
     return model
 
 
+def untrained(settings: StreamSettings) -> keras.Model:
+    """The stream's network to fill with trained weights: it has no optimiser, and starts sooner."""
+    classes = len(label_names(settings.stream)) + 1
+    return _architecture(settings, classes)
+
+
 @lru_cache(maxsize=2)
 def _compiled(items: tuple[tuple[str, object], ...]) -> keras.Model:
     import keras
 
     own = SimpleNamespace(**dict(items))
     with strategy_of("GPU").scope():
-        model = with_fused_norms(_architecture(own))
+        model = with_fused_norms(_architecture(own, len(own.class_weights)))
         for layer in model.layers:
             if type(layer).__name__ in ("Conv2D", "Conv2DTranspose") and own.weight_decay:
                 # As published, neither depthwise kernels nor batch norm. TensorFlow 1 halves the
@@ -66,8 +72,8 @@ def _compiled(items: tuple[tuple[str, object], ...]) -> keras.Model:
     return model
 
 
-def _architecture(own: SimpleNamespace) -> keras.Model:
-    classes, shape = len(own.class_weights), (own.side, own.side, own.channels)
+def _architecture(own: SimpleNamespace, classes: int) -> keras.Model:
+    shape = (own.side, own.side, own.channels)
     if own.model == "unet":
         return unet(classes, own.side, own.base, own.norm_momentum)
     encoder = (own.atrous_rates, own.width, own.middle_blocks)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -30,7 +31,8 @@ class Committee:
 
     With a few dozen slices, what a network learns depends on their order; the mean of several
     trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017, who average
-    probabilities). One network is in memory, filled with the weights of each member in turn.
+    probabilities). One network is in memory, traced once, and computes with the weights of each
+    member in turn.
     """
 
     def __init__(self, network: keras.Model, members: list[list[np.ndarray]]):
@@ -40,17 +42,43 @@ class Committee:
     def at(self, settings: StreamSettings) -> Committee:
         """The same members for slices of another ``image_size``, whose network is built once."""
         if settings.image_size not in self._others:
-            twin = Committee(networks.build(settings), self.members)
+            twin = Committee(networks.untrained(settings), self.members)
             self._others[settings.image_size] = twin
         return self._others[settings.image_size]
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
         """Mean of the members' logits, float32, shaped as the network's own."""
         total = 0.0
-        for weights in self.members:
-            self.network.set_weights(weights)
-            total = total + np.asarray(self.network.predict_on_batch(inputs))
+        for weights in self._weights:
+            total = total + np.asarray(self._logits(*weights, inputs))
         return total / len(self.members)
+
+    @cached_property
+    def _logits(self) -> Callable:
+        import tensorflow as tf
+
+        network = self.network
+
+        # Filling the network's own variables would take longer than the slice itself.
+        @tf.function(reduce_retracing=True)
+        def logits(trainable: list, others: list, images: tf.Tensor) -> tf.Tensor:
+            return network.stateless_call(trainable, others, images, training=False)[0]
+
+        return logits
+
+    @cached_property
+    def _weights(self) -> list[tuple[list, list]]:
+        """Each member's weights as the network names them, trainable ones and others."""
+        import tensorflow as tf
+
+        network, filled = self.network, []
+        for member in self.members:
+            given = dict(
+                zip((v.path for v in network.weights), map(tf.constant, member), strict=True)
+            )
+            kinds = network.trainable_variables, network.non_trainable_variables
+            filled.append(tuple([given.get(v.path, v.value) for v in kind] for kind in kinds))
+        return filled
 
 
 def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:

@@ -107,7 +107,7 @@ def committee(part: Part) -> tuple[Committee, StreamSettings]:
     weights = [np.asarray(array, np.float32) for array in part.arrays]
     each = len(weights) // settings.members
     members = [weights[at : at + each] for at in range(0, len(weights), each)]
-    return Committee(networks.build(settings), members), settings
+    return Committee(networks.untrained(settings), members), settings
 
 
 def save(file: Path, committee: Committee, settings: StreamSettings, **further: Part) -> None:
