@@ -22,7 +22,8 @@ import covid_utils
 from covid_utils import paths
 from covid_utils.errors import ParameterError
 from covid_utils.reading import pages
-from covid_utils.reading.extent import BATCH, Outline, on_whole_slices
+from covid_utils.reading.doubts import Levels
+from covid_utils.reading.extent import BATCH, Outline, on_crops, on_whole_slices
 from covid_utils.reading.folder import FORMATS, NIFTI, Summary, Wishes, read_all
 from covid_utils.registry import name_of
 
@@ -111,17 +112,17 @@ def read(
     if batch < 1:
         raise ParameterError(f"batch is {batch}; at least one slice goes through at once.")
     named = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-    outline, about = _load(Path(model), batch)
+    outline, levels, about = _load(Path(model), batch)
     kept = tempfile.TemporaryDirectory(prefix="covid-read-") if out is None else None
     folder = Path(kept.name if kept else out)
-    wishes = Wishes(formats, probabilities, batch, about)
+    wishes = Wishes(formats, probabilities, batch, about, levels)
     summary = read_all([Path(each) for each in named], folder, outline, wishes, tell)
     return Result(folder, summary, kept)
 
 
-def _load(model: Path, batch: int) -> tuple[Outline, dict[str, Any]]:
-    """A shipped network, and what ``case.json`` says of it."""
-    from covid_utils.training import predict_stream, reproducible, shipped
+def _load(model: Path, batch: int) -> tuple[Outline, Levels | None, dict[str, Any]]:
+    """A shipped network, how unlike slices are those that trained it, and ``case.json`` of it."""
+    from covid_utils.training import likeness, predict_stream, reproducible, shipped
 
     file = model / "shipped.npz" if model.is_dir() else model
     if not file.is_file():
@@ -144,4 +145,8 @@ def _load(model: Path, batch: int) -> tuple[Outline, dict[str, Any]]:
         "versions": {"covid_utils": covid_utils.__version__}
         | {name: version(name) for name in ("keras", "numpy")},
     }
-    return on_whole_slices(predict, settings.preprocessing), about
+    levels = None
+    if likeness.PART in parts:
+        judge = likeness.load(parts[likeness.PART], committee, settings)
+        levels = on_crops(judge, settings.preprocessing)
+    return on_whole_slices(predict, settings.preprocessing), levels, about

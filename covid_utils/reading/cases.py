@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from covid_utils.data import axes, body, gray_scale, guard, lung_field
+from covid_utils.data import axes, gray_scale, guard
 from covid_utils.data.readers import decoding, gray
 from covid_utils.errors import DataError
-from covid_utils.reading import inputs, series
+from covid_utils.reading import doubts, inputs, series
 from covid_utils.reading.inputs import File, Refusal
 
 #: Fewest pixels of a slice along each side.
@@ -29,11 +29,9 @@ TOLD_BY, STRIDE = 16, 4
 OBLIQUE = 20
 #: A picture is in colour if this share of it has channels that differ by so many gray values.
 COLOURED, DIFFERENT = 0.1, 40
-#: Least share of a picture that is body, and of the body that is lung, where nothing else tells
-#: that it is a CT slice. Of 280 slices of ten sources all fill a quarter; lungs at their base less.
-BODY, LUNG = 0.2, 0.08
 #: What tells the gray scale of a case.
 HOUNSFIELD, ANATOMY, NOTHING = "Hounsfield units", "anatomy", "nothing"
+INFERRED = "Hounsfield units are not known; the gray scale is inferred from anatomy."
 
 
 @dataclass(frozen=True)
@@ -227,18 +225,12 @@ def _scaled(
     """What tells the gray scale of a case, by its middle slice, and what to say about it."""
     if gray.is_hounsfield(window):
         said = "Its Hounsfield units hold no air, as those of a chest do."
-        return HOUNSFIELD, () if has_air else (said,)
-    is_sure = gray_scale.landmarks(picture).confidence >= gray_scale.SURE
-    if is_sure and _shows_chest(picture):
-        return ANATOMY, (
-            "Hounsfield units are not known; the gray scale is inferred from anatomy.",
-        )
+        return HOUNSFIELD, doubts.of_anatomy(picture) if has_air else (said,)
+    if doubts.is_inverted(picture):
+        return NOTHING, (doubts.INVERTED,)
+    if doubts.shows_chest(picture):
+        return ANATOMY, (INFERRED, *doubts.of_anatomy(picture))
     return NOTHING, ()
-
-
-def _shows_chest(picture: np.ndarray) -> bool:
-    share = body.parts(picture).body.mean()
-    return share >= BODY and lung_field.field(picture).mean() >= LUNG * share
 
 
 def _is_coloured(path: Path) -> bool:

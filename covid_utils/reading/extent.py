@@ -42,23 +42,59 @@ def on_whole_slices(
     def outline(
         slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
+        squares, own = squared(slices)
+        fields, _ = squared(np.stack(fields))
         places = [lung_field.place(field) for field in fields]
-        given = list(zip(slices, fields, scales, places, strict=True))
-        prepared = [preprocess(each, settings, place, scale) for each, _, scale, place in given]
         room = [
             lung_field.grown(preprocess_mask(field.astype(np.uint8), settings, place))
-            for _, field, _, place in given
+            for field, place in zip(fields, places, strict=True)
         ]
-        predicted = predict(np.stack(prepared), np.stack(room))
-        labels = np.zeros(slices.shape, np.uint8)
-        chance = np.zeros(slices.shape, np.float32)
-        for at, (each, _, _, place) in enumerate(given):
+        predicted = predict(crops(squares, places, scales, settings), np.stack(room))
+        labels = np.zeros(squares.shape, np.uint8)
+        chance = np.zeros(squares.shape, np.float32)
+        for at, (each, place) in enumerate(zip(squares, places, strict=True)):
             chances = put_back(predicted[at], settings, place, each)
             chances[..., 0] += 1 - chances.sum(axis=-1)  # outside the crop all is background
             labels[at], chance[at] = chances.argmax(-1), chances.max(-1)
-        return labels, chance
+        return labels[own], chance[own]
 
     return outline
+
+
+def on_crops(
+    judge: Callable[[np.ndarray], np.ndarray], settings: Preprocessing
+) -> Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]:
+    """What a judge of prepared slices, uint8 (n, size, size), says of slices as they are."""
+
+    def judged(
+        slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
+    ) -> np.ndarray:
+        squares, _ = squared(slices)
+        places = [lung_field.place(field) for field in squared(np.stack(fields))[0]]
+        return judge(crops(squares, places, scales, settings))
+
+    return judged
+
+
+def squared(slices: np.ndarray) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Slices (n, height, width) in the middle of black squares, and where they are in these.
+
+    A crop is square, so of a wide figure that shows nothing but lungs it would cut off their sides.
+    """
+    side = max(slices.shape[1:])
+    starts = [(side - length) // 2 for length in slices.shape[1:]]
+    ends = [start + length for start, length in zip(starts, slices.shape[1:], strict=True)]
+    around = [(start, side - end) for start, end in zip(starts, ends, strict=True)]
+    own = [slice(*each) for each in zip(starts, ends, strict=True)]
+    return np.pad(slices, [(0, 0), *around]), (slice(None), *own)
+
+
+def crops(
+    slices: np.ndarray, places: Sequence[str], scales: Sequence[str], settings: Preprocessing
+) -> np.ndarray:
+    """Slices as they are prepared for a network: uint8 (n, size, size)."""
+    given = zip(slices, places, scales, strict=True)
+    return np.stack([preprocess(each, settings, place, scale) for each, place, scale in given])
 
 
 @dataclass(frozen=True)

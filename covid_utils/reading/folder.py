@@ -14,6 +14,7 @@ from covid_utils import runs
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.reading import masks, pages
 from covid_utils.reading.cases import Case, cases
+from covid_utils.reading.doubts import Levels, Watch
 from covid_utils.reading.extent import BATCH, Extent, Outline, outlined
 from covid_utils.reading.inputs import File, Refusal
 from covid_utils.writing import whole_folder
@@ -32,12 +33,14 @@ class Wishes:
         probabilities: Whether to write those of all pixels as NIfTI.
         batch: Slices that go through the network at once.
         about: What ``case.json`` says of the model and its preprocessing.
+        levels: Tells how unlike slices are; None if the model does not know.
     """
 
     formats: Sequence[str] = (NIFTI,)
     probabilities: bool = False
     batch: int = BATCH
     about: Mapping[str, Any] = field(default_factory=dict)
+    levels: Levels | None = None
 
 
 @dataclass
@@ -121,12 +124,14 @@ def _written(
     case: Case, folder: Path, outline: Outline, wishes: Wishes, tell: Callable[[int], None]
 ) -> dict[str, Any]:
     """Outline a case and write all that is wanted of it; returns its record."""
-    extent = outlined(case, outline, wishes.batch, wishes.probabilities, tell)
+    watch = Watch(outline, wishes.levels)
+    extent = outlined(case, watch, wishes.batch, wishes.probabilities, tell)
+    extent = watch.why_not or extent
     with whole_folder(folder) as partial:
         if isinstance(extent, Extent):
             pages.write_overlay(partial / "overlay.png", extent)
             _write_masks(case, extent, partial, wishes)
-        record = _record(case, extent, wishes.about)
+        record = _record(case, extent, wishes.about, watch.warnings)
         record["masks"] = sorted(path.name for path in partial.glob("mask.*"))
         runs.write_json(partial / "case.json", record)
     return record
@@ -143,11 +148,14 @@ def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> No
         masks.write_nifti(folder / "probability.nii.gz", case, extent.probability, slope=1 / 255)
 
 
-def _record(case: Case, extent: Extent | str, about: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    case: Case, extent: Extent | str, about: Mapping[str, Any], doubts: Sequence[str]
+) -> dict[str, Any]:
     """Content of ``case.json``, but for the names of masks; None of what was not outlined."""
     (slices, height, width), warnings, found = case.shape, list(case.warnings), None
     if isinstance(extent, Extent):
         found = extent
+        warnings += doubts
         if left := slices - found.outlined:
             warnings.append(
                 f"{left} of {slices} slices show no lung field, or their gray scale is not known; "

@@ -1,0 +1,95 @@
+"""What speaks against a case: no chest, an odd picture of one, or slices unlike those learned.
+
+The shares and limits below were set on slices of ten sources and parts of them; what they refuse,
+and what they let pass, is in ``benchmarks/refusal.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covid_utils.data import body, gray_scale, lung_field
+
+if TYPE_CHECKING:
+    from covid_utils.reading.extent import Outline
+
+#: Least share of a picture that is body, and least and largest of the body that is lung, where
+#: nothing else tells that it is a CT slice. Of 280 slices of ten sources all fill a quarter, and
+#: lungs at their base less; in tight figures of papers lungs fill up to two thirds.
+BODY, LUNG = 0.2, (0.08, 0.7)
+#: Gray value of the corners from which a picture may be inverted: around a body is air, or black.
+#: A corner is this part of the shorter side.
+BRIGHT, CORNER = 128, 1 / 20
+#: Lung field at the picture's edge, in roots of the field's area, from which the edge cuts it.
+CUT = 1.0
+INVERTED = "Its gray values seem to be inverted, air white and bone black; invert them."
+BEYOND = "The lungs reach beyond the picture's edge; what lies outside is not known."
+TURNED = "The spine seems to be on top, so it may be stored upside down."
+#: From what an `Outline` takes to how unlike each slice is, integers (n,): 0 is like those that the
+#: network learned from, 1 is unlike, 2 is so unlike that an outline says nothing.
+Levels = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]
+#: Why nothing was outlined in a case whose slices are for the most part so unlike.
+STRANGE = "It is very unlike the slices that the network learned from, so nothing is outlined."
+
+
+class Watch:
+    """An `Outline` that counts how many of the slices it is asked about are unlike."""
+
+    def __init__(self, outline: Outline, levels: Levels | None):
+        self._outline, self._levels = outline, levels
+        self._counts = np.zeros(3, np.int64)
+
+    def __call__(
+        self, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and their probability, as the outline gives them."""
+        if self._levels:
+            self._counts += np.bincount(self._levels(slices, fields, scales), minlength=3)
+        return self._outline(slices, fields, scales)
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing is to be outlined; '' if there is no reason."""
+        return STRANGE if 2 * self._counts[2] > self._counts.sum() else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the outlines must know."""
+        asked, unlike = self._counts.sum(), self._counts[1:].sum()
+        said = (
+            f"{unlike} of {asked} outlined slices are unlike those that the network learned from; "
+            "trust their outlines less."
+        )
+        return [said] if unlike else []
+
+
+def shows_chest(picture: np.ndarray) -> bool:
+    """Whether a uint8 picture (height, width) may be an axial slice of a chest in some window."""
+    if gray_scale.landmarks(picture).confidence < gray_scale.SURE:
+        return False
+    share = body.parts(picture).body.mean()
+    lung = lung_field.field(picture).mean() / max(share, BODY)
+    return bool(share >= BODY and LUNG[0] <= lung <= LUNG[1])
+
+
+def is_inverted(picture: np.ndarray) -> bool:
+    """Whether it is its negative that shows a chest, with something dark around it."""
+    side = max(1, round(min(picture.shape) * CORNER))
+    ends = slice(side), slice(-side, None)
+    corners = [picture[rows, columns].mean() for rows in ends for columns in ends]
+    return np.median(corners) > BRIGHT and shows_chest(255 - picture)
+
+
+def of_anatomy(picture: np.ndarray) -> tuple[str, ...]:
+    """What the lungs in a slice, uint8 (height, width), say against it."""
+    field, parts = lung_field.field(picture), body.parts(picture)
+    air, said = lung_field.aerated(parts), ()
+    at_edge = sum(np.count_nonzero(edge) for edge in (field[0], field[-1], *field.T[[0, -1]]))
+    if at_edge > CUT * np.sqrt(field.sum()):
+        said += (BEYOND,)
+    if air.any() and lung_field.is_upside_down(air, parts):
+        said += (TURNED,)
+    return said
