@@ -16,7 +16,7 @@ import timing
 from covid_utils.data import augment
 from covid_utils.models.deeplab import deeplab_v3plus, resize_aligned
 from covid_utils.training import batches
-from covid_utils.training.fused import with_fused_norms
+from covid_utils.training.networks import with_fused_norms
 
 CLASSES = 4
 #: The published network, and the small one that is trained on the input pipeline.

@@ -108,6 +108,8 @@ def test_opened_is_what_was_prepared(root):
     splits.assert_disjoint(made.manifest)
     opened = collection.open_or_prepare("quick", str(root))
     assert_frame_equal(opened.manifest, made.manifest)
+    names = {path.name for path in (paths.results("quick") / "data").iterdir()}
+    assert names == {"manifest.csv", "provenance.json", "skipped.csv", "source.json", ".lock"}
     assert_frame_equal(opened.problems, made.problems, check_dtype=False)
     assert opened.root == made.root
 
@@ -120,14 +122,6 @@ def test_a_class_that_cannot_be_tested_is_a_problem_of_the_split(root):
     assert (problem.dataset, problem.path) == ("X-ray", "viral")
     assert problem.problem == "no validation or test patient"
     assert problem.remedy.startswith("Patients or groups in all: 1. Bring more")
-
-
-def test_opened_makes_what_is_not_there_with_the_profiles_settings(root):
-    opened = collection.open_or_prepare("quick", str(root))
-    made = prepare(root)
-    assert_frame_equal(opened.manifest, made.manifest)
-    names = {path.name for path in (paths.results("quick") / "data").iterdir()}
-    assert names == {"manifest.csv", "provenance.json", "skipped.csv", "source.json", ".lock"}
 
 
 def test_a_preparation_that_was_killed_half_way_is_made_again(root):

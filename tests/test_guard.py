@@ -43,14 +43,6 @@ def test_any_error_of_a_decoder_names_file_cause_and_remedy(path, error, message
     assert str(path) in str(caught.value) or isinstance(error, DataError)
 
 
-def test_missing_files_and_dangling_links_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent: no such file; unpack"):
-        guard.read(tmp_path / "absent", "scan", os.stat)
-    (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(DataError, match=r"link: a link to nothing; fetch"):
-        guard.read(tmp_path / "link", "scan", os.stat)
-
-
 def test_sizes_that_no_scan_has_are_refused_before_memory_is_taken(path):
     guard.bounded(path, (512, 512, 600))
     with pytest.raises(DataError, match=r"scan\.x: 65535 x 65535 values are no scan"):
@@ -70,13 +62,6 @@ def test_files_are_found_behind_links_and_in_any_spelling_but_not_hidden_or_twic
     deep = guard.files(inside, (".dcm",), deep=True)
     assert [path.name for path in deep] == ["a.dcm", "b.DCM", "c.dcm"]
     assert guard.files(tmp_path / "absent", (".dcm",)) == []
-
-
-def test_a_table_without_a_column_is_named(path):
-    path.write_text("a,b\n1,\n")
-    assert guard.table(path, ("a",)).to_numpy().tolist() == [["1", ""]]
-    with pytest.raises(DataError, match=r"scan\.x: the columns \['c'\] are missing"):
-        guard.table(path, ("a", "c"))
 
 
 def test_odd_names_and_links_in_a_data_folder_cost_only_themselves(tmp_path, home):

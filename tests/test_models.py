@@ -1,7 +1,5 @@
 """Networks and the import of the 2015 weights."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -40,15 +38,9 @@ def test_ml_cnn_is_built_as_the_paper_says():
     kinds = [type(layer).__name__ for layer in network.layers]
     block = ["Conv2D", "MaxPooling2D", "Dropout"]
     assert kinds == [*(block * 4), "Flatten", *(["Dense", "Dropout"] * 2), "Dense"]
-    of = {kind: [la for la in network.layers if type(la).__name__ == kind] for kind in kinds}
-    convolutions, dense = of["Conv2D"], of["Dense"]
-    assert [layer.filters for layer in convolutions] == [16, 32, 64, 64]
-    assert {layer.kernel_size for layer in convolutions} == {(5, 5)}
-    assert {layer.pool_size for layer in of["MaxPooling2D"]} == {(2, 2)}
-    assert [layer.rate for layer in of["Dropout"]] == [0.25] * 4 + [0.5] * 2
-    assert [layer.units for layer in dense] == [128, 64, 3]
-    activations = [layer.activation.__name__ for layer in (*convolutions, *dense)]
-    assert activations == ["elu"] * 6 + ["sigmoid"]
+    learned = [layer for layer in network.layers if layer.weights]
+    assert [layer.get_weights()[1].size for layer in learned] == [16, 32, 64, 64, 128, 64, 3]
+    assert [layer.activation.__name__ for layer in learned] == ["elu"] * 6 + ["sigmoid"]
 
 
 # Inception-v3
@@ -202,31 +194,6 @@ def test_blocks_are_those_of_the_real_network(base):
     with pytest.raises(ParameterError, match="block 'mixed0' is none of mixed1, mixed2"):
         inception.block_below("mixed0")
     assert inception.named_layers("mixed8, mixed7") == ("mixed7", "mixed8")
-
-
-@pytest.fixture(scope="module")
-def shallow(base, arrays, tmp_path_factory):
-    """The network up to its fourth block, and what its blocks make of an image."""
-    import keras
-
-    path = tmp_path_factory.mktemp("weights") / "2015.npz"
-    np.savez(path, **arrays)
-    inception.load_weights(base, path, "mixed9")
-    model = keras.Model(base.input, base.get_layer("mixed3").output)
-    image = np.random.default_rng(2).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
-    names = ("mixed0", "mixed1", "mixed2", "mixed3")
-    every = keras.Model(base.input, [base.get_layer(name).output for name in names])
-    maps = dict(zip(names, every(image, training=False), strict=True))
-    return SimpleNamespace(model=model, image=image, maps={k: v.numpy() for k, v in maps.items()})
-
-
-def test_outputs_come_in_the_order_asked_for(shallow):
-    found = inception.outputs(shallow.model, ("mixed2", "mixed0"), before="mixed2")
-    first, second, maps = (part.numpy() for part in found(shallow.image, training=False))
-    assert np.allclose(first, shallow.maps["mixed2"].mean(axis=(1, 2)), rtol=1e-4)
-    assert np.allclose(second, shallow.maps["mixed0"].mean(axis=(1, 2)), rtol=1e-4)
-    assert np.array_equal(maps, shallow.maps["mixed1"])
-    assert len(inception.outputs(shallow.model, ("mixed3",)).outputs) == 1
 
 
 def test_random_network_is_frozen_and_decided_by_the_seed():

@@ -7,7 +7,7 @@ from stream_cases import TINY, TOY, same, scramble, state_of
 
 from covid_utils.models.deeplab import deeplab_v3plus
 from covid_utils.training import networks
-from covid_utils.training.fused import with_fused_norms
+from covid_utils.training.networks import with_fused_norms
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -65,62 +65,48 @@ def test_the_rate_falls_to_zero_at_the_last_step(name):
 # Batch norm
 
 
-@pytest.fixture
-def pair():
+def twins(shape):
     """A batch norm of Keras's with weights that are none of its own, and its twin."""
-    image = keras.Input((9, 7, 5))
+    image = keras.Input(shape)
     norm = keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-3, name="norm")
     model = keras.Model(image, norm(image))
     rng = np.random.default_rng(0)
-    norm.set_weights([rng.uniform(0.5, 3, 5) for _ in range(4)])
+    norm.set_weights([rng.uniform(0.5, 3, shape[-1]) for _ in range(4)])
     return model, with_fused_norms(model)
 
 
-def images(count=2):
-    return np.random.default_rng(1).normal(3, 2, (count, 9, 7, 5)).astype(np.float32)
-
-
-def gradients(model):
+def step(model, seen):
+    """Answer, gradients and statistics of a training step."""
     import tensorflow as tf
 
-    seen, wanted = tf.constant(images()), np.random.default_rng(2).normal(size=(2, 9, 7, 5))
+    seen, wanted = tf.constant(seen), np.random.default_rng(2).normal(size=seen.shape)
     with tf.GradientTape() as tape:
         tape.watch(seen)
-        loss = tf.reduce_sum(model(seen, training=True) * wanted)
-    return tape.gradient(loss, [seen, *(v.value for v in model.trainable_variables)])
+        answer = model(seen, training=True)
+        loss = tf.reduce_sum(answer * wanted)
+    gradients = tape.gradient(loss, [seen, *(v.value for v in model.trainable_variables)])
+    return [np.asarray(part) for part in (answer, *gradients, *model.get_weights())]
 
 
-def test_a_step_has_the_same_answer_gradients_and_statistics(pair):
-    ours, theirs = ([np.asarray(g) for g in gradients(model)] for model in pair[::-1])
-    for found, expected in zip(ours, theirs, strict=True):
-        assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
-    for found, expected in zip(pair[1].get_weights(), pair[0].get_weights(), strict=True):
-        assert np.allclose(found, expected, rtol=1e-5)
+@pytest.mark.parametrize("shape", [(2, 9, 7, 5), (2, 1, 1, 3), (1, 1, 1, 3)])
+def test_a_step_has_the_same_answer_gradients_and_statistics(shape):
+    """Of the pyramid's mean there are as many values as slices; of one, the variance is 0."""
+    seen = np.random.default_rng(1).normal(3, 2, shape).astype(np.float32)
+    expected, found = (step(model, seen) for model in twins(shape[1:]))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("is_frozen", [False, True])
-def test_kept_statistics_count_where_nothing_is_learned(pair, is_frozen):
+def test_kept_statistics_count_where_nothing_is_learned(is_frozen):
+    pair = twins((9, 7, 5))
     before = pair[1].get_weights()
     for model in pair:
         model.get_layer("norm").trainable = not is_frozen
-    expected, found = (np.asarray(model(images(), training=is_frozen)) for model in pair)
+    seen = np.random.default_rng(1).normal(3, 2, (2, 9, 7, 5)).astype(np.float32)
+    expected, found = (np.asarray(model(seen, training=is_frozen)) for model in pair)
     assert np.allclose(found, expected, atol=1e-5)
-    assert all(np.array_equal(a, b) for a, b in zip(before, pair[1].get_weights(), strict=True))
-
-
-def test_a_single_pixel_counts_as_keras_counts_it():
-    """The pyramid's mean of a slice: two values a channel, whose two variances differ twofold."""
-    image = keras.Input((1, 1, 3))
-    model = keras.Model(image, keras.layers.BatchNormalization(momentum=0.5)(image))
-    twin = with_fused_norms(model)
-    seen = np.random.default_rng(3).normal(size=(2, 1, 1, 3)).astype(np.float32)
-    expected, found = (np.asarray(one(seen, training=True)) for one in (model, twin))
-    assert np.allclose(found, expected, atol=1e-4)
-    for a, b in zip(twin.get_weights(), model.get_weights(), strict=True):
-        assert np.allclose(a, b, rtol=1e-5)
-    twin.set_weights([np.ones(3), np.zeros(3), np.zeros(3), np.ones(3)])
-    twin(np.full((1, 1, 1, 3), 4, np.float32), training=True)  # of one value the variance is 0
-    assert np.allclose(twin.get_weights()[2:], [[2] * 3, [0.5] * 3])
+    assert all(same(before, pair[1].get_weights()))
 
 
 def test_a_network_keeps_its_names_weights_and_answer(tmp_path):

@@ -1,5 +1,6 @@
 """Segmentation streams: settings, slices, losses and batches."""
 
+import os
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ from covid_utils.data import augment, foreign, labels
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import deeplab
 from covid_utils.registry import STREAMS
-from covid_utils.training import losses, predict_stream, streams, train_stream
+from covid_utils.training import networks, predict_stream, streams, train_stream
+from covid_utils.training.batches import shuffled
 from covid_utils.training.streams import StreamData
 
 # Settings, rows and targets
@@ -132,7 +134,7 @@ def test_losses_equal_numpy(name, class_weights):
     logits = rng.normal(0, 2, (2, 3, 3, classes)).astype(np.float32)
     truth = rng.integers(0, classes, (2, 9, 9)).astype(np.uint8)
     truth[0, :, 6:] = truth[1, 0] = augment.IGNORE
-    loss = losses.segmentation_loss(name, class_weights)(truth, logits)
+    loss = networks.segmentation_loss(name, class_weights)(truth, logits)
     expected = numpy_loss(truth, logits, class_weights, name != "cross_entropy")
     assert loss.numpy() == pytest.approx([expected], rel=1e-5)
 
@@ -191,11 +193,23 @@ def test_the_augmentation_that_is_set_reaches_the_batches(kind, augmented):
         assert np.array_equal(truth[draw], mask)
 
 
-def test_a_training_that_goes_on_sees_what_it_would_have_seen():
-    settings = TOY.replace(batch_size=2)
-    whole, rest = batches(toy(), settings, 8), batches(toy(), settings, 2, step=6)
-    for one, other in zip(rest, whole[6:], strict=True):
-        assert all(same(one, other))
+def test_every_slice_comes_once_a_round():
+    position = shuffled(5, seed=0)
+    rounds = np.array([position(draw) for draw in range(30)]).reshape(6, 5)
+    assert (np.sort(rounds, axis=1) == np.arange(5)).all()
+    assert len({tuple(one) for one in rounds}) > 1
+    # In any order of asking: threads do not take turns.
+    assert [position(draw) for draw in (29, 3, 14)] == [rounds.ravel()[d] for d in (29, 3, 14)]
+
+
+@pytest.mark.parametrize("kind", ["affine", "published"])
+def test_a_training_that_goes_on_sees_the_same_whatever_the_number_of_threads(kind, monkeypatch):
+    settings = TOY.replace(batch_size=4, augmentation=kind)
+    whole = batches(toy(), settings, 5)
+    for threads in (1, 4):
+        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        rest = batches(toy(), settings, 2, step=3)
+        assert all(all(same(one, other)) for one, other in zip(rest, whole[3:], strict=True))
 
 
 def test_a_fixed_set_of_copies_is_not_moved_again():

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 
 import chest_phantom
 from covid_utils import paths
+from covid_utils.data import guard
 from covid_utils.errors import DataError
 from covid_utils.graph import jobs, possible
 from covid_utils.registry import (
@@ -92,13 +92,11 @@ def saved_manifest(profile: str) -> pd.DataFrame:
     path = paths.results(profile) / "data" / "manifest.csv"
     if not path.is_file():
         raise DataError(f"{path}: no manifest here; run notebook 01_data of this profile first.")
-    state = path.stat()
-    return _parsed(path, (state.st_ino, state.st_mtime_ns, state.st_size)).copy()
+    return _parsed(path).copy()
 
 
-@lru_cache(maxsize=2)
-def _parsed(path: Path, state: tuple[int, ...]) -> pd.DataFrame:
-    """A manifest file, read once for each ``state``: every table asks for it."""
+@guard.once(2)  # every table asks for it
+def _parsed(path: Path) -> pd.DataFrame:
     texts = {name: str for name in COLUMNS if name not in _NUMBERS}
     return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))
 

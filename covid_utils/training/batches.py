@@ -18,7 +18,7 @@ from covid_utils.data.cache import Rows
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: From a generator, a uint8 image (side, side) and its labels to both, augmented alike.
+#: From a generator, a uint8 image (side, side) and its target to both as the network takes them.
 Augmented = Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -34,49 +34,30 @@ def shuffled(count: int, seed: int) -> Callable[[int], int]:
 
 def of_pairs(
     images: np.ndarray | Rows,
-    masks: np.ndarray | Rows,
+    targets: np.ndarray | Rows,
     batch_size: int,
     seed: int,
     augmented: Augmented,
     first: int = 0,
 ) -> tf.data.Dataset:
-    """Endless batches of uint8 images and masks (batch, size, size), augmented alike.
+    """Endless batches of what ``augmented`` gives for images and their masks or labels.
 
     ``first`` is the batch to begin with: a training that goes on sees what it would have seen.
     """
-    spec = (images.shape[1:], np.uint8)
-
-    def drawn(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
-        return augmented(rng, images[at], masks[at])
-
-    return endless(drawn, len(images), batch_size, seed, (spec, spec), first)
-
-
-def endless(
-    augmented: Callable[[np.random.Generator, int], tuple[np.ndarray, ...]],
-    count: int,
-    batch_size: int,
-    seed: int,
-    specs: tuple[tuple[tuple[int, ...], type], ...],
-    first: int = 0,
-) -> tf.data.Dataset:
-    """Endless batches of what ``augmented`` gives for a generator and the position of an item.
-
-    ``specs`` has the shape and type of each array.
-    """
     import tensorflow as tf
 
-    position = shuffled(count, seed)
+    position = shuffled(len(images), seed)
 
-    def numbered(draw: np.ndarray) -> tuple[np.ndarray, ...]:
-        return augmented(np.random.default_rng([seed, int(draw)]), position(int(draw)))
+    def drawn(draw: np.ndarray) -> tuple[np.ndarray, ...]:
+        at = position(int(draw))
+        return augmented(np.random.default_rng([seed, int(draw)]), images[at], targets[at])
+
+    example = drawn(0)
 
     def make(draw: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # A draw depends on its number alone; called stateful, they would run one by one.
-        parts = tf.numpy_function(numbered, [draw], [dtype for _, dtype in specs], stateful=False)
-        return tuple(
-            tf.ensure_shape(part, spec[0]) for part, spec in zip(parts, specs, strict=True)
-        )
+        parts = tf.numpy_function(drawn, [draw], [one.dtype for one in example], stateful=False)
+        return tuple(map(tf.ensure_shape, parts, [one.shape for one in example]))
 
     draws = tf.data.Dataset.range(first * batch_size, np.iinfo(np.int64).max)
     items = draws.map(make, num_parallel_calls=os.cpu_count(), deterministic=True)

@@ -60,9 +60,11 @@ def train(
     """
     import keras
 
-    def augmented(rng: np.random.Generator, at: int) -> tuple[np.ndarray, np.ndarray]:
-        matrix = augment.draw_matrix(rng, images.shape[1], augment.Ranges())
-        return to_input(augment.warp(images[at], matrix)), labels[at].astype(np.float32)
+    def augmented(
+        rng: np.random.Generator, image: np.ndarray, label: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        matrix = augment.draw_matrix(rng, image.shape[0], augment.Ranges())
+        return to_input(augment.warp(image, matrix)), label.astype(np.float32)
 
     def tell_epoch(epoch: int, logs: dict[str, float]) -> None:
         tell(epoch + 1, epochs, f"epoch {epoch + 1} of {epochs}, loss {logs['loss']:.2f}")
@@ -70,11 +72,10 @@ def train(
     keras.utils.set_random_seed(seed)
     model = _compiled(labels.shape[1], images.shape[1], learning_rate)
     size = min(batch_size, len(images))
-    specs = (((*images.shape[1:], 1), np.float32), (labels.shape[1:], np.float32))
     if validation:
         validation = to_input(validation[0]), validation[1].astype(np.float32)
     curves = model.fit(
-        batches.endless(augmented, len(images), size, seed, specs),
+        batches.of_pairs(images, labels, size, seed, augmented),
         steps_per_epoch=epoch_steps or steps_of_epoch(len(images), batch_size),
         epochs=epochs,
         shuffle=False,  # the batches are shuffled already

@@ -1,21 +1,21 @@
-"""The network of a stream: built and traced once per process, then reset for the next stream.
+"""The network of a stream and its loss: built and traced once per process, then reset.
 
 Tracing the training step of DeepLab-v3+ takes many times as long as drawing new weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from covid_utils.data.augment import IGNORE
 from covid_utils.data.labels import label_names
-from covid_utils.models.deeplab import deeplab_v3plus
+from covid_utils.models.deeplab import deeplab_v3plus, resize_aligned
 from covid_utils.models.unet import unet
-from covid_utils.training.fused import with_fused_norms
-from covid_utils.training.losses import segmentation_loss
 
 if TYPE_CHECKING:
     import keras
@@ -130,3 +130,100 @@ def reset(model: keras.Model, seed: int) -> None:
             variable.assign(model.optimizer.initial_scale)
         elif variable.name != "learning_rate":
             variable.assign(keras.ops.zeros_like(variable))
+
+
+def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
+    """Loss of logits against class indices; logits are enlarged to the mask, as published.
+
+    ``cross_entropy`` is the paper's. ``dice_cross_entropy`` adds one minus the soft Dice: in short
+    runs, with two per cent of lesion pixels, cross entropy alone ends in "no lesion anywhere".
+    ``class_weights`` are those of a pixel in the cross entropy, which is divided by their sum.
+
+    Returns:
+        Function from truth (n, height, width), class indices or `IGNORE`, and logits (n, rows,
+        columns, classes) to the batch's loss, (1,).
+    """
+    import tensorflow as tf
+
+    def loss(truth, logits):
+        logits = tf.cast(resize_aligned(logits, tuple(truth.shape[1:3])), tf.float32)
+        truth = tf.cast(truth, tf.int32)
+        counts = tf.cast(truth != IGNORE, tf.float32)
+        one_hot = tf.one_hot(truth, len(class_weights))  # all zero where ignored
+        weight = tf.reduce_sum(one_hot * tf.constant(class_weights, tf.float32), axis=-1)
+        entropy = tf.nn.softmax_cross_entropy_with_logits(one_hot, logits)
+        value = tf.reduce_sum(weight * entropy) / tf.maximum(tf.reduce_sum(weight), 1.0)
+        if name == "dice_cross_entropy":
+            value += _dice_loss(one_hot, tf.nn.softmax(logits) * counts[..., None])
+        return value[None]  # Keras shares a vector among the devices, but not a scalar
+
+    return loss
+
+
+def _dice_loss(one_hot, probability):
+    import tensorflow as tf
+
+    def dice(truth, predicted):
+        overlap = tf.reduce_sum(truth * predicted, axis=(0, 1, 2))
+        total = tf.reduce_sum(truth + predicted, axis=(0, 1, 2))
+        # One pixel of smoothing: a class that is absent and not predicted costs nothing.
+        return (2 * overlap + 1) / (total + 1)
+
+    classes = one_hot[..., 1:], probability[..., 1:]
+    value = 1 - tf.reduce_mean(dice(*classes))
+    if one_hot.shape[-1] == 2:
+        return value
+    # Where two manifestations are mistaken for each other, the extent of disease is still right.
+    union = (tf.reduce_sum(part, axis=-1, keepdims=True) for part in classes)
+    return value + 1 - tf.reduce_mean(dice(*union))
+
+
+def with_fused_norms(model: keras.Model) -> keras.Model:
+    """A copy of an uncompiled functional model whose batch norms are one operation each.
+
+    Keras computes batch norm from a dozen elementwise operations, each over the whole activation;
+    TensorFlow has one with the same results. The networks of `covid_utils.models` keep Keras's
+    layer, so that a saved model loads without this package; weights fit either.
+    """
+    import keras
+
+    fused = _fused_norm()
+
+    def twin(layer: keras.layers.Layer) -> keras.layers.Layer:
+        is_norm = type(layer) is keras.layers.BatchNormalization
+        return (fused if is_norm else type(layer)).from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=twin)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+@lru_cache(maxsize=1)
+def _fused_norm() -> type[keras.layers.BatchNormalization]:
+    import keras
+    import tensorflow as tf
+
+    class BatchNormalization(keras.layers.BatchNormalization):
+        """Keras's own, as one operation. A weights file names layers by class: hence this name."""
+
+        def call(self, inputs, training=None, mask=None):
+            is_learning = bool(training) and self.trainable
+            moving = {"mean": self.moving_mean, "variance": self.moving_variance}
+            result, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                inputs,
+                tf.cast(self.gamma, tf.float32),  # float32 is required even with float16 images
+                tf.cast(self.beta, tf.float32),
+                epsilon=self.epsilon,
+                is_training=is_learning,
+                **({} if is_learning else moving),
+            )
+            if is_learning:
+                # The operation gives the unbiased variance; Keras keeps the biased one. Of a single
+                # value the former may be no number, and the latter is 0.
+                count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
+                biased = tf.math.multiply_no_nan(variance, (count - 1) / count)
+                for kept, batch in ((self.moving_mean, mean), (self.moving_variance, biased)):
+                    kept.assign(kept * self.momentum + batch * (1 - self.momentum))
+            return result
+
+    return BatchNormalization

@@ -8,9 +8,7 @@
 Masks tell the extent of disease but no class, so ``label_quality`` is ``none``.
 """
 
-from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +33,6 @@ MOST_SLICES = 20
 STRIDE = 4
 ABOUT = {"modality": "CT", "view": "Axial", "label": "covid"}
 
-_decoding = Lock()
-
 
 class _Scan(NamedTuple):
     """The slices that are taken of a volume, upright: uint8 (slices, height, width)."""
@@ -49,16 +45,9 @@ class _Scan(NamedTuple):
 
 
 @guard.reads("volume with its masks")
+@guard.once(20)  # 15 MB for each of the 20 volumes
 def _scan(path: Path) -> _Scan:
-    """The slices of a volume, decoded once however many threads ask for them."""
-    places = (path, *(_mask(path, kind) for kind in (INFECTION, LUNGS)))
-    with _decoding:
-        return _decode(places, tuple(place.stat().st_mtime_ns for place in places))
-
-
-@lru_cache(maxsize=20)  # 15 MB for each of the 20 volumes
-def _decode(places: tuple[Path, ...], changed: tuple[int, ...]) -> _Scan:
-    path, *masks = places
+    masks = [_mask(path, kind) for kind in (INFECTION, LUNGS)]
     voxels = axial_slices(path)
     # Masks were drawn on the stored array, so the axes of the volume are theirs.
     infection, lungs = (axial_slices(mask, like=path) > 0 for mask in masks)

@@ -6,7 +6,6 @@ readers' outlines anywhere in it: next to the slices, or in ``tcia-lidc-xml``. I
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +92,7 @@ def _note_strange(rows: list[dict], problems: guard.Problems) -> None:
     for row in rows:
         uids.setdefault(row["mask_path"], set()).add(row["uid"])
     for path in filter(None, uids):
-        outlined = _slices(path, path.stat().st_mtime_ns).keys()
+        outlined = _parse(path)[1].keys()
         if outlined and outlined.isdisjoint(uids[path]):
             remedy = "No slice outlined here is among the images; all count as without nodule."
             problems.add(path, guard.MISSING, remedy)
@@ -134,6 +133,7 @@ def _candidate(path: Path, root: Path, outlines: dict[str | Path, Path]) -> dict
 
 
 @guard.reads("XML file")
+@guard.once(8)
 def _parse(path: Path) -> tuple[str, dict[str, list[Outline]]]:
     """Series of an XML file ('' if not stated), and its outlines by UID of the slice."""
     message = ET.parse(path).getroot()
@@ -166,16 +166,10 @@ def _points(roi: ET.Element, path: Path) -> np.ndarray:
     return points.astype(np.int32)
 
 
-@lru_cache(maxsize=8)
-def _slices(path: Path, changed: int) -> dict[str, list[Outline]]:
-    return _parse(path)[1]
-
-
 def _consensus(path: Path, header: Any, xml: Path) -> np.ndarray:
     shape = (int(header.get("Rows", 0)), int(header.get("Columns", 0)))
     guard.bounded(path, shape)
-    slices = _slices(xml, xml.stat().st_mtime_ns)
-    outlines = slices.get(str(header.get("SOPInstanceUID", "")), [])
+    outlines = _parse(xml)[1].get(str(header.get("SOPInstanceUID", "")), [])
     for outline in outlines:  # it may run over the first pixels outside
         if outline.points.min() < -1 or (outline.points > shape[::-1]).any():
             raise DataError(f"{xml}: an outline leaves the image {path.name}; download both again.")

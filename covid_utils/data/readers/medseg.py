@@ -6,9 +6,7 @@ paper published. Slices lie on the last axis and each is stored transposed. Labe
 1 ground-glass, 2 consolidation, 3 pleural effusion.
 """
 
-from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +37,6 @@ COLOURS = {
 }
 
 _IMAGE_ID = f"{NAME}/{IMAGES}#{{:03d}}".format
-_decoding = Lock()
 
 
 class PublishedMasks(NamedTuple):
@@ -50,15 +47,9 @@ class PublishedMasks(NamedTuple):
 
 
 @guard.reads("NIfTI file")
-def _volume(path: Path) -> np.ndarray:
-    """Whole file (columns, rows, slices), decoded once however many threads ask for slices."""
-    with _decoding:
-        return _decode(path, path.stat().st_mtime_ns)[0]
-
-
-@lru_cache(maxsize=2)
-def _decode(path: Path, changed: int) -> tuple[np.ndarray, bool]:
-    """The file, images as uint8, and whether it has Hounsfield units."""
+@guard.once(2)
+def _volume(path: Path) -> tuple[np.ndarray, bool]:
+    """Whole file (columns, rows, slices), images as uint8, and whether it has Hounsfield units."""
     voxels = np.asanyarray(open_nifti(path).dataobj)
     if path.name != IMAGES:
         return voxels, False
@@ -68,13 +59,12 @@ def _decode(path: Path, changed: int) -> tuple[np.ndarray, bool]:
 
 def has_hounsfield(path: Path) -> bool:
     """Whether the images are in Hounsfield units; those that were published are not."""
-    with _decoding:
-        return _decode(path, path.stat().st_mtime_ns)[1]
+    return _volume(path)[1]
 
 
 def load_image(path: Path, frame: int) -> np.ndarray:
     """Slice of images or masks, upright (height, width), the front of the chest on top."""
-    return np.ascontiguousarray(_volume(path)[:, :, frame].T)
+    return np.ascontiguousarray(_volume(path)[0][:, :, frame].T)
 
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
@@ -103,7 +93,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
 def _notes(root: Path) -> pd.DataFrame:
     """``slices.csv`` by slice number; without one, every slice has exact labels."""
-    path, count = root / NAME / SLICES, _volume(root / NAME / IMAGES).shape[2]
+    path, count = root / NAME / SLICES, _volume(root / NAME / IMAGES)[0].shape[2]
     if not path.is_file():
         return pd.DataFrame({"labels": "exact"}, index=range(count))
     table = guard.table(path, ("slice", "labels", "infnet_subset"))
@@ -137,7 +127,7 @@ def published_predictions(root: Path) -> PublishedMasks | None:
     if not path.is_file():
         return None
     frames, labels = _published(path)
-    width, height, count = _volume(root / NAME / MASKS).shape
+    width, height, count = _volume(root / NAME / MASKS)[0].shape
     if labels.shape != (len(frames), height, width) or not set(frames) <= set(range(count)):
         raise DataError(f"{path}: does not fit the slices in {MASKS}; take both from one release.")
     return PublishedMasks(np.array([_IMAGE_ID(frame) for frame in frames]), labels)
