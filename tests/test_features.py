@@ -4,29 +4,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import toy_inception
 from builders import adult_xrays
 
 from covid_utils.data import augment, cache, readers
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
-from covid_utils.models import inception
 from covid_utils.training import features, timing
 
 SMALL = Preprocessing(24)
-#: Blocks of the toy: side and channels of their maps; some have as many channels as the next.
-TOY_BLOCKS = {"mixed0": (4, 3), "mixed1": (4, 5), "mixed2": (2, 5)}
-
-
-def toy_network(seed=0):
-    """A network of Inception-v3's input and three blocks, in a thousandth of its time."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    image = keras.Input((299, 299, 3))
-    out = keras.layers.AveragePooling2D(74, name="mixed0")(image)
-    out = keras.layers.Conv2D(5, 3, padding="same", activation="tanh", name="mixed1")(out)
-    out = keras.layers.Conv2D(5, 2, strides=2, activation="tanh", name="mixed2")(out)
-    return keras.Model(image, out)
 
 
 @pytest.fixture
@@ -39,7 +25,7 @@ def toys(monkeypatch, tmp_path):
     def network(weights, last, seed, calibrate):
         seen.built.append((weights, last, seed))
         seen.calibrated.append(calibrate)
-        return toy_network(seed)
+        return toy_inception.network(weights, last, seed)
 
     def counting(model, images, positions):
         seen.passes += bool(len(positions))
@@ -47,9 +33,7 @@ def toys(monkeypatch, tmp_path):
             seen.rows += chosen.tolist()
             yield chosen, outputs
 
-    monkeypatch.setattr(inception, "network", network)
-    monkeypatch.setattr(inception, "BLOCKS", TOY_BLOCKS)
-    monkeypatch.setattr(inception, "FEATURE_LAYERS", tuple(TOY_BLOCKS))
+    toy_inception.install(monkeypatch, network)
     monkeypatch.setattr(features, "extract", counting)
     return seen
 
@@ -75,7 +59,7 @@ def maps_of(images, layer, seed=3):
     """What a toy makes of images, past everything that is tested here."""
     import keras
 
-    model = toy_network(seed)
+    model = toy_inception.network(seed=seed)
     part = keras.Model(model.input, model.get_layer(layer).output)
     return part.predict_on_batch(features.to_input(np.stack(list(images))))
 

@@ -5,43 +5,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import toy_inception
 from builders import manifest
 
 from covid_utils.data import cache
 from covid_utils.data.images import Preprocessing
-from covid_utils.models import inception
 from covid_utils.training import finetune, head
 from covid_utils.training.features import Extraction
 from covid_utils.training.recognition import Task, study
 
 NAMES = ("dark", "bright")
-#: Blocks of the toy: side and channels of their maps.
-TOY_BLOCKS = {"mixed0": (4, 3), "mixed1": (4, 4), "mixed2": (4, 5), "mixed3": (4, 6)}
 SETTINGS = {"before": "mixed2", "epochs": 2, "rate": 0.01, "seed": 1}
 #: Constants of the module as these tests need them.
 CONSTANTS = {"PATIENCE": 5, "BLOCK_FACTOR": 0.5, "BATCH": 8}
-
-
-def toy_network(last="mixed3"):
-    """Images to maps in four blocks; a convolution and a batch norm in each but the first."""
-    import keras
-
-    keras.utils.set_random_seed(6)
-    image = keras.Input((299, 299, 3))
-    out = keras.layers.AveragePooling2D(74, name="mixed0")(image)
-    for name, (_, channels) in list(TOY_BLOCKS.items())[1:]:
-        out = keras.layers.Conv2D(channels, 3, padding="same", name=f"conv_{name}")(out)
-        out = keras.layers.BatchNormalization(scale=False, name=f"norm_{name}")(out)
-        out = keras.layers.Activation("tanh", name=name)(out)
-    whole = keras.Model(image, out)
-    model = keras.Model(image, whole.get_layer(last).output)
-    rng = np.random.default_rng(8)
-    for layer in model.layers:
-        if layer.name.startswith("norm"):
-            # Statistics that a training pass would change at once.
-            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
-    model.trainable = False
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +32,7 @@ def images(home, monkeypatch):
     monkeypatch.setenv("COVID_HOME", str(home))
     for name, value in CONSTANTS.items():
         monkeypatch.setattr(finetune, name, value)
-    monkeypatch.setattr(inception, "BLOCKS", TOY_BLOCKS)
-    monkeypatch.setattr(inception, "FEATURE_LAYERS", tuple(TOY_BLOCKS))
-    monkeypatch.setattr(inception, "network", lambda weights, last, *_: toy_network(last))
+    toy_inception.install(monkeypatch)
     rows = manifest({f"p{number}": 1 for number in range(30)})
     rows["subset"] = (["train"] * 5 + ["validation"] * 3 + ["test"] * 2) * 3
     rows["target"] = np.arange(30) % 2
@@ -160,7 +134,7 @@ def test_weights_above_the_cut_learn_and_the_others_stay(images):
     assert not np.array_equal(bias, fitted.head.bias)
     assert same(kept, network.get_weights())
     assert network.trainable_weights == []
-    convolutions = 9 * 4 * 5 + 5 + 5 + 9 * 5 * 6 + 6 + 6
+    convolutions = 9 * 5 * 5 + 5 + 5 + 9 * 5 * 6 + 6 + 6
     assert result.trained == convolutions + 6 * 2 + 2
 
 

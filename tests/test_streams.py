@@ -165,14 +165,6 @@ def test_deeplab_gets_three_channels_and_a_margin_that_counts_for_nothing():
     assert np.array_equal(inputs[:, :-1, :-1, 1], data.images)
 
 
-def test_what_the_published_augmentation_leaves_empty_counts_for_nothing():
-    pairs = batches(toy(), TOY.replace(augmentation="published", batch_size=6), 4)
-    images, truths = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    assert images.shape == (24, 16, 16, 1)
-    assert set(np.unique(truths)) == {0, 1, augment.IGNORE}
-    assert (images[..., 0][truths == augment.IGNORE] == augment.MEAN_GRAY).mean() > 0.8
-
-
 @pytest.mark.parametrize(
     ("kind", "augmented"),
     [

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,16 +143,9 @@ def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     chosen = rows[(rows["patient_basis"] != "given") & (rows["modality"] == "CT")]
     if chosen.empty:
         return rows
-    joined = similarity.join(
-        chosen, ["patient_id"], similarity.near_copies(_descriptors(chosen, root))
-    )
+    descriptors = readers.measured(root, chosen, similarity.descriptor)
+    joined = similarity.join(chosen, ["patient_id"], similarity.near_copies(descriptors))
     return rows.assign(patient_id=joined.reindex(rows.index).fillna(rows["patient_id"]))
-
-
-def _descriptors(rows: pd.DataFrame, root: Path) -> np.ndarray:
-    with ThreadPoolExecutor() as pool:
-        images = pool.map(lambda row: readers.load_image(root, row), rows.itertuples())
-        return np.stack([similarity.descriptor(image) for image in images])
 
 
 def without_seen(manifest: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -170,7 +162,9 @@ def without_seen(manifest: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, pd.D
     both = pd.concat([tested, others])
     same = similarity.copies(both)
     same = same[(same[:, 0] < len(tested)) & (same[:, 1] >= len(tested))] - [0, len(tested)]
-    near = similarity.near_copies_of(_descriptors(tested, root), _descriptors(others, root))
+    near = similarity.near_copies_of(
+        *(readers.measured(root, part, similarity.descriptor) for part in (tested, others))
+    )
     shown = dict(np.concatenate([near, same]).tolist())
     rows = [
         (one.dataset, one.path, "near copy", SEEN_ELSEWHERE.format(others["image_id"].iloc[other]))

@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import cache, readers
+from covid_utils.data import readers
 from covid_utils.training.recognition import Task
 
-#: Version of `trivial_features` in the cache.
-VERSION = 1
 #: Strengths of the linear SVM that validation chooses from.
 SVM_C = (1e-5, 1e-4, 1e-3, 1e-2)
 HISTOGRAM_BINS = 16
@@ -42,13 +40,8 @@ def trivial_features(gray: np.ndarray) -> np.ndarray:
 
 
 def trivial_table(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """`trivial_features` of manifest rows without copies, from the cache or computed now."""
-    recipe = cache.Recipe("trivial", VERSION, {}, (3 + 4 + HISTOGRAM_BINS,), np.float32)
-    listed = list(rows.itertuples())
-    values = recipe.filled(
-        cache.contents(rows), lambda at: trivial_features(readers.load_image(root, listed[at]))
-    )
-    return pd.DataFrame(values[:], rows["image_id"], copy=False)
+    """`trivial_features` of manifest rows without copies."""
+    return pd.DataFrame(readers.measured(root, rows, trivial_features), rows["image_id"])
 
 
 def svm(table: pd.DataFrame, task: Task) -> pd.DataFrame:

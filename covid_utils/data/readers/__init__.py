@@ -6,7 +6,8 @@ into folders needs only a rule for its file names in `folders`. Then describe it
 let `chest_phantom` write a folder in its layout, so that tests can run the reader.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +84,15 @@ def load_image(root: Path, row: Any) -> np.ndarray:
     """Image of a row of the manifest: uint8 (height, width)."""
     load = SOURCES[row.dataset].load_image
     return guard.read(root / row.path, "image", lambda path: load(path, int(row.frame)))
+
+
+def measured(
+    root: Path, rows: pd.DataFrame, measure: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """What ``measure`` gives for the image of each row, stacked; no image is kept."""
+    with ThreadPoolExecutor() as pool:
+        measures = pool.map(lambda row: measure(load_image(root, row)), rows.itertuples())
+        return np.stack(list(measures))
 
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
