@@ -10,11 +10,6 @@ from covid_utils.training import finetune
 SIDE = 16
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("COVID_HOME", str(tmp_path / "home"))
-
-
 # U-Net and multi-label CNN
 
 

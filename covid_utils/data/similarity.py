@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import norm
+from scipy.special import ndtri
 
 #: Side of the block of low frequencies that the hash is made of: 16 x 16 = 256 bits.
 HASH_SIDE = 16
@@ -130,7 +130,7 @@ def _outstanding(correlations: list[np.ndarray]) -> np.ndarray:
     best, limit = np.concatenate([*correlations, np.empty(0, np.float32)]), NEAR
     if len(best) >= FEWEST_PAIRS:
         middle, high = np.arctanh(np.clip(np.quantile(best, [0.5, 0.9]), 0, 0.999))
-        limit = max(NEAR, np.tanh(middle + OUTSTANDING * (high - middle) / norm.ppf(0.9)))
+        limit = max(NEAR, np.tanh(middle + OUTSTANDING * (high - middle) / ndtri(0.9)))
     return best >= limit
 
 
