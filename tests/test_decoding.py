@@ -1,4 +1,4 @@
-"""Files that decoders read wrongly or not at all: each is mended or named with its cause."""
+"""Files that decoders read wrongly or not at all, and what the gray values of a file mean."""
 
 import gzip
 
@@ -11,6 +11,7 @@ from PIL import Image
 from pydicom.uid import HTJ2KLossless
 
 from covid_utils.data.readers.decoding import axial_count, read_axial, read_dicom, read_raster
+from covid_utils.data.readers.gray import LUNG_WINDOW, ct_to_uint8, stretched
 from covid_utils.errors import DataError
 
 # DICOM and TIFF
@@ -40,12 +41,6 @@ def test_rescale_tags_that_are_not_one_number_are_named(tmp_path, tags):
     path.write_bytes(path.read_bytes().replace(value.ljust(length).encode(), odd))
     with pytest.raises(DataError, match=f"its {keyword} is not one number; correct it"):
         read_dicom(path)
-
-
-def test_colours_of_a_palette_are_no_gray_values(tmp_path):
-    save_dicom(tmp_path / "a.dcm", np.zeros((4, 4)), PhotometricInterpretation="PALETTE COLOR")
-    with pytest.raises(DataError, match=r"\(4, 4\), PALETTE COLOR, are not one gray image"):
-        read_dicom(tmp_path / "a.dcm")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -104,3 +99,127 @@ def test_a_header_that_asks_for_more_than_the_file_holds_is_refused(tmp_path):
     path.write_bytes(gzip.compress(bytes(raw)))
     with pytest.raises(DataError, match="too short for its header's 729000000 voxels"):
         axial_count(path)
+
+
+# Gray scales: every known one, and what must not decide about it
+
+#: A slice: air, lung and soft tissue in Hounsfield units, and what the lung window makes of them.
+UNITS = np.repeat(np.float32([-1000, -850, -700, 0, 40, 100]), 200).reshape(40, 30)
+GRAY = np.rint(np.clip((UNITS - LUNG_WINDOW[0]) / 1500 * 255, 0, 255)).astype(np.uint8)
+SCALES = {
+    "Hounsfield": UNITS,
+    "with offset": UNITS + 1024,
+    "0 to 255": GRAY.astype(np.float32),
+    "0 to 1": GRAY / np.float32(255),
+}
+
+
+def spoilt(voxels, value, count=1):
+    """The same values, some of them replaced; the places of these."""
+    voxels = voxels.copy()
+    voxels.flat[:count] = value
+    return voxels
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(None, 0), (np.nan, 1), (np.inf, 3), (-np.inf, 1), (-0.5, 1), (256, 1), (1e6, 2), (-1e6, 2)],
+)
+def test_single_values_do_not_decide_about_a_scale(tmp_path, scale, value, count):
+    voxels = spoilt(SCALES[scale], value, count) if count else SCALES[scale]
+    gray = ct_to_uint8(voxels, tmp_path)
+    assert np.abs(gray.astype(int) - GRAY).flat[count:].max() <= 1
+
+
+def test_a_black_margin_does_not_hide_a_scale(tmp_path):
+    for scale, margin in (("0 to 1", 0), ("Hounsfield", -2000)):
+        voxels = np.pad(SCALES[scale], 20, constant_values=margin)
+        gray = ct_to_uint8(voxels, tmp_path)[20:-20, 20:-20]
+        assert np.abs(gray.astype(int) - GRAY).max() <= 1
+
+
+def test_padding_does_not_make_a_scan_with_offset_hounsfield(tmp_path):
+    for scale in ("with offset", "0 to 255", "0 to 1"):
+        for value in (-2000, -1024, -1000):
+            gray = ct_to_uint8(spoilt(SCALES[scale], value, 180), tmp_path)
+            assert np.abs(gray.astype(int) - GRAY).flat[180:].max() <= 1, (scale, value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (0, 4000),
+        (-1, 1),
+        (0, 1.1),
+        (-1.9, 4),
+        (0, 100),
+        (-160, 240),
+        (0, 600),
+        (0, 65535),
+        (30_000, 31_000),
+    ],
+)
+def test_a_scale_that_cannot_be_told_is_reported(tmp_path, low, high):
+    values = np.linspace(low, high, 1200).reshape(40, 30)
+    if (low, high) == (0, 4000):
+        values[values < 1500] = 0  # no air, no tissue
+    with pytest.raises(DataError, match="no scale that is known for CT"):
+        ct_to_uint8(values, tmp_path / "scan.nii")
+    with pytest.raises(DataError, match="no scale"):
+        ct_to_uint8(np.full((4, 4), np.nan), tmp_path)
+
+
+def test_an_image_is_stretched_between_its_extremes_but_not_to_outliers():
+    tissue = np.tile(np.linspace(1000, 1600, 300), 2).reshape(20, 30)
+    usual = stretched(tissue)
+    assert (usual.min(), usual.max()) == (0, 255)
+    for value in (65_535, -30_000, np.nan, np.inf):
+        assert np.array_equal(stretched(spoilt(tissue, value, 40)).flat[40:], usual.flat[40:])
+    few = np.array([[0, 1000], [0, 255]])  # three values are no outliers
+    assert stretched(few).max() == 255
+    assert not stretched(np.full((3, 3), np.nan)).any()
+
+
+def test_padding_of_an_x_ray_is_black_and_decides_nothing(tmp_path):
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 10 + 1000
+    pixels[0, :4] = 1700
+    path, usual = tmp_path / "a.dcm", stretched(pixels[1:])
+    for photometric in ("MONOCHROME2", "MONOCHROME1"):
+        tags = {"Modality": "CR", "PhotometricInterpretation": photometric}
+        save_dicom(path, pixels, PixelPaddingValue=1700, **tags)
+        gray = read_dicom(path)
+        assert not gray[0, :4].any()
+        shown = gray if photometric == "MONOCHROME2" else 255 - gray
+        assert np.abs(shown[1:].astype(int) - usual).max() <= 20
+    save_dicom(path, pixels, PixelPaddingValue=1690, PixelPaddingRangeLimit=1710, **tags)
+    assert not read_dicom(path)[0, :4].any()
+
+
+def test_ct_without_rescale_tags_is_told_by_its_values_and_slope_0_is_an_error(tmp_path):
+    path = tmp_path / "a.dcm"
+    save_dicom(path, (UNITS + 1024).astype(np.uint16), Modality="CT")
+    assert np.abs(read_dicom(path).astype(int) - GRAY).max() <= 1
+    save_dicom(path, UNITS, Modality="CT", RescaleSlope="0", RescaleIntercept="0")
+    with pytest.raises(DataError, match="RescaleSlope is 0"):
+        read_dicom(path)
+
+
+def test_bits_above_those_stored_are_no_pixels(tmp_path):
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 60
+    overlaid = pixels.copy()
+    overlaid[0, 0] |= 0x8000
+    for name, stored in (("plain", pixels), ("overlaid", overlaid)):
+        save_dicom(tmp_path / name, stored, Modality="CR", BitsStored=12, HighBit=11)
+    assert np.array_equal(read_dicom(tmp_path / "overlaid"), read_dicom(tmp_path / "plain"))
+
+
+def test_a_picture_is_turned_as_its_camera_was_held_and_pages_are_refused(tmp_path):
+    picture = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    picture.save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(read_raster(tmp_path / "turned.png"), np.rot90(np.asarray(picture), -1))
+    picture.save(tmp_path / "pages.tif", save_all=True, append_images=[picture])
+    with pytest.raises(DataError, match=r"pages\.tif: 2 pages are not one image"):
+        read_raster(tmp_path / "pages.tif")

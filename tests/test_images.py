@@ -46,22 +46,6 @@ def test_every_kind_of_raster_becomes_gray(tmp_path, image, expected):
     assert read_raster(path).tolist() == expected
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".dcm"])
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_truncated_file_is_named(tmp_path, gray, suffix, share):
-    path = tmp_path / f"cut{suffix}"
-    if suffix == ".dcm":
-        save_dicom(path, gray)
-    else:
-        Image.fromarray(gray).save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    cause = "not a whole .*image" if share else "an empty file"
-    with pytest.raises(DataError, match=rf"cut\{suffix}: {cause}.*download"):
-        (read_dicom if suffix == ".dcm" else read_raster)(path)
-
-
 def test_ct_goes_through_the_lung_window_and_monochrome1_is_inverted(tmp_path):
     path = tmp_path / "a.dcm"
     stored = np.array([[-1350, -600], [150, 900]]) + 1024
@@ -80,12 +64,13 @@ COLOUR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpreta
     [
         ({"NumberOfFrames": 3, "PixelData": bytes(144)}, r"pixels of \(3, 4, 6\).*save each frame"),
         (COLOUR | {"PixelRepresentation": 0, "PixelData": bytes(144)}, r"pixels of \(4, 6, 3\)"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"\(4, 6\), PALETTE COLOR, are not one"),
         ({"Rows": 65535, "Columns": 65535}, "1 x 65535 x 65535 values are no scan"),
     ],
 )
 def test_dicom_that_is_no_gray_image_is_named(tmp_path, tags, message):
     save_dicom(tmp_path / "odd.dcm", np.zeros((4, 6)), **tags)
-    with pytest.raises(DataError, match=rf"odd\.dcm: {message}"):
+    with pytest.raises(DataError, match=rf"odd\.dcm: .*{message}"):
         read_dicom(tmp_path / "odd.dcm")
 
 
