@@ -67,17 +67,14 @@ def _extremes(values: np.ndarray) -> tuple[float, float]:
     return float(levels[first]), float(levels[last])
 
 
-def ct_to_uint8(voxels: np.ndarray, path: Path, is_known: bool = False) -> np.ndarray:
+def ct_to_uint8(voxels: np.ndarray, path: Path) -> np.ndarray:
     """CT of any scale as 8-bit gray: Hounsfield units, these plus `OFFSET`, 0 to 255, or 0 to 1.
 
     Hounsfield units go through the lung window; the other two have been through a window before.
 
-    Args:
-        voxels: Values of the whole file.
-        path: The file, for the message.
-        is_known: Whether the file says that these are Hounsfield units.
+    ``voxels`` are the values of the whole file; ``path`` is for the message.
     """
-    return to_uint8(voxels, *(LUNG_WINDOW if is_known else window_of(voxels, path)))
+    return to_uint8(voxels, *window_of(voxels, path))
 
 
 def is_hounsfield(window: tuple[float, float]) -> bool:
