@@ -16,8 +16,7 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.data.manifest import left_out
-from covid_utils.evaluation import intervals, metrics, stream_scores
-from covid_utils.evaluation.intervals import Interval
+from covid_utils.evaluation import intervals, stream_scores
 from covid_utils.evaluation.scoring import row
 from covid_utils.registry import (
     CHOSEN_ON,
@@ -72,16 +71,18 @@ def _steps(part: pd.DataFrame, keys: dict, start: str) -> Iterator[dict]:
             continue
         own = keys | {"protocol": step, "start": start if step < TRAINED else "random"}
         yield from _scores(now, own)
-        if keys["subset"] != "test":
-            yield from _volumes(now, own)
+        # Of a single volume nothing can be resampled, so there are no limits.
+        for volume, slices in now.groupby("patient_id") if keys["subset"] != "test" else ():
+            name = f"{EXTERNAL} {volume.rpartition('/')[2]}"
+            yield from _scores(slices, own | {"subset": name}, ("dice",))
         if before is not None:
             yield from _gains(now, before, own | {"note": f"{step} minus {last}"})
         before, last = now, step
 
 
-def _scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
+def _scores(part: pd.DataFrame, keys: dict, measures: tuple[str, ...] = MEASURES) -> Iterator[dict]:
     scored = stream_scores.segmentation(part)
-    for line in scored[scored["metric"].isin(MEASURES)].to_dict("records"):
+    for line in scored[scored["metric"].isin(measures)].to_dict("records"):
         is_limited = keys["subset"] != "test" and np.isfinite(line["low"])
         yield line | keys | {"note": _few(line["patients"]) if is_limited else ""}
 
@@ -92,37 +93,12 @@ def _few(volumes: int) -> str:
     return f"limits rest on {volumes} volumes{held}"
 
 
-def _volumes(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
-    """Dice of each volume; nothing can be resampled of one."""
-    for volume, slices in part.groupby("patient_id"):
-        counts = stream_scores.slice_counts([slices])[:, 0]
-        each = metrics.score("dice", counts)[stream_scores.has_class(counts)]
-        values = {
-            "pooled": (metrics.score("dice", counts.sum(axis=0)), len(slices)),
-            "per_image": (each.mean() if len(each) else np.nan, len(each)),
-        }
-        own = keys | {"subset": f"{EXTERNAL} {volume.rpartition('/')[2]}"}
-        for average, (value, n) in values.items():
-            interval = Interval(float(value), np.nan, np.nan, n)
-            line = row(part["class"].iloc[0], "dice", interval, [volume], average=average)
-            yield line | own
-
-
 def _gains(now: pd.DataFrame, before: pd.DataFrame, keys: dict) -> Iterator[dict]:
     """Dice of a step minus that of the step before it, both tested on the same slices."""
     now = now[now["image_id"].isin(before["image_id"])]
-    before = before.set_index("image_id").loc[now["image_id"]]
-    counts, groups = stream_scores.slice_counts([now, before]), now["patient_id"].to_numpy()
-    has = stream_scores.has_class(counts)[:, 0]
-    each = np.where(has, stream_scores.dice_gap(counts), np.nan)
-    gaps: dict[str, Interval] = {
-        "pooled": intervals.bootstrap(counts, groups, stream_scores.dice_gap),
-        "per_image": intervals.bootstrap_mean(each, groups),
-    }
-    for average, gap in gaps.items():
-        limited = stream_scores.sure(gap, counts[:, :1], groups)
-        name = now["class"].iloc[0]
-        yield row(name, "dice difference", limited, groups, average=average) | keys
+    name, groups = now["class"].iloc[0], now["patient_id"]
+    for average, gap in stream_scores.dice_gaps(now, before).items():
+        yield row(name, "dice difference", gap, groups, average=average) | keys
 
 
 def shares_called(predictions: pd.DataFrame) -> pd.DataFrame:

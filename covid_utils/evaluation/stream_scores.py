@@ -173,19 +173,28 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
     Of each manifestation and of the extent, as `scoring.COLUMNS`, from pixel counts by class.
     """
-    second, rows = second.set_index(["class", "image_id"]), []
+    rows = []
     for name in (*MANIFESTATIONS, "lesion"):
-        own = first[first["class"] == name]
+        own, other = (part[part["class"] == name] for part in (first, second))
         if len(own):
-            other = second.loc[name].loc[own["image_id"]]
-            counts, groups = slice_counts([own, other]), own["patient_id"].to_numpy()
-            gap = intervals.bootstrap(counts, groups, dice_gap)
-            gap = sure(gap, counts[:, :1], groups)
-            rows.append(row(name, "dice difference", gap, groups))
+            gap = dice_gaps(own, other)["pooled"]
+            rows.append(row(name, "dice difference", gap, own["patient_id"]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def dice_gap(sums: np.ndarray) -> np.ndarray:
+def dice_gaps(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Interval]:
+    """Average -> Dice of the first minus that of the second, of a class on the first's slices."""
+    second = second.set_index("image_id").loc[first["image_id"]]
+    counts, groups = slice_counts([first, second]), first["patient_id"].to_numpy()
+    each = np.where(has_class(counts)[:, 0], _gap(counts), np.nan)
+    gaps: dict[str, Interval] = {
+        "pooled": intervals.bootstrap(counts, groups, _gap),
+        "per_image": intervals.bootstrap_mean(each, groups),
+    }
+    return {average: sure(gap, counts[:, :1], groups) for average, gap in gaps.items()}
+
+
+def _gap(sums: np.ndarray) -> np.ndarray:
     """Dice of the first of two sides minus that of the second, of counts (..., 2, 4)."""
     dice = metrics.score("dice", sums)
     return dice[..., 0] - dice[..., 1]
