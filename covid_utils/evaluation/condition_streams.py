@@ -21,9 +21,6 @@ from covid_utils.registry import MANIFESTATIONS, NETWORKS
 
 #: Name of the average score of the manifestations.
 MEAN = "mean of lesions"
-#: Numbers that a class of a slice adds: its outcomes, and of each metric its value and whether it
-#: has one.
-WIDTH = len(metrics.OUTCOMES) + 2 * len(PIXEL_METRICS)
 #: Conditions in which streams are compared: the one with near copies apart, and the paper's.
 COMPARED = ("S0", "S3")
 #: Name -> what is compared, the last with the mean of those before it: stream, network and start
@@ -67,26 +64,26 @@ def _scoped(part: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def _tested(
     part: pd.DataFrame, names: Sequence[str], images: pd.DataFrame | None = None
 ) -> Trainings:
-    """Numbers (images, trainings, classes, WIDTH) that every score is a quotient of sums of."""
+    """Numbers (images, trainings, classes, 7) that every score is a quotient of sums of.
+
+    They are the outcomes, the value of each metric, and whether truth has the class.
+    """
     found = []
     for name in names:
         rows = part[part["class"] == name]
         counts = rows[[*metrics.OUTCOMES]].to_numpy(float)
         has = has_class(counts)
         of = [np.where(has, metrics.score(metric, counts), 0.0) for metric in PIXEL_METRICS]
-        pairs = [np.stack([values, has], axis=1) for values in of]
-        numbers = np.concatenate([counts, *pairs], axis=1)
-        found.append(repeats.by_training(rows, numbers, images))
+        found.append(repeats.by_training(rows, np.column_stack([counts, *of, has]), images))
     return found[0]._replace(table=np.stack([each.table for each in found], axis=2))
 
 
 def _each_class(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-    """(metric, average) -> scores (..., classes) of sums (..., classes, WIDTH)."""
-    scored = {}
-    for position, metric in enumerate(PIXEL_METRICS):
-        at = len(metrics.OUTCOMES) + 2 * position
-        scored[metric, "pooled"] = metrics.score(metric, sums[..., : len(metrics.OUTCOMES)])
-        scored[metric, "per_image"] = repeats.quotient(sums[..., at : at + 2])
+    """(metric, average) -> scores (..., classes) of sums (..., classes, 7)."""
+    scored, outcomes = {}, len(metrics.OUTCOMES)
+    for at, metric in enumerate(PIXEL_METRICS, start=outcomes):
+        scored[metric, "pooled"] = metrics.score(metric, sums[..., :outcomes])
+        scored[metric, "per_image"] = repeats.quotient(sums[..., [at, -1]])
     return scored
 
 
@@ -106,18 +103,22 @@ def _scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
         of = tested._replace(table=tested.table[:, :, classes])
         found = repeats.bootstrap(of.table, of.groups, _mean)
         each, own = _mean(of.table.sum(axis=0)), keys | {"class": name}
-        shows, was_tested = _shows(of), of.table.any(axis=(2, 3))
         for (metric, average), interval in found.items():
-            counted = shows.any(axis=2) if average == "per_image" else was_tested
             # Scaled by Student's t, limits can leave the range of a score.
             limits = np.clip(_sure(interval, of)[1:3], 0, 1)
             labelled = own | {"metric": metric, "average": average}
+            counted = _counted(of, average)
             yield from repeats.rows(labelled, each[metric, average], counted, of, limits)
 
 
 def _shows(of: Trainings) -> np.ndarray:
     """Whether a training tests a slice whose truth has the class (images, trainings, classes)."""
     return of.table[..., -1] > 0
+
+
+def _counted(of: Trainings, average: str) -> np.ndarray:
+    """Whether a slice of a training counts for an average (images, trainings)."""
+    return _shows(of).any(axis=2) if average == "per_image" else of.table.any(axis=(2, 3))
 
 
 def _sure(interval: Interval, of: Trainings) -> Interval:
@@ -156,8 +157,7 @@ def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
     counts, groups = [each.table.shape[1] for each in of], of[-1].groups
     keys = keys | {"class": MEAN if len(parts) > 2 else names[0]}
     for (metric, average), gap in found.items():
-        shows, table = _shows(of[-1]).any(axis=2), of[-1].table.any(axis=(2, 3))
-        counted = shows if average == "per_image" else table
+        counted = _counted(of[-1], average)
         limited = _sure(gap._replace(n=round(counted.sum() / counts[-1])), of[-1])
         base = row(keys["class"], f"{metric} difference", limited, groups[counted.any(axis=1)])
         note = f"{counts[0]} and {counts[-1]} trainings, resampled on each side"

@@ -7,7 +7,7 @@ checked by ``paper/schema.yaml``. No number of the paper is written down anywher
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -120,6 +120,11 @@ def load(path: Path | None = None) -> dict[str, Claim]:
         entry = {key: tuple(item) if isinstance(item, list) else item for key, item in row.items()}
         claims[row["id"]] = Claim(class_=entry.pop("class", None), **entry)
     return claims
+
+
+def span(values: Collection[float]) -> str:
+    """The lowest and the highest of some values in words, or the only one."""
+    return " to ".join(f"{end:g}" for end in dict.fromkeys((min(values), max(values))))
 
 
 def of_kind(kind: str) -> list[Claim]:

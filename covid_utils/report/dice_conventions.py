@@ -172,11 +172,10 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
     axis.grid(color="0.9", linewidth=0.5)
     axis.set_axisbelow(True)
     for claim in (claim for claim in _gains() if target in _targets(claim)):
-        ends = dict.fromkeys((min(claim.implied), max(claim.implied)))
         look = {"color": COLOURS["paper"], "alpha": 0.4, "linewidth": 0, "zorder": 1}
         # A single value would be a band without width.
-        band = (min(ends) - 0.0015, max(ends) + 0.0015)
+        band = (min(claim.implied) - 0.0015, max(claim.implied) + 0.0015)
         axis.axvspan(*band, **look, label="the paper's value, as its gain implies")
-        title += f" (paper: {' to '.join(f'{end:g}' for end in ends)})"
+        title += f" (paper: {ledger.span(claim.implied)})"
     axis.set_title(title, loc="left")
     return sentences

@@ -190,15 +190,14 @@ def _panel(axis: Axes, title: str, steps: pd.DataFrame) -> None:
 def paper_line(axis: Axes, stated: Sequence[float]) -> None:
     """The paper's value as a line; the values that its gain implies as a band."""
     low, high, colour = min(stated), max(stated), COLOURS["paper"]
-    text, look = f"{low:g}", {"color": colour, "zorder": 1, "label": ENTRIES[2]}
+    look = {"color": colour, "zorder": 1, "label": ENTRIES[2]}
     axis.axhline(high, linestyle=(0, (4, 2)), linewidth=1.1, **look)
     if high > low:
-        text += f" to {high:g}"
         axis.axhline(low, linestyle=(0, (4, 2)), linewidth=1.1, color=colour, zorder=1)
         axis.axhspan(low, high, color=colour, alpha=0.18, linewidth=0, zorder=0)
     place = {"xy": (0.008, high), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
     look = {"textcoords": "offset points", "color": colour, "fontsize": SMALL}
-    axis.annotate(f"paper {text}", **place, **look, ha="left", va="bottom")
+    axis.annotate(f"paper {ledger.span(stated)}", **place, **look, ha="left", va="bottom")
 
 
 def _frame(axis: Axes, steps: pd.DataFrame) -> None:
@@ -243,8 +242,7 @@ def _words(title: str, steps: pd.DataFrame) -> list[str]:
             text += f", nearest neighbour {number(row['neighbour'], row['unit'])}"
         gap = " ".join(change(row)).strip()
         words.append(f"{text}, change {gap}" if gap else text)
-    ends = dict.fromkeys((min(paper(title)), max(paper(title))))
-    return [*words, f"the paper {' to '.join(f'{end:g}' for end in ends)}"]
+    return [*words, f"the paper {ledger.span(paper(title))}"]
 
 
 def _value(row: Mapping) -> str:
