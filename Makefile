@@ -103,7 +103,7 @@ readme: setup ## Put numbers and the first picture into the README (for maintain
 	@$(BIN)/python workflow/fill_readme.py
 	@$(BIN)/python workflow/first_look.py
 
-models: setup ## Write the card of a profile's shipped network, models/<profile>/card.md
+models: setup ## Pack what a profile trained to read scans, and its card: models/<profile>/
 	@$(RUN) $(BIN)/python workflow/pack.py $(PROFILE)
 
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md

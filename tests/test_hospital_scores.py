@@ -12,8 +12,16 @@ from small_runs import PROFILE
 from covid_utils import paths, runs
 from covid_utils.errors import CompanionError
 from covid_utils.evaluation import intervals, metrics, scores
-from covid_utils.registry import CHOSEN_ON, HOSPITALS, LUNG_FIELD, SHIPPED, STEPS
+from covid_utils.registry import (
+    CHOSEN_ON,
+    HOSPITALS,
+    LUNG_FIELD,
+    MANIFESTATIONS,
+    SHIPPED,
+    STEPS,
+)
 from covid_utils.report import card, stream_tables, tables
+from covid_utils.training import shipped
 
 LESION = {"class": "lesion", "metric": "dice", "average": "per_image"}
 
@@ -137,15 +145,20 @@ def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_chec
     with pytest.raises(CompanionError, match=r"shipped\.npz: no shipped network here"):
         card.write(PROFILE)
     file = paths.models(PROFILE) / "shipped.npz"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"weights")
+    quality = {"present": 8, "called": 7, "auc": 0.7, "auc_low": 0.6, "auc_high": 0.8}
+    about = {"preprocessing": {"size": 64}, "quality": dict.fromkeys(MANIFESTATIONS, quality)}
+    about |= {"slices": 10, "groups": 9, "caution": "No better than chance."}
+    shipped.write(file, {"presence": shipped.Part(about)})
     text = card.write(PROFILE).read_text(encoding="utf8")
     _, scored, _ = made
     for subset, average in (("external", "per_image"), (CHOSEN_ON, "pooled")):
         about = LESION | {"average": average, "subset": subset, "protocol": SHIPPED}
         row = one(scored, **about)
         assert f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in text
-    assert hashlib.sha256(b"weights").hexdigest() in text
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in text
+    assert "| ground-glass | 8 | 7 | 0.70 [0.60, 0.80] |" in text
+    assert "their 9 groups" in text
+    assert "**No better than chance.**" in text
     assert "not a medical device" in text
     assert "{" not in text
 

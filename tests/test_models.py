@@ -203,3 +203,12 @@ def test_random_network_is_frozen_and_decided_by_the_seed():
     # Without calibration random features vanish; with it they differ from image to image.
     assert found[0].std(axis=0).mean() > 1e-3
     assert np.isfinite(found[0]).all()
+
+
+def test_random_weights_come_again_from_their_seed_and_statistics(base, built_once):
+    images = np.random.default_rng(1).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
+    kept = inception.statistics(inception.network("none", "mixed0", 3, images))
+    assert len(kept) > 20
+    changed = [2 * array + 1 for array in kept]
+    again = inception.statistics(inception.network("none", "mixed0", 3, changed))
+    assert all(np.array_equal(a, b) for a, b in zip(again, changed, strict=True))

@@ -24,10 +24,33 @@ from covid_utils.errors import CompanionError
 from covid_utils.reading import inputs
 from covid_utils.reading.cases import Case, cases
 from covid_utils.reading.folder import FORMATS, Wishes, read_all
+from covid_utils.reading.stages import RECOGNISED, Recognition, Stages
 from covid_utils.registry import COLOURS
 
 SCHEMA = paths.PROJECT / "covid_utils" / "reading" / "case.schema.json"
-EVERYTHING = Wishes(formats=FORMATS, probabilities=True, about={"model": "none"})
+
+
+def present(slices, fields, scales):
+    """A stand-in for a network: of each slice the same."""
+    return np.tile([0.9, 0.2, 0.5], (len(slices), 1))
+
+
+def recognised(slices, modality):
+    """A stand-in that is sure of X-rays, and of CT not."""
+    sure = [0.75, 0.25] if modality == "X-ray" else [0.4, 0.6]
+    return {f"task of {modality}": np.tile(sure, (len(slices), 1))}
+
+
+TASKS = {
+    f"task of {modality}": {"classes": ("covid", "normal"), "answers_from": 0.7}
+    for modality in ("X-ray", "CT")
+}
+EVERYTHING = Wishes(
+    formats=FORMATS,
+    probabilities=True,
+    about={"model": "none"},
+    stages=Stages(Recognition(TASKS, recognised), present),
+)
 
 
 def rows(folder):
@@ -121,6 +144,31 @@ def test_records_follow_the_published_schema(mixed):
     assert 0 < ct["manifestations"]["consolidation"]["share_of_lung_field_percent"] < 100
     assert ct["manifestations"]["consolidation"]["mean_probability"] == pytest.approx(0.75)
     assert (xray["modality"], xray["manifestations"]) == ("X-ray", None)
+    assert xray["recognition"]["task of X-ray"]["answer"] == "covid"
+    assert ct["recognition"]["task of CT"]["answer"] is None
+    assert ct["presence"]["effusion"] == {"probability": 0.5, "highest": 0.5, "slices_called": 7}
+    listed = rows(root / "results")
+    assert listed["scans/xray.dcm"]["recognised"] == "task of X-ray: COVID-19 (75%)"
+    assert listed["scans/v.nii.gz"]["named"] == (
+        "ground-glass 90%, consolidation 20%, pleural effusion 50%"
+    )
+    assert "consolidation: " in listed["scans/v.nii.gz"]["outlined"]
+
+
+def test_few_slices_of_a_volume_are_recognised_spread_over_all(tmp_path):
+    volume(tmp_path / "v.nii.gz", shape=(60, 44, 2 * RECOGNISED + 1), spacing=(0.9, 1.1, 0.5))
+    asked = []
+
+    def watched(slices, modality):
+        asked.extend(slices)
+        return recognised(slices, modality)
+
+    wishes = Wishes(stages=Stages(Recognition(TASKS, watched)), batch=4)
+    read_all([tmp_path / "v.nii.gz"], tmp_path / "out", outline, wishes)
+    (case,) = cases([tmp_path / "v.nii.gz"], tmp_path / "out")
+    every = case.slices(0, case.shape[0])
+    assert len(every) == 2 * RECOGNISED + 1
+    assert np.array_equal(asked, every[::3])
 
 
 def test_no_identifying_tag_reaches_an_output_or_a_log(mixed):

@@ -1,6 +1,8 @@
 """Complete a profile's pack, which its notebook of other hospitals wrote, and write its card.
 
-Added is how unlike the slices that the network learned from others are.
+Added are how unlike the slices that the network learned from others are; the network that names
+manifestations, which is trained here in about three minutes; and the heads of recognition, if the
+notebook of recognition has left some.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import sys
 
 import one_profile
 
-from covid_utils import paths
+from covid_utils import params, paths
 from covid_utils.data import collection
+from covid_utils.predict import heads, presence
 from covid_utils.report import card
 from covid_utils.training import likeness, other_hospitals, reproducible, shipped
 
@@ -27,6 +30,10 @@ def pack(profile: str) -> str:
         data = other_hospitals.everything(scans, settings)
         groups = data.rows["patient_id"]
         parts[likeness.PART] = likeness.learned(committee, settings, data.images, groups)
+        labels = params.load(profile, "03_task2_multilabel")
+        parts[presence.PART] = presence.train(scans, settings.preprocessing, labels)
+        if heads.path(file.parent).is_file():
+            parts |= shipped.read(heads.path(file.parent))
         shipped.write(file, parts)
     return str(paths.shown(card.write(profile)))
 

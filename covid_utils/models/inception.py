@@ -7,6 +7,7 @@ named block, then global average pooling.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,12 @@ BLOCKS = (
 FEATURE_LAYERS = tuple(BLOCKS)
 
 
-def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = None) -> keras.Model:
+def network(
+    weights: str,
+    last: str,
+    seed: int,
+    calibrate: np.ndarray | Sequence[np.ndarray] | None = None,
+) -> keras.Model:
     """Build the frozen network up to a block.
 
     Args:
@@ -38,7 +44,8 @@ def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = N
         last: One of `FEATURE_LAYERS`.
         seed: Of random weights.
         calibrate: float32 images (n, 299, 299, 3) in [-1, 1]; needed for ``none``, whose
-            batch-norm statistics are taken from them. Without that pass, random features vanish.
+            batch-norm statistics are taken from them, or `statistics` of an earlier network.
+            Without either, random features vanish.
 
     Returns:
         Model from float32 images (n, 299, 299, 3) in [-1, 1] to the float32 maps (n, side, side,
@@ -56,7 +63,10 @@ def network(weights: str, last: str, seed: int, calibrate: np.ndarray | None = N
             "file in the parameter 'weights', or use 'none'."
         ) from error
     model = keras.Model(base.input, base.get_layer(last).output, name=f"inception_v3_{last}")
-    if weights == "none":
+    if weights == "none" and isinstance(calibrate, Sequence):
+        for norm, *kept in zip(_norms(model), calibrate[::2], calibrate[1::2], strict=True):
+            norm.set_weights([*norm.get_weights()[:-2], *kept])
+    elif weights == "none":
         calibrate_batch_norm(model, calibrate)
     elif weights != "imagenet":
         load_weights(base, Path(weights), last)
@@ -95,12 +105,18 @@ def block_below(block: str) -> str:
 
 def calibrate_batch_norm(model: keras.Model, images: np.ndarray) -> None:
     """Set every batch norm's moving statistics to those of one batch of inputs."""
-    import keras
-
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # from here on it plays no part: the network is frozen
+    for norm in _norms(model):
+        norm.momentum = 0.0  # from here on it plays no part: the network is frozen
     model(images, training=True)
+
+
+def statistics(model: keras.Model) -> tuple[np.ndarray, ...]:
+    """Moving mean and variance of each batch norm, float32 (channels,), in the order of layers."""
+    return tuple(array for norm in _norms(model) for array in norm.get_weights()[-2:])
+
+
+def _norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
 
 
 def load_weights(base: keras.Model, path: Path, last: str) -> None:

@@ -1,4 +1,4 @@
-"""Lesions in a CT of one's own, outlined by the shipped network: `read`, or ``covid-read``.
+"""A scan of one's own, recognised, named and outlined: `read`, or ``covid-read``.
 
 For research and teaching only; not a medical device.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
@@ -25,12 +25,16 @@ from covid_utils.reading import pages
 from covid_utils.reading.doubts import Levels
 from covid_utils.reading.extent import BATCH, Outline, on_crops, on_whole_slices
 from covid_utils.reading.folder import FORMATS, NIFTI, Summary, Wishes, read_all
+from covid_utils.reading.stages import NAME, OUTLINE, RECOGNISE, STAGES, Stages
 from covid_utils.registry import name_of
+from covid_utils.training.shipped import Part
 
 #: The pack that comes with a clone.
 MODEL = paths.PROJECT / "models" / "sample"
 #: Exit codes of the command: everything was read, some of it, nothing.
 ALL, SOME, NONE = 0, 3, 2
+#: The network that outlines, how unlike slices are those that it knows, and the other stages.
+Asked = tuple[Outline, Levels | None, Stages]
 #: Cases whose picture a notebook shows.
 PICTURES = 4
 
@@ -57,15 +61,17 @@ class Result:
 
     @property
     def cases(self) -> pd.DataFrame:
-        """A row for each case: affected share of the lung field in %, or why nothing is outlined.
+        """A row for each case: what all stages say, or why one says nothing.
 
-        ``record`` has the content of its ``case.json``.
+        Of each manifestation the affected share of the lung field in %; ``record`` has the content
+        of its ``case.json``.
         """
         rows = []
         for record in self.summary.records:
             found = record["manifestations"] or {}
             shares = {name: row["share_of_lung_field_percent"] for name, row in found.items()}
             about = {name: record[name] for name in ("name", "folder", "modality", "slices")}
+            about |= {"recognised": pages.recognised(record), "named": pages.named(record)}
             said = " ".join(pages.remarks(record))
             rows.append(about | shares | {"said": said, "record": record})
         return pd.DataFrame(rows)
@@ -93,10 +99,12 @@ def read(
     model: Path | str = MODEL,
     formats: Sequence[str] = (NIFTI,),
     probabilities: bool = False,
+    stages: Sequence[int] = STAGES,
+    xrays: bool = False,
     batch: int = BATCH,
     tell: Callable[[int], None] = lambda slices: None,
 ) -> Result:
-    """Outline lesions in CT slices and volumes.
+    """Recognise scans, name the manifestations in CT slices and volumes, and outline them.
 
     Args:
         inputs: Pictures, DICOM and NIfTI files, ZIP archives, folders of these.
@@ -104,31 +112,65 @@ def read(
         model: A shipped network, or the folder that holds one.
         formats: Of masks: ``nifti`` (of a picture PNG), ``dicom-seg``.
         probabilities: Whether to write the probability of each pixel's label, too.
+        stages: 1 recognises, 2 names manifestations, 3 outlines them.
+        xrays: Whether pictures are X-rays; they do not say so themselves, as DICOM files do.
         batch: Slices that go through the network at once.
         tell: Is called with the number of slices of each batch that is done.
     """
     if strange := sorted(set(formats) - set(FORMATS)):
         raise ParameterError(f"formats: {strange[0]!r} is none of {', '.join(FORMATS)}.")
+    if strange := sorted(set(stages) - set(STAGES)):
+        raise ParameterError(f"stages: {strange[0]} is none of 1, 2, 3.")
     if batch < 1:
         raise ParameterError(f"batch is {batch}; at least one slice goes through at once.")
     named = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-    outline, levels, about = _load(Path(model), batch)
+    (outline, levels, asked), about = _load(Path(model), batch, stages)
     kept = tempfile.TemporaryDirectory(prefix="covid-read-") if out is None else None
     folder = Path(kept.name if kept else out)
-    wishes = Wishes(formats, probabilities, batch, about, levels)
+    wishes = Wishes(formats, probabilities, batch, about, asked, xrays, levels)
     summary = read_all([Path(each) for each in named], folder, outline, wishes, tell)
     return Result(folder, summary, kept)
 
 
-def _load(model: Path, batch: int) -> tuple[Outline, Levels | None, dict[str, Any]]:
-    """A shipped network, how unlike slices are those that trained it, and ``case.json`` of it."""
-    from covid_utils.training import likeness, predict_stream, reproducible, shipped
+def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Asked, dict[str, Any]]:
+    """The networks of a pack, and what ``case.json`` says of them."""
+    from covid_utils.predict import heads, presence
+    from covid_utils.training import reproducible, shipped
 
     file = model / "shipped.npz" if model.is_dir() else model
     if not file.is_file():
         raise ParameterError(f"{model}: holds no shipped network; name its file or folder.")
     reproducible.overrule()
     parts = shipped.read(file)
+    places = (file.parent, paths.models(file.parent.name))
+    place = next((each for each in places if heads.path(each).is_file()), file.parent)
+    if heads.path(place).is_file():  # newer than what was packed
+        parts |= shipped.read(heads.path(place))
+    outline, levels, about = _outline(parts, batch, file)
+    about |= {
+        "model": file.name,
+        "sha256": shipped.checksum(file).read_text("ascii").split()[0],
+        "versions": {"covid_utils": covid_utils.__version__}
+        | {name: version(name) for name in ("keras", "numpy")},
+    }
+    recognition = naming = ""
+    if RECOGNISE in wanted:
+        part = parts.get(heads.PART)
+        recognition = heads.load(part, place) if part else heads.ABSENT
+        about[heads.PART] = part and part.about
+    if NAME in wanted:
+        part = parts.get(presence.PART)
+        naming = presence.load(part) if part else presence.ABSENT
+        about[presence.PART] = part and part.about
+    return (outline, levels, Stages(recognition, naming, OUTLINE in wanted)), about
+
+
+def _outline(
+    parts: Mapping[str, Part], batch: int, file: Path
+) -> tuple[Outline, Levels | None, dict[str, Any]]:
+    """The network that outlines, and how unlike slices are those that trained it."""
+    from covid_utils.training import likeness, predict_stream, shipped
+
     committee, settings = shipped.committee(parts[shipped.OUTLINES])
     if settings.crop != "field" or settings.stream != "all":
         raise ParameterError(f"{file}: no network of all manifestations in the lung field.")
@@ -137,14 +179,7 @@ def _load(model: Path, batch: int) -> tuple[Outline, Levels | None, dict[str, An
         given = predict_stream.probabilities(committee, images, settings, room, batch)
         return np.concatenate([*given])
 
-    about = {
-        "model": file.name,
-        "sha256": shipped.checksum(file).read_text("ascii").split()[0],
-        "trainings": settings.members,
-        "preprocessing": vars(settings.preprocessing),
-        "versions": {"covid_utils": covid_utils.__version__}
-        | {name: version(name) for name in ("keras", "numpy")},
-    }
+    about = {"trainings": settings.members, "preprocessing": vars(settings.preprocessing)}
     levels = None
     if likeness.PART in parts:
         judge = likeness.load(parts[likeness.PART], committee, settings)

@@ -1,4 +1,6 @@
-"""Outline lesions in CT scans of your own. For research and teaching only; not a medical device.
+"""Recognise scans of your own; in CT, name manifestations and outline them.
+
+For research and teaching only; not a medical device.
 
 Reads PNG, JPEG, TIFF, DICOM files and series, NIfTI, ZIP archives, and folders of any of these.
 """
@@ -17,6 +19,7 @@ from covid_utils.errors import CompanionError
 from covid_utils.reading import pages
 from covid_utils.reading.extent import BATCH
 from covid_utils.reading.folder import FORMATS, NIFTI
+from covid_utils.reading.stages import STAGES
 
 #: What the progress on standard error shows.
 BAR = "{n_fmt} images in {elapsed}, {rate_noinv_fmt}"
@@ -40,6 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--probabilities", action="store_true", help="write the probability of each pixel's label"
     )
+    parser.add_argument(
+        "--stages",
+        type=lambda text: [int(each) for each in text.split(",")],
+        default=STAGES,
+        help="1 recognises, 2 names manifestations, 3 outlines them; 1,2,3 if not given",
+    )
+    parser.add_argument("--xrays", action="store_true", help="pictures are X-rays")
     parser.add_argument("--model", type=Path, help="a network's file or folder, if not the shipped")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"slices at once; {BATCH}")
     return parser
@@ -63,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from covid_utils import predict
 
-    chosen = {name: getattr(arguments, name) for name in ("probabilities", "batch")}
+    same = ("probabilities", "batch", "stages", "xrays")
+    chosen = {name: getattr(arguments, name) for name in same}
     chosen["formats"] = [each.strip() for each in arguments.format.split(",")]
     chosen["model"] = arguments.model or predict.MODEL
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from covid_utils.reading.cases import Case, cases
 from covid_utils.reading.doubts import Levels, Watch
 from covid_utils.reading.extent import BATCH, Extent, Outline, outlined
 from covid_utils.reading.inputs import File, Refusal
+from covid_utils.reading.stages import Questions, Stages
 from covid_utils.writing import whole_folder
 
 #: Version of the layout of ``case.json``, which ``case.schema.json`` beside this file describes.
-SCHEMA = 1
+SCHEMA = 2
 NIFTI, SEG = FORMATS = ("nifti", "dicom-seg")
 
 
@@ -33,6 +34,8 @@ class Wishes:
         probabilities: Whether to write those of all pixels as NIfTI.
         batch: Slices that go through the network at once.
         about: What ``case.json`` says of the model and its preprocessing.
+        stages: What is asked of each case.
+        xrays: Whether pictures are X-rays.
         levels: Tells how unlike slices are; None if the model does not know.
     """
 
@@ -40,6 +43,8 @@ class Wishes:
     probabilities: bool = False
     batch: int = BATCH
     about: Mapping[str, Any] = field(default_factory=dict)
+    stages: Stages = field(default_factory=Stages)
+    xrays: bool = False
     levels: Levels | None = None
 
 
@@ -59,12 +64,13 @@ class Summary:
 
     def add(self, case: Case, record: dict[str, Any], folder: str) -> None:
         """Note a case that was read."""
-        self._list(case.files, "read", folder, " ".join(pages.remarks(record)))
+        about = [say(record) for say in (pages.recognised, pages.named, pages.outlined)]
+        self._list(case.files, "read", folder, " ".join(pages.remarks(record)), *about)
         self.records.append(record | {"folder": folder})
 
     def refuse(self, refusal: Refusal) -> None:
         """Note files that were not read."""
-        self._list(refusal.files, "refused", "", refusal.reason)
+        self._list(refusal.files, "refused", "", refusal.reason, "", "", "")
         self.refused.append(refusal.reason)
 
     def _list(self, files: Sequence[File], *values: str) -> None:
@@ -100,6 +106,8 @@ def read_all(
         if isinstance(case, Refusal):
             summary.refuse(case)
             continue
+        if wishes.xrays and case.modality == "unknown" and case.oriented is None:
+            case = replace(case, modality="X-ray", gray_scale="", warnings=())  # noqa: PLW2901
         name = _folder_name(case.name, taken)
         try:
             summary.add(case, _written(case, folder / name, outline, wishes, tell), name)
@@ -123,15 +131,19 @@ def _folder_name(name: str, taken: set[str]) -> str:
 def _written(
     case: Case, folder: Path, outline: Outline, wishes: Wishes, tell: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Outline a case and write all that is wanted of it; returns its record."""
-    watch = Watch(outline, wishes.levels)
+    """Ask all that is wanted of a case and write it; returns its record."""
+    asked = Questions(case, outline, wishes.stages)
+    watch = Watch(asked, wishes.levels)
     extent = outlined(case, watch, wishes.batch, wishes.probabilities, tell)
     extent = watch.why_not or extent
+    why = extent if isinstance(extent, str) else None
     with whole_folder(folder) as partial:
-        if isinstance(extent, Extent):
+        if wishes.stages.outlines and not why:
             pages.write_overlay(partial / "overlay.png", extent)
             _write_masks(case, extent, partial, wishes)
-        record = _record(case, extent, wishes.about, watch.warnings)
+        record = _record(case, extent, wishes.about, watch.warnings) | asked.record(why)
+        if not wishes.stages.outlines:
+            record |= dict.fromkeys(("manifestations", "why_not_outlined", "shown_slice"))
         record["masks"] = sorted(path.name for path in partial.glob("mask.*"))
         runs.write_json(partial / "case.json", record)
     return record

@@ -21,7 +21,7 @@ LONGEST, LEAST, LINE = 512, 256, 26
 #: Probability -> weight of a colour inside a lesion: what the scale below a picture shows.
 WEIGHTS = 2 * MASK_WEIGHT
 #: Columns of the list of files.
-COLUMNS = ("file", "status", "case", "message")
+COLUMNS = ("file", "status", "case", "message", "recognised", "named", "outlined")
 _STYLE = f"""
 body {{ font: 15px/1.4 sans-serif; margin: 2em; color: {INK} }}
 main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1.5em }}
@@ -31,8 +31,39 @@ NOTICE = "For research and teaching only; not a medical device."
 
 
 def remarks(record: Mapping[str, Any]) -> list[str]:
-    """What a reader of a case's record must know: why nothing was outlined, and the warnings."""
-    return [said for said in (record["why_not_outlined"], *record["warnings"]) if said]
+    """What a reader of a case's record must know: why a stage says nothing, and the warnings."""
+    reasons = (record[f"why_not_{stage}"] for stage in ("outlined", "recognised", "named"))
+    known = record["presence"] and record["about"].get("presence")
+    caution = known["caution"] if known else None
+    return [*dict.fromkeys(said for said in (*reasons, caution, *record["warnings"]) if said)]
+
+
+def recognised(record: Mapping[str, Any]) -> str:
+    """What a case was recognised as, of each task in words; '' if it was not."""
+    lines = []
+    for task, row in (record["recognition"] or {}).items():
+        best, chance = max(row["probabilities"].items(), key=lambda each: each[1])
+        unsure = "" if row["answer"] else "not sure enough to answer, most likely "
+        lines.append(f"{task}: {unsure}{name_of(best)} ({chance:.0%})")
+    return "; ".join(lines)
+
+
+def named(record: Mapping[str, Any]) -> str:
+    """Probability of each manifestation in words, the mean over slices; '' if none was named."""
+    rows = (record["presence"] or {}).items()
+    return ", ".join(f"{name_of(name)} {row['probability']:.0%}" for name, row in rows)
+
+
+def outlined(record: Mapping[str, Any]) -> str:
+    """How far each manifestation that was outlined reaches, in words."""
+    words = []
+    for name, row in (record["manifestations"] or {}).items():
+        share, ml = row["share_of_lung_field_percent"], row["ml"]
+        if row["pixels"]:
+            size = f"{share:.1f} %" if share >= 0.05 else "less than 0.1 %"
+            size += " of the lung field" + (f", {ml:.1f} ml" if ml is not None else "")
+            words.append(f"{name_of(name)}: {size}")
+    return "; ".join(words)
 
 
 def counted(records: Sequence[Mapping[str, Any]], refused: Sequence[str]) -> str:
@@ -110,12 +141,8 @@ def write_sheet(path: Path, records: Sequence[Mapping[str, Any]], refused: Seque
 def _figure(record: Mapping[str, Any]) -> str:
     slices = "1 slice" if record["slices"] == 1 else f"{record['slices']} slices"
     words = [f"{record['modality'].replace('unknown', 'modality unknown')}, {slices}"]
-    for name, row in (record["manifestations"] or {}).items():
-        share, ml = row["share_of_lung_field_percent"], row["ml"]
-        if row["pixels"]:
-            size = f"{share:.1f} %" if share >= 0.05 else "less than 0.1 %"
-            size += " of the lung field" + (f", {ml:.1f} ml" if ml is not None else "")
-            words.append(f"{name_of(name)}: {size}")
+    stages = {"recognised": recognised, "probabilities": named, "outlined": outlined}
+    words += [f"{stage}: {said}" for stage, say in stages.items() if (said := say(record))]
     words += remarks(record)
     lines = "<br>".join(map(escape, words))
     name, folder = escape(record["name"]), escape(record["folder"])

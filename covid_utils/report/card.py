@@ -1,15 +1,25 @@
-"""The card of a shipped network: what it learned from, how well it does, what it is not for."""
+"""The card of a pack: what its networks learned from, how well they do, what they are not for."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
-from covid_utils.registry import CHOSEN_ON, EXTERNAL, HOSPITALS, SHIPPED, STEPS
+from covid_utils.registry import (
+    CHOSEN_ON,
+    EXTERNAL,
+    HOSPITALS,
+    SHIPPED,
+    STEPS,
+    name_of,
+)
 from covid_utils.report import render
 from covid_utils.runs import read_table, select
 from covid_utils.writing import whole
@@ -21,6 +31,11 @@ SETTINGS = {
     "image_size": "pixels a side",
 }
 SETTINGS |= {"phantom_share": "share of phantom slices", "chosen_on": "settings chosen on volumes"}
+#: What is known of slices of other hospitals beside their extent.
+ELSEWHERE = (
+    "Elsewhere are {slices} slices of {volumes} volumes of other hospitals. Nobody has said which "
+    "manifestations they show, so the last column tells nothing about right and wrong."
+)
 #: Text of the card, with places for what is computed.
 TEMPLATE = Path(__file__).with_name("card.md")
 
@@ -41,6 +56,7 @@ def write(profile: str) -> Path:
         settings="; ".join(settings),
         split=_split(profile),
         scores=render.markdown(_scores(profile)),
+        **_presence(file),
     )
     card = file.with_name("card.md")
     with whole(card) as partial:
@@ -70,3 +86,32 @@ def _scores(profile: str) -> pd.DataFrame:
     chosen = rows[is_shipped | is_before]
     text = render.readable(chosen)
     return text[["step", "tested on", "average", "ours", "n", "note"]]
+
+
+def _presence(file: Path) -> dict[str, Any]:
+    """What the pack records of the network that names manifestations."""
+    with np.load(file) as pack:
+        about = json.loads(str(pack["about"]))["presence"]
+    rows, beyond = pd.DataFrame(about["quality"]).T, about.get("elsewhere")
+    table = pd.DataFrame({"manifestation": [*map(name_of, rows.index)]}, rows.index)
+    table["slices that show it"] = rows["present"].astype(int)
+    table["slices called"] = rows["called"].astype(int)
+    table["area under the ROC curve"] = [_auc(row) for row in about["quality"].values()]
+    if beyond:
+        table["called elsewhere"] = pd.Series(beyond["called"])
+    return {
+        "side": about["preprocessing"]["size"],
+        "slices": about["slices"],
+        "groups": about["groups"],
+        "presence": render.markdown(table),
+        "caution": about["caution"] and f"**{about['caution']}**",
+        "elsewhere": ELSEWHERE.format(**beyond) if beyond else "",
+    }
+
+
+def _auc(row: dict[str, Any]) -> str:
+    """Area under the ROC curve with its limits, as far as there are any."""
+    if row["auc"] is None:
+        return "all slices agree"
+    limits = "" if row["auc_low"] is None else f" [{row['auc_low']:.2f}, {row['auc_high']:.2f}]"
+    return f"{row['auc']:.2f}{limits}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,10 @@ def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
     return (shares > 0) & (shares >= minimum_share)
 
 
+def _moved(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    return augment.warp(image, augment.draw_matrix(rng, image.shape[0], augment.Ranges()))
+
+
 def train(
     images: np.ndarray | Rows,
     labels: np.ndarray,
@@ -48,11 +52,13 @@ def train(
     learning_rate: float,
     seed: int,
     epoch_steps: int = 0,
+    changed: Callable[[np.random.Generator, np.ndarray], np.ndarray] = _moved,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train the network on uint8 images (n, size, size) and their labels, bool (n, 3).
 
     The paper names 50 epochs and Adam, and no rate. Images and labels for ``validation`` make only
-    the curve. An epoch shows each slice once, unless ``epoch_steps`` says how many steps it has.
+    the curve. An epoch shows each slice once, unless ``epoch_steps`` says how many steps it has,
+    and each time ``changed`` in another way.
 
     Returns:
         The network after the last epoch, and the history: one row per epoch and subset with
@@ -63,8 +69,7 @@ def train(
     def augmented(
         rng: np.random.Generator, image: np.ndarray, label: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        matrix = augment.draw_matrix(rng, image.shape[0], augment.Ranges())
-        return to_input(augment.warp(image, matrix)), label.astype(np.float32)
+        return to_input(changed(rng, image)), label.astype(np.float32)
 
     def tell_epoch(epoch: int, logs: dict[str, float]) -> None:
         tell(epoch + 1, epochs, f"epoch {epoch + 1} of {epochs}, loss {logs['loss']:.2f}")

@@ -17,10 +17,12 @@ from covid_utils.errors import DataError
 from covid_utils.progress import tell
 from covid_utils.registry import (
     BOTH,
+    CT_ALONE,
     MULTIMODAL_CLASSES,
     PREDICTION_KEYS,
     RECOGNITION_CLASSES,
     SEEN,
+    SUBSETS,
     UNUSED,
     XRAY_SHARE,
 )
@@ -116,6 +118,14 @@ def all_rows(tasks: Iterable[Task]) -> pd.DataFrame:
     return rows.drop_duplicates("image_id").drop(columns="target").reset_index(drop=True)
 
 
+def ct_tasks(scans: Collection) -> list[Task]:
+    """The task on CT alone; none without CT images of both classes."""
+    rows = scans.select(dataset="covid-ct", label=MULTIMODAL_CLASSES, subset=SUBSETS)
+    rows = rows.assign(target=rows["label"].map(MULTIMODAL_CLASSES.index).astype("int64"))
+    has_both = rows["target"].nunique() == len(MULTIMODAL_CLASSES)
+    return [Task(CT_ALONE, rows, MULTIMODAL_CLASSES)] if has_both else []
+
+
 def multimodal_tasks(scans: Collection, repeats: int, seed: int) -> tuple[list[Task], list[Task]]:
     """The runs on X-rays and CT (Table 4), and for each the same X-rays without the CT images.
 
@@ -127,11 +137,9 @@ def multimodal_tasks(scans: Collection, repeats: int, seed: int) -> tuple[list[T
     False in the column ``drawn``, so that all runs can be compared on the same images. Without CT
     images of both classes there are no runs.
     """
-    ct = scans.select(dataset="covid-ct", label=MULTIMODAL_CLASSES)
-    ct = ct.assign(target=ct["label"].map(MULTIMODAL_CLASSES.index).astype("int64"))
-    rows = pd.concat([recognition_rows(scans, 2), ct], ignore_index=True)
-    if ct["target"].nunique() < len(MULTIMODAL_CLASSES):
-        repeats = 0
+    ct = ct_tasks(scans)
+    rows = pd.concat([recognition_rows(scans, 2), *(task.rows for task in ct)], ignore_index=True)
+    repeats = repeats if ct else 0
     together, twins = [], []
     for run in range(1, repeats + 1):
         drawn = np.zeros(len(rows), bool)

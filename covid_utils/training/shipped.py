@@ -78,8 +78,6 @@ def read(file: Path) -> dict[str, Part]:
         raise DataError(f"{file}: is not what its checksum says; take both files from one place.")
     arrays = guard.read(file, "pack of networks", lambda _: dict(np.load(BytesIO(content))))
     about = json.loads(str(arrays.pop("about")))
-    if "settings" in about:  # a pack of the time before it had parts
-        return {OUTLINES: Part(about, tuple(arrays.values()))}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in about}
     for key, array in arrays.items():  # in the order in which they were written
         parts[key.rpartition("/")[0]].append(array)

@@ -1,0 +1,135 @@
+"""Which manifestations a slice shows: the multi-label CNN for slices from anywhere.
+
+It learns from all slices with outlined manifestations, prepared as for the network that outlines
+lesions. What its probabilities are worth is told by cross-validation, which trains as often as
+there are folds and keeps near copies in one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from covid_utils.data import cache, foreign, lung_field
+from covid_utils.data.collection import Collection
+from covid_utils.data.images import Preprocessing, preprocess
+from covid_utils.evaluation import calibration, ranking
+from covid_utils.models.ml_cnn import ml_cnn
+from covid_utils.reading.stages import CALLED, Present
+from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, LESION_SETS, MANIFESTATIONS, name_of
+from covid_utils.training import multilabel, shipped, streams
+
+#: Part of a pack with the network, and what to say where there is none.
+PART = "presence"
+ABSENT = "Not named: the pack holds no network of manifestations; `make models` adds it."
+#: Side of its slices in pixels, at which its weights take half a megabyte.
+SIZE = 64
+FOLDS = 5
+
+
+def train(scans: Collection, like: Preprocessing, values: Mapping[str, Any]) -> shipped.Part:
+    """Train the network on all slices, and judge it by cross-validation.
+
+    Args:
+        scans: The profile's images.
+        like: How slices are prepared for the network that outlines lesions; only the size differs.
+        values: Parameters of ``03_task2_multilabel``.
+
+    Returns:
+        The part of a pack that `load` takes, with what is known of its ``quality``.
+    """
+    own, least = replace(like, size=SIZE), values["minimum_share"]
+    settings = {name: values[name] for name in multilabel.SETTINGS}
+    rows = scans.training_rows(LESION_SETS, "the network of manifestations", near_copies=True)
+    data = streams.prepared(rows, scans.root, own, values["seed"])
+    images, truth = data.images[:], multilabel.present(data.masks, least)
+    groups = rows["patient_id"].to_numpy()
+    chance = _cross_validated(images, truth, groups, settings)
+    quality, fitted = _judged(chance, truth, groups)
+    network, _ = multilabel.train(images, truth, None, changed=_foreign, **settings)
+    about = {"preprocessing": asdict(own), "sigmoid": fitted, "caution": _caution(quality)}
+    about |= {"slices": len(rows), "groups": len(set(groups)), "quality": quality}
+    others = scans.select(dataset=EXTERNAL_SETS, subset=EXTERNAL)
+    if len(others):
+        chance = multilabel.predict(network, cache.images(others, scans.root, own))
+        called = (_calibrated(chance, fitted) >= CALLED).sum(axis=0).tolist()
+        about["elsewhere"] = {"slices": len(others), "volumes": others["patient_id"].nunique()}
+        about["elsewhere"]["called"] = dict(zip(MANIFESTATIONS, called, strict=True))
+    return shipped.Part(about, shipped.halved(network.get_weights()))
+
+
+def _foreign(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    return foreign.pair(rng, image, np.zeros_like(image))[0]
+
+
+def _cross_validated(
+    images: np.ndarray, truth: np.ndarray, groups: np.ndarray, settings: dict[str, Any]
+) -> np.ndarray:
+    """Probabilities (n, 3) of slices by trainings that saw none of their group."""
+    from sklearn.model_selection import GroupKFold
+
+    chance = np.zeros(truth.shape)
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=settings["seed"])
+    for seen, unseen in folds.split(images, groups=groups):
+        network, _ = multilabel.train(images[seen], truth[seen], None, changed=_foreign, **settings)
+        chance[unseen] = multilabel.predict(network, images[unseen])
+    return chance
+
+
+def _judged(
+    chance: np.ndarray, truth: np.ndarray, groups: np.ndarray
+) -> tuple[dict[str, dict[str, float | None]], list[tuple[float, float]]]:
+    """How well each manifestation is ranked, and the sigmoid that calibrates it.
+
+    Where the ranking is not shown to be better than chance, every slice gets the share of slices
+    that show the manifestation.
+    """
+    areas = ranking.areas(truth, chance, groups, MANIFESTATIONS)
+    quality, fitted = {}, []
+    for name, chances, shown in zip(MANIFESTATIONS, chance.T, truth.T, strict=True):
+        area = areas[name, "roc_auc"]
+        is_better = bool(area.low > 0.5)
+        fitted.append(
+            calibration.fit_sigmoid(chances, shown)
+            if is_better
+            else calibration.constant_sigmoid(shown)
+        )
+        called = _calibrated(chances[:, None], fitted[-1:]) >= CALLED
+        row = {"auc": area.value, "auc_low": area.low, "auc_high": area.high}
+        row = {key: None if np.isnan(value) else float(value) for key, value in row.items()}
+        counts = {"present": int(shown.sum()), "called": int(called.sum())}
+        quality[name] = row | counts | {"better_than_chance": is_better}
+    return quality, fitted
+
+
+def _caution(quality: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which manifestations are told no better than by chance, as far as the slices can say."""
+    unsure = [name_of(name) for name, row in quality.items() if not row["better_than_chance"]]
+    said = (
+        f"Not shown to be better than chance, and so the same for every slice, the share in "
+        f"training: {', '.join(unsure)}."
+    )
+    return said if unsure else ""
+
+
+def _calibrated(chance: np.ndarray, fitted: Sequence[tuple[float, float]]) -> np.ndarray:
+    return calibration.apply_sigmoid(chance, *np.transpose(fitted))
+
+
+def load(part: shipped.Part) -> Present:
+    """The network of such a part, for slices as they are."""
+    own = Preprocessing(**part.about["preprocessing"])
+    network = ml_cnn(len(MANIFESTATIONS), own.size)
+    network.set_weights([np.asarray(each, np.float32) for each in part.arrays])
+
+    def present(
+        slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
+    ) -> np.ndarray:
+        given = zip(slices, fields, scales, strict=True)
+        images = [preprocess(each, own, lung_field.place(f), scale) for each, f, scale in given]
+        return _calibrated(multilabel.predict(network, np.stack(images)), part.about["sigmoid"])
+
+    return present

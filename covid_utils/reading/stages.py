@@ -1,0 +1,125 @@
+"""The stages before outlines: what a case is recognised as, and which manifestations it shows.
+
+Their networks are asked about the same slices as the one that outlines, so that each slice is read,
+and its lung field found, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from covid_utils.reading.cases import Case
+from covid_utils.reading.extent import Outline
+from covid_utils.registry import MANIFESTATIONS
+
+#: All stages, in the order of the paper.
+RECOGNISE, NAME, OUTLINE = STAGES = (1, 2, 3)
+#: From what an `Outline` takes to the probability that a slice shows each of `MANIFESTATIONS`,
+#: (n, 3).
+Present = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]
+#: A manifestation is called from this probability on: it is then more likely there than not.
+CALLED = 0.5
+#: Slices of a volume that are recognised at most, evenly spread over those with a lung field.
+RECOGNISED = 16
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The networks that recognise.
+
+    Attributes:
+        tasks: Name -> ``modality``, ``classes`` in order, and ``answers_from``, the least
+            probability of an answer; None if there is none.
+        probabilities: From slices, uint8 (n, height, width), and their modality to those of each
+            of its tasks, (n, classes).
+    """
+
+    tasks: Mapping[str, Mapping[str, Any]]
+    probabilities: Callable[[np.ndarray, str], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What is asked. In place of a network stands why it is not there; '' if it is not wanted."""
+
+    recognition: Recognition | str = ""
+    presence: Present | str = ""
+    outlines: bool = True
+
+
+class Questions:
+    """An `Outline` that asks the networks of the other stages about the same slices."""
+
+    def __init__(self, case: Case, outline: Outline, stages: Stages):
+        self._case, self._outline, self._stages = case, outline, stages
+        self._present: list[np.ndarray] = []
+        self._recognised: list[Mapping[str, np.ndarray]] = []
+        self._step, self._seen = -(-case.shape[0] // RECOGNISED), 0
+
+    def __call__(
+        self, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and their probability; all is background if no outlines are wanted."""
+        if callable(self._stages.presence):
+            self._present.append(self._stages.presence(slices, fields, scales))
+        self._recognise(slices[-self._seen % self._step :: self._step], "CT")
+        self._seen += len(slices)
+        if self._stages.outlines:
+            return self._outline(slices, fields, scales)
+        return np.zeros(slices.shape, np.uint8), np.ones(slices.shape, np.float32)
+
+    def _recognise(self, slices: np.ndarray, modality: str) -> None:
+        if len(slices) and isinstance(self._stages.recognition, Recognition):
+            self._recognised.append(self._stages.recognition.probabilities(slices, modality))
+
+    def record(self, why: str | None) -> dict[str, Any]:
+        """What ``case.json`` says of both stages; ``why`` nothing may be said of slices, if so."""
+        modality, wanted = self._case.modality, self._stages
+        if modality == "X-ray":
+            self._recognise(self._case.slices(0, 1), modality)
+        elif why:
+            self._present, self._recognised = [], []
+        recognition = self._recognition() if any(self._recognised) else None
+        presence = self._presence() if self._present else None
+        untrained = f"Not recognised: no head for {modality} was trained."
+        reasons = [
+            None if said else network if isinstance(network, str) else why or untrained
+            for said, network in ((recognition, wanted.recognition), (presence, wanted.presence))
+        ]
+        return {
+            "recognition": recognition,
+            "why_not_recognised": reasons[0] or None,
+            "presence": presence,
+            "why_not_named": reasons[1] or None,
+        }
+
+    def _recognition(self) -> dict[str, dict[str, Any]]:
+        """Of each task the mean over slices, and the class if that is sure enough."""
+        rows = {}
+        for name in self._recognised[0]:
+            about = self._stages.recognition.tasks[name]
+            each = np.concatenate([part[name] for part in self._recognised])
+            mean, least = each.mean(axis=0), about["answers_from"]
+            is_sure = least is not None and mean.max() >= least
+            rows[name] = {
+                "slices": len(each),
+                "probabilities": dict(zip(about["classes"], mean.tolist(), strict=True)),
+                "answers_from": least,
+                "answer": about["classes"][int(mean.argmax())] if is_sure else None,
+            }
+        return rows
+
+    def _presence(self) -> dict[str, dict[str, Any]]:
+        each = np.concatenate(self._present)
+        return {
+            name: {
+                "probability": float(chance.mean()),
+                "highest": float(chance.max()),
+                "slices_called": int((chance >= CALLED).sum()),
+            }
+            for name, chance in zip(MANIFESTATIONS, each.T, strict=True)
+        }

@@ -1,0 +1,181 @@
+"""What notebooks train is what reading says of the same files: recognition, and manifestations."""
+
+import json
+import shutil
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from stream_cases import TOY
+from test_reading_outputs import SCHEMA
+
+from covid_utils import params, paths, predict
+from covid_utils.data import cache, readers
+from covid_utils.data.collection import Collection
+from covid_utils.data.images import Preprocessing
+from covid_utils.evaluation import calibration
+from covid_utils.models import inception
+from covid_utils.predict import heads, presence
+from covid_utils.reading import pages
+from covid_utils.registry import MANIFESTATIONS
+from covid_utils.training import multilabel, networks, recognition, shipped
+from covid_utils.training.features import Extraction
+from covid_utils.training.head import HeadSettings
+from covid_utils.training.predict_stream import Committee
+
+FIELD = Preprocessing(32, clahe_clip=0.0, crop="field", gray="landmarks")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("COVID_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def scans(home, phantom):
+    """Images of the phantom in their tasks; every fifth is tested, whoever's it is."""
+    names = ("covid-chestxray-dataset", "chest_xray", "covid-ct", "medseg")
+    rows = readers.read_all(phantom, names).rows
+    subset = np.resize(["train", "train", "train", "validation", "test"], len(rows))
+    return Collection(rows.assign(subset=subset), phantom, pd.DataFrame())
+
+
+@pytest.fixture(scope="module")
+def model(home):
+    """Folder of a pack that outlines, and does no more."""
+    settings = TOY.replace(
+        stream="all", image_size=32, crop="field", gray="landmarks", clahe_clip=0.0
+    )
+    network = networks.build(settings)
+    file = shipped.path("quick")
+    shipped.save(file, Committee(network, [network.get_weights()]), settings)
+    return file.parent
+
+
+def records(result):
+    schema = json.loads(SCHEMA.read_text(encoding="utf8"))
+    found = [
+        json.loads((result.folder / each["folder"] / "case.json").read_text(encoding="utf8"))
+        for each in result.summary.records
+    ]
+    for record in found:
+        jsonschema.validate(record, schema)
+    return found
+
+
+def toy_inception(monkeypatch):
+    """A toy in place of Inception-v3, and what it was built from."""
+    import keras
+
+    built = []
+
+    def network(weights, last, seed, calibrate):
+        built.append((weights, last, seed))
+        keras.utils.set_random_seed(seed)
+        image = keras.Input((299, 299, 3))
+        out = keras.layers.AveragePooling2D(74)(image)
+        out = keras.layers.Conv2D(5, 3, padding="same", activation="tanh", name=last)(out)
+        return keras.Model(image, out)
+
+    monkeypatch.setattr(inception, "network", network)
+    monkeypatch.setattr(inception, "BLOCKS", {"mixed1": (4, 5)})
+    return built
+
+
+def test_recognition_says_of_a_file_what_the_notebook_predicted(
+    scans, home, model, tmp_path, monkeypatch
+):
+    built = toy_inception(monkeypatch)
+    tasks = [*recognition.xray_tasks(scans), *recognition.ct_tasks(scans)]
+    rows = recognition.all_rows(tasks)
+    weights = tmp_path / "weights.npz"
+    weights.write_bytes(b"of Inception-v3")
+    frozen = Extraction(rows, scans.root, Preprocessing(64), str(weights), "mixed1", 3)
+    table = frozen.features(("mixed1",))["mixed1"]
+    studied = recognition.study(table, tasks, HeadSettings(60, 16, 0.1, standardise=True))
+    fits = {one.task.name: one.fitted(0.1, 60) for one in studied}
+    heads.keep("ci", frozen, fits.values())
+    folder = paths.models("ci")
+    for path in model.iterdir():
+        shutil.copy(path, folder)
+    for modality, names in {"X-ray": ("2 classes", "4 classes"), "CT": ("CT",)}.items():
+        row = fits[names[0]].part("test").iloc[0]
+        file = scans.root / scans.select(image_id=row["image_id"])["path"].iloc[0]
+        result = predict.read(
+            file, tmp_path / "out", model=folder, stages=[1], xrays=modality != "CT"
+        )
+        (record,) = records(result)
+        assert [*record["recognition"]] == [*names]
+        for name in names:
+            fit, given = fits[name], record["recognition"][name]
+            part = fit.predictions[fit.predictions["image_id"] == row["image_id"]]
+            trained = part[[f"p_{each}" for each in fit.task.names]].to_numpy()
+            degree = record["about"]["recognition"]["tasks"][name]["temperature"]
+            expected = calibration.apply_temperature(trained, degree)[0]
+            chances = [given["probabilities"][each] for each in fit.task.names]
+            assert np.abs(chances - expected).max() < 1e-6
+            least = given["answers_from"]
+            is_sure = least is not None and expected.max() >= least
+            assert given["answer"] == (fit.task.names[expected.argmax()] if is_sure else None)
+    assert built[-1] == (str(folder / "weights.npz"), "mixed1", 3)
+    weights.write_bytes(b"of another network")
+    (record,) = records(predict.read(file, tmp_path / "out", model=folder, stages=[1]))
+    assert record["recognition"] is None
+    assert (
+        "lacks Inception-v3's weights weights.npz; `make reproduce" in record["why_not_recognised"]
+    )
+
+
+def test_manifestations_of_a_file_are_those_that_the_training_predicts(
+    scans, home, model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(presence, "SIZE", 32)
+    monkeypatch.setattr(presence, "FOLDS", 2)
+    trained, train = [], multilabel.train
+
+    def watched(images, *given, **settings):
+        network, history = train(images, *given, **settings)
+        trained.append((len(images), network))
+        return network, history
+
+    monkeypatch.setattr(multilabel, "train", watched)
+    values = params.load("quick", "03_task2_multilabel") | {"epochs": 1}
+    part = presence.train(scans, FIELD, values)
+    rows = scans.select(dataset="medseg")
+    count, network = trained[-1]
+    assert count == len(rows)
+    assert sum(size for size, _ in trained[:-1]) == count  # of two folds each trains on the other
+    assert part.about["slices"] == count
+    assert 0 <= part.about["quality"]["ggo"]["called"] <= count
+    images = cache.images(rows, scans.root, Preprocessing(**part.about["preprocessing"]))
+    chance = multilabel.predict(network, images)
+    expected = calibration.apply_sigmoid(chance, *np.transpose(part.about["sigmoid"]))
+    folder = tmp_path / "model"
+    committee = shipped.load(model / "shipped.npz")
+    shipped.save(folder / "shipped.npz", *committee, **{presence.PART: part})
+    file = scans.root / rows["path"].iloc[0]
+    (record,) = records(predict.read(file, tmp_path / "out", model=folder, stages=[2, 3]))
+    own = expected[(rows["path"] == rows["path"].iloc[0]).to_numpy()]
+    assert record["outlined_slices"] == record["slices"] == len(own)
+    for name, chances in zip(MANIFESTATIONS, own.T, strict=True):
+        assert record["presence"][name]["probability"] == pytest.approx(chances.mean(), abs=1e-2)
+        assert record["presence"][name]["highest"] == pytest.approx(chances.max(), abs=1e-2)
+    assert record["recognition"] is record["why_not_recognised"] is None
+    assert part.about["caution"] in pages.remarks(record)
+
+
+def test_what_is_missing_or_not_asked_for_is_said_once(scans, model, tmp_path):
+    file = scans.root / scans.select(dataset="medseg")["path"].iloc[0]
+    (record,) = records(predict.read(file, tmp_path / "out", model=model))
+    assert "`make reproduce PROFILE=sample DATA=folder`" in record["why_not_recognised"]
+    assert "`make models`" in record["why_not_named"]
+    assert record["manifestations"]
+    result = predict.read(file, tmp_path / "out", model=model, stages=[2])
+    (record,) = records(result)
+    assert record["manifestations"] is record["why_not_outlined"] is None
+    (folder,) = (each for each in result.folder.iterdir() if each.is_dir())
+    assert [path.name for path in folder.iterdir()] == ["case.json"]
