@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Files and folders that are written whole or not at all, and files that are read once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import glob
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache, wraps
 from pathlib import Path
+from threading import Lock
+from typing import TypeVar
 
 import psutil
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -62,3 +67,23 @@ def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iter
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def once(most: int) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
+    """Keep what a function makes of the last ``most`` files, until a file changes.
+
+    However many threads ask, each file is decoded once.
+    """
+
+    def kept(decode: Callable[[Path], T]) -> Callable[[Path], T]:
+        lock, known = Lock(), lru_cache(most)(lambda path, state: decode(path))
+
+        @wraps(decode)
+        def asked(path: Path) -> T:
+            state = path.stat()
+            with lock:
+                return known(path, (state.st_ino, state.st_mtime_ns, state.st_size))
+
+        return asked
+
+    return kept

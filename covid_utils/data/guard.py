@@ -10,10 +10,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 from typing import Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
@@ -66,26 +65,6 @@ def reads(kind: str) -> Callable[[Decoder], Decoder]:
         return reading
 
     return guarded
-
-
-def once(most: int) -> Callable[[Decoder], Decoder]:
-    """Keep what a function makes of the last ``most`` files, until a file changes.
-
-    However many threads ask, each file is decoded once.
-    """
-
-    def kept(decode: Decoder) -> Decoder:
-        lock, known = Lock(), lru_cache(most)(lambda path, state: decode(path))
-
-        @wraps(decode)
-        def asked(path: Path) -> T:
-            state = path.stat()
-            with lock:
-                return known(path, (state.st_ino, state.st_mtime_ns, state.st_size))
-
-        return asked
-
-    return kept
 
 
 def _explain(path: Path, kind: str, error: Exception) -> str:

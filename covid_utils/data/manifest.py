@@ -11,7 +11,6 @@ import pandas as pd
 
 import chest_phantom
 from covid_utils import paths
-from covid_utils.data import guard
 from covid_utils.errors import DataError
 from covid_utils.graph import jobs, possible
 from covid_utils.registry import (
@@ -22,6 +21,7 @@ from covid_utils.registry import (
     UNUSED,
     missing_sets,
 )
+from covid_utils.writing import once
 
 #: Column name -> what it holds.
 COLUMNS = {
@@ -95,7 +95,7 @@ def saved_manifest(profile: str) -> pd.DataFrame:
     return _parsed(path).copy()
 
 
-@guard.once(2)  # every table asks for it
+@once(2)  # every table asks for it
 def _parsed(path: Path) -> pd.DataFrame:
     texts = {name: str for name in COLUMNS if name not in _NUMBERS}
     return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))

@@ -17,6 +17,7 @@ from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import assert_same_grid, open_nifti
 from covid_utils.data.readers.gray import is_hounsfield, to_uint8, window_of
 from covid_utils.errors import DataError
+from covid_utils.writing import once
 
 NAME = "medseg"
 ABOUT = {"modality": "CT", "view": "Axial", "label": "covid", "licence": "CC0"}
@@ -47,7 +48,7 @@ class PublishedMasks(NamedTuple):
 
 
 @guard.reads("NIfTI file")
-@guard.once(2)
+@once(2)
 def _volume(path: Path) -> tuple[np.ndarray, bool]:
     """Whole file (columns, rows, slices), images as uint8, and whether it has Hounsfield units."""
     voxels = np.asanyarray(open_nifti(path).dataobj)
