@@ -143,5 +143,5 @@ def load(
 def _fitted(features: np.ndarray) -> Likeness:
     from sklearn.covariance import LedoitWolf
 
-    about = LedoitWolf().fit(features)
+    about = LedoitWolf().fit(features.astype(np.float64))  # else the precision may be indefinite
     return Likeness(about.location_, np.linalg.cholesky(about.precision_))
