@@ -66,20 +66,16 @@ def test_predictions_keep_every_label_apart():
 SETTINGS = {"epochs": 2, "batch_size": 4, "learning_rate": 0.001, "seed": 5}
 
 
-def test_the_seed_decides():
+def test_a_training_has_a_curve_of_each_subset_and_predicts_every_slice():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 16, 16), dtype=np.uint8)
     labels = rng.random((6, 3)) < 0.5
     watched = (images[:2], labels[:2])
-    (first, history), (second, _) = (
-        multilabel.train(images, labels, watched, **SETTINGS) for _ in range(2)
-    )
+    network, history = multilabel.train(images, labels, watched, **SETTINGS)
     epochs = history.groupby("subset")["epoch"].apply(list).to_dict()
     assert epochs == {"train": [1, 2], "validation": [1, 2]}
-    probability = multilabel.predict(first, images)
-    assert probability.shape == (6, 3)
-    assert np.array_equal(multilabel.predict(second, images), probability)
-    times = multilabel.time_one_slice(first, images)
+    assert multilabel.predict(network, images).shape == (6, 3)
+    times = multilabel.time_one_slice(network, images)
     assert times["calls"] == len(times["each"])
 
 

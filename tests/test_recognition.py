@@ -111,10 +111,9 @@ def test_xrays_are_drawn_to_balance_the_ct_images(both):
     assert recognition.multimodal_tasks(alone, repeats=1, seed=0) == ([], [])
 
 
-@pytest.mark.parametrize("label", LABELS)
-def test_a_class_without_images_is_named_before_anything_is_computed(scans, label):
-    rows = scans.manifest[scans.manifest["label"] != label]
-    with pytest.raises(DataError, match=f"no frontal X-ray labelled {label} can be read"):
+def test_a_class_without_images_is_named_before_anything_is_computed(scans):
+    rows = scans.manifest[scans.manifest["label"] != "viral"]
+    with pytest.raises(DataError, match="no frontal X-ray labelled viral can be read"):
         recognition.xray_tasks(scans_of(rows))
 
 

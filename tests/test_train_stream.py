@@ -136,16 +136,12 @@ def test_members_differ_are_averaged_and_are_not_trained_again_after_a_kill(monk
     assert not any(path.exists() for path in state_files(settings, data))
 
 
-@pytest.mark.parametrize(
-    ("content", "cause"),
-    [(b"", "an empty file"), (b"PK\x03\x04 not whole", "not a whole training state")],
-)
-def test_a_damaged_state_is_named(content, cause):
-    data = toy()
+def test_a_damaged_state_is_named():
+    data, content = toy(), b"PK\x03\x04 not whole"
     (state,) = state_files(TOY, data)
     state.parent.mkdir(parents=True)
     state.write_bytes(content)
-    with pytest.raises(DataError, match=rf"\.state\.npz: {cause}.*delete it"):
+    with pytest.raises(DataError, match=r"\.state\.npz: not a whole training state.*delete it"):
         train_stream.train("quick", TOY, NOWHERE, data)
     assert state.read_bytes() == content
 
