@@ -166,6 +166,7 @@ NOTEBOOKS = {
     "05_tables": ("report",),
     "06_as_published": ("data", "models", "training", "evaluation"),
     "07_other_hospitals": ("data", "models", "training", "evaluation"),
+    "08_read_a_scan": ("data", "models", "predict", "reading", "report"),
 }
 #: Code that a change of computes the scores again.
 SCORES_CODE = ("evaluation",)

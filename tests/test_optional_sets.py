@@ -20,7 +20,7 @@ XRAYS = ("covid-chestxray-dataset", "chest_xray")
 STREAMS = {f"stream_{name}_deeplab" for name in ("all", *registry.MANIFESTATIONS)}
 RANDOM = {"stream_all_deeplab_random", "stream_all_unet"}
 #: Jobs that take whatever is there.
-ALWAYS = {"data", "scores", "tables", "as_published", "overview"}
+ALWAYS = {"data", "scores", "tables", "as_published", "read_a_scan", "overview"}
 #: Jobs of conditions on slices, which start from nodules.
 SLICES = {f"as_published_{name}" for name in ("S0", "S3", "others")}
 XRAY_JOBS = {"task1", "as_published_xray"}

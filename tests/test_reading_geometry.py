@@ -17,10 +17,12 @@ from own_scans import (
     volume,
     voxel_points,
 )
+from PIL import Image
 
 from covid_utils.data import gray_scale, lung_field
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
+from covid_utils.reading import masks
 from covid_utils.reading.cases import Case, cases
 from covid_utils.reading.extent import on_whole_slices, outlined
 from covid_utils.reading.folder import Wishes, read_all
@@ -122,6 +124,42 @@ def test_networks_see_every_scan_from_the_feet_with_the_front_on_top(tmp_path):
     for codes in ("LPI", "SRA"):
         volume(tmp_path / "v.nii", codes)
         assert (lesion_at(one([tmp_path / "v.nii"], tmp_path / "out")) > 0.55).all(), codes
+
+
+def test_a_slice_is_shown_in_any_window_of_hounsfield_units(tmp_path):
+    series(tmp_path / "ct")
+    volume(tmp_path / "ct.nii")
+    raised = nibabel.load(tmp_path / "ct.nii")  # as scanners store it that have no negative values
+    raised = nibabel.Nifti1Image(raised.get_fdata() + 1024, raised.affine)
+    raised.to_filename(tmp_path / "raised.nii")
+    for name in ("ct", "ct.nii", "raised.nii"):
+        case = one([tmp_path / name], tmp_path / "out")
+        middle = case.shape[0] // 2
+        # Tissue of 40 units, in a chest that also holds air and a lesion of 400.
+        assert set(np.unique(case.load(middle, (0, 80)))) == {0, 128, 255}, name
+        assert (case.load(middle, (39, 40)) > 0).sum() > (case.load(middle, (41, 42)) > 0).sum()
+        assert np.array_equal(case.load(middle, (-1350, 150)), case.slices(middle, middle + 1)[0])
+    picture = nibabel.Nifti1Image(
+        np.arange(256.0).reshape(16, 16, 1).repeat(4, 0).repeat(4, 1), np.eye(4)
+    )
+    picture.to_filename(tmp_path / "picture.nii")
+    case = one([tmp_path / "picture.nii"], tmp_path / "out")
+    assert np.array_equal(case.load(0, (0, 80)), case.load(0))
+
+
+def test_a_written_mask_lies_on_the_slices_as_they_are_seen(tmp_path):
+    series(tmp_path / "ct", *SERIES["exchanged and turned"])
+    volume(tmp_path / "a.nii", "SRA")
+    points = slice_points((-32, -24, 4), HEAD_FIRST, (0.5, 0.5), (96, 128))
+    Image.fromarray(to_uint8(chest(points), -1000, 400)).save(tmp_path / "b.png")
+    for name in ("ct", "a.nii", "b.png"):
+        out = tmp_path / "out" / name
+        case = one([tmp_path / name], out)
+        read_all([tmp_path / name], out, outline)
+        (folder,) = (path.parent for path in out.glob("*/case.json"))
+        wanted = outlined(case, outline).labels
+        assert wanted.any()
+        assert np.array_equal(masks.read(folder, case), wanted), name
 
 
 def test_a_single_slice_keeps_its_place(tmp_path):

@@ -76,6 +76,9 @@ class Result:
             rows.append(about | shares | {"said": said, "record": record})
         return pd.DataFrame(rows)
 
+    def __repr__(self) -> str:
+        return pages.counted(self.summary.records, self.summary.refused)
+
     def _repr_html_(self) -> str:
         table = self.cases.drop(columns=["folder", "record"], errors="ignore").rename(
             columns=name_of

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from covid_utils.data import cache, foreign, lung_field
 from covid_utils.data.collection import Collection
-from covid_utils.data.images import Preprocessing, preprocess
+from covid_utils.data.images import Preprocessing, preprocess, put_back
 from covid_utils.evaluation import calibration, ranking
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.reading.stages import CALLED, Present
 from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, LESION_SETS, MANIFESTATIONS, name_of
 from covid_utils.training import multilabel, shipped, streams
+
+if TYPE_CHECKING:
+    import keras
 
 #: Part of a pack with the network, and what to say where there is none.
 PART = "presence"
@@ -121,15 +124,45 @@ def _calibrated(chance: np.ndarray, fitted: Sequence[tuple[float, float]]) -> np
 
 def load(part: shipped.Part) -> Present:
     """The network of such a part, for slices as they are."""
-    own = Preprocessing(**part.about["preprocessing"])
-    network = ml_cnn(len(MANIFESTATIONS), own.size)
-    network.set_weights([np.asarray(each, np.float32) for each in part.arrays])
+    network, own = _network(part)
 
     def present(
         slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
     ) -> np.ndarray:
-        given = zip(slices, fields, scales, strict=True)
-        images = [preprocess(each, own, lung_field.place(f), scale) for each, f, scale in given]
-        return _calibrated(multilabel.predict(network, np.stack(images)), part.about["sigmoid"])
+        images = _prepared(own, slices, fields, scales)
+        return _calibrated(multilabel.predict(network, images), part.about["sigmoid"])
 
     return present
+
+
+def heat(
+    part: shipped.Part, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
+) -> np.ndarray:
+    """What in slices as they are speaks for each of `MANIFESTATIONS`, see `multilabel.heat`.
+
+    Arguments are those of a `Present`.
+
+    Returns:
+        float32 (n, height, width, 3), 0 outside the crop.
+    """
+    network, own = _network(part)
+    each = multilabel.heat(network, _prepared(own, slices, fields, scales))
+    given = zip(each, fields, slices, strict=True)
+    return np.stack([put_back(of, own, lung_field.place(f), slice_) for of, f, slice_ in given])
+
+
+def _network(part: shipped.Part) -> tuple[keras.Model, Preprocessing]:
+    own = Preprocessing(**part.about["preprocessing"])
+    network = ml_cnn(len(MANIFESTATIONS), own.size)
+    network.set_weights([np.asarray(each, np.float32) for each in part.arrays])
+    return network, own
+
+
+def _prepared(
+    own: Preprocessing,
+    slices: np.ndarray,
+    fields: Sequence[np.ndarray],
+    scales: Sequence[str],
+) -> np.ndarray:
+    given = zip(slices, fields, scales, strict=True)
+    return np.stack([preprocess(each, own, lung_field.place(f), scale) for each, f, scale in given])

@@ -43,7 +43,8 @@ class Case:
         files: All that it was made of; of a series in the order of its slices.
         modality: ``CT``, ``X-ray`` or ``unknown``, as the file says.
         shape: Slices, height and width.
-        load: One slice, upright, uint8 (height, width).
+        load: One slice by its number, upright, uint8 (height, width). Where Hounsfield units are
+            known, a second argument (low, high) names a window that is not the lung's.
         gray_scale: What tells it: `HOUNSFIELD`, `ANATOMY` or `NOTHING`; '' of an X-ray.
         oriented: Which stored axis is which (`axes`); None of a picture.
         affine: From stored voxels to mm towards right, front and head (4, 4); None if not known.
@@ -55,7 +56,7 @@ class Case:
     files: tuple[File, ...]
     modality: str
     shape: tuple[int, ...]
-    load: Callable[[int], np.ndarray] = field(repr=False)
+    load: Callable[..., np.ndarray] = field(repr=False)
     gray_scale: str = ""
     oriented: np.ndarray | None = field(default=None, repr=False)
     affine: np.ndarray | None = field(default=None, repr=False)
@@ -145,8 +146,8 @@ def _slices(
     middle = len(files) // 2
     window, has_air = decoding.dicom_window(files[middle].path)
 
-    def load(at: int) -> np.ndarray:
-        plane = decoding.read_dicom(files[at].path, window=window)
+    def load(at: int, shown: tuple[float, float] = gray_scale.LUNG_WINDOW) -> np.ndarray:
+        plane = decoding.read_dicom(files[at].path, window=gray.stored_window(window, shown))
         return plane if oriented is None else axes.upright(plane.T[..., None], oriented)[0]
 
     picture = load(middle)
@@ -161,7 +162,7 @@ def _slices(
 def _xray(path: Path, files: tuple[File, ...], _: series.Stack, said: tuple[str, ...]) -> Case:
     shape = _sized(path, (1, *decoding.read_dicom(path).shape))
     load = decoding.read_dicom
-    return Case(files[0].name, files, "X-ray", shape, lambda _: load(path), warnings=said)
+    return Case(files[0].name, files, "X-ray", shape, lambda *_: load(path), warnings=said)
 
 
 @guard.reads("picture")
@@ -172,7 +173,7 @@ def _picture(path: Path, file: File) -> Case:
     scale, words = NOTHING, ()
     if not _is_coloured(path):
         scale, words = _scaled((0, 255), True, picture)
-    return Case(file.name, (file,), "unknown", shape, lambda _: picture, scale, warnings=words)
+    return Case(file.name, (file,), "unknown", shape, lambda *_: picture, scale, warnings=words)
 
 
 @guard.reads("NIfTI file")
@@ -191,8 +192,8 @@ def _volume(path: Path, file: File) -> Case:
     some = values(upright[:: -(-shape[0] // TOLD_BY), ::STRIDE, ::STRIDE])
     window = gray.window_of(some, path)
 
-    def load(at: int) -> np.ndarray:
-        return gray.to_uint8(values(upright[at]), *window)
+    def load(at: int, shown: tuple[float, float] = gray_scale.LUNG_WINDOW) -> np.ndarray:
+        return gray.to_uint8(values(upright[at]), *gray.stored_window(window, shown))
 
     scale, said = _scaled(window, gray.holds_air(some, window), load(shape[0] // 2))
     said += _slanted(volume.affine[:3, int(np.argmax(oriented[:, 0] == 2))])

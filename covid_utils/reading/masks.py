@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import covid_utils
+from covid_utils.data import axes
 from covid_utils.data.readers.decoding import read_dicom_header
 from covid_utils.reading.cases import Case
 from covid_utils.registry import COLOURS, LABEL_CLASSES, name_of
@@ -42,6 +43,15 @@ def write_nifti(path: Path, case: Case, values: np.ndarray, slope: float = 1) ->
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(slope, 0)
     image.to_filename(path)
+
+
+def read(folder: Path, case: Case) -> np.ndarray:
+    """Labels of a case from the folder that they were written to: uint8 (slices, height, width)."""
+    if case.oriented is None:
+        with Image.open(folder / "mask.png") as image:
+            return np.asarray(image)[None]
+    stored = nibabel.load(folder / "mask.nii.gz").dataobj
+    return axes.upright(np.asarray(stored, np.uint8), case.oriented)
 
 
 def write_png(path: Path, labels: np.ndarray) -> None:

@@ -112,6 +112,26 @@ def heat_sheet(shown: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title:
     return figure
 
 
+def evidence_sheet(
+    image: np.ndarray, named: Mapping[str, tuple[float, np.ndarray]], labels: np.ndarray, title: str
+) -> Figure:
+    """A slice, what spoke for manifestations in it, and what was outlined.
+
+    Args:
+        image: uint8 (height, width).
+        named: Manifestation -> its probability, and heat (height, width), 0 or above.
+        labels: Of `LABEL_CLASSES`, (height, width).
+        title: Heading.
+    """
+    cells = [(image, "CT slice")]
+    for name, (chance, heat) in named.items():
+        cells.append((_glow(image, heat), f"{name_of(name)}: {100 * chance:.0f} %"))
+    words = {"named": [heading for _, heading in cells[1:]]}
+    words |= _covered({"outlined": labels}, LABEL_CLASSES)
+    cells.append((overlay(image, labels), "outlined"))
+    return _sheet([("", cells)], title, words, LABEL_CLASSES.values())
+
+
 def _glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """A class activation map over a gray image, without colour where there is no heat."""
     share = resize(heat / max(float(heat.max()), 1e-12), image.shape, order=1)

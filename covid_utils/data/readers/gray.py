@@ -82,6 +82,15 @@ def is_hounsfield(window: tuple[float, float]) -> bool:
     return window[1] - window[0] == LUNG_WINDOW[1] - LUNG_WINDOW[0]
 
 
+def stored_window(window: tuple[float, float], shown: tuple[float, float]) -> tuple[float, float]:
+    """A window in Hounsfield units as values of a file, whose `window_of` is ``window``.
+
+    Where that is not of Hounsfield units it stays.
+    """
+    offset = window[0] - LUNG_WINDOW[0]
+    return (shown[0] + offset, shown[1] + offset) if is_hounsfield(window) else window
+
+
 def holds_air(voxels: np.ndarray, window: tuple[float, float]) -> bool:
     """Whether voxels hold air, as those of every chest do, if ``window`` is of Hounsfield units."""
     offset = window[0] - LUNG_WINDOW[0]
