@@ -1,5 +1,7 @@
 """Masks lie on the voxels of their source, whatever way a scan is stored."""
 
+import zlib
+
 import nibabel
 import numpy as np
 import pydicom
@@ -277,6 +279,21 @@ def test_a_copy_of_a_slice_counts_once(tmp_path):
     assert [each.reason for each in found if not isinstance(each, Case)] == [
         f"ct/zz-copy.dcm: a copy of {path.name}, which is read."
     ]
+
+
+def test_a_deflated_slice_is_read_unless_it_would_fill_the_memory(tmp_path):
+    (path,) = series(tmp_path / "ct", count=1)
+    plain = one([path], tmp_path / "out").slices(0, 1)
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    header.save_as(path)
+    assert np.array_equal(one([path], tmp_path / "out").slices(0, 1), plain)
+    length = pydicom.dcmread(path).file_meta.FileMetaInformationGroupLength
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    zeros = b"".join(packer.compress(bytes(2**20)) for _ in range(520)) + packer.flush()
+    path.write_bytes(path.read_bytes()[: 144 + length] + zeros)
+    (refusal,) = cases([path], tmp_path / "out")
+    assert refusal.reason == f"{path.name}: inflates to more than one image; save it uncompressed."
 
 
 def test_slices_without_a_position_are_one_case_in_the_order_of_their_numbers(tmp_path):

@@ -331,6 +331,10 @@ def test_archives_that_would_fill_the_disk_or_are_damaged_are_refused(tmp_path, 
     bomb(tmp_path / "a.zip", 20_000)
     (reason,) = refusals(tmp_path, "a.zip")
     assert reason.startswith("a.zip: holds more than the 10,000 bytes")
+    monkeypatch.setattr(inputs, "LARGE_ARCHIVE", 10_000)
+    monkeypatch.setattr(inputs, "LARGEST_ARCHIVE", 10**9)
+    assert (tmp_path / "a.zip").stat().st_size < 200
+    assert "holds more than" in refusals(tmp_path, "a.zip")[0]  # for what an archive of scans is
     bomb(tmp_path / "b.zip", 5_000)
     content = (tmp_path / "b.zip").read_bytes()
     lied = content.replace((5_000).to_bytes(4, "little"), (400).to_bytes(4, "little"))

@@ -6,6 +6,7 @@ Only tags that describe the image and where it lies are read; none tells who the
 from __future__ import annotations
 
 import filecmp
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ TILT = 0.5
 UNEVEN = 0.05
 #: Digits of a position in mm, and of directions and spacings, that tell two apart.
 POSITION, DIRECTION = 2, 3
+#: Bytes of a file up to its description, whose length they hold; and most bytes that a deflated
+#: file may become.
+META, LARGEST_DEFLATED = 144, 2**29
 _NUMBERS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _TAGS = ("SOPClassUID", "Modality", "ImageType")
 _REFERRED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -108,6 +112,7 @@ class Stack:
 @guard.reads("DICOM file")
 def open_slice(path: Path) -> Slice:
     """Read the header of a DICOM file; what is no slice and no X-ray is refused."""
+    _assert_inflates(path)
     header = read_dicom_header(path, _TAGS)
     modality = MODALITIES.get(str(header.get("Modality", "")))
     if not modality or not header.get("Rows"):
@@ -133,6 +138,23 @@ def open_slice(path: Path) -> Slice:
         float(thickness[0]) if thickness.size else np.nan,
         all(header.get(name) for name in _REFERRED),
     )
+
+
+def _assert_inflates(path: Path) -> None:
+    """Refuse a deflated file that would fill the memory, since pydicom inflates one at once."""
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    about = read_file_meta_info(path)
+    if about.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    rest = path.read_bytes()[META + about.FileMetaInformationGroupLength :]
+    while rest:
+        total += len(inflater.decompress(rest, 2**20))
+        if total > LARGEST_DEFLATED:
+            raise DataError(f"{path}: inflates to more than one image; save it uncompressed.")
+        rest = inflater.unconsumed_tail
 
 
 def _numbers(header: Any, name: str, count: int) -> np.ndarray:
