@@ -23,7 +23,7 @@ RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
 TARGETS := help setup reproduce recompute report test lint unit notebooks-check notebooks readme \
-	models bench fuzz lab lock clean
+	models bench fuzz refusal lab lock clean
 .PHONY: $(TARGETS)
 
 # Any other word: one sentence with the target that is most like it.
@@ -113,6 +113,9 @@ fuzz: setup ## Read 10,000 damaged files of each format, and rewrite benchmarks/
 	@$(RUN) $(BIN)/python benchmarks/fuzz.py $(COUNT)
 
 COUNT ?= 10000
+
+refusal: setup ## Show what is no CT slice to covid-read, and rewrite benchmarks/refusal.md
+	@$(RUN) $(BIN)/python benchmarks/refusal.py
 
 # JupyterLab refuses to run as root, as in a container, unless it is told to.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
