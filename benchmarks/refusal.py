@@ -25,10 +25,13 @@ from covid_utils.reading import cases
 from covid_utils.registry import EXTERNAL_SETS, LESION_SETS
 
 PAGE = Path(__file__).with_name("refusal.md")
-#: Pictures of a kind; good slices that each kind of bad ones is made of.
-COUNT, BASE = 24, 16
+#: Pictures of a kind; slices that each kind of altered ones is made of.
+COUNT, BASE = 20, 12
 #: Canonical gray value of air, lung, fat, muscle and bone -> brightness in that contrast.
 RESONANCE = (0, 80, 212, 238, 255), (5, 25, 250, 110, 60)
+#: Kinds of slices that are named more than once.
+LIDC = "CT, lidc-idri"
+CHOSEN, MEASURED = "CT, other hospitals, chosen on", "CT, other hospitals, measured only"
 #: What can become of a picture.
 VERDICTS = ("refused", "flagged", "outlined without a word")
 WORDS = ("the", "lungs", "of", "patients", "without", "a", "fever", "show", "no", "opacity", "and")
@@ -43,10 +46,11 @@ distance of the encoder's features; its limit was set on training slices that we
 
 {}
 
-What is to be read should be outlined without a word, and what is not should not. Some volumes of
-other hospitals are stored upside down, and rightly flagged. The pictures named *CT* with what was
-done to them are made of slices of other hospitals. A mirrored slice cannot be told: it looks like
-another chest, and its lesions are found as well.
+What is to be read should be outlined without a word, and what is not should not. Settings of the
+network and of the rules were chosen on some volumes of other hospitals; the others were measured
+only, and most of those are stored upside down, so they are rightly flagged. *Altered CT* is made of
+slices of the former and of LIDC-IDRI, or of the phantom without these. A mirrored slice cannot be
+told: it looks like another chest, and its lesions are found as well.
 """
 
 
@@ -101,8 +105,8 @@ def scans(phantom: Path) -> Iterator[tuple[str, bool, list[np.ndarray]]]:
     yield "CT that trained", True, some(there, dataset=LESION_SETS)
     for name, volumes in volumes_of(there).items():
         yield name, True, some(there, dataset=EXTERNAL_SETS, patient_id=volumes)
-    yield "CT, LIDC-IDRI", True, some(there, dataset="lidc-idri")
-    yield "CT in figures, COVID-CT", True, some(there, dataset="covid-ct")
+    yield LIDC, True, some(there, dataset="lidc-idri")
+    yield "CT, COVID-CT (figures of papers)", True, some(there, dataset="covid-ct")
     yield "coronal CT", False, some(there, modality="CT", view="Coronal")
     for name in ("covid-chestxray-dataset", "nih-adult", "chest_xray"):
         yield f"X-rays, {name}", False, some(there, dataset=name, modality="X-ray")
@@ -110,14 +114,10 @@ def scans(phantom: Path) -> Iterator[tuple[str, bool, list[np.ndarray]]]:
 
 def volumes_of(collection: Collection) -> dict[str, tuple[str, ...]]:
     """Volumes of other hospitals that settings were chosen on, and the others."""
-    chosen = params.load("sample", "07_other_hospitals")["chosen_on"].split(", ")
+    chosen = tuple(params.load("sample", "07_other_hospitals")["chosen_on"].split(", "))
     names = collection.select(dataset=EXTERNAL_SETS)["patient_id"].unique()
-    is_chosen = [name.endswith(tuple(chosen)) for name in names]
-    first, second = (tuple(names[np.array(is_chosen) == which]) for which in (True, False))
-    called = (
-        "CT, other hospitals, {}".format(" ".join(n[-3:] for n in of)) for of in (first, second)
-    )
-    return dict(zip(called, (first, second), strict=True))
+    is_chosen = np.array([name.endswith(chosen) for name in names])
+    return {CHOSEN: tuple(names[is_chosen]), MEASURED: tuple(names[~is_chosen])}
 
 
 def some(collection: Collection, **criteria: str | tuple[str, ...]) -> list[np.ndarray]:
@@ -148,12 +148,12 @@ def kinds(phantom: Path) -> Iterator[tuple[str, bool, list[np.ndarray]]]:
     for name, is_good, pictures in scans(phantom):
         good |= {name: pictures} if is_good else {}
         yield name, is_good, pictures
-    # What trained would be too easy, and figures of papers are cut already.
-    foreign = [each for name, of in good.items() if name.startswith("CT, ") for each in of]
-    base = foreign or good["phantom CT"]
+    # What trained would be too easy, figures of papers are cut, and some volumes upside down.
+    whole = [each for name, of in good.items() if name in (CHOSEN, LIDC) for each in of]
+    base = whole or good["phantom CT"]
     for name, change in MADE.items():
         chosen = (base[at] for at in np.linspace(0, len(base) - 1, BASE).astype(int))
-        yield f"CT, {name}", name == "mirrored", [change(each) for each in chosen]
+        yield f"altered CT: {name}", name == "mirrored", [change(each) for each in chosen]
     files = sorted(Path(skimage.__file__).parent.joinpath("data").glob("*.[pj][np]g"))
     photographs = [Image.open(file) for file in files]
     yield "photographs", False, [np.asarray(each.convert("RGB")) for each in photographs]

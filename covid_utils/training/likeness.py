@@ -74,17 +74,16 @@ def encoder(committee: Committee, settings: StreamSettings) -> Callable[[np.ndar
     import keras
 
     network = committee.network
+    network.set_weights(committee.members[0])  # a committee itself leaves these as they are
     maps = network.get_layer(ENCODED[settings.model]).output
     part = keras.Model(network.input, keras.ops.mean(maps, axis=(1, 2)))
-    network.set_weights(committee.members[0])
-    twin = keras.models.clone_model(part)  # since the network is filled with other weights, too
-    twin.set_weights(part.get_weights())
 
     def encoded(images: np.ndarray) -> np.ndarray:
         starts = range(0, len(images), predict_stream.BATCH)
         batches = [images[at : at + predict_stream.BATCH] for at in starts]
         inputs = [predict_stream.to_input(each, settings) for each in batches]
-        return np.concatenate([np.asarray(twin.predict_on_batch(each)) for each in inputs])
+        # Not traced, which would take longer than the slices of most cases.
+        return np.concatenate([np.asarray(part(each, training=False)) for each in inputs])
 
     return encoded
 
