@@ -115,6 +115,7 @@ def test_recognition_says_of_a_file_what_the_notebook_predicted(
             part = fit.predictions[fit.predictions["image_id"] == row["image_id"]]
             trained = part[[f"p_{each}" for each in fit.task.names]].to_numpy()
             degree = record["about"]["recognition"]["tasks"][name]["temperature"]
+            assert degree >= 1
             expected = calibration.apply_temperature(trained, degree)[0]
             chances = [given["probabilities"][each] for each in fit.task.names]
             assert np.abs(chances - expected).max() < 1e-6

@@ -71,7 +71,8 @@ def _calibrated(fit: Fitted) -> dict[str, Any]:
     if validation.empty:
         return about | {"temperature": 1.0, "answers_from": None, "validation_images": 0}
     chances, truth = task_scores.shares(validation, fit.task.names)
-    degree = calibration.fit_temperature(chances, truth)
+    # A few images that are all told right would make a head sure of everything.
+    degree = max(1.0, calibration.fit_temperature(chances, truth))
     chances = calibration.apply_temperature(chances, degree)
     least = calibration.answers_from(chances, truth)
     answered = 0.0 if least is None else float((chances.max(axis=1) >= least).mean())
