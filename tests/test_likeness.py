@@ -29,6 +29,12 @@ def disks(rng, count):
     return np.clip(shown + rng.normal(0, 4, (count, 32, 32)), 0, 255).astype(np.uint8)
 
 
+def ramps(rng, count):
+    """Pictures that grow brighter from side to side, in place of X-rays."""
+    ramp = np.linspace(0, 200, 32) + rng.normal(0, 8, (count, 32, 32))
+    return np.clip(ramp, 0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope="module")
 def committee():
     network = networks.build(SETTINGS)
@@ -37,8 +43,8 @@ def committee():
 
 @pytest.fixture(scope="module")
 def part(committee):
-    images = disks(np.random.default_rng(1), 60)
-    return likeness.learned(committee, SETTINGS, images, [str(at) for at in range(60)])
+    rng = np.random.default_rng(1)
+    return likeness.learned(committee, SETTINGS, disks(rng, 60), np.arange(60), ramps(rng, 30))
 
 
 def test_other_pictures_are_unlike_and_slices_of_the_kind_that_trained_are_not(
@@ -49,15 +55,17 @@ def test_other_pictures_are_unlike_and_slices_of_the_kind_that_trained_are_not(
     levels = likeness.load(kept, committee, SETTINGS)
     rng = np.random.default_rng(2)
     assert (levels(disks(rng, 40)) > 0).mean() <= 0.1
+    assert (levels(ramps(rng, 9)) >= likeness.IS_XRAY).all()
     stripes = np.tile(np.repeat(np.uint8([0, 255] * 4), 4)[:, None], (2, 1, 32))
-    assert (levels(np.concatenate([stripes, 255 - disks(rng, 9)])) == 2).all()
+    assert (levels(np.concatenate([stripes, 255 - disks(rng, 9)])) % likeness.IS_XRAY == 2).all()
 
 
 def test_limits_rest_on_slices_whose_copies_are_held_out_too(committee, part, monkeypatch):
     monkeypatch.setattr(likeness, "TIMES", 0)
-    images = np.repeat(disks(np.random.default_rng(1), 6), 10, axis=0)
+    rng = np.random.default_rng(1)
+    images = np.repeat(disks(rng, 6), 10, axis=0)
     apart, beside = (
-        likeness.learned(committee, SETTINGS, images, groups).about["unlike"]
+        likeness.learned(committee, SETTINGS, images, groups, ramps(rng, 9)).about["unlike"]
         for groups in (np.repeat(np.arange(6), 10), np.arange(60))
     )
     assert apart > 2 * beside
@@ -134,3 +142,12 @@ def test_the_sides_of_a_wide_figure_are_in_the_crop(slices):
     assert np.allclose(chance, 0.8)
     on_crops(seen.append, settings)(wide, fields, ["HU", "HU"])
     assert np.array_equal(*seen)
+
+
+def test_what_looks_like_an_xray_is_not_outlined_unless_nothing_is_around_it(slices, tmp_path):
+    wishes = Wishes(levels=lambda given, *_: np.full(len(given), likeness.IS_XRAY))
+    record = record_of(tmp_path, slices[1], wishes)
+    assert record["why_not_outlined"] == doubts.XRAY
+    rows, columns = (np.flatnonzero((slices[1] > 100).any(axis)) for axis in (1, 0))
+    tight = slices[1][rows[0] : rows[-1], columns[0] : columns[-1]][8:-8, 12:-12]
+    assert record_of(tmp_path, tight, wishes)["why_not_outlined"] != doubts.XRAY

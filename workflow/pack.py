@@ -29,7 +29,8 @@ def pack(profile: str) -> str:
         scans = collection.open_or_prepare(profile, os.environ.get("COVID_DATA_DIR", ""))
         data = other_hospitals.everything(scans, settings)
         groups = data.rows["patient_id"]
-        parts[likeness.PART] = likeness.learned(committee, settings, data.images, groups)
+        xrays = likeness.prepared_xrays(scans, settings.preprocessing, settings.seed)
+        parts[likeness.PART] = likeness.learned(committee, settings, data.images, groups, xrays)
         labels = params.load(profile, "03_task2_multilabel")
         parts[presence.PART] = presence.train(scans, settings.preprocessing, labels)
         if heads.path(file.parent).is_file():

@@ -29,8 +29,13 @@ INVERTED = "Its gray values seem to be inverted, air white and bone black; inver
 BEYOND = "The lungs reach beyond the picture's edge; what lies outside is not known."
 TURNED = "The spine seems to be on top, so it may be stored upside down."
 #: From what an `Outline` takes to how unlike each slice is, integers (n,): 0 is like those that the
-#: network learned from, 1 is unlike, 2 is so unlike that an outline says nothing.
+#: network learned from, 1 is unlike, 2 is so unlike that an outline says nothing; 3 more for what
+#: looks like an X-ray.
 Levels = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]
+#: Largest share of a picture that is body if it is an X-ray; figures of CT slices without anything
+#: around them look like X-rays otherwise.
+SURROUNDED = 0.95
+XRAY = "It looks like an X-ray, and only CT slices are outlined; `--xrays` has it recognised."
 #: Why nothing was outlined in a case whose slices are for the most part so unlike.
 STRANGE = "It is very unlike the slices that the network learned from, so nothing is outlined."
 
@@ -40,20 +45,26 @@ class Watch:
 
     def __init__(self, outline: Outline, levels: Levels | None):
         self._outline, self._levels = outline, levels
-        self._counts = np.zeros(3, np.int64)
+        self._counts, self._xrays = np.zeros(3, np.int64), 0
 
     def __call__(
         self, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Labels and their probability, as the outline gives them."""
         if self._levels:
-            self._counts += np.bincount(self._levels(slices, fields, scales), minlength=3)
+            is_xray, levels = np.divmod(self._levels(slices, fields, scales), 3)
+            self._counts += np.bincount(levels, minlength=3)
+            about = zip(is_xray, slices, scales, strict=True)
+            self._xrays += sum(_may_be_xray(each, scale) for like, each, scale in about if like)
         return self._outline(slices, fields, scales)
 
     @property
     def why_not(self) -> str:
         """Why nothing is to be outlined; '' if there is no reason."""
-        return STRANGE if 2 * self._counts[2] > self._counts.sum() else ""
+        half = self._counts.sum() / 2
+        if self._xrays > half:
+            return XRAY
+        return STRANGE if self._counts[2] > half else ""
 
     @property
     def warnings(self) -> list[str]:
@@ -73,6 +84,11 @@ def shows_chest(picture: np.ndarray) -> bool:
     share = body.parts(picture).body.mean()
     lung = lung_field.field(picture).mean() / max(share, BODY)
     return bool(share >= BODY and LUNG[0] <= lung <= LUNG[1])
+
+
+def _may_be_xray(picture: np.ndarray, scale: str) -> bool:
+    """Whether a picture without Hounsfield units has something other than body around it."""
+    return scale != gray_scale.KNOWN and body.parts(picture).body.mean() < SURROUNDED
 
 
 def is_inverted(picture: np.ndarray) -> bool:

@@ -3,23 +3,26 @@
 A network answers whatever it is shown. What its encoder makes of an X-ray, a photograph or half a
 slice lies far from what it makes of the slices that trained it. The distance is that of Mahalanobis
 (Lee et al. 2018), with a covariance that is shrunk (Ledoit and Wolf 2004), since slices are fewer
-than features. Its limits are set on training slices that are held out in turn.
+than features. Its limits are set on training slices that are held out in turn. X-rays lie nearer
+than other pictures, so a logistic regression on the same features tells them apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covid_utils.data import foreign
+from covid_utils.data import foreign, gray_scale, lung_field, readers
+from covid_utils.data.images import Preprocessing, preprocess
 from covid_utils.training import predict_stream
 from covid_utils.training.shipped import Part
 
 if TYPE_CHECKING:
     from covid_utils.data.cache import Rows
+    from covid_utils.data.collection import Collection
     from covid_utils.training.predict_stream import Committee
     from covid_utils.training.streams import StreamSettings
 
@@ -37,6 +40,11 @@ UNLIKE, STRANGE = 0.05, 0.01
 TIMES = 2
 #: Parts that are held out in turn.
 FOLDS = 10
+#: Data sets of X-rays, whose licences allow it, and how many of each are shown. The strength of the
+#: regression's penalty.
+XRAYS, EACH, PENALTY = ("chest_xray", "nih-adult"), 80, 10.0
+#: What is added to how unlike an X-ray is.
+IS_XRAY = 3
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,16 @@ class Likeness:
             float32 (features, features).
         unlike: Distance beyond which `UNLIKE` of the slices lie that were held out.
         strange: The same of `STRANGE`.
+        direction: Where X-rays lie, float32 (features,); they are beyond ``start`` along it.
+        start: See ``direction``.
     """
 
     centre: np.ndarray
     whitening: np.ndarray
+    direction: np.ndarray
     unlike: float = np.inf
     strange: float = np.inf
+    start: float = np.inf
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Distance of each slice (n,) by its features (n, features)."""
@@ -62,8 +74,8 @@ class Likeness:
 
     def part(self) -> Part:
         """The part of a pack that holds it."""
-        about = {"unlike": self.unlike, "strange": self.strange}
-        return Part(about, (self.centre, self.whitening.astype(np.float16)))
+        about = {name: getattr(self, name) for name in ("unlike", "strange", "start")}
+        return Part(about, (self.centre, self.whitening.astype(np.float16), self.direction))
 
 
 def encoder(committee: Committee, settings: StreamSettings) -> Callable[[np.ndarray], np.ndarray]:
@@ -93,6 +105,7 @@ def learned(
     settings: StreamSettings,
     images: np.ndarray | Rows,
     groups: Sequence[str],
+    radiographs: np.ndarray,
 ) -> Part:
     """The likeness to slices that trained a network.
 
@@ -101,6 +114,7 @@ def learned(
         settings: Its settings.
         images: The slices as they were prepared for it, uint8 (n, size, size).
         groups: Patient or group of each; slices of one are held out together.
+        radiographs: X-rays prepared in the same way.
 
     Returns:
         The part of a pack that `load` takes.
@@ -120,7 +134,21 @@ def learned(
     for kept, held_out in folds.split(features, groups=groups):
         distances[held_out] = _fitted(features[kept]).distances(features[held_out])
     unlike, strange = np.quantile(distances, [1 - UNLIKE, 1 - STRANGE]).tolist()
-    return replace(_fitted(features), unlike=unlike, strange=strange).part()
+    known = replace(_fitted(features), unlike=unlike, strange=strange)
+    return replace(known, **_told_apart(features, encode(radiographs))).part()
+
+
+def prepared_xrays(scans: Collection, settings: Preprocessing, seed: int) -> np.ndarray:
+    """X-rays of `XRAYS` as `covid_utils.predict` would prepare them if they were CT slices."""
+    rows = scans.select(dataset=XRAYS)
+    mixed = rows.sample(frac=1, random_state=seed).groupby("dataset").head(EACH)
+    images = [readers.load_image(scans.root, row) for row in mixed.itertuples()]
+    return np.stack(
+        [
+            preprocess(each, settings, lung_field.find(each), str(gray_scale.landmarks(each)))
+            for each in images
+        ]
+    )
 
 
 def load(
@@ -128,19 +156,37 @@ def load(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """From prepared slices, uint8 (n, size, size), to how unlike they are, uint8 (n,).
 
-    0 is like those that trained, 1 beyond the limit ``unlike``, 2 beyond ``strange``.
+    0 is like those that trained, 1 beyond the limit ``unlike``, 2 beyond ``strange``; of what looks
+    like an X-ray `IS_XRAY` more.
     """
     known = Likeness(*(np.asarray(each, np.float32) for each in part.arrays), **part.about)
     encode = encoder(committee, settings)
 
     def levels(images: np.ndarray) -> np.ndarray:
-        return np.searchsorted([known.unlike, known.strange], known.distances(encode(images)))
+        features = encode(images)
+        is_xray = features @ known.direction > known.start
+        limits = [known.unlike, known.strange]
+        return np.searchsorted(limits, known.distances(features)) + IS_XRAY * is_xray
 
     return levels
+
+
+def _told_apart(slices: np.ndarray, xrays: np.ndarray) -> dict[str, Any]:
+    """``direction`` and ``start`` of `Likeness`, from features."""
+    from sklearn.linear_model import LogisticRegression
+
+    features = np.concatenate([slices, xrays]).astype(np.float64)
+    centre, spread = features.mean(0), features.std(0) + 1e-6
+    labels = np.arange(len(features)) >= len(slices)
+    fitted = LogisticRegression(C=1 / PENALTY, max_iter=1000, class_weight="balanced")
+    fitted.fit((features - centre) / spread, labels)
+    direction = (fitted.coef_[0] / spread).astype(np.float32)
+    return {"direction": direction, "start": float(centre @ direction - fitted.intercept_[0])}
 
 
 def _fitted(features: np.ndarray) -> Likeness:
     from sklearn.covariance import LedoitWolf
 
     about = LedoitWolf().fit(features.astype(np.float64))  # else the precision may be indefinite
-    return Likeness(about.location_, np.linalg.cholesky(about.precision_))
+    whitening = np.linalg.cholesky(about.precision_)
+    return Likeness(about.location_, whitening, np.zeros_like(about.location_))
