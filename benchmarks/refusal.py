@@ -50,9 +50,10 @@ covid-chestxray-dataset alone tests it. Measured with the pack whose SHA-256 beg
 
 What is to be read should be outlined without a word, and what is not should not. Settings of the
 network and of the rules were chosen on some volumes of other hospitals; the others were measured
-only, and most of those are stored upside down, so they are rightly flagged. *Altered CT* is made of
-slices of the former and of LIDC-IDRI, or of the phantom without these. A mirrored slice cannot be
-told: it looks like another chest, and its lesions are found as well.
+only. By eye all of those are stored upside down, so those of them that pass without a word are
+missed. *Altered CT* is made of slices of the former and of LIDC-IDRI, or of the phantom without
+these. A mirrored slice cannot be told: it looks like another chest, and its lesions are found as
+well.
 """
 
 

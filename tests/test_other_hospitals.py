@@ -177,7 +177,7 @@ def test_a_scan_of_ones_own_gets_the_probabilities_of_the_shipped_network(run, s
             seen.append(batch)
             yield batch
 
-    with pytest.MonkeyPatch.context() as patch:
+    with small_networks(tmp_path / "home"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict_stream, "probabilities", recorded)
         result = predict.read(
             scans.root / EXTERNAL_SETS[1] / "ct", tmp_path / "out", model=tmp_path

@@ -148,7 +148,10 @@ def test_records_follow_the_published_schema(mixed):
     assert ct["recognition"]["task of CT"]["answer"] is None
     assert ct["presence"]["effusion"] == {"probability": 0.5, "highest": 0.5, "slices_called": 7}
     listed = rows(root / "results")
-    assert listed["scans/xray.dcm"]["recognised"] == "task of X-ray: COVID-19 (75%)"
+    assert (
+        listed["scans/xray.dcm"]["recognised"]
+        == "task of X-ray: most like training images of COVID-19 (75%)"
+    )
     assert listed["scans/v.nii.gz"]["named"] == (
         "ground-glass 90%, consolidation 20%, pleural effusion 50%"
     )

@@ -112,8 +112,8 @@ def _caution(quality: Mapping[str, Mapping[str, Any]]) -> str:
     """Which manifestations are told no better than by chance, as far as the slices can say."""
     unsure = [name_of(name) for name, row in quality.items() if not row["better_than_chance"]]
     said = (
-        f"Not shown to be better than chance, and so the same for every slice, the share in "
-        f"training: {', '.join(unsure)}."
+        f"No better than chance in cross-validation, so every slice gets about the share in "
+        f"training, which says nothing about it: {', '.join(unsure)}."
     )
     return said if unsure else ""
 

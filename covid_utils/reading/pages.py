@@ -43,15 +43,20 @@ def recognised(record: Mapping[str, Any]) -> str:
     lines = []
     for task, row in (record["recognition"] or {}).items():
         best, chance = max(row["probabilities"].items(), key=lambda each: each[1])
-        unsure = "" if row["answer"] else "not sure enough to answer, most likely "
-        lines.append(f"{task}: {unsure}{name_of(best)} ({chance:.0%})")
+        unsure = "" if row["answer"] else "no answer; not sure enough, "
+        lines.append(f"{task}: {unsure}most like training images of {name_of(best)} ({chance:.0%})")
     return "; ".join(lines)
 
 
 def named(record: Mapping[str, Any]) -> str:
     """Probability of each manifestation in words, the mean over slices; '' if none was named."""
     rows = (record["presence"] or {}).items()
-    return ", ".join(f"{name_of(name)} {row['probability']:.0%}" for name, row in rows)
+    known = (record["about"].get("presence") or {}).get("quality", {})
+    constant = {name for name, row in known.items() if not row["better_than_chance"]}
+    return ", ".join(
+        f"{name_of(name)} {row['probability']:.0%}" + " (for every scan)" * (name in constant)
+        for name, row in rows
+    )
 
 
 def outlined(record: Mapping[str, Any]) -> str:

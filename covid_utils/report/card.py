@@ -69,9 +69,9 @@ def _split(profile: str) -> str:
     volumes = volumes.loc[volumes["subset"] == EXTERNAL, "patient_id"].nunique()
     return (
         f"Slices of {volumes} volumes of other hospitals. The settings were chosen on some of them "
-        f"(`{CHOSEN_ON}`). The others (`{EXTERNAL}`) served no choice, but an earlier network was "
-        "scored on them before. The benchmark's rows are of the same training without the "
-        "benchmark's test slices "
+        f"(`{CHOSEN_ON}`). On the others (`{EXTERNAL}`) no setting was compared, but an earlier "
+        "network was scored on them, and what failed there led to changes. The benchmark's rows "
+        "are of the same training without the benchmark's test slices "
         f"(step E6: {STEPS['E6']}), since the shipped network was trained on those too."
     )
 

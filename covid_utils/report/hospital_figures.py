@@ -16,7 +16,7 @@ from covid_utils.runs import select
 SERIES = {
     "benchmark": ("benchmark", "others", "s", -0.16),
     CHOSEN_ON: ("other hospitals, volumes that settings were chosen on", "validation", "^", 0.0),
-    EXTERNAL: ("other hospitals, volumes kept for the end", "ours", "o", 0.16),
+    EXTERNAL: ("other hospitals, no setting compared", "ours", "o", 0.16),
 }
 #: Step -> what it is called below the axis.
 WORDS = {
