@@ -1,5 +1,6 @@
 """The door: what is read, what is said about the rest, and how the command ends."""
 
+import os
 from pathlib import Path
 
 import nibabel
@@ -125,13 +126,62 @@ def test_a_changed_or_shortened_network_is_refused_before_it_is_opened(
         with pytest.raises(CompanionError, match="is not what its checksum says"):
             predict.read(slices, tmp_path / "out", model=file)
     shipped.checksum(file).unlink()
-    with pytest.raises(CompanionError, match=r"shipped\.npz\.sha256: no such file"):
+    with pytest.raises(CompanionError, match="no shipped network with its checksum"):
         predict.read(slices, tmp_path / "out", model=file)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"formats": ["dcm"]}, "'dcm' is none of"), ({"batch": 0}, "at least one")]
+    ("wrong", "said"),
+    [
+        ({"formats": ["dcm"]}, "'dcm' is none of"),
+        ({"batch": 0}, "at least one"),
+        ({"stages": 4}, "4 is none of 1, 2, 3"),
+        ({"stages": ()}, "name at least one of 1, 2, 3"),
+    ],
 )
 def test_wrong_wishes_are_one_sentence(wrong, said, slices, model):
     with pytest.raises(CompanionError, match=said):
         predict.read(slices, model=model, **wrong)
+
+
+def test_a_folder_that_cannot_hold_results_is_named_before_anything_is_read(slices, tmp_path):
+    (tmp_path / "list.csv").write_text("mine")
+    for out in (tmp_path / "list.csv", tmp_path / "list.csv" / "below"):
+        with pytest.raises(CompanionError, match="cannot be written"):
+            predict.read(slices, out, model="not needed")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "files.csv").write_text("my,own,list")
+    with pytest.raises(CompanionError, match="holds other files"):
+        predict.read(slices, tmp_path / "own", model="not needed")
+    assert (tmp_path / "own" / "files.csv").read_text() == "my,own,list"
+
+
+def test_earlier_cases_go_and_odd_names_and_empty_inputs_stop_nothing(slices, tmp_path, model):
+    out = tmp_path / "out"
+    predict.read(slices / "0.png", out, model=model, stages=3)
+    (out / "own.txt").write_text("kept")
+    odd = tmp_path / "odd"
+    (odd / ".hidden").mkdir(parents=True)
+    (odd / ".hidden" / "x.png").write_bytes(b"no scan")
+    content = (slices / "1.png").read_bytes()
+    Path(os.fsdecode(bytes(odd) + b"/caf\xe9.png")).write_bytes(content)
+    (tmp_path / "files.csv").write_bytes(content)
+    (tmp_path / "empty").mkdir()
+    given = [tmp_path / name for name in ("files.csv", "odd", "empty", "absent.png")]
+    result = predict.read(given, out, model=model)
+    assert result.status == predict.SOME
+    assert [record["folder"] for record in result.summary.records] == ["files.csv-2"]
+    assert not (out / "0.png").exists()
+    assert (out / "own.txt").is_file()
+    said = " ".join(result.summary.refused)
+    for words in ("not UTF-8", "holds no files", "no such file or folder"):
+        assert words in said
+    assert len(result.summary.rows) == 4
+    assert list(result.cases.columns) == predict.HEADINGS
+    assert predict.read(tmp_path / "empty", out, model=model).cases["ggo"].empty
+
+
+def test_what_is_wished_for_and_cannot_be_written_is_a_warning(slices, tmp_path, model):
+    wishes = {"formats": "dicom-seg", "probabilities": True}
+    (record,) = predict.read(slices / "0.png", tmp_path, model=model, **wishes).cases["record"]
+    assert [text.split(" ")[1] for text in record["warnings"][-2:]] == ["DICOM", "probabilities"]

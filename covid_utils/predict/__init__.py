@@ -24,9 +24,9 @@ from covid_utils.errors import ParameterError
 from covid_utils.reading import pages
 from covid_utils.reading.doubts import Levels
 from covid_utils.reading.extent import BATCH, Outline, on_crops, on_whole_slices
-from covid_utils.reading.folder import FORMATS, NIFTI, Summary, Wishes, read_all
+from covid_utils.reading.folder import FORMATS, NIFTI, Summary, Wishes, check, read_all
 from covid_utils.reading.stages import NAME, OUTLINE, RECOGNISE, STAGES, Stages
-from covid_utils.registry import name_of
+from covid_utils.registry import MANIFESTATIONS, name_of
 from covid_utils.training.shipped import Part
 
 #: The pack that comes with a clone.
@@ -35,6 +35,9 @@ MODEL = paths.PROJECT / "models" / "sample"
 ALL, SOME, NONE = 0, 3, 2
 #: The network that outlines, how unlike slices are those that it knows, and the other stages.
 Asked = tuple[Outline, Levels | None, Stages]
+#: Columns of `Result.cases`.
+HEADINGS = ["name", "folder", "modality", "slices", "recognised", "named", *MANIFESTATIONS]
+HEADINGS += ["said", "record"]
 #: Cases whose picture a notebook shows.
 PICTURES = 4
 
@@ -69,12 +72,13 @@ class Result:
         rows = []
         for record in self.summary.records:
             found = record["manifestations"] or {}
-            shares = {name: row["share_of_lung_field_percent"] for name, row in found.items()}
+            shares = dict.fromkeys(MANIFESTATIONS)
+            shares |= {name: row["share_of_lung_field_percent"] for name, row in found.items()}
             about = {name: record[name] for name in ("name", "folder", "modality", "slices")}
             about |= {"recognised": pages.recognised(record), "named": pages.named(record)}
             said = " ".join(pages.remarks(record))
             rows.append(about | shares | {"said": said, "record": record})
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=HEADINGS)
 
     def __repr__(self) -> str:
         return pages.counted(self.summary.records, self.summary.refused)
@@ -120,13 +124,19 @@ def read(
         batch: Slices that go through the network at once.
         tell: Is called with the number of slices of each batch that is done.
     """
-    if strange := sorted(set(formats) - set(FORMATS)):
-        raise ParameterError(f"formats: {strange[0]!r} is none of {', '.join(FORMATS)}.")
-    if strange := sorted(set(stages) - set(STAGES)):
-        raise ParameterError(f"stages: {strange[0]} is none of 1, 2, 3.")
+    formats = [formats] if isinstance(formats, str) else formats
+    stages = [stages] if isinstance(stages, int) else stages
+    for name, given, known in (("formats", formats, FORMATS), ("stages", stages, STAGES)):
+        if not given or (strange := [each for each in given if each not in known]):
+            wrong = f"{strange[0]!r} is none of" if given else "name at least one of"
+            raise ParameterError(f"{name}: {wrong} {', '.join(map(str, known))}.")
     if batch < 1:
         raise ParameterError(f"batch is {batch}; at least one slice goes through at once.")
-    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else [*inputs]
+    if "" in named:
+        raise ParameterError("an input has an empty name; name a file or a folder.")
+    if out is not None:
+        check(Path(out))
     (outline, levels, asked), about = _load(Path(model), batch, stages)
     kept = tempfile.TemporaryDirectory(prefix="covid-read-") if out is None else None
     folder = Path(kept.name if kept else out)
@@ -141,8 +151,10 @@ def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Asked, dict[s
     from covid_utils.training import reproducible, shipped
 
     file = model / "shipped.npz" if model.is_dir() else model
-    if not file.is_file():
-        raise ParameterError(f"{model}: holds no shipped network; name its file or folder.")
+    if not file.is_file() or not shipped.checksum(file).is_file():
+        raise ParameterError(
+            f"{model}: holds no shipped network with its checksum; name its file or folder."
+        )
     reproducible.overrule()
     parts = shipped.read(file)
     places = (file.parent, paths.models(file.parent.name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="Exit code: 0 if everything was read, 3 if some of it was, 2 if nothing was.",
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="files and folders")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files and folders")
     parser.add_argument(
         "-o", "--out", required=True, type=Path, help="folder of results; open its index.html"
     )
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--stages",
-        type=lambda text: [int(each) for each in text.split(",")],
+        type=_stages,
         default=STAGES,
         help="1 recognises, 2 names manifestations, 3 outlines them; 1,2,3 if not given",
     )
@@ -53,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, help="a network's file or folder, if not the shipped")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"slices at once; {BATCH}")
     return parser
+
+
+def _stages(text: str) -> list[int]:
+    if not re.fullmatch("[123](,[123])*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; name 1, 2 or 3, with commas between")
+    return [int(each) for each in text.split(",")]
 
 
 @contextmanager
@@ -83,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CompanionError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     summary = result.summary
     lines = list(summary.refused)
     lines += [
@@ -90,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for each in summary.records
         if each["why_not_outlined"]
     ]
+    for stage in ("why_not_recognised", "why_not_named"):  # of most cases for the same reason
+        lines += dict.fromkeys(each[stage] for each in summary.records if each[stage])
     count = pages.counted(summary.records, summary.refused)
     print(*lines, f"{count}; open {arguments.out / 'index.html'}", sep="\n", file=sys.stderr)
     return result.status

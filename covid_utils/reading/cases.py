@@ -208,8 +208,12 @@ def _other(path: Path, file: File) -> Case:
     raise DataError(f"{path}: no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out.")
 
 
+def _archive(path: Path, file: File) -> Case:
+    raise DataError(f"{path}: an archive in an archive; unpack it.")
+
+
 _READERS = {inputs.PICTURE: _picture, inputs.NIFTI: _volume}
-_READERS |= {inputs.ARCHIVE: _other, inputs.OTHER: _other}
+_READERS |= {inputs.ARCHIVE: _archive, inputs.OTHER: _other}
 
 
 def _sized(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import shutil
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from covid_utils import runs
+from covid_utils.data import guard
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.reading import masks, pages
 from covid_utils.reading.cases import Case, cases
@@ -23,6 +30,9 @@ from covid_utils.writing import whole_folder
 #: Version of the layout of ``case.json``, which ``case.schema.json`` beside this file describes.
 SCHEMA = 2
 NIFTI, SEG = FORMATS = ("nifti", "dicom-seg")
+LIST, PAGE = "files.csv", "index.html"
+#: What probabilities are stored in steps of; rounded down, so that none exceeds 1.
+STEP = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,34 @@ class Summary:
         self.refused.append(refusal.reason)
 
     def _list(self, files: Sequence[File], *values: str) -> None:
-        self.rows += [dict(zip(pages.COLUMNS, (file.name, *values), strict=True)) for file in files]
+        names = [guard.printable(file.name) for file in files]
+        self.rows += [dict(zip(pages.COLUMNS, (name, *values), strict=True)) for name in names]
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that holds anything but earlier results, or cannot be written.
+
+    Raises:
+        ParameterError: Which of the two it is.
+    """
+    files = folder / LIST
+    with _written_to(folder):
+        if folder.exists() and any(folder.iterdir()) and not pages.is_list(files):
+            raise ParameterError(f"{folder}: holds other files; name a new folder for the results.")
+        place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def _written_to(folder: Path) -> Iterator[None]:
+    """Say of a folder for results why it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ParameterError(
+            f"{folder}: cannot be written ({error.strerror}); name another folder for the results."
+        ) from error
 
 
 def read_all(
@@ -97,25 +134,33 @@ def read_all(
         wishes: What to write.
         tell: Is called with the number of slices of each batch that is done.
     """
-    files = folder / "files.csv"
-    if folder.exists() and not files.exists() and any(folder.iterdir()):
-        raise ParameterError(f"{folder}: holds other files; name a new folder for the results.")
-    pages.write_list(files, ())  # marks the folder, whatever becomes of this run
-    summary, taken, wishes = Summary(), set(), wishes or Wishes()
-    for case in cases(paths, folder):
-        if isinstance(case, Refusal):
-            summary.refuse(case)
-            continue
-        if wishes.xrays and case.modality == "unknown" and case.oriented is None:
-            case = replace(case, modality="X-ray", gray_scale="", warnings=())  # noqa: PLW2901
-        name = _folder_name(case.name, taken)
-        try:
-            summary.add(case, _written(case, folder / name, outline, wishes, tell), name)
-        except DataError as error:
-            summary.refuse(Refusal.of(error, *case.files))
-    pages.write_list(files, summary.rows)
-    pages.write_sheet(folder / "index.html", summary.records, summary.refused)
+    check(folder)
+    summary, taken, wishes = Summary(), {LIST, PAGE}, wishes or Wishes()
+    with _written_to(folder):
+        _clear(folder)
+        pages.write_list(folder / LIST, ())  # marks the folder, whatever becomes of this run
+        for case in cases(paths, folder):
+            if isinstance(case, Refusal):
+                summary.refuse(case)
+                continue
+            if wishes.xrays and case.modality == "unknown" and case.oriented is None:
+                case = replace(case, modality="X-ray", gray_scale="", warnings=())  # noqa: PLW2901
+            name = _folder_name(case.name, taken)
+            try:
+                summary.add(case, _written(case, folder / name, outline, wishes, tell), name)
+            except DataError as error:
+                summary.refuse(Refusal.of(error, *case.files))
+        pages.write_list(folder / LIST, summary.rows)
+        pages.write_sheet(folder / PAGE, summary.records, summary.refused)
     return summary
+
+
+def _clear(folder: Path) -> None:
+    """Remove the cases of earlier results, and their page; nothing else is touched."""
+    for name in pages.listed_cases(folder / LIST):
+        if (folder / name / "case.json").is_file():
+            shutil.rmtree(folder / name)
+    (folder / PAGE).unlink(missing_ok=True)
 
 
 def _folder_name(name: str, taken: set[str]) -> str:
@@ -141,12 +186,21 @@ def _written(
         if wishes.stages.outlines and not why:
             pages.write_overlay(partial / "overlay.png", extent)
             _write_masks(case, extent, partial, wishes)
-        record = _record(case, extent, wishes.about, watch.warnings) | asked.record(why)
+        doubts = [*watch.warnings, *_left_out(case, wishes)]
+        record = _record(case, extent, wishes.about, doubts) | asked.record(why)
         if not wishes.stages.outlines:
             record |= dict.fromkeys(("manifestations", "why_not_outlined", "shown_slice"))
         record["masks"] = sorted(path.name for path in partial.glob("mask.*"))
         runs.write_json(partial / "case.json", record)
     return record
+
+
+def _left_out(case: Case, wishes: Wishes) -> Iterator[str]:
+    """Why something that was wished for is not written of a case."""
+    if SEG in wishes.formats and not case.is_placed:
+        yield "No DICOM SEG is written; there is one of DICOM slices that state their places only."
+    if wishes.probabilities and case.affine is None:
+        yield "No probabilities are written; there are some of volumes and even series only."
 
 
 def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> None:
@@ -157,7 +211,7 @@ def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> No
     if SEG in wishes.formats and case.is_placed:
         masks.write_seg(folder / "mask.dcm", case, extent.labels)
     if extent.probability is not None and case.affine is not None:
-        masks.write_nifti(folder / "probability.nii.gz", case, extent.probability, slope=1 / 255)
+        masks.write_nifti(folder / "probability.nii.gz", case, extent.probability, slope=STEP)
 
 
 def _record(

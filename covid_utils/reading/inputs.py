@@ -67,7 +67,13 @@ def groups(inputs: Sequence[Path], without: Path) -> Iterator[dict[File, str] | 
         Files that may belong together, which are there until the next are asked for; or files
         that cannot be opened.
     """
-    given = [file for path in inputs for file in _listed(path, path.name, without)]
+    given: list[File] = []
+    for path in inputs:
+        own = File(path, path.name or str(path))
+        try:
+            given += _given(path, without)
+        except DataError as error:
+            yield Refusal.of(error, own)
     kinds: dict[File, str] = {}
     for file in {file.path.absolute(): file for file in given}.values():
         try:
@@ -83,6 +89,16 @@ def groups(inputs: Sequence[Path], without: Path) -> Iterator[dict[File, str] | 
                 yield Refusal.of(error, file)
 
 
+def _given(path: Path, without: Path) -> list[File]:
+    """The files of a path that its user named."""
+    if not path.is_dir() and not path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: no such file or folder; correct its name.")
+    found = _listed(path, path.name, without)
+    if not found:
+        raise DataError(f"{path}: holds no files; name a folder with scans.")
+    return found
+
+
 def _listed(path: Path, name: str, without: Path | None = None) -> list[File]:
     """A file itself, or the files of a folder; hidden ones are left out."""
     if not path.is_dir():
@@ -90,6 +106,7 @@ def _listed(path: Path, name: str, without: Path | None = None) -> list[File]:
     return [
         File(file, f"{name}/{file.relative_to(path).as_posix()}".removeprefix("/"))
         for file in guard.files(path, ("",), deep=True)
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
         if without is None or not file.resolve().is_relative_to(without.resolve())
     ]
 
@@ -98,4 +115,7 @@ def _listed(path: Path, name: str, without: Path | None = None) -> list[File]:
 def _unpacked(path: Path, folder: Path, name: str) -> dict[File, str]:
     likely = max(LARGE_ARCHIVE, PACKED * path.stat().st_size)
     archives.extract(path, folder, min(LARGEST_ARCHIVE, likely))
-    return {file: kind(file.path) for file in _listed(folder, name)}
+    kinds = {file: kind(file.path) for file in _listed(folder, name)}
+    if not kinds:
+        raise DataError(f"{path}: holds no files; leave it out.")
+    return kinds

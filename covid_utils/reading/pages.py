@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def outlined(record: Mapping[str, Any]) -> str:
             size = f"{share:.1f} %" if share >= 0.05 else "less than 0.1 %"
             size += " of the lung field" + (f", {ml:.1f} ml" if ml is not None else "")
             words.append(f"{name_of(name)}: {size}")
-    return "; ".join(words)
+    return "; ".join(words) or "nothing" * (record["manifestations"] is not None)
 
 
 def counted(records: Sequence[Mapping[str, Any]], refused: Sequence[str]) -> str:
@@ -126,6 +127,22 @@ def write_list(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
         writer.writerows(rows)
 
 
+def is_list(path: Path) -> bool:
+    """Whether a file is such a list."""
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf8") as file:
+        return file.readline().rstrip() == ",".join(COLUMNS)
+    return False
+
+
+def listed_cases(path: Path) -> set[str]:
+    """Folders of the cases in such a list, if there is one."""
+    if not is_list(path):
+        return set()
+    with path.open(encoding="utf8", newline="") as file:
+        names = {row["case"] for row in csv.DictReader(file)}
+    return {name for name in names if name and Path(name).name == name}
+
+
 def write_sheet(path: Path, records: Sequence[Mapping[str, Any]], refused: Sequence[str]) -> None:
     """A page with a picture of every case, its findings and warnings, and what was not read.
 
@@ -133,11 +150,12 @@ def write_sheet(path: Path, records: Sequence[Mapping[str, Any]], refused: Seque
     """
     figures = "\n".join(map(_figure, records))
     reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in refused)
+    not_read = f"<h2>Not read</h2>\n<ul>\n{reasons}\n</ul>\n" if refused else ""
     heading = counted(records, refused)
     page = (
         f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{heading}</title>'
         f"<style>{_STYLE}</style>\n<h1>{heading}</h1>\n<p>{NOTICE}</p>\n<main>\n{figures}\n</main>\n"
-        f"<h2>Not read</h2>\n<ul>\n{reasons}\n</ul>\n</html>\n"
+        f"{not_read}</html>\n"
     )
     with whole(path) as partial:
         partial.write_text(page, encoding="utf8")
