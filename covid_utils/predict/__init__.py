@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,14 @@ class Result:
         table = self.cases.drop(columns=["folder", "record"], errors="ignore").rename(
             columns=name_of
         )
-        pictures = [self.folder / each["folder"] / "overlay.png" for each in self.summary.records]
-        shown = [path.read_bytes() for path in pictures if path.is_file()][:PICTURES]
-        data = (base64.b64encode(content).decode() for content in shown)
-        images = "".join(f'<img alt="" src="data:image/png;base64,{each}">' for each in data)
+        places = {each["name"]: self.folder / each["folder"] for each in self.summary.records}
+        shown = {name: place / "overlay.png" for name, place in places.items()}
+        shown = {name: path for name, path in shown.items() if path.is_file()}
+        images = "".join(
+            f'<img alt="{escape(pages.shown(name))}" src="data:image/png;base64,'
+            f'{base64.b64encode(path.read_bytes()).decode()}">'
+            for name, path in islice(shown.items(), PICTURES)
+        )
         refused = "".join(f"<li>{escape(reason)}</li>" for reason in self.summary.refused)
         caption = "Shares of the lung field in per cent."
         return (

@@ -72,6 +72,11 @@ def outlined(record: Mapping[str, Any]) -> str:
     return "; ".join(words) or "nothing" * (record["manifestations"] is not None)
 
 
+def shown(name: str) -> str:
+    """What the picture of a case shows, in words."""
+    return f"Slice of {name} with its lesions"
+
+
 def counted(records: Sequence[Mapping[str, Any]], refused: Sequence[str]) -> str:
     """How many cases were read and how often files were refused, in words."""
     return f"Cases read: {len(records)}, refusals: {len(refused)}"
@@ -171,6 +176,6 @@ def _figure(record: Mapping[str, Any]) -> str:
     name, folder = escape(record["name"]), escape(record["folder"])
     picture = ""
     if record["manifestations"] is not None:
-        alt = f"Slice of {name} with its lesions"
+        alt = escape(shown(record["name"]))
         picture = f'<img src="{folder}/overlay.png" alt="{alt}" loading="lazy">'
     return f"<section>{picture}<h2>{name}</h2><p>{lines}</p></section>"
