@@ -109,7 +109,7 @@ models: setup ## Pack what a profile trained to read scans, and its card: models
 bench: setup ## Measure speed and memory, and rewrite benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
 
-fuzz: setup ## Read 10,000 damaged files of each format, and rewrite benchmarks/fuzz.md
+fuzz: setup ## Read 10,000 damaged files of each format, and rewrite their pages in benchmarks
 	@$(RUN) $(BIN)/python benchmarks/fuzz.py $(COUNT)
 
 COUNT ?= 10000

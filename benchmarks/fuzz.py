@@ -1,6 +1,8 @@
-"""Damage small files of every format, read them as the readers do, and count what happens.
+"""Damage small files of every format, read them, and count what happens.
 
-``python benchmarks/fuzz.py 10000`` reads so many files of each format and rewrites ``fuzz.md``.
+``python benchmarks/fuzz.py 10000`` reads so many files of each format: those of data sets as the
+readers do, for ``fuzz.md``, and scans of one's own as `covid-read` does before it outlines them,
+for ``fuzz_scans.md``. Given the name of one of these pages, it rewrites that one alone.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ import resource
 import signal
 import sys
 import tempfile
+import time
+import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -25,11 +30,16 @@ from covid_utils import paths
 from covid_utils.data import guard, readers
 from covid_utils.data.readers import decoding, luna16
 from covid_utils.errors import DataError
+from covid_utils.reading.cases import Refusal, cases
+from covid_utils.training import shipped
 
 PAGE, KEPT = Path(__file__).with_name("fuzz.md"), paths.PROJECT / "build" / "fuzz"
+SCANS_PAGE = PAGE.with_name("fuzz_scans.md")
 #: Time for one file; CPU time and address space of the process that reads a batch of files.
 SECONDS, BATCH_SECONDS, GIB = 20, 300, 3
 BATCH = 500
+#: Files that were opened since it was cleared, and whether for writing.
+OPENED: list[tuple[str, bool]] = []
 #: What numbers in a text become, and the bytes that are written over others.
 WORDS = b" 0 -1 1 65535 2147483648 99999999999999999999 1e400 nan inf 1,0 1.5 \xc3\xbc \xff"
 FILLS = (b"\0" * 8, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\xff" * 7 + b"\x7f", b"\x80" + b"\0" * 7)
@@ -44,6 +54,9 @@ FORMATS = {
     "XML": ("lidc-idri/*/*.xml",),
     "CSV": ("covid-*/*.csv", "luna16/*.csv", "medseg/*.csv", "rsna/*class_info.csv"),
 }
+#: The same of scans of one's own, and of the pack of networks that outlines them.
+SCANS = {name: FORMATS[name] for name in ("PNG", "JPEG", "TIFF", "DICOM", "NIfTI")}
+SCANS |= {"ZIP": ("variants/*.zip",), "pack": ("variants/*.npz",)}
 TEXT = """# Damaged files
 
 `make fuzz` damages small files of the phantom, reads them as the readers do, and rewrites this
@@ -51,6 +64,19 @@ page. One to three times bytes are replaced, cut off, doubled or set to extremes
 text becomes another word. *Refused* is one sentence with file, cause and remedy. *Crashed* is any
 other error, the end of the process, or more than {} seconds. Each process reads {} files within
 {} GiB of address space; its peak memory includes the libraries.
+
+{}
+"""
+SCANS_TEXT = """# Damaged scans of one's own
+
+`make fuzz` damages small files as [this page](fuzz.md) says, finds the cases in each as
+`covid-read` does, loads all their slices, and rewrites this page. *Refused* is one sentence.
+*Crashed* is any other error or more than one sentence, the end of the process, more than {}
+seconds, or a file that is opened outside the one that was named and the folder where archives are
+unpacked. ZIP archives hold scans of several formats, and names that climb out of their folder. A
+pack holds networks and has the checksum of the whole file, so it is read only where the damage
+changed nothing. Each process reads {} files within {} GiB of address space; its peak memory
+includes the libraries. *Slowest* is the CPU time of one file.
 
 {}
 """
@@ -63,6 +89,7 @@ def whole_files(root: Path) -> Path:
     for path in sorted(root.glob("lidc-idri/*/*.dcm"))[1:]:
         path.unlink()  # one slice is enough for the XML file
     (root / "variants").mkdir()
+    root.with_name("unpacked").mkdir()
     variant = str(root / "variants" / "{}").format
     picture = Image.open(next(root.glob("COVID-CT/CT_COVID/*.png"))).convert("L").resize((40, 32))
     units = np.asarray(picture, np.float32) * 4 - 1000
@@ -77,7 +104,22 @@ def whole_files(root: Path) -> Path:
     Image.fromarray(units).save(variant("float.tif"))
     volume = nibabel.Nifti1Image(np.stack([units.T] * 3, axis=2).astype(np.int16), np.eye(4))
     volume.to_filename(variant("volume.nii"))
+    _archives(root, lambda name: variant(f"{name}.zip"))
+    shipped.write(Path(variant("pack.npz")), {"one": shipped.Part({}, (np.ones((9, 9)),))})
     return root
+
+
+def _archives(root: Path, variant: Callable[[str], str]) -> None:
+    """Archives of the variants, and one whose names climb out of where it is unpacked."""
+    scans = [root / "variants" / name for name in ("P.png", "cmyk.jpg", "volume.nii")]
+    scans += sorted(root.glob("lidc-idri/*/*.dcm"))
+    for name, packing in (("stored", zipfile.ZIP_STORED), ("packed", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(variant(name), "w", packing) as archive:
+            for path in scans:
+                archive.write(path, f"deep/{path.name}")
+    with zipfile.ZipFile(variant("climbs"), "w", zipfile.ZIP_DEFLATED) as archive:
+        for place in ("../../../", "/", f"{root}/variants/", "a/../../"):
+            archive.write(scans[0], f"{place}climbs.png")
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
@@ -128,12 +170,43 @@ def read(root: Path, path: Path) -> None:
         decoding.read_raster(path)
 
 
-def outcome(root: Path, path: Path, content: bytes) -> str:
+def read_scan(root: Path, path: Path) -> None:
+    """Find the cases in a file of one's own and load all their slices, or read a pack."""
+    if path.suffix == ".npz":
+        shipped.read(path)
+        return
+    OPENED.clear()
+    found = []
+    for case in cases([path], root / "none"):
+        found.append(case)
+        for at in range(0 if isinstance(case, Refusal) else case.shape[0]):
+            case.load(at)
+    allowed = (str(path), tempfile.gettempdir())
+    strays = [
+        name
+        for name, is_written in OPENED
+        if (is_written or name.startswith(str(root))) and not name.startswith(allowed)
+    ]
+    reasons = [each.reason for each in found if isinstance(each, Refusal)]
+    if strays or any("\n" in reason or reason[-1] != "." for reason in reasons):
+        raise AssertionError(strays or reasons)
+    if len(reasons) == len(found):
+        raise DataError(" ".join(reasons))
+
+
+def note(event: str, given: tuple) -> None:
+    """Keep what Python opens in `OPENED`: an audit hook."""
+    if event == "open" and isinstance(given[0], str):
+        is_written = bool(given[2] & (os.O_WRONLY | os.O_RDWR))
+        OPENED.append((os.path.normpath(given[0]), is_written))
+
+
+def outcome(root: Path, path: Path, content: bytes, is_scan: bool) -> str:
     """Put other content into a file, read it, and restore the file."""
     whole = path.read_bytes()
     path.write_bytes(content)
     try:
-        read(root, path)
+        (read_scan if is_scan else read)(root, path)
     except DataError:
         return "refused"
     except Exception:
@@ -143,37 +216,49 @@ def outcome(root: Path, path: Path, content: bytes) -> str:
     return "read"
 
 
-def batch(root: Path, files: list[tuple[Path, bytes]]) -> tuple[list[str], resource.struct_rusage]:
-    """Outcomes up to the first file that ends the process, and what this process used."""
+def batch(
+    root: Path, files: list[tuple[Path, bytes]], is_scan: bool
+) -> tuple[list[str], float, resource.struct_rusage]:
+    """Outcomes up to the first file that ends the process, seconds of the slowest, and usage."""
     reader, writer = os.pipe()
     if not (child := os.fork()):
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             resource.setrlimit(resource.RLIMIT_AS, (GIB * 2**30, GIB * 2**30))
             resource.setrlimit(resource.RLIMIT_CPU, (BATCH_SECONDS, BATCH_SECONDS))
+            sys.addaudithook(note)
+            tempfile.tempdir = str(root.with_name("unpacked"))
             for path, content in files:
                 signal.setitimer(signal.ITIMER_REAL, SECONDS)  # its signal ends the process
-                os.write(writer, f"{outcome(root, path, content)} ".encode())
+                start = time.process_time()
+                result = outcome(root, path, content, is_scan)
+                os.write(writer, f"{result} {time.process_time() - start} ".encode())
         finally:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        outcomes = pipe.read().decode().split()
-    return [*outcomes, "crashed"][: len(files)], os.wait4(child, 0)[2]
+        told = pipe.read().decode().split()
+    outcomes, slowest = (
+        [*told[::2], "crashed"][: len(files)],
+        max(map(float, told[1::2]), default=0),
+    )
+    return outcomes, slowest, os.wait4(child, 0)[2]
 
 
-def run(name: str, count: int, root: Path) -> dict[str, object]:
-    """Row of the table for one format; what crashed is kept in ``build/fuzz``."""
+def run(name: str, count: int, root: Path, is_scan: bool = False) -> dict[str, object]:
+    """Row of a table for one format; what crashed is kept in ``build/fuzz``."""
     print(f"{name} ...", flush=True)
-    found = sorted(path for pattern in FORMATS[name] for path in root.glob(pattern))
+    patterns = (SCANS if is_scan else FORMATS)[name]
+    found = sorted(path for pattern in patterns for path in root.glob(pattern))
     whole = {path: path.read_bytes() for path in found}
     tally, peak, seconds = Counter(read=0, refused=0, crashed=0), 0.0, 0.0
+    slowest = 0.0
     while (done := tally.total()) < count:
         numbers = range(done, min(count, done + BATCH))
         rngs = (np.random.default_rng([zlib.crc32(name.encode()), number]) for number in numbers)
         chosen = [found[number % len(found)] for number in numbers]
         files = [(path, damaged(whole[path], rng)) for path, rng in zip(chosen, rngs, strict=True)]
-        outcomes, usage = batch(root, files)
+        outcomes, longest, usage = batch(root, files, is_scan)
         for number, result, (path, content) in zip(numbers, outcomes, files, strict=False):
             if result == "crashed":
                 path.write_bytes(whole[path])
@@ -181,18 +266,27 @@ def run(name: str, count: int, root: Path) -> dict[str, object]:
                 (KEPT / f"{number}-{path.name}").write_bytes(content)
         tally.update(outcomes)
         seconds += usage.ru_utime + usage.ru_stime
-        peak = max(peak, usage.ru_maxrss / 1000)
-    costs = {"CPU seconds": round(seconds), "peak memory, MB": round(peak)}
+        peak, slowest = max(peak, usage.ru_maxrss / 1000), max(slowest, longest)
+    costs = {"slowest, ms": round(1000 * slowest)} if is_scan else {}
+    costs |= {"CPU seconds": round(seconds), "peak memory, MB": round(peak)}
     return {"format": name, "files": count} | dict(tally) | costs
 
 
 def main() -> None:
-    """Read damaged files of all formats, and write the table."""
+    """Read damaged files of all formats, and write the tables."""
+    count, *names = sys.argv[1:]
+    crashed = 0
+    pages = ((PAGE, FORMATS, TEXT), (SCANS_PAGE, SCANS, SCANS_TEXT))
     with tempfile.TemporaryDirectory() as folder:
         root = whole_files(Path(folder) / "phantom")
-        table = pd.DataFrame([run(name, int(sys.argv[1]), root) for name in FORMATS])
-    PAGE.write_text(TEXT.format(SECONDS, BATCH, GIB, table.to_markdown(index=False, intfmt=",")))
-    sys.exit(int(table["crashed"].sum()) > 0 and "Some files crashed; they are in build/fuzz.")
+        for page, formats, text in pages:
+            if not names or page.name in names:
+                rows = [run(name, int(count), root, page == SCANS_PAGE) for name in formats]
+                table = pd.DataFrame(rows)
+                lines = table.to_markdown(index=False, intfmt=",")
+                page.write_text(text.format(SECONDS, BATCH, GIB, lines))
+                crashed += int(table["crashed"].sum())
+    sys.exit(crashed > 0 and "Some files crashed; they are in build/fuzz.")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ import signal
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from covid_utils import paths
+from covid_utils.reading.cases import cases
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems limit no address space")
 FOLDER = paths.PROJECT / "benchmarks"
@@ -23,14 +26,16 @@ def fuzz():
     sys.path.remove(str(FOLDER))
 
 
-def test_no_file_crashed_in_the_committed_table(fuzz):
-    text = fuzz.PAGE.read_text(encoding="utf8")
+@pytest.mark.parametrize(("page", "formats"), [("PAGE", "FORMATS"), ("SCANS_PAGE", "SCANS")])
+def test_no_file_crashed_in_the_committed_tables(fuzz, page, formats):
+    text = getattr(fuzz, page).read_text(encoding="utf8")
     rows = [re.split(r"\s*\|\s*", line)[1:6] for line in text.splitlines() if "0 |" in line]
-    assert [row[0] for row in rows] == list(fuzz.FORMATS)
-    for _, files, *counts in rows:
+    assert [row[0] for row in rows] == list(getattr(fuzz, formats))
+    for name, files, *counts in rows:
         read, refused, crashed = (int(count.replace(",", "")) for count in counts)
         assert (files, read + refused, crashed) == ("10,000", 10_000, 0)
-        assert read > 100
+        # Checksums cover all of a pack and of what an archive holds.
+        assert read > {"ZIP": 10, "pack": -1}.get(name, 100)
 
 
 @linux
@@ -39,6 +44,24 @@ def test_a_few_damaged_files_of_each_format_are_read_or_refused(fuzz, tmp_path):
     rows = [fuzz.run(name, 24, root) for name in fuzz.FORMATS]
     assert [row["crashed"] for row in rows] == [0] * 8
     assert sum(row["read"] for row in rows) > 20 < sum(row["refused"] for row in rows)
+
+
+@linux
+def test_a_file_beside_the_named_one_is_noticed(fuzz, tmp_path):
+    root = tmp_path / "phantom"
+    (root / "variants").mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(root / "variants" / name)
+    contents = [(path, path.read_bytes()) for path in sorted((root / "variants").iterdir())]
+    assert fuzz.batch(root, contents, True)[0] == ["read", "read"]
+
+    def curious(paths, without):
+        yield from cases(paths, without)
+        (root / "variants" / "b.png").read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fuzz, "cases", curious)
+        assert fuzz.batch(root, contents, True)[0] == ["crashed", "read"]
 
 
 @linux
