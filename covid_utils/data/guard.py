@@ -28,6 +28,8 @@ UNREADABLE, MISSING, WRONG_ENDING = "unreadable", "missing", "wrong ending"
 #: Most values of one image or volume: 16 CT volumes of 256 slices. A damaged header may ask for
 #: more memory than there is.
 LARGEST = 2**30
+#: Longest side of one, in pixels or slices.
+LONGEST = 2**14
 #: Causes whose remedy is not another download, first match first.
 REMEDIES = (
     (PermissionError, "allow this user to read it"),
@@ -88,8 +90,12 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
 
 
 def bounded(path: Path, shape: Sequence[int]) -> None:
-    """Refuse an image or volume of more than `LARGEST` values, before memory is taken for it."""
-    if math.prod(int(size) for size in shape) > LARGEST:
+    """Refuse an image or volume of more than `LARGEST` values, or with a side longer than `LONGEST`.
+
+    That is before memory is taken for it.
+    """
+    sides = [int(size) for size in shape]
+    if math.prod(sides) > LARGEST or max(sides) > LONGEST:
         sizes = " x ".join(map(str, shape))
         raise DataError(f"{path}: {sizes} values are no scan; download it again or delete it.")
 
