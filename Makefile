@@ -23,7 +23,7 @@ RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
 TARGETS := help setup reproduce recompute report test lint unit notebooks-check notebooks readme \
-	models bench fuzz refusal lab lock clean
+	models bench fuzz refusal geometry lab lock clean
 .PHONY: $(TARGETS)
 
 # Any other word: one sentence with the target that is most like it.
@@ -116,6 +116,9 @@ COUNT ?= 10000
 
 refusal: setup ## Show what is no CT slice to covid-read, and rewrite benchmarks/refusal.md
 	@$(RUN) $(BIN)/python benchmarks/refusal.py
+
+geometry: setup ## Check where masks lie, and rewrite benchmarks/geometry.md
+	@$(RUN) $(BIN)/python benchmarks/geometry.py
 
 # JupyterLab refuses to run as root, as in a container, unless it is told to.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)

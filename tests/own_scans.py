@@ -132,3 +132,14 @@ def voxel_points(affine, shape):
     """Points of voxels towards left, back and head, by an affine matrix of NIfTI."""
     indices = np.moveaxis(np.indices(shape), 0, -1)
     return (indices @ affine[:3, :3].T + affine[:3, 3]) * (-1, -1, 1)
+
+
+#: Directions along rows and columns, and what slices lie apart by (None: 2.5 mm, straight).
+SERIES = {
+    "head first": (HEAD_FIRST, None),
+    "prone": ((-1, 0, 0, 0, -1, 0), None),
+    "exchanged and turned": ((0, -1, 0, 1, 0, 0), None),
+    "feet first": (HEAD_FIRST, (0, 0, -2.5)),
+    "oblique twice": (turned(1, -9, turned(0, 14)), None),
+    "tilted and turned": (turned(0, 10), (0.2, -0.4, 2.2)),
+}

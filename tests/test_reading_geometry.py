@@ -1,5 +1,6 @@
 """Masks lie on the voxels of their source, whatever way a scan is stored."""
 
+import importlib
 import zlib
 
 import nibabel
@@ -10,6 +11,7 @@ from builders import save_dicom
 from own_scans import (
     CENTRE,
     HEAD_FIRST,
+    SERIES,
     chest,
     is_lesion,
     outline,
@@ -21,6 +23,7 @@ from own_scans import (
 )
 from PIL import Image
 
+from covid_utils import paths
 from covid_utils.data import gray_scale, lung_field
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
@@ -30,15 +33,6 @@ from covid_utils.reading.extent import on_whole_slices, outlined
 from covid_utils.reading.folder import Wishes, read_all
 
 SEG = Wishes(formats=("nifti", "dicom-seg"))
-#: Directions along rows and columns, and what slices lie apart by (None: 2.5 mm, straight).
-SERIES = {
-    "head first": (HEAD_FIRST, None),
-    "prone": ((-1, 0, 0, 0, -1, 0), None),
-    "exchanged and turned": ((0, -1, 0, 1, 0, 0), None),
-    "feet first": (HEAD_FIRST, (0, 0, -2.5)),
-    "oblique twice": (turned(1, -9, turned(0, 14)), None),
-    "tilted and turned": (turned(0, 10), (0.2, -0.4, 2.2)),
-}
 
 
 def one(paths, without):
@@ -307,3 +301,11 @@ def test_slices_without_a_position_are_one_case_in_the_order_of_their_numbers(tm
     assert case.voxel_ml is None
     assert "do not tell where they lie" in warnings(case)
     assert np.array_equal(np.argsort(case.slices(0, 3)[:, 0, 0]), [2, 1, 0])
+
+
+def test_the_committed_table_is_what_masks_do_now(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(paths.PROJECT / "benchmarks")
+    geometry = importlib.import_module("geometry")
+    text = geometry.page(tmp_path)
+    assert text == geometry.PAGE.read_text(encoding="utf8")
+    assert "differ" not in text.partition("|")[2]

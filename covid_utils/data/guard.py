@@ -90,9 +90,9 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
 
 
 def bounded(path: Path, shape: Sequence[int]) -> None:
-    """Refuse an image or volume of more than `LARGEST` values, or with a side longer than `LONGEST`.
+    """Refuse an image or volume that is too large, before memory is taken for it.
 
-    That is before memory is taken for it.
+    It may have `LARGEST` values, and no side longer than `LONGEST`.
     """
     sides = [int(size) for size in shape]
     if math.prod(sides) > LARGEST or max(sides) > LONGEST:
