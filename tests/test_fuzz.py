@@ -39,7 +39,8 @@ def test_no_file_crashed_in_the_committed_tables(fuzz, page, formats):
 
 
 @linux
-def test_a_few_damaged_files_of_each_format_are_read_or_refused(fuzz, tmp_path):
+def test_a_few_damaged_files_of_each_format_are_read_or_refused(fuzz, tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "GIB", 32)  # earlier tests may have taken most of the usual three
     root = fuzz.whole_files(tmp_path / "phantom")
     rows = [fuzz.run(name, 24, root) for name in fuzz.FORMATS]
     assert [row["crashed"] for row in rows] == [0] * 8
