@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import comparisons
+import export
 import input_pipeline
+import reading
 import recognition
 import segmentation
 import timing
@@ -25,11 +27,13 @@ SECTIONS = {
     "input pipeline": input_pipeline.run,
     "recognition": recognition.run,
     "segmentation": segmentation.run,
+    "reading": reading.run,
+    "export": export.run,
 }
 
 
 def measure(names: Iterable[str], stored: dict) -> dict:
-    """Run some sections and take the others from stored results; all take about 15 minutes."""
+    """Run some sections and take the others from stored results; all take about 20 minutes."""
     if unknown := sorted(set(names) - set(SECTIONS)):
         raise SystemExit(f"No section {', '.join(unknown)}; there are {', '.join(SECTIONS)}.")
     if set(names) < set(SECTIONS) and stored.get("machine") != machine():
@@ -66,6 +70,8 @@ def page(results: dict) -> str:
         input_pipeline=input_pipeline,
         task1=recognition,
         task3=segmentation,
+        own=reading,
+        rounding=export.ROUNDING,
         timing=timing,
     )
 
