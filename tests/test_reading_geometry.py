@@ -84,17 +84,6 @@ def test_the_mask_of_a_series_lies_on_its_voxels(tmp_path, axes, step):
     assert row["ml"] == pytest.approx(len(expected) * voxel)
 
 
-@pytest.mark.parametrize("codes", ["RAS", "LPI", "SRA", "PSR"])
-def test_the_mask_of_a_volume_lies_on_its_voxels(tmp_path, codes):
-    points = volume(tmp_path / "a.nii.gz", codes)
-    read_all([tmp_path / "a.nii.gz"], tmp_path / "out", outline)
-    mask = nibabel.load(tmp_path / "out" / "a.nii.gz" / "mask.nii.gz")
-    source = nibabel.load(tmp_path / "a.nii.gz")
-    assert np.allclose(mask.affine, source.affine)
-    assert mask.header.get_zooms() == source.header.get_zooms()
-    assert np.array_equal(np.asarray(mask.dataobj) == 2, is_lesion(points))
-
-
 def test_an_oblique_volume_keeps_its_matrix(tmp_path):
     directions = np.column_stack(
         [*turned(0, 13).reshape(2, 3), np.cross(*turned(0, 13).reshape(2, 3))]
