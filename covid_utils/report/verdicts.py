@@ -83,7 +83,7 @@ def _differing(notebook: str, used: Mapping) -> list[str]:
 
 def _short(value: object) -> str:
     if isinstance(value, list):
-        return "/".join(f"{item:g}" for item in value)
+        return "/".join(map(_short, value))
     return f"{value:g}" if type(value) in (int, float) else str(value).lower()
 
 
