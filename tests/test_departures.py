@@ -7,8 +7,9 @@ import pytest
 from builders import manifest
 from small_runs import PROFILE
 
-from covid_utils import params, runs
+from covid_utils import graph, params, runs
 from covid_utils.data.manifest import saved_manifest
+from covid_utils.registry import HOSPITALS
 from covid_utils.report import claims as ledger
 from covid_utils.report import verdicts
 from covid_utils.report.judging import DIFFERS, REPRODUCED, UNDECIDED
@@ -45,6 +46,14 @@ def test_departures_name_what_differs_from_the_paper_and_nothing_else(home):
     changed = {name: value for name, (value, _) in changes.items()}
     found = departures("stream_ggo_deeplab", params.load("paper", "04_task3_stream") | changed)
     assert found == [f"{name} {text}" for name, (_, text) in changes.items()]
+
+
+def test_departures_of_every_run_are_a_name_and_a_value(home):
+    jobs = [job for job in graph.jobs("imagenet").values() if job.runs]
+    assert HOSPITALS in [job.name for job in jobs]
+    for job in jobs:
+        for text in departures(job.runs[0], params.load("quick", job.notebook, job.name)):
+            assert re.fullmatch(r"\w+ .*", text), (job.name, text)
 
 
 def differing(notebook):
