@@ -99,8 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for each in summary.records
         if each["why_not_outlined"]
     ]
+    known = {None, *(each["why_not_outlined"] for each in summary.records)}
     for stage in ("why_not_recognised", "why_not_named"):  # of most cases for the same reason
-        lines += dict.fromkeys(each[stage] for each in summary.records if each[stage])
+        lines += dict.fromkeys(each[stage] for each in summary.records if each[stage] not in known)
     count = pages.counted(summary.records, summary.refused)
     print(*lines, f"{count}; open {arguments.out / 'index.html'}", sep="\n", file=sys.stderr)
     return result.status
