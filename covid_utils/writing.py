@@ -1,8 +1,9 @@
-"""Files and folders that are written whole or not at all, and files that are read once."""
+"""Files and folders that are written whole or not at all, read once, or told by their content."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import shutil
 import threading
@@ -67,6 +68,12 @@ def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iter
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def once(most: int) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:

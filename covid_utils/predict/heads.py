@@ -6,7 +6,6 @@ nowhere copied. Random weights come again from their seed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from covid_utils.training import features, shipped
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import Head
 from covid_utils.training.recognition import Fitted
+from covid_utils.writing import digest
 
 #: Part of a pack with the heads.
 PART = "recognition"
@@ -57,7 +57,7 @@ def keep(profile: str, frozen: Extraction, fits: Iterable[Fitted]) -> None:
         file = frozen.root / frozen.weights
         if frozen.weights == "imagenet":
             file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / DOWNLOADED
-        about |= {"weights": file.name, "weights_sha256": _digest(file)}
+        about |= {"weights": file.name, "weights_sha256": digest(file)}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file.name).unlink(missing_ok=True)
         (folder / file.name).symlink_to(file.resolve())
@@ -81,11 +81,6 @@ def _calibrated(fit: Fitted) -> dict[str, Any]:
     return about | {"validation_images": len(truth), "validation_accuracy": right}
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def load(part: shipped.Part, folder: Path) -> Recognition | str:
     """Heads and the network before them, which is built when it is first needed.
 
@@ -94,7 +89,7 @@ def load(part: shipped.Part, folder: Path) -> Recognition | str:
     about, arrays = part.about, list(part.arrays)
     name, tasks = about["weights"], about["tasks"]
     file = folder / name
-    if name != "none" and not (file.is_file() and _digest(file) == about["weights_sha256"]):
+    if name != "none" and not (file.is_file() and digest(file) == about["weights_sha256"]):
         place = paths.shown(folder)
         return f"Not recognised: {place} lacks Inception-v3's weights {name}; {REMEDY}."
     heads = {task: Head(arrays.pop(0), arrays.pop(0)) for task in tasks}

@@ -6,7 +6,6 @@ the predictions that every score is computed from.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from covid_utils import paths, runs
 from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import render, verdicts
+from covid_utils.writing import digest
 
 #: Rows that a trace shows at most: more words name fewer.
 MOST = 12
@@ -32,7 +32,6 @@ def origin(profile: str, run: str) -> list[str]:
     if not file.is_file():
         raise ResultsError(f"{paths.shown(file)}: missing; run 'make reproduce' again.")
     rows = pq.ParquetFile(file).metadata.num_rows
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     settings = ", ".join(f"{name} {value}" for name, value in facts["parameters"].items())
     return [
         f"run          {run}",
@@ -40,7 +39,7 @@ def origin(profile: str, run: str) -> list[str]:
         f"revision     {facts['revision']}",
         f"device       {facts['device']}, {facts['processor']}",
         f"data         {facts['images']} images, sha256 {facts['data_sha256']}",
-        f"predictions  {paths.shown(file)}, {rows} rows, sha256 {digest}",
+        f"predictions  {paths.shown(file)}, {rows} rows, sha256 {digest(file)}",
     ]
 
 

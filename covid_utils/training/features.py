@@ -6,7 +6,6 @@ training steps on cached features cost seconds instead of hours.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from covid_utils.errors import DataError
 from covid_utils.models import inception
 from covid_utils.progress import tell
 from covid_utils.training.timing import time_per_item
+from covid_utils.writing import digest
 
 if TYPE_CHECKING:
     import keras
@@ -131,7 +131,7 @@ class Extraction:
         """What the numbers depend on besides the image."""
         weights, file = self.weights, self.root / self.weights
         if file.is_file():
-            weights = f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+            weights = f"{file.name} {digest(file)}"
         recipe = asdict(self.settings) | {"weights": weights}
         if weights == "none":
             recipe |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}

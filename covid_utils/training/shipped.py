@@ -22,7 +22,7 @@ from covid_utils.errors import DataError, ParameterError
 from covid_utils.training import networks
 from covid_utils.training.predict_stream import Committee
 from covid_utils.training.streams import StreamSettings
-from covid_utils.writing import whole
+from covid_utils.writing import digest, whole
 
 #: Largest file, in bytes: it comes with a clone.
 MOST = 12_000_000
@@ -60,9 +60,9 @@ def write(file: Path, parts: Mapping[str, Part]) -> None:
                 f"{file.name}: {size / 1e6:.1f} MB are more than the {MOST / 1e6:.0f} MB that are "
                 "shipped; set width or members lower."
             )
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+        content = digest(partial)
     with whole(checksum(file)) as partial:
-        partial.write_text(f"{digest}  {file.name}\n", encoding="utf8")
+        partial.write_text(f"{content}  {file.name}\n", encoding="utf8")
 
 
 def checksum(file: Path) -> Path:

@@ -14,6 +14,7 @@ from covid_utils.data import gray_scale, guard, lung_field, lungs
 from covid_utils.data.manifest import COLUMNS
 from covid_utils.data.similarity import perceptual_hash
 from covid_utils.errors import DataError
+from covid_utils.writing import digest
 
 #: What a candidate need not say.
 DEFAULTS = {"frame": 0, "patient_basis": "given", "view": None, "mask_path": ""}
@@ -126,6 +127,4 @@ def _measure(path: Path, source: Source, row: dict) -> dict:
     } | found
 
 
-@guard.reads("file")
-def _hash_of_file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+_hash_of_file = guard.reads("file")(digest)
