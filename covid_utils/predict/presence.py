@@ -15,9 +15,10 @@ import numpy as np
 
 from covid_utils.data import cache, foreign, lung_field
 from covid_utils.data.collection import Collection
-from covid_utils.data.images import Preprocessing, preprocess, put_back
+from covid_utils.data.images import Preprocessing, put_back
 from covid_utils.evaluation import calibration, ranking
 from covid_utils.models.ml_cnn import ml_cnn
+from covid_utils.reading.extent import crops
 from covid_utils.reading.stages import CALLED, Present
 from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, LESION_SETS, MANIFESTATIONS, name_of
 from covid_utils.training import multilabel, shipped, streams
@@ -129,8 +130,9 @@ def load(part: shipped.Part) -> Present:
     def present(
         slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
     ) -> np.ndarray:
-        images = _prepared(own, slices, fields, scales)
-        return _calibrated(multilabel.predict(network, images), part.about["sigmoid"])
+        inputs = multilabel.to_input(crops(slices, map(lung_field.place, fields), scales, own))
+        # Of a few slices `keras.Model.predict` would take longer to start than to compute.
+        return _calibrated(np.asarray(network.predict_on_batch(inputs)), part.about["sigmoid"])
 
     return present
 
@@ -145,10 +147,10 @@ def heat(
     Returns:
         float32 (n, height, width, 3), 0 outside the crop.
     """
-    network, own = _network(part)
-    each = multilabel.heat(network, _prepared(own, slices, fields, scales))
-    given = zip(each, fields, slices, strict=True)
-    return np.stack([put_back(of, own, lung_field.place(f), slice_) for of, f, slice_ in given])
+    (network, own), places = _network(part), [*map(lung_field.place, fields)]
+    each = multilabel.heat(network, crops(slices, places, scales, own))
+    given = zip(each, places, slices, strict=True)
+    return np.stack([put_back(of, own, place, slice_) for of, place, slice_ in given])
 
 
 def _network(part: shipped.Part) -> tuple[keras.Model, Preprocessing]:
@@ -156,13 +158,3 @@ def _network(part: shipped.Part) -> tuple[keras.Model, Preprocessing]:
     network = ml_cnn(len(MANIFESTATIONS), own.size)
     network.set_weights([np.asarray(each, np.float32) for each in part.arrays])
     return network, own
-
-
-def _prepared(
-    own: Preprocessing,
-    slices: np.ndarray,
-    fields: Sequence[np.ndarray],
-    scales: Sequence[str],
-) -> np.ndarray:
-    given = zip(slices, fields, scales, strict=True)
-    return np.stack([preprocess(each, own, lung_field.place(f), scale) for each, f, scale in given])

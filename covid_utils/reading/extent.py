@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ def squared(slices: np.ndarray) -> tuple[np.ndarray, tuple[slice, ...]]:
 
 
 def crops(
-    slices: np.ndarray, places: Sequence[str], scales: Sequence[str], settings: Preprocessing
+    slices: np.ndarray, places: Iterable[str], scales: Sequence[str], settings: Preprocessing
 ) -> np.ndarray:
     """Slices as they are prepared for a network: uint8 (n, size, size)."""
     given = zip(slices, places, scales, strict=True)
