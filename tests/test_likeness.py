@@ -54,10 +54,12 @@ def test_other_pictures_are_unlike_and_slices_of_the_kind_that_trained_are_not(
     kept = shipped.read(tmp_path / "shipped.npz")[likeness.PART]
     levels = likeness.load(kept, committee, SETTINGS)
     rng = np.random.default_rng(2)
-    assert (levels(disks(rng, 40)) > 0).mean() <= 0.1
-    assert (levels(ramps(rng, 9)) >= likeness.IS_XRAY).all()
+    unlike, is_xray = levels(disks(rng, 40))
+    assert (unlike > 0).mean() <= 0.1
+    assert is_xray.mean() <= 0.1
+    assert levels(ramps(rng, 9))[1].all()
     stripes = np.tile(np.repeat(np.uint8([0, 255] * 4), 4)[:, None], (2, 1, 32))
-    assert (levels(np.concatenate([stripes, 255 - disks(rng, 9)])) % likeness.IS_XRAY == 2).all()
+    assert (levels(np.concatenate([stripes, 255 - disks(rng, 9)]))[0] == 2).all()
 
 
 def test_limits_rest_on_slices_whose_copies_are_held_out_too(committee, part, monkeypatch):
@@ -113,7 +115,11 @@ def test_an_inverted_slice_is_not_outlined_and_the_remedy_is_named(slices, tmp_p
 def test_a_case_of_strange_slices_is_not_outlined_and_of_some_it_is_said(strange, tmp_path):
     series(tmp_path / "ct", count=7)
     given = iter([0] * (6 - strange) + [1] + [2] * strange)
-    wishes = Wishes(batch=2, levels=lambda slices, *_: np.array([next(given) for _ in slices]))
+
+    def levels(slices, *_):
+        return np.array([next(given) for _ in slices]), np.zeros(len(slices), bool)
+
+    wishes = Wishes(batch=2, levels=levels)
     (record,) = read_all([tmp_path / "ct"], tmp_path / "out", outline, wishes).records
     files = json.loads((tmp_path / "out" / "ct" / "case.json").read_text())["masks"]
     if strange == 4:
@@ -145,7 +151,7 @@ def test_the_sides_of_a_wide_figure_are_in_the_crop(slices):
 
 
 def test_what_looks_like_an_xray_is_not_outlined_unless_nothing_is_around_it(slices, tmp_path):
-    wishes = Wishes(levels=lambda given, *_: np.full(len(given), likeness.IS_XRAY))
+    wishes = Wishes(levels=lambda given, *_: (np.zeros(len(given), int), np.ones(len(given), bool)))
     record = record_of(tmp_path, slices[1], wishes)
     assert record["why_not_outlined"] == doubts.XRAY
     rows, columns = (np.flatnonzero((slices[1] > 100).any(axis)) for axis in (1, 0))

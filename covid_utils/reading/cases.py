@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from covid_utils.data import axes, gray_scale, guard
+from covid_utils.data import axes, gray_scale, guard, lung_field
 from covid_utils.data.readers import decoding, gray
 from covid_utils.errors import DataError
 from covid_utils.reading import doubts, inputs, series
@@ -228,13 +228,14 @@ def _scaled(
     window: tuple[float, float], has_air: bool, picture: np.ndarray
 ) -> tuple[str, tuple[str, ...]]:
     """What tells the gray scale of a case, by its middle slice, and what to say about it."""
+    field = lung_field.field(picture)
     if gray.is_hounsfield(window):
         said = "Its Hounsfield units hold no air, as those of a chest do."
-        return HOUNSFIELD, doubts.of_anatomy(picture) if has_air else (said,)
+        return HOUNSFIELD, doubts.of_anatomy(picture, field) if has_air else (said,)
     if doubts.is_inverted(picture):
         return NOTHING, (doubts.INVERTED,)
-    if doubts.shows_chest(picture):
-        return ANATOMY, (INFERRED, *doubts.of_anatomy(picture))
+    if doubts.shows_chest(picture, field):
+        return ANATOMY, (INFERRED, *doubts.of_anatomy(picture, field))
     return NOTHING, ()
 
 

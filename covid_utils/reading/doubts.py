@@ -29,9 +29,9 @@ INVERTED = "Its gray values seem to be inverted, air white and bone black; inver
 BEYOND = "The lungs reach beyond the picture's edge; what lies outside is not known."
 TURNED = "The spine seems to be on top, so it may be stored upside down."
 #: From what an `Outline` takes to how unlike each slice is, integers (n,): 0 is like those that the
-#: network learned from, 1 is unlike, 2 is so unlike that an outline says nothing; 3 more for what
-#: looks like an X-ray.
-Levels = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]
+#: network learned from, 1 is unlike, 2 is so unlike that an outline says nothing; and to which look
+#: like an X-ray, bool (n,).
+Levels = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], tuple[np.ndarray, np.ndarray]]
 #: Largest share of a picture that is body if it is an X-ray; figures of CT slices without anything
 #: around them look like X-rays otherwise.
 SURROUNDED = 0.95
@@ -52,7 +52,7 @@ class Watch:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Labels and their probability, as the outline gives them."""
         if self._levels:
-            is_xray, levels = np.divmod(self._levels(slices, fields, scales), 3)
+            levels, is_xray = self._levels(slices, fields, scales)
             self._counts += np.bincount(levels, minlength=3)
             about = zip(is_xray, slices, scales, strict=True)
             self._xrays += sum(_may_be_xray(each, scale) for like, each, scale in about if like)
@@ -77,12 +77,15 @@ class Watch:
         return [said] if unlike else []
 
 
-def shows_chest(picture: np.ndarray) -> bool:
-    """Whether a uint8 picture (height, width) may be an axial slice of a chest in some window."""
+def shows_chest(picture: np.ndarray, field: np.ndarray) -> bool:
+    """Whether a uint8 picture (height, width) may be an axial slice of a chest in some window.
+
+    ``field`` is its `lung_field.field`.
+    """
     if gray_scale.landmarks(picture).confidence < gray_scale.SURE:
         return False
     share = body.parts(picture).body.mean()
-    lung = lung_field.field(picture).mean() / max(share, BODY)
+    lung = field.mean() / max(share, BODY)
     return bool(share >= BODY and LUNG[0] <= lung <= LUNG[1])
 
 
@@ -96,12 +99,13 @@ def is_inverted(picture: np.ndarray) -> bool:
     side = max(1, round(min(picture.shape) * CORNER))
     ends = slice(side), slice(-side, None)
     corners = [picture[rows, columns].mean() for rows in ends for columns in ends]
-    return np.median(corners) > BRIGHT and shows_chest(255 - picture)
+    negative = 255 - picture
+    return np.median(corners) > BRIGHT and shows_chest(negative, lung_field.field(negative))
 
 
-def of_anatomy(picture: np.ndarray) -> tuple[str, ...]:
-    """What the lungs in a slice, uint8 (height, width), say against it."""
-    field, parts = lung_field.field(picture), body.parts(picture)
+def of_anatomy(picture: np.ndarray, field: np.ndarray) -> tuple[str, ...]:
+    """What the lungs in a slice, uint8 (height, width), say against it; ``field`` is theirs."""
+    parts = body.parts(picture)
     air, said = lung_field.aerated(parts), ()
     at_edge = sum(np.count_nonzero(edge) for edge in (field[0], field[-1], *field.T[[0, -1]]))
     if at_edge > CUT * np.sqrt(field.sum()):

@@ -43,8 +43,6 @@ FOLDS = 10
 #: Data sets of X-rays, whose licences allow it, and how many of each are shown. The strength of the
 #: regression's penalty.
 XRAYS, EACH, PENALTY = ("chest_xray", "nih-adult"), 80, 10.0
-#: What is added to how unlike an X-ray is.
-IS_XRAY = 3
 
 
 @dataclass(frozen=True)
@@ -153,20 +151,19 @@ def prepared_xrays(scans: Collection, settings: Preprocessing, seed: int) -> np.
 
 def load(
     part: Part, committee: Committee, settings: StreamSettings
-) -> Callable[[np.ndarray], np.ndarray]:
-    """From prepared slices, uint8 (n, size, size), to how unlike they are, uint8 (n,).
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """From prepared slices, uint8 (n, size, size), to how unlike they are, integers (n,).
 
-    0 is like those that trained, 1 beyond the limit ``unlike``, 2 beyond ``strange``; of what looks
-    like an X-ray `IS_XRAY` more.
+    0 is like those that trained, 1 beyond the limit ``unlike``, 2 beyond ``strange``. Beside it
+    stands which look like an X-ray, bool (n,).
     """
     known = Likeness(*(np.asarray(each, np.float32) for each in part.arrays), **part.about)
     encode = encoder(committee, settings)
 
-    def levels(images: np.ndarray) -> np.ndarray:
+    def levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features = encode(images)
-        is_xray = features @ known.direction > known.start
-        limits = [known.unlike, known.strange]
-        return np.searchsorted(limits, known.distances(features)) + IS_XRAY * is_xray
+        unlike = np.searchsorted([known.unlike, known.strange], known.distances(features))
+        return unlike, features @ known.direction > known.start
 
     return levels
 
