@@ -58,6 +58,14 @@ def test_a_slice_is_outlined_within_its_lungs_and_shown_in_a_notebook(slices, mo
     assert not folder.exists()
 
 
+def test_pictures_of_one_name_are_all_shown(slices, tmp_path, model):
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "0.png").write_bytes((slices / "0.png").read_bytes())
+    result = predict.read([tmp_path / at / "0.png" for at in ("one", "other")], model=model)
+    assert result._repr_html_().count("data:image/png") == 2
+
+
 def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
     volume(tmp_path / "v.nii.gz")
     (record,) = predict.read(tmp_path / "v.nii.gz", tmp_path / "out", model=model).cases["record"]

@@ -88,13 +88,15 @@ class Result:
         table = self.cases.drop(columns=["folder", "record"], errors="ignore").rename(
             columns=name_of
         )
-        places = {each["name"]: self.folder / each["folder"] for each in self.summary.records}
-        shown = {name: place / "overlay.png" for name, place in places.items()}
-        shown = {name: path for name, path in shown.items() if path.is_file()}
+        pictures = (
+            (pages.shown(each["name"]), self.folder / each["folder"] / "overlay.png")
+            for each in self.summary.records
+        )
+        shown = ((alt, path.read_bytes()) for alt, path in pictures if path.is_file())
         images = "".join(
-            f'<img alt="{escape(pages.shown(name))}" src="data:image/png;base64,'
-            f'{base64.b64encode(path.read_bytes()).decode()}">'
-            for name, path in islice(shown.items(), PICTURES)
+            f'<img alt="{escape(alt)}" '
+            f'src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+            for alt, content in islice(shown, PICTURES)
         )
         refused = "".join(f"<li>{escape(reason)}</li>" for reason in self.summary.refused)
         caption = "Shares of the lung field in per cent."
@@ -163,8 +165,8 @@ def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Asked, dict[s
     reproducible.overrule()
     parts = shipped.read(file)
     places = (file.parent, paths.models(file.parent.name))
-    place = next((each for each in places if heads.path(each).is_file()), file.parent)
-    if heads.path(place).is_file():  # newer than what was packed
+    place = next((each for each in places if heads.path(each).is_file()), None)
+    if place:  # newer than what was packed
         parts |= shipped.read(heads.path(place))
     outline, levels, about = _outline(parts, batch, file)
     about |= {
@@ -176,7 +178,7 @@ def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Asked, dict[s
     recognition = naming = ""
     if RECOGNISE in wanted:
         part = parts.get(heads.PART)
-        recognition = heads.load(part, place) if part else heads.ABSENT
+        recognition = heads.load(part, place or file.parent) if part else heads.ABSENT
         about[heads.PART] = part and part.about
     if NAME in wanted:
         part = parts.get(presence.PART)
