@@ -134,12 +134,9 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
 
 def shares_called(shares: pd.DataFrame) -> pd.DataFrame:
     """`hospital_scores.shares_called` for people: a column per preparation, shares in per cent."""
-    text = shares.assign(network=shares["network"].map(NEIGHBOURS))
-    limits = (100 * shares[name] for name in ("called", "low", "high"))
-    text["called"] = [
-        f"{a:.0f} %" + (f" [{b:.0f}, {c:.0f}]" if pd.notna(b) else "")
-        for a, b, c in zip(*limits, strict=True)
-    ]
+    text = shares.assign(network=shares["network"].map(NEIGHBOURS), n=shares["slices"], unit="%")
+    text[["ours", "low", "high"]] = 100 * shares[["called", "low", "high"]]
+    text["called"] = [render.with_interval(row) for row in text.itertuples()]
     keys = ["network", "tested on", "should be called", "slices"]
     return text.pivot(index=keys, columns="prepared", values="called")[[*PREPARATIONS]]
 
