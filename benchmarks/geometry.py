@@ -13,7 +13,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pandas as pd
-import pydicom
 
 from covid_utils.reading.folder import FORMATS, Wishes, read_all
 
@@ -41,7 +40,8 @@ def rows(folder: Path) -> Iterator[dict[str, object]]:
         points = np.concatenate([of[own_scans.is_lesion(of)] for of in written.values()])
         out = folder / "out" / place.name
         read_all([place], out, own_scans.outline, Wishes(FORMATS))
-        seg = _equal(_of_seg(out / place.name / "mask.dcm", written), points)
+        frames = own_scans.seg_frames(out / place.name / "mask.dcm", written)
+        seg = _equal(np.concatenate([at[is_marked] for _, at, is_marked in frames]), points)
         yield _row(f"DICOM, {name}", points, out / place.name / "mask.nii.gz", seg)
     for codes in CODES:
         path = folder / f"{codes}.nii.gz"
@@ -62,16 +62,6 @@ def _row(name: str, points: np.ndarray, path: Path, seg: str) -> dict[str, objec
     marked = own_scans.voxel_points(mask.affine, mask.shape)[np.asarray(mask.dataobj) == 2]
     words = {"stored as": name, "voxels in the lesion": len(points)}
     return words | {"mask as NIfTI": _equal(marked, points), "mask as DICOM SEG": seg}
-
-
-def _of_seg(path: Path, written: dict[Path, np.ndarray]) -> np.ndarray:
-    """Points that a DICOM SEG marks, by the slices that its frames refer to."""
-    slices = {pydicom.dcmread(file).SOPInstanceUID: points for file, points in written.items()}
-    seg, marked = pydicom.dcmread(path), []
-    for pixels, about in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
-        source = about.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
-        marked.append(slices[source][pixels > 0])
-    return np.concatenate(marked)
 
 
 def _equal(marked: np.ndarray, points: np.ndarray) -> str:

@@ -1,6 +1,9 @@
 """Small synthetic manifests, data folders and prediction tables that several tests share."""
 
 import hashlib
+import importlib
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -12,10 +15,22 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 import chest_phantom
-from covid_utils import params, runs
+from covid_utils import params, paths, runs
 from covid_utils.data import collection
 from covid_utils.data import manifest as manifests
 from covid_utils.training import streams
+
+
+@contextmanager
+def modules_of(folder, *names):
+    """Modules of a folder that is no package, as its own programs import them."""
+    place = str(paths.PROJECT / folder)
+    sys.path.insert(0, place)
+    try:
+        yield [importlib.import_module(name) for name in names]
+    finally:
+        sys.path.remove(place)
+
 
 SMALL_PHANTOM = chest_phantom.Settings(
     seed=7, patients=chest_phantom.FEWEST, ct_size=72, xray_size=96

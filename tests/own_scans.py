@@ -6,6 +6,7 @@ with two lungs of air, and one bright lesion, which lies to the left, to the bac
 
 import nibabel
 import numpy as np
+import pydicom
 from builders import save_dicom
 
 #: Where the lesion is, in mm towards left, back and head, and its radius.
@@ -126,6 +127,15 @@ def volume(path, codes="RAS", spacing=(0.9, 1.1, 2.5), shape=(60, 44, 9), matrix
     image = image.as_reoriented(nibabel.orientations.ornt_transform(usual, wanted))
     image.to_filename(path)
     return voxel_points(image.affine, image.shape)
+
+
+def seg_frames(path, written):
+    """Of each frame of a DICOM SEG its tags, the points of the slice it refers to, and its mask."""
+    slices = {pydicom.dcmread(file).SOPInstanceUID: points for file, points in written.items()}
+    seg = pydicom.dcmread(path)
+    for pixels, about in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        source = about.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        yield about, slices[source], pixels > 0
 
 
 def voxel_points(affine, shape):

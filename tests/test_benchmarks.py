@@ -1,12 +1,11 @@
 """The benchmarks' page matches the stored results, and all candidates do the same work."""
 
-import importlib
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders import modules_of
 
 from covid_utils import paths
 from covid_utils.data import augment
@@ -17,11 +16,10 @@ RESULTS = json.loads((FOLDER / "results.json").read_text(encoding="utf8"))
 
 @pytest.fixture(scope="module")
 def bench():
-    """The modules, imported as by `make bench`."""
-    sys.path.insert(0, str(FOLDER))
+    """The modules of `make bench`."""
     names = ("comparisons", "recognition", "run", "segmentation", "timing")
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    sys.path.remove(str(FOLDER))
+    with modules_of("benchmarks", *names) as modules:
+        yield SimpleNamespace(**dict(zip(names, modules, strict=True)))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`make fuzz`: its committed table, and that it counts what ends or blocks a process."""
 
-import importlib
 import os
 import re
 import signal
@@ -9,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from builders import modules_of
 from PIL import Image
 
 from covid_utils import paths
@@ -20,10 +20,8 @@ FOLDER = paths.PROJECT / "benchmarks"
 
 @pytest.fixture(scope="module")
 def fuzz():
-    """The module, imported as by `make fuzz`."""
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module("fuzz")
-    sys.path.remove(str(FOLDER))
+    with modules_of("benchmarks", "fuzz") as (module,):
+        yield module
 
 
 @pytest.mark.parametrize(("page", "formats"), [("PAGE", "FORMATS"), ("SCANS_PAGE", "SCANS")])

@@ -1,13 +1,12 @@
 """Masks lie on the voxels of their source, whatever way a scan is stored."""
 
-import importlib
 import zlib
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
-from builders import save_dicom
+from builders import modules_of, save_dicom
 from own_scans import (
     CENTRE,
     HEAD_FIRST,
@@ -15,6 +14,7 @@ from own_scans import (
     chest,
     is_lesion,
     outline,
+    seg_frames,
     series,
     slice_points,
     turned,
@@ -23,7 +23,6 @@ from own_scans import (
 )
 from PIL import Image
 
-from covid_utils import paths
 from covid_utils.data import gray_scale, lung_field
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
@@ -49,18 +48,15 @@ def ordered(points):
 
 def lesion_of_seg(path, points_of):
     """Points that a DICOM SEG marks, by the slices that its frames refer to."""
-    seg, points, frames = pydicom.dcmread(path), [], 0
-    by_uid = {pydicom.dcmread(file).SOPInstanceUID: at for file, at in points_of.items()}
-    for pixels, about in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
-        source = about.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
-        at = about.PlanePositionSequence[0].ImagePositionPatient
-        assert np.allclose(by_uid[source][0, 0], at, atol=1e-3)
+    points, frames = [], 0
+    for about, at, is_marked in seg_frames(path, points_of):
+        assert np.allclose(at[0, 0], about.PlanePositionSequence[0].ImagePositionPatient, atol=1e-3)
         number = about.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         frames += 1
         if number == 2:
-            points.append(by_uid[source][pixels > 0])
+            points.append(at[is_marked])
         else:
-            assert not pixels.any()
+            assert not is_marked.any()
     assert frames == 3 * len(points_of)  # every slice in each segment, empty ones too
     return np.concatenate(points)
 
@@ -292,9 +288,8 @@ def test_slices_without_a_position_are_one_case_in_the_order_of_their_numbers(tm
     assert np.array_equal(np.argsort(case.slices(0, 3)[:, 0, 0]), [2, 1, 0])
 
 
-def test_the_committed_table_is_what_masks_do_now(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(paths.PROJECT / "benchmarks")
-    geometry = importlib.import_module("geometry")
-    text = geometry.page(tmp_path)
+def test_the_committed_table_is_what_masks_do_now(tmp_path):
+    with modules_of("benchmarks", "geometry") as (geometry,):
+        text = geometry.page(tmp_path)
     assert text == geometry.PAGE.read_text(encoding="utf8")
     assert "differ" not in text.partition("|")[2]

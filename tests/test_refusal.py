@@ -1,11 +1,10 @@
 """`make refusal`: its committed table, and that it counts what covid-read says of pictures."""
 
-import importlib
 import re
-import sys
 
 import numpy as np
 import pytest
+from builders import modules_of
 from phantom_chest import slices_of_a_chest
 
 from covid_utils import paths
@@ -17,10 +16,8 @@ FOLDER = paths.PROJECT / "benchmarks"
 
 @pytest.fixture(scope="module")
 def refusal():
-    """The module, imported as by `make refusal`."""
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module("refusal")
-    sys.path.remove(str(FOLDER))
+    with modules_of("benchmarks", "refusal") as (module,):
+        yield module
 
 
 def test_the_committed_table_has_all_kinds_and_every_picture_of_them(refusal):
