@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from timing import compare
 
-from covid_utils import predict
-from covid_utils.training import shipped
+import covid_read
+from covid_read import shipped
 
 NEEDED = ("onnx", "tf2onnx", "onnxruntime")
 #: Largest difference of a logit that is rounding.
@@ -25,7 +25,7 @@ def run() -> dict:
     """
     if not all(map(find_spec, NEEDED)):
         return {}
-    committee, settings = shipped.load(predict.MODEL / "shipped.npz")
+    committee, settings = shipped.load(covid_read.MODEL / "shipped.npz")
     network = committee.network
     network.set_weights(committee.members[0])
     shape = (1, settings.side, settings.side, settings.channels)

@@ -26,12 +26,12 @@ import pandas as pd
 from PIL import Image
 
 import chest_phantom
+from covid_read import shipped
+from covid_read.cases import Refusal, cases
 from covid_utils import paths
 from covid_utils.data import guard, readers
 from covid_utils.data.readers import decoding, luna16
 from covid_utils.errors import DataError
-from covid_utils.reading.cases import Refusal, cases
-from covid_utils.training import shipped
 
 PAGE, KEPT = Path(__file__).with_name("fuzz.md"), paths.PROJECT / "build" / "fuzz"
 SCANS_PAGE = PAGE.with_name("fuzz_scans.md")

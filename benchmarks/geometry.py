@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 
-from covid_utils.reading.folder import FORMATS, Wishes, read_all
+from covid_read.folder import FORMATS, Wishes, read_all
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import own_scans

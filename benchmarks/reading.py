@@ -21,15 +21,17 @@ from PIL import Image
 from timing import compare, in_a_process, peak_memory, per_item
 
 import chest_phantom
-from covid_utils import paths, predict
+import covid_read
+from covid_read import shipped
+from covid_read.cases import cases
+from covid_read.extent import BATCH, Outline, on_whole_slices, outlined
+from covid_read.folder import read_all
+from covid_utils import paths
 from covid_utils.data.readers import decoding
 from covid_utils.data.readers.gray import LUNG_WINDOW
-from covid_utils.reading.cases import cases
-from covid_utils.reading.extent import BATCH, Outline, on_whole_slices, outlined
-from covid_utils.reading.folder import read_all
-from covid_utils.training import predict_stream, shipped
+from covid_utils.training import predict_stream
 
-PACK = predict.MODEL / "shipped.npz"
+PACK = covid_read.MODEL / "shipped.npz"
 #: Slices of the two sizes, of the comparison, and processes that start from nothing.
 SIZES, FEW, STARTS = (100, 1_000), 24, 5
 KERAS = "one slice at a time, `model.predict`"
@@ -74,7 +76,7 @@ def example(count: int = 1, is_volume: bool = False) -> Iterator[Path]:
 
 def start(folder: Path) -> float:
     """CPU seconds of a process from its start to the picture of one slice; median of some."""
-    command = [sys.executable, "-m", "covid_utils.predict", folder, "-o", folder.with_name("out")]
+    command = [sys.executable, "-m", "covid_read", folder, "-o", folder.with_name("out")]
     seconds = []
     for _ in range(STARTS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -89,7 +91,7 @@ def files(count: int) -> dict[str, float]:
     done = []
     with example(count) as folder:
         out = folder.with_name("out")
-        result = predict.read(folder, out, tell=lambda _: done.append(time.perf_counter()))
+        result = covid_read.read(folder, out, tell=lambda _: done.append(time.perf_counter()))
     if len(done) != count or not all(each["outlined_slices"] for each in result.summary.records):
         raise SystemExit("Some slices of the phantom were not outlined.")
     middle, slow = np.quantile(np.diff(done), [0.5, 0.95])
@@ -127,7 +129,7 @@ def _call(case: object, outline: Outline) -> Callable[[], object]:
 
 
 def ours() -> Outline:
-    """The shipped network as `predict.read` uses it."""
+    """The shipped network as `covid_read.read` uses it."""
     committee, settings = shipped.load(PACK)
 
     def probabilities(images: np.ndarray, room: np.ndarray) -> np.ndarray:

@@ -18,12 +18,12 @@ import skimage
 from PIL import Image, ImageDraw, ImageFont
 
 import chest_phantom
-from covid_utils import params, paths, predict
+import covid_read
+from covid_read import cases, shipped
+from covid_utils import params, paths
 from covid_utils.data import gray_scale, readers
 from covid_utils.data.collection import Collection
-from covid_utils.reading import cases
 from covid_utils.registry import EXTERNAL_SETS, LESION_SETS
-from covid_utils.training import shipped
 
 PAGE = Path(__file__).with_name("refusal.md")
 #: Pictures of a kind; slices that each kind of altered ones is made of.
@@ -166,7 +166,7 @@ def kinds(phantom: Path) -> Iterator[tuple[str, bool, list[np.ndarray]]]:
     yield "pages of text", False, [text(rng) for _ in range(COUNT)]
 
 
-def read(folder: Path, model: Path | str = predict.MODEL) -> pd.DataFrame:
+def read(folder: Path, model: Path | str = covid_read.MODEL) -> pd.DataFrame:
     """How many pictures of each kind `covid-read` refuses, flags, and outlines without a word.
 
     Args:
@@ -180,7 +180,7 @@ def read(folder: Path, model: Path | str = predict.MODEL) -> pd.DataFrame:
             name = f"{number:02}-{at:02}.png"
             Image.fromarray(np.ascontiguousarray(picture)).save(pictures / name)
             given.append({"kind": kind, "to be read": "yes" if is_good else "no", "name": name})
-    summary = predict.read(pictures, folder / "out", model=model, stages=(3,)).summary
+    summary = covid_read.read(pictures, folder / "out", model=model, stages=(3,)).summary
     records = {Path(record["name"]).name: record for record in summary.records}
     table = pd.DataFrame(given)
     table["verdict"] = [verdict(records.get(name)) for name in table["name"]]
@@ -207,7 +207,7 @@ def main() -> None:
     """Read pictures of all kinds, and write the page."""
     with tempfile.TemporaryDirectory() as name:
         table = read(Path(name))
-    digest = shipped.checksum(predict.MODEL / "shipped.npz").read_text("ascii")[:12]
+    digest = shipped.checksum(covid_read.MODEL / "shipped.npz").read_text("ascii")[:12]
     text = TEXT.format(digest=digest, table=table.to_markdown(index=False))
     PAGE.write_text(text, encoding="utf8")
     print(f"Updated {paths.shown(PAGE)}.")

@@ -174,7 +174,7 @@ def revision() -> str:
         command = ["git", "-C", str(paths.PROJECT), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    folders = ("covid_utils", "chest_phantom", "notebooks", "params")
+    folders = ("covid_utils", "covid_read", "chest_phantom", "notebooks", "params")
     try:
         changed = git("status", "--porcelain", "--", *folders)
         return git("rev-parse", "HEAD")[:12] + ("+changes" if changed else "")

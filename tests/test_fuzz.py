@@ -11,8 +11,8 @@ import pytest
 from builders import modules_of
 from PIL import Image
 
+from covid_read.cases import cases
 from covid_utils import paths
-from covid_utils.reading.cases import cases
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems limit no address space")
 FOLDER = paths.PROJECT / "benchmarks"

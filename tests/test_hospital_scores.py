@@ -9,6 +9,7 @@ import yaml
 from builders import join, one
 from small_runs import PROFILE
 
+from covid_read import card, shipped
 from covid_utils import paths, runs
 from covid_utils.errors import CompanionError
 from covid_utils.evaluation import intervals, metrics, scores
@@ -20,8 +21,7 @@ from covid_utils.registry import (
     SHIPPED,
     STEPS,
 )
-from covid_utils.report import card, stream_tables, tables
-from covid_utils.training import shipped
+from covid_utils.report import stream_tables, tables
 
 LESION = {"class": "lesion", "metric": "dice", "average": "per_image"}
 

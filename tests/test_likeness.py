@@ -9,13 +9,13 @@ from phantom_chest import slices_of_a_chest
 from PIL import Image
 from stream_cases import TOY
 
+from covid_read import doubts, likeness, shipped
+from covid_read.extent import on_crops, on_whole_slices
+from covid_read.folder import Wishes, read_all
 from covid_utils.data.gray_scale import LUNG_WINDOW
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import to_uint8
-from covid_utils.reading import doubts
-from covid_utils.reading.extent import on_crops, on_whole_slices
-from covid_utils.reading.folder import Wishes, read_all
-from covid_utils.training import likeness, networks, shipped
+from covid_utils.training import networks
 from covid_utils.training.predict_stream import Committee
 
 SETTINGS = TOY.replace(image_size=32, base=4)

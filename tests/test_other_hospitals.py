@@ -12,7 +12,8 @@ import pytest
 from stream_cases import NOWHERE, TOY, gray, same, small_networks, toy
 
 import chest_phantom
-from covid_utils import predict
+import covid_read
+from covid_read import shipped
 from covid_utils.data import cache, lung_field, lungs, readers
 from covid_utils.data.collection import Collection
 from covid_utils.errors import ParameterError
@@ -26,7 +27,7 @@ from covid_utils.registry import (
     LUNG_FIELD,
     STEPS,
 )
-from covid_utils.training import other_hospitals, predict_stream, shipped, streams, train_stream
+from covid_utils.training import other_hospitals, predict_stream, streams, train_stream
 from covid_utils.training.predict_stream import Committee
 from covid_utils.training.streams import settings_of
 
@@ -179,10 +180,10 @@ def test_a_scan_of_ones_own_gets_the_probabilities_of_the_shipped_network(run, s
 
     with small_networks(tmp_path / "home"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict_stream, "probabilities", recorded)
-        result = predict.read(
+        result = covid_read.read(
             scans.root / EXTERNAL_SETS[1] / "ct", tmp_path / "out", model=tmp_path
         )
-    assert result.status == predict.ALL
+    assert result.status == covid_read.ALL
     assert np.abs(np.concatenate(seen) - expected).max() < 1e-6
 
 

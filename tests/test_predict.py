@@ -11,11 +11,12 @@ from own_scans import HEAD_FIRST, chest, series, slice_points, volume
 from PIL import Image
 from stream_cases import TOY
 
-from covid_utils import predict
+import covid_read
+from covid_read import shipped
+from covid_read.__main__ import main
 from covid_utils.data.readers.gray import to_uint8
 from covid_utils.errors import CompanionError
-from covid_utils.predict.__main__ import main
-from covid_utils.training import networks, shipped
+from covid_utils.training import networks
 from covid_utils.training.predict_stream import Committee
 
 
@@ -42,8 +43,8 @@ def slices(tmp_path_factory):
 
 
 def test_a_slice_is_outlined_within_its_lungs_and_shown_in_a_notebook(slices, model):
-    result = predict.read(str(slices / "0.png"), model=model, batch=1)
-    assert result.status == predict.ALL
+    result = covid_read.read(str(slices / "0.png"), model=model, batch=1)
+    assert result.status == covid_read.ALL
     (record,) = result.cases["record"]
     assert record["outlined_slices"] == 1
     assert record["about"]["sha256"] in shipped.checksum(model / "shipped.npz").read_text()
@@ -62,13 +63,15 @@ def test_pictures_of_one_name_are_all_shown(slices, tmp_path, model):
     for place in ("one", "other"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "0.png").write_bytes((slices / "0.png").read_bytes())
-    result = predict.read([tmp_path / at / "0.png" for at in ("one", "other")], model=model)
+    result = covid_read.read([tmp_path / at / "0.png" for at in ("one", "other")], model=model)
     assert result._repr_html_().count("data:image/png") == 2
 
 
 def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
     volume(tmp_path / "v.nii.gz")
-    (record,) = predict.read(tmp_path / "v.nii.gz", tmp_path / "out", model=model).cases["record"]
+    (record,) = covid_read.read(tmp_path / "v.nii.gz", tmp_path / "out", model=model).cases[
+        "record"
+    ]
     assert record["voxel_ml"] == pytest.approx(0.9 * 1.1 * 2.5 / 1000)
     assert record["lung_field_ml"] == pytest.approx(
         record["lung_field_pixels"] * record["voxel_ml"]
@@ -83,7 +86,7 @@ def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
 def test_batches_make_no_difference(tmp_path, model):
     series(tmp_path / "ct", count=5)
     one, other = (
-        predict.read(tmp_path / "ct", tmp_path / f"out{batch}", model=model, batch=batch)
+        covid_read.read(tmp_path / "ct", tmp_path / f"out{batch}", model=model, batch=batch)
         for batch in (2, 8)
     )
     masks = [result.folder / "ct" / "mask.nii.gz" for result in (one, other)]
@@ -99,7 +102,7 @@ def test_what_is_no_slice_is_read_and_nothing_is_outlined(name, tmp_path, model)
         Image.fromarray(noise).save(path)
     else:
         path.write_bytes(Path(skimage.__file__).parent.joinpath("data", name).read_bytes())
-    result = predict.read(path, tmp_path / "out", model=model)
+    result = covid_read.read(path, tmp_path / "out", model=model)
     (row,) = result.summary.rows
     assert row["status"] == "read"
     assert "does not look like an axial CT slice" in row["message"]
@@ -132,10 +135,10 @@ def test_a_changed_or_shortened_network_is_refused_before_it_is_opened(
         file.write_bytes(wrong)
         shipped.checksum(file).write_text(stated)
         with pytest.raises(CompanionError, match="is not what its checksum says"):
-            predict.read(slices, tmp_path / "out", model=file)
+            covid_read.read(slices, tmp_path / "out", model=file)
     shipped.checksum(file).unlink()
     with pytest.raises(CompanionError, match="no shipped network with its checksum"):
-        predict.read(slices, tmp_path / "out", model=file)
+        covid_read.read(slices, tmp_path / "out", model=file)
 
 
 @pytest.mark.parametrize(
@@ -149,24 +152,24 @@ def test_a_changed_or_shortened_network_is_refused_before_it_is_opened(
 )
 def test_wrong_wishes_are_one_sentence(wrong, said, slices, model):
     with pytest.raises(CompanionError, match=said):
-        predict.read(slices, model=model, **wrong)
+        covid_read.read(slices, model=model, **wrong)
 
 
 def test_a_folder_that_cannot_hold_results_is_named_before_anything_is_read(slices, tmp_path):
     (tmp_path / "list.csv").write_text("mine")
     for out in (tmp_path / "list.csv", tmp_path / "list.csv" / "below"):
         with pytest.raises(CompanionError, match="cannot be written"):
-            predict.read(slices, out, model="not needed")
+            covid_read.read(slices, out, model="not needed")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "files.csv").write_text("my,own,list")
     with pytest.raises(CompanionError, match="holds other files"):
-        predict.read(slices, tmp_path / "own", model="not needed")
+        covid_read.read(slices, tmp_path / "own", model="not needed")
     assert (tmp_path / "own" / "files.csv").read_text() == "my,own,list"
 
 
 def test_earlier_cases_go_and_odd_names_and_empty_inputs_stop_nothing(slices, tmp_path, model):
     out = tmp_path / "out"
-    predict.read(slices / "0.png", out, model=model, stages=3)
+    covid_read.read(slices / "0.png", out, model=model, stages=3)
     (out / "own.txt").write_text("kept")
     odd = tmp_path / "odd"
     (odd / ".hidden").mkdir(parents=True)
@@ -176,8 +179,8 @@ def test_earlier_cases_go_and_odd_names_and_empty_inputs_stop_nothing(slices, tm
     (tmp_path / "files.csv").write_bytes(content)
     (tmp_path / "empty").mkdir()
     given = [tmp_path / name for name in ("files.csv", "odd", "empty", "absent.png")]
-    result = predict.read(given, out, model=model)
-    assert result.status == predict.SOME
+    result = covid_read.read(given, out, model=model)
+    assert result.status == covid_read.SOME
     assert [record["folder"] for record in result.summary.records] == ["files.csv-2"]
     assert not (out / "0.png").exists()
     assert (out / "own.txt").is_file()
@@ -185,11 +188,11 @@ def test_earlier_cases_go_and_odd_names_and_empty_inputs_stop_nothing(slices, tm
     for words in ("not UTF-8", "holds no files", "no such file or folder"):
         assert words in said
     assert len(result.summary.rows) == 4
-    assert list(result.cases.columns) == predict.HEADINGS
-    assert predict.read(tmp_path / "empty", out, model=model).cases["ggo"].empty
+    assert list(result.cases.columns) == covid_read.HEADINGS
+    assert covid_read.read(tmp_path / "empty", out, model=model).cases["ggo"].empty
 
 
 def test_what_is_wished_for_and_cannot_be_written_is_a_warning(slices, tmp_path, model):
     wishes = {"formats": "dicom-seg", "probabilities": True}
-    (record,) = predict.read(slices / "0.png", tmp_path, model=model, **wishes).cases["record"]
+    (record,) = covid_read.read(slices / "0.png", tmp_path, model=model, **wishes).cases["record"]
     assert [text.split(" ")[1] for text in record["warnings"][-2:]] == ["DICOM", "probabilities"]

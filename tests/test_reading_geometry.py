@@ -23,13 +23,13 @@ from own_scans import (
 )
 from PIL import Image
 
+from covid_read import masks
+from covid_read.cases import Case, cases
+from covid_read.extent import on_whole_slices, outlined
+from covid_read.folder import Wishes, read_all
 from covid_utils.data import gray_scale, lung_field
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
-from covid_utils.reading import masks
-from covid_utils.reading.cases import Case, cases
-from covid_utils.reading.extent import on_whole_slices, outlined
-from covid_utils.reading.folder import Wishes, read_all
 
 SEG = Wishes(formats=("nifti", "dicom-seg"))
 

@@ -10,9 +10,9 @@ from builders import save_dicom
 from own_scans import chest, series, slice_points
 from PIL import Image
 
+from covid_read import inputs
+from covid_read.cases import Case, cases
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
-from covid_utils.reading import inputs
-from covid_utils.reading.cases import Case, cases
 
 
 def refusals(tmp_path, *names):

@@ -18,15 +18,15 @@ from builders import save_dicom
 from own_scans import SECRETS, chest, is_lesion, outline, series, slice_points, volume
 from PIL import Image
 
+from covid_read.cases import cases
+from covid_read.folder import FORMATS, Wishes, read_all
+from covid_read.stages import RECOGNISED, Recognition, Stages
 from covid_utils import paths
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
 from covid_utils.errors import CompanionError
-from covid_utils.reading.cases import cases
-from covid_utils.reading.folder import FORMATS, Wishes, read_all
-from covid_utils.reading.stages import RECOGNISED, Recognition, Stages
 from covid_utils.registry import COLOURS
 
-SCHEMA = paths.PROJECT / "covid_utils" / "reading" / "case.schema.json"
+SCHEMA = paths.PROJECT / "covid_read" / "case.schema.json"
 
 
 def present(slices, fields, scales):

@@ -10,16 +10,16 @@ import pytest
 from stream_cases import TOY
 from test_reading_outputs import SCHEMA
 
-from covid_utils import params, paths, predict
+import covid_read
+from covid_read import heads, pages, presence, shipped
+from covid_utils import params, paths
 from covid_utils.data import cache, readers
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.evaluation import calibration
 from covid_utils.models import inception
-from covid_utils.predict import heads, presence
-from covid_utils.reading import pages
 from covid_utils.registry import MANIFESTATIONS
-from covid_utils.training import multilabel, networks, recognition, shipped
+from covid_utils.training import multilabel, networks, recognition
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import HeadSettings
 from covid_utils.training.predict_stream import Committee
@@ -105,7 +105,7 @@ def test_recognition_says_of_a_file_what_the_notebook_predicted(
     for modality, names in {"X-ray": ("2 classes", "4 classes"), "CT": ("CT",)}.items():
         row = fits[names[0]].part("test").iloc[0]
         file = scans.root / scans.select(image_id=row["image_id"])["path"].iloc[0]
-        result = predict.read(
+        result = covid_read.read(
             file, tmp_path / "out", model=folder, stages=[1], xrays=modality != "CT"
         )
         (record,) = records(result)
@@ -124,7 +124,7 @@ def test_recognition_says_of_a_file_what_the_notebook_predicted(
             assert given["answer"] == (fit.task.names[expected.argmax()] if is_sure else None)
     assert built[-1] == (str(folder / "weights.npz"), "mixed1", 3)
     weights.write_bytes(b"of another network")
-    (record,) = records(predict.read(file, tmp_path / "out", model=folder, stages=[1]))
+    (record,) = records(covid_read.read(file, tmp_path / "out", model=folder, stages=[1]))
     assert record["recognition"] is None
     assert (
         "lacks Inception-v3's weights weights.npz; `make reproduce" in record["why_not_recognised"]
@@ -159,7 +159,7 @@ def test_manifestations_of_a_file_are_those_that_the_training_predicts(
     committee = shipped.load(model / "shipped.npz")
     shipped.save(folder / "shipped.npz", *committee, **{presence.PART: part})
     file = scans.root / rows["path"].iloc[0]
-    (record,) = records(predict.read(file, tmp_path / "out", model=folder, stages=[2, 3]))
+    (record,) = records(covid_read.read(file, tmp_path / "out", model=folder, stages=[2, 3]))
     own = expected[(rows["path"] == rows["path"].iloc[0]).to_numpy()]
     assert record["outlined_slices"] == record["slices"] == len(own)
     for name, chances in zip(MANIFESTATIONS, own.T, strict=True):
@@ -171,11 +171,11 @@ def test_manifestations_of_a_file_are_those_that_the_training_predicts(
 
 def test_what_is_missing_or_not_asked_for_is_said_once(scans, model, tmp_path):
     file = scans.root / scans.select(dataset="medseg")["path"].iloc[0]
-    (record,) = records(predict.read(file, tmp_path / "out", model=model))
+    (record,) = records(covid_read.read(file, tmp_path / "out", model=model))
     assert "`make reproduce PROFILE=sample DATA=folder`" in record["why_not_recognised"]
     assert "`make models`" in record["why_not_named"]
     assert record["manifestations"]
-    result = predict.read(file, tmp_path / "out", model=model, stages=[2])
+    result = covid_read.read(file, tmp_path / "out", model=model, stages=[2])
     (record,) = records(result)
     assert record["manifestations"] is record["why_not_outlined"] is None
     (folder,) = (each for each in result.folder.iterdir() if each.is_dir())

@@ -32,7 +32,7 @@ def main() -> None:
     settings.write_text("c.IPKernelApp.log_level = 40\n", encoding="utf8")
     # The command of one's own scans, which an installed package would bring along.
     command = Path(sys.prefix, "bin", "covid-read")
-    command.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m covid_utils.predict "$@"\n')
+    command.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m covid_read "$@"\n')
     command.chmod(0o755)
     # Where `environment` sends IPython: without start-up files of the user.
     Path(sys.prefix, "share", "covid-utils", "ipython").mkdir(parents=True, exist_ok=True)

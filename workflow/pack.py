@@ -12,11 +12,10 @@ import sys
 
 import one_profile
 
+from covid_read import card, heads, likeness, presence, shipped
 from covid_utils import params, paths
 from covid_utils.data import collection
-from covid_utils.predict import heads, presence
-from covid_utils.report import card
-from covid_utils.training import likeness, other_hospitals, reproducible, shipped
+from covid_utils.training import other_hospitals, reproducible
 
 
 def pack(profile: str) -> str:

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from covid_read import pages
+from covid_read.extent import BATCH
+from covid_read.folder import FORMATS, NIFTI
+from covid_read.stages import STAGES
 from covid_utils.errors import CompanionError
-from covid_utils.reading import pages
-from covid_utils.reading.extent import BATCH
-from covid_utils.reading.folder import FORMATS, NIFTI
-from covid_utils.reading.stages import STAGES
 
 #: What the progress on standard error shows.
 BAR = "{n_fmt} images in {elapsed}, {rate_noinv_fmt}"
@@ -78,15 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from tqdm import tqdm
 
-    from covid_utils import predict
+    import covid_read
 
     same = ("probabilities", "batch", "stages", "xrays")
     chosen = {name: getattr(arguments, name) for name in same}
     chosen["formats"] = [each.strip() for each in arguments.format.split(",")]
-    chosen["model"] = arguments.model or predict.MODEL
+    chosen["model"] = arguments.model or covid_read.MODEL
     try:
         with _alone() as shown, tqdm(bar_format=BAR, unit=" images", file=shown) as bar:
-            result = predict.read(arguments.inputs, arguments.out, tell=bar.update, **chosen)
+            result = covid_read.read(arguments.inputs, arguments.out, tell=bar.update, **chosen)
     except CompanionError as error:
         print(error, file=sys.stderr)
         return 2

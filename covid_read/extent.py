@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from covid_read.cases import NOTHING, Case
 from covid_utils.data import lung_field
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, put_back
-from covid_utils.reading.cases import NOTHING, Case
 from covid_utils.registry import LABEL_CLASSES
 
 #: Slices that are outlined at once.

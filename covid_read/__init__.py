@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 
 import covid_utils
+from covid_read import pages
+from covid_read.doubts import Levels
+from covid_read.extent import BATCH, Outline, on_crops, on_whole_slices
+from covid_read.folder import FORMATS, NIFTI, Summary, Wishes, check, read_all
+from covid_read.shipped import Part
+from covid_read.stages import NAME, OUTLINE, RECOGNISE, STAGES, Stages
 from covid_utils import paths
 from covid_utils.errors import ParameterError
-from covid_utils.reading import pages
-from covid_utils.reading.doubts import Levels
-from covid_utils.reading.extent import BATCH, Outline, on_crops, on_whole_slices
-from covid_utils.reading.folder import FORMATS, NIFTI, Summary, Wishes, check, read_all
-from covid_utils.reading.stages import NAME, OUTLINE, RECOGNISE, STAGES, Stages
 from covid_utils.registry import MANIFESTATIONS, name_of
-from covid_utils.training.shipped import Part
 
 #: The pack that comes with a clone.
 MODEL = paths.PROJECT / "models" / "sample"
@@ -154,8 +154,8 @@ def read(
 
 def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Asked, dict[str, Any]]:
     """The networks of a pack, and what ``case.json`` says of them."""
-    from covid_utils.predict import heads, presence
-    from covid_utils.training import reproducible, shipped
+    from covid_read import heads, presence, shipped
+    from covid_utils.training import reproducible
 
     file = model / "shipped.npz" if model.is_dir() else model
     if not file.is_file() or not shipped.checksum(file).is_file():
@@ -191,7 +191,8 @@ def _outline(
     parts: Mapping[str, Part], batch: int, file: Path
 ) -> tuple[Outline, Levels | None, dict[str, Any]]:
     """The network that outlines, and how unlike slices are those that trained it."""
-    from covid_utils.training import likeness, predict_stream, shipped
+    from covid_read import likeness, shipped
+    from covid_utils.training import predict_stream
 
     committee, settings = shipped.committee(parts[shipped.OUTLINES])
     if settings.crop != "field" or settings.stream != "all":

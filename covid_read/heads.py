@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from covid_read import shipped
+from covid_read.stages import Recognition
 from covid_utils import paths
 from covid_utils.data.images import Preprocessing, preprocess
 from covid_utils.evaluation import calibration, task_scores
 from covid_utils.models import inception
-from covid_utils.reading.stages import Recognition
 from covid_utils.registry import CT_ALONE
-from covid_utils.training import features, shipped
+from covid_utils.training import features
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import Head
 from covid_utils.training.recognition import Fitted

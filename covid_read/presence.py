@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from covid_read import shipped
+from covid_read.extent import crops
+from covid_read.stages import CALLED, Present
 from covid_utils.data import cache, foreign, lung_field
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing, put_back
 from covid_utils.evaluation import calibration, ranking
 from covid_utils.models.ml_cnn import ml_cnn
-from covid_utils.reading.extent import crops
-from covid_utils.reading.stages import CALLED, Present
 from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, LESION_SETS, MANIFESTATIONS, name_of
-from covid_utils.training import multilabel, shipped, streams
+from covid_utils.training import multilabel, streams
 
 if TYPE_CHECKING:
     import keras

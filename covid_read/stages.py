@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from covid_utils.reading.cases import Case
-from covid_utils.reading.extent import Outline
+from covid_read.cases import Case
+from covid_read.extent import Outline
 from covid_utils.registry import MANIFESTATIONS
 
 #: All stages, in the order of the paper.

@@ -14,9 +14,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import covid_utils
+from covid_read.cases import Case
 from covid_utils.data import axes
 from covid_utils.data.readers.decoding import read_dicom_header
-from covid_utils.reading.cases import Case
 from covid_utils.registry import COLOURS, LABEL_CLASSES, name_of
 
 #: Codes of the manifestations: coding scheme, value and meaning. 112120 is DICOM's own.

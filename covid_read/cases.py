@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from covid_read import doubts, inputs, series
+from covid_read.inputs import File, Refusal
 from covid_utils.data import axes, gray_scale, guard, lung_field
 from covid_utils.data.readers import decoding, gray
 from covid_utils.errors import DataError
-from covid_utils.reading import doubts, inputs, series
-from covid_utils.reading.inputs import File, Refusal
 
 #: Fewest pixels of a slice along each side.
 LEAST = 32

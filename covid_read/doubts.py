@@ -14,7 +14,7 @@ import numpy as np
 from covid_utils.data import body, gray_scale, lung_field
 
 if TYPE_CHECKING:
-    from covid_utils.reading.extent import Outline
+    from covid_read.extent import Outline
 
 #: Least share of a picture that is body, and least and largest of the body that is lung, where
 #: nothing else tells that it is a CT slice. Of 280 slices of ten sources all fill a quarter, and

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from covid_read.shipped import Part
 from covid_utils.data import foreign, gray_scale, lung_field, readers
 from covid_utils.data.images import Preprocessing, preprocess
 from covid_utils.training import predict_stream
-from covid_utils.training.shipped import Part
 
 if TYPE_CHECKING:
     from covid_utils.data.cache import Rows
@@ -137,7 +137,7 @@ def learned(
 
 
 def prepared_xrays(scans: Collection, settings: Preprocessing, seed: int) -> np.ndarray:
-    """X-rays of `XRAYS` as `covid_utils.predict` would prepare them if they were CT slices."""
+    """X-rays of `XRAYS` as `covid_read` would prepare them if they were CT slices."""
     rows = scans.select(dataset=XRAYS)
     mixed = rows.sample(frac=1, random_state=seed).groupby("dataset").head(EACH)
     images = [readers.load_image(scans.root, row) for row in mixed.itertuples()]

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from covid_read import masks, pages
+from covid_read.cases import Case, cases
+from covid_read.doubts import Levels, Watch
+from covid_read.extent import BATCH, Extent, Outline, outlined
+from covid_read.inputs import File, Refusal
+from covid_read.stages import Questions, Stages
 from covid_utils import runs
 from covid_utils.data import guard
 from covid_utils.errors import DataError, ParameterError
-from covid_utils.reading import masks, pages
-from covid_utils.reading.cases import Case, cases
-from covid_utils.reading.doubts import Levels, Watch
-from covid_utils.reading.extent import BATCH, Extent, Outline, outlined
-from covid_utils.reading.inputs import File, Refusal
-from covid_utils.reading.stages import Questions, Stages
 from covid_utils.writing import whole_folder
 
 #: Version of the layout of ``case.json``, which ``case.schema.json`` beside this file describes.
