@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit, softmax
 
-from covid_utils.evaluation import intervals
+from covid_utils.evaluation import bootstrap, intervals
 
 BINS = 10
 #: Smallest probability whose logarithm is taken: float32 underflows below.
@@ -62,12 +62,13 @@ def scores(
     logarithms = -np.log(np.maximum(probabilities[is_true > 0], LEAST))
 
     def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
-        brier, nll, total = sums[:, BINS:].T
-        gap = np.abs(sums[:, :BINS]).sum(axis=1)
+        brier, nll, total = np.moveaxis(sums[..., BINS:], -1, 0)
+        gap = np.abs(sums[..., :BINS]).sum(axis=-1)
         return {"ece": gap / total, "brier": brier / total, "nll": nll / total}
 
     table = np.column_stack([gaps, squares, logarithms, np.ones(len(truth))])
-    limited = intervals.bootstrap(table, groups, statistic, intervals.class_strata(truth, groups))
+    strata = intervals.class_strata(truth, groups)
+    limited = bootstrap.score(table[:, None], groups, statistic, strata)
     return limited | {"ece": limited["ece"].without_limits()}
 
 

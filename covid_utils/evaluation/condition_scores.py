@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.evaluation import condition_streams, intervals, repeats
+from covid_utils.evaluation import bootstrap, condition_streams, repeats
 from covid_utils.evaluation.scoring import label_arrays, scopes
-from covid_utils.evaluation.task_scores import HEAD, OTHERS, few_groups
+from covid_utils.evaluation.task_scores import HEAD, OTHERS
 from covid_utils.registry import ADULTS, CONDITIONS, MANIFESTATIONS, condition_run
 
 #: The condition whose rows belong to others: those that its networks learned from.
@@ -81,16 +81,5 @@ def _share(part: pd.DataFrame, hits: np.ndarray, cases: np.ndarray, keys: dict) 
     their images wrong, and with all of them right.
     """
     tested = repeats.by_training(part, np.stack([hits, cases], axis=1).astype(float))
-    table, images, groups = tested.table, tested.images, tested.groups
-    is_kept, strata, note = np.ones(len(images), bool), None, ""
-    if "truth" in images:
-        is_rare, note = few_groups(images)
-        is_kept, classes = ~is_rare, pd.factorize(images["truth"], sort=True)[0]
-        strata = intervals.class_strata(classes[is_kept], groups[is_kept])
-    kept, limits = table[is_kept], np.full(2, np.nan)
-    if len(kept):
-        found = repeats.share(kept[..., 0], kept[..., 1], groups[is_kept], strata)
-        part_kept = kept[..., 1].sum() / table[..., 1].sum()
-        limits = part_kept * np.array(found[1:3]) + (0, 1 - part_kept)
-    each = repeats.quotient(table.sum(axis=0))
-    yield from repeats.rows(keys, each, table[..., 1] > 0, tested, limits, note)
+    each = bootstrap.quotient(tested.table.sum(axis=0))
+    yield from repeats.rows(keys, each, tested.table[..., 1] > 0, tested, *repeats.share(tested))

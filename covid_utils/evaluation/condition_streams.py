@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import runs
-from covid_utils.evaluation import metrics, repeats
+from covid_utils.evaluation import bootstrap, metrics, repeats
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.repeats import Trainings
 from covid_utils.evaluation.scoring import row, scopes
@@ -83,7 +83,7 @@ def _each_class(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     scored, outcomes = {}, len(metrics.OUTCOMES)
     for at, metric in enumerate(PIXEL_METRICS, start=outcomes):
         scored[metric, "pooled"] = metrics.score(metric, sums[..., :outcomes])
-        scored[metric, "per_image"] = repeats.quotient(sums[..., [at, -1]])
+        scored[metric, "per_image"] = bootstrap.quotient(sums[..., [at, -1]])
     return scored
 
 
@@ -101,7 +101,7 @@ def _scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
     chosen |= {MEAN: [*occurs]} if len(names) > 1 and len(occurs) else {}
     for name, classes in chosen.items():
         of = tested._replace(table=tested.table[:, :, classes])
-        found = repeats.bootstrap(of.table, of.groups, _mean)
+        found = bootstrap.score(of.table, of.groups, _mean)
         each, own = _mean(of.table.sum(axis=0)), keys | {"class": name}
         for (metric, average), interval in found.items():
             # Scaled by Student's t, limits can leave the range of a score.
@@ -153,7 +153,7 @@ def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
     shared = [[n for n in names if n in set(part["class"])] for part in (*firsts, last)]
     of = [_tested(*pair, images) for pair in zip((*firsts, last), shared, strict=True)]
     weights = [*np.full(len(firsts), 1 / len(firsts)), -1.0]
-    found = repeats.contrast([each.table for each in of], weights, of[-1].groups, _mean)
+    found = bootstrap.contrast([each.table for each in of], weights, of[-1].groups, _mean)
     counts, groups = [each.table.shape[1] for each in of], of[-1].groups
     keys = keys | {"class": MEAN if len(parts) > 2 else names[0]}
     for (metric, average), gap in found.items():

@@ -105,7 +105,7 @@ def _per_image(counts: np.ndarray, groups: np.ndarray) -> Limits:
         values, there = metrics.score(metric, counts), stream_scores.has_class(counts)
         for empty, filled in _counting_absent(values, there, EMPTY_CASES).items():
             means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(filled)
-    return intervals.bootstrap_mean(means, groups)
+    return bootstrap.mean(means, groups)
 
 
 def _per_class(counts: np.ndarray, groups: np.ndarray) -> Limits:
@@ -114,7 +114,7 @@ def _per_class(counts: np.ndarray, groups: np.ndarray) -> Limits:
         values, there = metrics.score(metric, counts), stream_scores.has_class(counts)
         for empty, filled in _counting_absent(values, there, ("left out",)).items():
             known = filled[:, ~np.isnan(filled).all(axis=0)]
-            mean = intervals.bootstrap_mean(known, groups, combined=lambda m: m.mean(axis=-1))
+            mean = bootstrap.mean(known, groups, combined=lambda m: m.mean(axis=-1))
             limits[metric, "per_class", empty, ONE_THRESHOLD] = mean._replace(n=len(groups))
     return limits
 
@@ -123,7 +123,7 @@ def _over_thresholds(part: pd.DataFrame, groups: np.ndarray) -> Limits:
     dice = part["dice_thresholds"].to_numpy(float)
     if np.isnan(dice).all():
         return {}
-    means = intervals.bootstrap_mean(_counting_absent(dice, ~np.isnan(dice), ("as 0",)), groups)
+    means = bootstrap.mean(_counting_absent(dice, ~np.isnan(dice), ("as 0",)), groups)
     return {("dice", "per_image", empty, MANY_THRESHOLDS): mean for empty, mean in means.items()}
 
 

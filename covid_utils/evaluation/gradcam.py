@@ -76,7 +76,7 @@ def frame_table(predictions: pd.DataFrame, heat: np.ndarray) -> pd.DataFrame:
         part = table[table["truth"] == name]
         if part["share"].isna().all():
             continue
-        mean = intervals.bootstrap_mean(part["share"].to_numpy(), part["patient_id"].to_numpy())
+        mean = bootstrap.mean(part["share"].to_numpy(), part["patient_id"].to_numpy())
         text = f"{mean.value:.0f} %"
         if part["patient_id"].nunique() >= intervals.FEWEST_WITH_CLASS:
             text += f" [{mean.low:.0f}, {mean.high:.0f}]"

@@ -76,7 +76,9 @@ def _steps(part: pd.DataFrame, keys: dict, start: str) -> Iterator[dict]:
             name = f"{EXTERNAL} {volume.rpartition('/')[2]}"
             yield from _scores(slices, own | {"subset": name}, ("dice",))
         if before is not None:
-            yield from _gains(now, before, own | {"note": f"{step} minus {last}"})
+            same = now[now["image_id"].isin(before["image_id"])]
+            gaps = stream_scores.compare(same, before).to_dict("records")
+            yield from (gap | own | {"note": f"{step} minus {last}"} for gap in gaps)
         before, last = now, step
 
 
@@ -91,14 +93,6 @@ def _few(volumes: int) -> str:
     """What must be known of limits that rest on so many volumes."""
     held = f", and hold the truth in {HELD[volumes]} of 100 cases" if volumes in HELD else ""
     return f"limits rest on {volumes} volumes{held}"
-
-
-def _gains(now: pd.DataFrame, before: pd.DataFrame, keys: dict) -> Iterator[dict]:
-    """Dice of a step minus that of the step before it, both tested on the same slices."""
-    now = now[now["image_id"].isin(before["image_id"])]
-    name, groups = now["class"].iloc[0], now["patient_id"]
-    for average, gap in stream_scores.dice_gaps(now, before).items():
-        yield row(name, "dice difference", gap, groups, average=average) | keys
 
 
 def shares_called(predictions: pd.DataFrame) -> pd.DataFrame:

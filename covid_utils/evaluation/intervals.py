@@ -1,23 +1,13 @@
-"""95 % confidence intervals and paired comparisons.
-
-Images of one patient resemble each other, so the bootstrap draws whole patients (the cluster
-bootstrap; Davison and Hinkley 1997, section 3.8). Plain percentiles are too narrow for few
-patients; the limits are *expanded* percentiles (Hesterberg 2015, The American Statistician 69,
-371-386). In simulations they hold the true value in 93 to 97 of 100 cases from 40 patients on and
-in 92 or more with 10. `scipy.stats.bootstrap` gives the same at that level, but takes no metric
-that one resample leaves undefined, and one level for all.
-"""
+"""95 % confidence intervals from formulas, paired comparisons, and who is drawn with whom."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtri, stdtrit
 from scipy.stats import binomtest
 
 from covid_utils.errors import DataError
@@ -31,10 +21,6 @@ FEWEST = 10
 #: Patients (or slices, where patients are unknown) that must show a class before its segmentation
 #: gets an interval, and that must show a label, and lack it, before its ranking gets one.
 FEWEST_WITH_CLASS = 3
-#: Resamples of every bootstrap: limits from other draws then differ by a fiftieth of the width.
-RESAMPLES = 10_000
-#: Draws that are made at a time.
-BLOCK = 2**20
 
 
 class Interval(NamedTuple):
@@ -43,7 +29,7 @@ class Interval(NamedTuple):
     value: float | np.ndarray
     low: float | np.ndarray
     high: float | np.ndarray
-    n: int | np.ndarray
+    n: int
 
     def without_limits(self) -> Interval:
         """The same value, of which no limits can be told."""
@@ -59,14 +45,14 @@ def wilson(successes: int, n: int) -> Interval:
 def wilson_by_patient(
     successes: np.ndarray, cases: np.ndarray, groups: np.ndarray, strata: np.ndarray | None = None
 ) -> Interval:
-    """Wilson score interval of a proportion whose cases belong to patients.
+    """Wilson score interval of a proportion whose cases, numbers per image, belong to patients.
 
     Wilson's formula with the number of independent cases that would be as uncertain as these are
     (Korn and Graubard 1998; Franco et al. 2019), from the variance between patients. Where all
-    cases or none are successes, each patient counts as one. ``successes`` and ``cases`` (images,)
-    are numbers per image. The limits are NaN without cases, or if those of a single patient differ.
+    cases or none are successes, each patient counts as one. The limits are NaN without cases, or if
+    those of a single patient differ.
     """
-    per_patient, members = _sum_by_patient(np.stack([successes, cases], axis=1), groups, strata)
+    per_patient, members = sum_by_patient(np.stack([successes, cases], axis=1), groups, strata)
     hits, n = per_patient.sum(axis=0)
     if not n:
         return Interval(np.nan, np.nan, np.nan, 0)
@@ -86,57 +72,6 @@ def wilson_by_patient(
     centre, half = share + Z**2 / (2 * m), Z * np.sqrt((share * (1 - share) + Z**2 / (4 * m)) / m)
     low, high = (centre + np.array([-half, half])) / (1 + Z**2 / m)
     return Interval(share, float(low), float(high), int(n))
-
-
-def bootstrap(
-    counts: np.ndarray,
-    groups: np.ndarray,
-    statistic: Callable,
-    strata: np.ndarray | None = None,
-) -> Interval | dict[str, Interval]:
-    """Bootstrap of a metric of pooled counts, drawing whole patients.
-
-    Resamples in which the metric is undefined are left out. The percentiles are expanded by the
-    number of patients whose omission changes the metric. With a single patient (in every stratum)
-    the limits are NaN.
-
-    Args:
-        counts: Numbers to be summed over images (images, ...).
-        groups: Patient of each image (images,).
-        statistic: Gets the counts with resamples in place of images and returns one value for each,
-            or several as a dictionary, all from the same draws.
-        strata: Stratum of each image (images,): patients are drawn within it.
-    """
-    *sums, number = resample(counts, groups, strata)
-    with np.errstate(invalid="ignore"):
-        value, drawn, left_out = map(statistic, sums)
-    if not isinstance(value, dict):
-        return of_resamples(value, drawn, left_out, number, len(counts))
-    return {
-        name: of_resamples(value[name], drawn[name], left_out[name], number, len(counts))
-        for name in value
-    }
-
-
-def bootstrap_mean(
-    values: np.ndarray | dict,
-    groups: np.ndarray,
-    strata: np.ndarray | None = None,
-    combined: Callable = np.asarray,
-) -> Interval | dict[str, Interval]:
-    """Bootstrap of a mean over images that have a value; ``n`` is their number.
-
-    ``values`` are (images, ...), or a dictionary of several (images,), which gives one of
-    intervals; ``combined`` makes one value of means (resamples, ...).
-    """
-    if isinstance(values, dict):
-        table = np.stack([*values.values()], axis=1)
-        of_all = bootstrap_mean(table, groups, strata)
-        return dict(zip(values, map(Interval._make, zip(*of_all, strict=True)), strict=True))
-    known = ~np.isnan(values)
-    sums = np.stack([np.where(known, values, 0.0), known], axis=1)
-    mean = bootstrap(sums, groups, lambda s: combined(s[:, 0] / s[:, 1]), strata)
-    return mean._replace(n=known.sum(axis=0))
 
 
 def difference(ours: Interval, paper: Interval) -> Interval:
@@ -175,46 +110,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, flo
     return only_a, only_b, float(binomtest(only_a, differ).pvalue) if differ else 1.0
 
 
-def of_resamples(
-    value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, strata: int, n: int
-) -> Interval:
-    """Interval of a metric (1, ...) from its resamples and from leaving out each patient."""
-    # A patient whose omission changes nothing, such as one without the lesion, tells nothing of it.
-    same = np.abs(left_out - value) <= 1e-12 * np.abs(value)
-    patients = np.ravel((~same).sum(axis=0))
-    degrees = np.maximum(patients - strata, 1)
-    tails = ndtr(-np.sqrt(np.maximum(patients, 1) / degrees) * stdtrit(degrees, BELOW))
-    columns = zip(drawn.reshape(len(drawn), -1).T, tails, strict=True)
-    low, high = np.transpose([limits(*column) for column in columns])
-    shape = drawn.shape[1:]
-    return Interval(value[0], low.reshape(shape)[()], high.reshape(shape)[()], n)
-
-
-def limits(drawn: np.ndarray, tail: float) -> np.ndarray:
-    """The two quantiles that cut off a tail at each end, undefined resamples left out."""
-    known = drawn[~np.isnan(drawn)]
-    return np.quantile(known, [tail, 1 - tail]) if len(known) else np.full(2, np.nan)
-
-
-def resample(
-    table: np.ndarray, groups: np.ndarray, strata: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Sums over all images (1, ...), in every resample of the patients, and without each patient.
-
-    If each stratum has one patient, so that nothing can vary, there is a single resample of NaN.
-    Last comes the number of strata.
-    """
-    per_patient, members = _sum_by_patient(table, groups, strata)
-    total = per_patient.sum(axis=0, keepdims=True)
-    drawn = np.full_like(total, np.nan)
-    if max(map(len, members)) > 1:
-        flat = per_patient.reshape(len(per_patient), -1)
-        draws = (_draw(flat[member], stratum) for stratum, member in enumerate(members))
-        drawn = sum(draws).reshape(RESAMPLES, *table.shape[1:])
-    return total, drawn, total - per_patient, len(members)
-
-
-def _sum_by_patient(
+def sum_by_patient(
     table: np.ndarray, groups: np.ndarray, strata: np.ndarray | None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Sums of each patient (patients, ...), and the row numbers of each stratum's patients."""
@@ -226,25 +122,3 @@ def _sum_by_patient(
     sums = (of_patient @ table.reshape(len(table), -1)).reshape(-1, *table.shape[1:])
     strata = np.zeros(len(table)) if strata is None else strata
     return sums, [np.unique(codes[strata == stratum]) for stratum in np.unique(strata)]
-
-
-def _draw(per_patient: np.ndarray, stratum: int) -> np.ndarray:
-    """Sums (resamples, columns) of as many patients as there are, drawn with replacement."""
-    blocks = _weights(len(per_patient), RESAMPLES, stratum)
-    return np.concatenate([block.astype(np.float64) @ per_patient for block in blocks])
-
-
-@lru_cache(maxsize=12)  # the next metric has the same draws
-def _weights(size: int, resamples: int, stratum: int) -> list[np.ndarray]:
-    """How often each patient is drawn, in blocks (rows, size) of the resamples.
-
-    Counting equal draws gives these multinomial weights at a fifth of the cost of drawing them.
-    """
-    rng, step, blocks = np.random.default_rng([0, stratum]), max(1, BLOCK // size), []
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        picks = rng.integers(size, size=(rows, size), dtype=np.uint32)
-        cells = picks + np.arange(rows, dtype=np.int64)[:, None] * size
-        weights = np.bincount(cells.ravel(), minlength=rows * size).reshape(rows, size)
-        blocks.append(weights.astype(np.uint8 if size < 256 else np.uint16))
-    return blocks

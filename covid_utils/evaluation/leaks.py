@@ -24,7 +24,7 @@ def found(answers: pd.DataFrame) -> pd.DataFrame:
     for strength, one in answers.groupby("strength"):
         patient = pd.factorize(one["patient_id"])[0]
         means = [
-            intervals.bootstrap_mean(one[name].to_numpy(float)[half], patient[half])
+            bootstrap.mean(one[name].to_numpy(float)[half], patient[half])
             for name, half in (("same", patient % 2 == 0), ("other", patient % 2 == 1))
         ]
         gap, truth = intervals.difference(*means), one["same"].mean() - one["other"].mean()

@@ -94,6 +94,15 @@ def macro(values: np.ndarray) -> np.ndarray:
     return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
 
 
+def macro_of(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """Mean over the classes that have a metric on all images (..., classes), NaN without any.
+
+    A resample that lacks one of them has no mean (NaN): over the others it would be another score.
+    """
+    chosen = values[..., defined]
+    return np.where(np.isnan(chosen).any(axis=-1), np.nan, macro(chosen))
+
+
 def multiclass_mcc(confusion: np.ndarray) -> np.ndarray:
     """Gorodkin's R_K (2004), `mcc` for K classes, of matrices (..., K, K) with rows of truth."""
     confusion = np.asarray(confusion, dtype=np.float64)

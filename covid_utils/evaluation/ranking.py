@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.errors import DataError
-from covid_utils.evaluation import intervals, metrics
+from covid_utils.evaluation import bootstrap, intervals, metrics
 
 #: Scores of a ranking, which need no threshold.
 METRICS = ("roc_auc", "average_precision")
@@ -45,29 +45,20 @@ def areas(
     def statistic(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         scored = {}
         for part, (is_true, likely, patient) in ranked.items():
-            both = weighted_areas(is_true, likely, times_drawn[:, patient])
+            both = weighted_areas(is_true, likely, times_drawn[:, 0, patient])
             scored |= {(part, metric): area for metric, area in both.items()}
         for metric in METRICS:
             single = np.stack([scored[name, metric] for name in names], axis=1)
-            scored["macro", metric] = macro(single, has_curve)
-        return scored
+            scored["macro", metric] = metrics.macro_of(single, has_curve)
+        return {key: area[:, None] for key, area in scored.items()}
 
-    drawn = intervals.bootstrap(np.eye(len(patients)), np.arange(len(patients)), statistic)
+    drawn = bootstrap.score(np.eye(len(patients))[:, None], np.arange(len(patients)), statistic)
     curves = {}
     for metric in METRICS:
         for part, is_unsure in unsure.items():
             area = drawn[part, metric]._replace(n=len(truth))
             curves[part, metric] = area.without_limits() if is_unsure else area
     return curves
-
-
-def macro(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """Mean over the labels that have the metric on all images (..., labels), NaN without any.
-
-    A resample that lacks one of them has no mean (NaN): over the others it would be another score.
-    """
-    chosen = values[..., defined]
-    return np.where(np.isnan(chosen).any(axis=-1), np.nan, metrics.macro(chosen))
 
 
 def weighted_areas(

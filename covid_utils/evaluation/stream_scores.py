@@ -16,18 +16,20 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.data.manifest import left_out
-from covid_utils.evaluation import intervals, metrics
+from covid_utils.evaluation import bootstrap, intervals, metrics
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import COLUMNS, row, scopes
-from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
+from covid_utils.registry import FUSION, LUNG_FIELD, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
 
 #: Pixel metrics of a segmentation.
 PIXEL_METRICS = ("dice", "iou")
 #: Classes whose mask labels can be weak; the extent of disease is exact on every slice.
 WEAK_CLASSES = (*MANIFESTATIONS, "background")
-#: Name of the row for the mean over classes -> whether background is one of them. The authors' code
-#: counts it (``mean_iou``), which lifts every score.
-MEANS = {"mean": True, "mean of lesions": False}
+#: Classes that two segmentations are compared by.
+TARGETS = (*MANIFESTATIONS, "lesion", LUNG_FIELD)
+#: Name of the row for the mean over classes -> the class that is none of them. The authors' code
+#: counts background (``mean_iou``), which lifts every score.
+MEANS = {"mean": "", "mean of lesions": "background"}
 NOT_HELD_OUT = "too few patients to hold one out for a test"
 
 
@@ -78,67 +80,36 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
     (``labels`` = exact) and on all of them (``all``); the extent is exact on every slice.
     """
     rows, parts = [], scopes(pixels)
-    for name, part in pixels.groupby("class", sort=False):
-        of_class = {scope: chosen[chosen["class"] == name] for scope, chosen in parts.items()}
-        if name not in WEAK_CLASSES:
-            of_class = {"exact": part}
-        for scope, chosen in of_class.items():
-            rows += _class_scores(chosen, name, scope) if len(chosen) else []
-    for scope, chosen in parts.items():
-        rows += _mean_scores(chosen[chosen["class"] != "lesion"], scope)
+    for name in pixels["class"].unique():
+        for scope, part in (parts if name in WEAK_CLASSES else {"exact": pixels}).items():
+            rows += _class_scores(part[part["class"] == name], name, scope)
+    for scope, part in parts.items():
+        by_class = dict(iter(part[part["class"] != "lesion"].groupby("class", sort=False)))
+        for name, left_out in MEANS.items():
+            chosen = [of for key, of in by_class.items() if key != left_out]
+            if len(chosen) > 1:
+                counts, groups = slice_counts(chosen), chosen[0]["patient_id"].to_numpy()
+                for metric, mean in pooled(counts, groups).items():
+                    rows.append(row(name, metric, sure(mean, counts, groups), groups, labels=scope))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval:
-    """An interval without its limits where too few patients show a class that it is about.
-
-    ``counts`` (slices, classes, 4) are those that it was made from.
-    """
-    fewest = intervals.fewest_patients(has_class(counts), groups)
-    is_rare = fewest < intervals.FEWEST_WITH_CLASS
-    return interval.without_limits() if is_rare else interval
-
-
-def slice_counts(parts: Iterable[pd.DataFrame]) -> np.ndarray:
-    """Pixel counts (slices, classes, 4) of the rows of each class."""
-    return np.stack([part[[*metrics.OUTCOMES]].to_numpy(float) for part in parts], axis=1)
-
-
-def pooled(counts: np.ndarray, groups: np.ndarray) -> dict[str, Interval]:
-    """`PIXEL_METRICS` of summed counts (slices, classes, 4), as means over classes that occur."""
-    occurs = ~np.isnan(metrics.score("dice", counts.sum(axis=0)))
-    chosen = counts[:, occurs] if occurs.any() else counts
-
-    def means(sums: np.ndarray) -> dict[str, np.ndarray]:
-        # A resample without one of the classes would be another score: NaN, left out.
-        return {metric: metrics.score(metric, sums).mean(axis=-1) for metric in PIXEL_METRICS}
-
-    return intervals.bootstrap(chosen, groups, means)
-
-
-def _class_scores(part: pd.DataFrame, name: str, scope: str) -> list[dict]:
+def _class_scores(part: pd.DataFrame, name: str, scope: str) -> Iterator[dict]:
+    if part.empty:
+        return
     counts, groups = slice_counts([part]), part["patient_id"].to_numpy()
-    of_pooled, each, rows = pooled(counts, groups), _measures(part), []
-    for metric, mean in intervals.bootstrap_mean(each, groups).items():
-        averages = {"per_image": mean} if mean.n or metric in of_pooled else {}
+    of_pooled, each = pooled(counts, groups), _measures(part)
+    for metric, mean in bootstrap.means(each, groups).items():
         if metric in of_pooled:
-            averages = {"pooled": of_pooled[metric]} | averages
-        for average, interval in averages.items():
-            limited = sure(interval, counts, groups)
-            own = groups if average == "pooled" else groups[~np.isnan(each[metric])]
-            rows.append(row(name, metric, limited, own, average=average, labels=scope))
+            limited = sure(of_pooled[metric], counts, groups)
+            yield row(name, metric, limited, groups, labels=scope)
+        if mean.n or metric in of_pooled:
+            limited, own = sure(mean, counts, groups), groups[~np.isnan(each[metric])]
+            yield row(name, metric, limited, own, average="per_image", labels=scope)
     lacks, alarms = ~has_class(counts)[:, 0], counts[:, 0, 1] > 0
     if lacks.any() and name != "background":
         share = intervals.wilson_by_patient(lacks & alarms, lacks, groups)
-        own = groups[lacks]
-        rows.append(row(name, "false alarms", share, own, average="per_image", labels=scope))
-    return rows
-
-
-def has_class(counts: np.ndarray) -> np.ndarray:
-    """Whether the truth of a slice has each class (slices, classes), of counts with a last axis."""
-    _, pixels = metrics.fraction("sensitivity", counts)
-    return pixels > 0
+        yield row(name, "false alarms", share, groups[lacks], average="per_image", labels=scope)
 
 
 def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -155,43 +126,54 @@ def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
     return values | {"volume_error": error}
 
 
-def _mean_scores(part: pd.DataFrame, scope: str) -> list[dict]:
-    rows = []
-    by_class = dict(iter(part.groupby("class", sort=False)))
-    for name, has_background in MEANS.items():
-        chosen = [of for key, of in by_class.items() if has_background or key != "background"]
-        if len(chosen) < 2:
-            continue
-        counts, groups = slice_counts(chosen), chosen[0]["patient_id"].to_numpy()
-        for metric, mean in pooled(counts, groups).items():
-            rows.append(row(name, metric, sure(mean, counts, groups), groups, labels=scope))
-    return rows
+def slice_counts(parts: Iterable[pd.DataFrame]) -> np.ndarray:
+    """Pixel counts (slices, classes, 4) of the rows of each class."""
+    return np.stack([part[[*metrics.OUTCOMES]].to_numpy(float) for part in parts], axis=1)
+
+
+def has_class(counts: np.ndarray) -> np.ndarray:
+    """Whether the truth of a slice has each class (slices, classes), of counts with a last axis."""
+    return metrics.fraction("sensitivity", counts)[1] > 0
+
+
+def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval:
+    """An interval without its limits where too few patients show a class that it is about.
+
+    ``counts`` (slices, classes, 4) are those that it was made from.
+    """
+    fewest = intervals.fewest_patients(has_class(counts), groups)
+    is_rare = fewest < intervals.FEWEST_WITH_CLASS
+    return interval.without_limits() if is_rare else interval
+
+
+def pooled(counts: np.ndarray, groups: np.ndarray) -> dict[str, Interval]:
+    """`PIXEL_METRICS` of summed counts (slices, classes, 4), as means over classes that occur."""
+    occurs = ~np.isnan(metrics.score("dice", counts.sum(axis=0)))
+    chosen = counts[:, occurs] if occurs.any() else counts
+
+    def means(sums: np.ndarray) -> dict[str, np.ndarray]:
+        # A resample without one of the classes would be another score: NaN, left out.
+        return {metric: metrics.score(metric, sums).mean(axis=-1) for metric in PIXEL_METRICS}
+
+    return bootstrap.score(chosen[:, None], groups, means)
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Pooled Dice of the first minus that of the second, on the slices of the first.
+    """Dice of the first minus that of the second, on the slices of the first, as `COLUMNS`.
 
-    Of each manifestation and of the extent, as `scoring.COLUMNS`, from pixel counts by class.
+    Both are pixel counts by class; of manifestations and extent, by average.
     """
     rows = []
-    for name in (*MANIFESTATIONS, "lesion"):
+    for name in (name for name in TARGETS if name in set(first["class"])):
         own, other = (part[part["class"] == name] for part in (first, second))
-        if len(own):
-            gap = dice_gaps(own, other)["pooled"]
-            rows.append(row(name, "dice difference", gap, own["patient_id"]))
+        other = other.set_index("image_id").loc[own["image_id"]]
+        counts, groups = slice_counts([own, other]), own["patient_id"].to_numpy()
+        each = np.where(has_class(counts)[:, 0], _gap(counts), np.nan)
+        gaps = bootstrap.score(counts[:, None], groups, _gap), bootstrap.mean(each, groups)
+        for average, gap in zip(("pooled", "per_image"), gaps, strict=True):
+            limited = sure(gap, counts[:, :1], groups)
+            rows.append(row(name, "dice difference", limited, groups, average=average))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def dice_gaps(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Interval]:
-    """Average -> Dice of the first minus that of the second, of a class on the first's slices."""
-    second = second.set_index("image_id").loc[first["image_id"]]
-    counts, groups = slice_counts([first, second]), first["patient_id"].to_numpy()
-    each = np.where(has_class(counts)[:, 0], _gap(counts), np.nan)
-    gaps: dict[str, Interval] = {
-        "pooled": intervals.bootstrap(counts, groups, _gap),
-        "per_image": intervals.bootstrap_mean(each, groups),
-    }
-    return {average: sure(gap, counts[:, :1], groups) for average, gap in gaps.items()}
 
 
 def _gap(sums: np.ndarray) -> np.ndarray:

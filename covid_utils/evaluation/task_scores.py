@@ -9,7 +9,7 @@ import pandas as pd
 
 from covid_utils import runs
 from covid_utils.data.manifest import left_out
-from covid_utils.evaluation import calibration, intervals, repeats, scoring
+from covid_utils.evaluation import bootstrap, calibration, intervals, repeats, scoring
 from covid_utils.registry import (
     BOTH,
     MANIFESTATIONS,
@@ -99,19 +99,12 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, note: Callable) -> di
     hits = [_hits(part) for part in (first, second)]
     at = [axis.intersection(other) for axis, other in zip(*(h.axes for h in hits), strict=True)]
     right = [table.loc[*at].to_numpy() for table in hits]
-    score, patients = _resampled(right[0] - right[1], first, at[0])
-    keys = {"class": "all", "metric": "accuracy difference", "repeat": 0, "note": note(*right)}
-    return score._asdict() | keys | {"patients": patients}
-
-
-def _resampled(
-    values: np.ndarray, rows: pd.DataFrame, names: pd.Index
-) -> tuple[intervals.Interval, int]:
-    """Mean of values (images, runs), NaN for none, of the images with these names; its patients."""
-    images = rows.drop_duplicates("image_id").set_index("image_id").loc[names]
+    images = first.drop_duplicates("image_id").set_index("image_id").loc[at[0]]
     groups = images["patient_id"].to_numpy()
     strata = intervals.class_strata(pd.factorize(images["truth"], sort=True)[0], groups)
-    return repeats.bootstrap_runs(values, groups, strata), len(np.unique(groups))
+    score = bootstrap.mean(right[0] - right[1], groups, strata)
+    keys = {"class": "all", "metric": "accuracy difference", "repeat": 0, "note": note(*right)}
+    return score._asdict() | keys | {"patients": len(np.unique(groups))}
 
 
 def _hits(part: pd.DataFrame) -> pd.DataFrame:
@@ -156,16 +149,12 @@ def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
 def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]:
     if part.empty:
         return
-    values = []
-    for run, rows in part.groupby("run"):
-        score = _accuracy(rows)
-        values.append(score["value"])
-        yield score | keys | {"repeat": run}
-    mean = _accuracy(part)
-    spread = f"standard deviation {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    each = [_accuracy(rows) | keys | {"repeat": run} for run, rows in part.groupby("run")]
+    yield from each
+    values, mean = [100 * score["value"] for score in each], _accuracy(part)
     notes = (
-        f"runs from {100 * min(values):.1f} to {100 * max(values):.1f} %",
-        spread,
+        f"runs from {min(values):.1f} to {max(values):.1f} %",
+        f"standard deviation {np.std(values, ddof=1):.1f}" if len(values) > 1 else "",
         "each run on the X-rays that it drew" if drawn_anew else "",
         mean["note"],
     )
@@ -173,36 +162,14 @@ def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]
 
 
 def _accuracy(part: pd.DataFrame) -> dict:
-    """Accuracy of one run, or the mean of several, on the images that each drew.
-
-    Nothing can be resampled of `few_groups`: the limits are those with all of their images wrong,
-    and with all of them right.
-    """
-    is_rare, note = few_groups(part)
-    rest, share, count = part[~is_rare], float(np.mean(~is_rare)), part["run"].nunique()
-    limits = np.full(2, np.nan)
-    if len(rest) and count > 1:
-        hits = _hits(rest)
-        limits = np.array(_resampled(hits.to_numpy(), rest, hits.index)[0][1:3])
-    elif len(rest):
-        of_rest = scoring.accuracy(rest, RECOGNITION_TASKS[BOTH])
-        limits = np.array([of_rest["low"], of_rest["high"]])
-    low, high = share * np.clip(limits, 0, 1) + (0, 1 - share)
-    score = scoring.accuracy(part, RECOGNITION_TASKS[BOTH])
-    own = {"value": _hits(part).mean().mean(), "low": low, "high": high, "n": len(part) // count}
-    return score | own | {"note": note}
-
-
-def few_groups(part: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """Images (bool) of a class with too few patients, or groups, to resample; a note, else ''."""
-    is_rare, notes = np.zeros(len(part), bool), []
-    for (modality, name), at in part.groupby(["modality", "truth"]).indices.items():
-        groups, images = part.iloc[at]["patient_id"].nunique(), part.iloc[at]["image_id"].nunique()
-        if groups < intervals.FEWEST_WITH_CLASS:
-            is_rare[at] = True
-            basis = f"patients or groups of near copies: {groups}"
-            notes.append(f"the {images} {modality} images of {name} ({basis})")
-    return is_rare, f"limits with {' and '.join(notes)} all wrong, and all right" if notes else ""
+    """Accuracy of one run, or the mean of several, on the images that each drew."""
+    hits, count = part["truth"] == part["predicted"], part["run"].nunique()
+    numbers = np.stack([hits, np.ones(len(part))], axis=1)
+    tested = repeats.by_training(part.rename(columns={"run": "repeat"}), numbers)
+    limits, note = repeats.share(tested, replaced=count == 1)
+    value = bootstrap.quotient(tested.table.sum(axis=0)).mean()
+    interval = intervals.Interval(value, *limits, len(part) // count)
+    return scoring.row("all", "accuracy", interval, tested.groups) | {"note": note}
 
 
 def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
