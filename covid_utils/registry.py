@@ -131,6 +131,9 @@ CONDITIONS = {
     "T0": "benchmark split without near copies",
     "T3": "copies made before the split",
 }
+#: The condition whose rows belong to others, those that its networks learned from; and conditions
+#: in which streams are compared, the one with near copies apart and the paper's.
+FINE_TUNED, COMPARED = "R5", ("S0", "S3")
 
 
 def condition_run(condition: str) -> str:

@@ -7,14 +7,14 @@ import pytest
 from builders import one, value
 
 from covid_utils import registry, runs
-from covid_utils.evaluation import intervals, metrics, scores
+from covid_utils.evaluation import bootstrap, intervals, metrics, scores
 from covid_utils.registry import condition_run
 
 
 @pytest.fixture
 def scored(home, monkeypatch):
     """Scores of some predictions, by condition."""
-    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 1000)
 
     def score(**tables):
         for condition, parts in tables.items():
@@ -87,6 +87,13 @@ def test_classes_of_few_groups_are_taken_as_all_wrong_and_all_right(scored):
     assert row["low"] < 0.5
     assert row["high"] > 0.9
     assert "all wrong" in row["note"]
+
+
+def test_few_errors_are_not_called_certain(scored):
+    table = scored(R0=[made.recognised("2 classes", 1.0, run) for run in (1, 2)])
+    row = one(table, repeat=0, metric="accuracy")
+    assert (row["value"], row["high"]) == (1, 1)
+    assert row["low"] == pytest.approx(intervals.wilson(80, 80).low)
 
 
 def test_segmentation_follows_from_summed_counts(scored):

@@ -10,7 +10,7 @@ from builders import join, manifest, scans_of
 
 from covid_utils.data import augment, readers, splits
 from covid_utils.data.image_conditions import ADULT_SOURCE, SOURCES, Conditions
-from covid_utils.evaluation import intervals, leaks, repeats
+from covid_utils.evaluation import bootstrap, intervals, leaks
 from covid_utils.registry import RECOGNITION_CLASSES
 from covid_utils.training import baselines, controls, recognition_ladder
 from covid_utils.training.head import HeadSettings
@@ -31,9 +31,7 @@ def accuracy(predictions, task, model):
     chosen = predictions.query("subset == 'test' and task == @task and model == @model")
     hits = chosen.assign(hit=(chosen["truth"] == chosen["predicted"]).astype(float))
     table = hits.pivot_table(index=["patient_id", "image_id"], columns="run", values="hit")
-    return repeats.bootstrap_runs(
-        table.to_numpy(), table.index.get_level_values("patient_id").to_numpy()
-    )
+    return bootstrap.mean(table.to_numpy(), table.index.get_level_values("patient_id").to_numpy())
 
 
 def test_marks_of_hospitals_are_found_in_proportion_to_their_strength(phantom_scans):

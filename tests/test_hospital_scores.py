@@ -12,7 +12,7 @@ from small_runs import PROFILE
 from covid_read import card, shipped
 from covid_utils import paths, runs
 from covid_utils.errors import CompanionError
-from covid_utils.evaluation import intervals, metrics, scores
+from covid_utils.evaluation import bootstrap, metrics, scores
 from covid_utils.registry import (
     CHOSEN_ON,
     HOSPITALS,
@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     """Pixels of a made-up run, its scores and their tables."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setattr(intervals, "RESAMPLES", 500)
+        patch.setattr(bootstrap, "RESAMPLES", 500)
         small_runs.write_data(join(small_runs.data_rows(), small_runs.external_rows()))
         pixels = small_runs.write_hospitals()
         scored = scores.compute(PROFILE, "hospitals")

@@ -7,7 +7,7 @@ from builders import class_predictions, of_class, value
 from sklearn import metrics as reference
 
 from covid_utils.errors import DataError
-from covid_utils.evaluation import intervals, ranking, scoring
+from covid_utils.evaluation import bootstrap, intervals, ranking, scoring
 
 CLASSES = ("covid", "normal", "viral", "bacterial")
 NAMES = ("ggo", "consolidation", "effusion")
@@ -189,5 +189,5 @@ def test_patients_are_drawn_within_classes():
     table = class_predictions(truth, said, [f"p{i}" for i in range(120)])
     found = scoring.accuracy(table, CLASSES[:2])
     hits = np.array(truth) == np.array(said)
-    free = intervals.bootstrap_mean(hits.astype(float), np.arange(120))
+    free = bootstrap.mean(hits.astype(float), np.arange(120))
     assert found["high"] - found["low"] < free.high - free.low

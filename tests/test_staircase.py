@@ -7,7 +7,7 @@ import pytest
 from builders import value
 
 from covid_utils import runs
-from covid_utils.evaluation import intervals, scores
+from covid_utils.evaluation import bootstrap, intervals, scores
 from covid_utils.registry import COLOURS, CONDITIONS, condition_run
 from covid_utils.report import render, staircase, style
 from covid_utils.report import tables as written
@@ -20,7 +20,7 @@ def scored(tmp_path_factory):
     """Scores of trainings under every condition that a figure shows; their home is kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setattr(intervals, "RESAMPLES", 400)
+        patch.setattr(bootstrap, "RESAMPLES", 400)
         style.use()
         made.write_ladder()
         yield scores.compute(made.PROFILE, "conditions")

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.evaluation.condition_scores import FINE_TUNED
-from covid_utils.registry import CONDITIONS, condition_run
+from covid_utils.registry import CONDITIONS, FINE_TUNED, condition_run
 from covid_utils.report import headlines, render, stream_tables, verdicts
 
 #: Scores that docs/protocol.md shows beside what was expected: words -> rows of the table.

@@ -131,6 +131,7 @@ def _combined(sides: list[list], weights: Sequence[float], strata: int, n: int) 
     scale = _scale(total, left_out, strata, np.array(spread), counts)
     return Interval(total, *(float(total + scale * (limit - total)) for limit in (low, high)), n)
 
+
 def _expanded(
     value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, strata: int, n: int
 ) -> Interval:

@@ -3,36 +3,54 @@
 A row with ``repeat`` 0 is the mean over all trainings, with limits over patients and trainings; one
 with ``repeat`` k is training k alone, without limits. ``protocol`` is the condition, ``split`` (of
 recognition) the one whose images a network learned from. ``n`` is the number of test images of a
-training, on average: where images are assigned at random, each training has others.
+training, on average: where images are assigned at random, each training has others. Averages of
+segmentations are those of `stream_scores`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.evaluation import bootstrap, condition_streams, repeats
-from covid_utils.evaluation.scoring import label_arrays, scopes
+from covid_utils.evaluation import bootstrap, metrics, repeats
+from covid_utils.evaluation.intervals import Interval
+from covid_utils.evaluation.repeats import Trainings
+from covid_utils.evaluation.scoring import label_arrays, row, scopes
+from covid_utils.evaluation.stream_scores import PIXEL_METRICS, has_class, sure
 from covid_utils.evaluation.task_scores import HEAD, OTHERS
-from covid_utils.registry import ADULTS, CONDITIONS, MANIFESTATIONS, condition_run
+from covid_utils.registry import (
+    ADULTS,
+    COMPARED,
+    CONDITIONS,
+    FINE_TUNED,
+    MANIFESTATIONS,
+    NETWORKS,
+    condition_run,
+)
 
-#: The condition whose rows belong to others: those that its networks learned from.
-FINE_TUNED = "R5"
 #: Score of adult normals from another source: the share that is not called normal.
 FALSE_POSITIVES = "false positives"
+#: Name of the average score of the manifestations.
+MEAN = "mean of lesions"
+#: Name -> what is compared, the last with the mean of those before it: stream, network and start
+#: ("": the usual one); and the classes. The last pair is fair: both start from random weights.
+ALL = ("all", "deeplab", "")
+EACH = {f"stream {name} minus stream all": (name, "deeplab", "") for name in MANIFESTATIONS}
+RANDOM, UNET = ("all", "deeplab", "random"), ("all", "unet", "random")
+COMPARISONS = {
+    **{task: ((side, ALL), side[:1]) for task, side in EACH.items()},
+    "average of streams minus stream all": ((*EACH.values(), ALL), MANIFESTATIONS),
+    "nodule minus random start": ((("all", "deeplab", "nodule"), RANDOM), ("lesion",)),
+    f"{NETWORKS['deeplab']} minus {NETWORKS['unet']}": ((RANDOM, UNET), ("lesion",)),
+}
 
 
 def conditions(profile: str) -> Iterator[dict]:
     """Rows of `scores.COLUMNS` of the conditions that have been run."""
-    kinds = {
-        "R": _recognition,
-        "M": _recognition,
-        "T": _labels,
-        "S": condition_streams.segmentation,
-    }
+    kinds = {"R": _recognition, "M": _recognition, "T": _labels, "S": _segmentation}
     for condition in CONDITIONS:
         run = condition_run(condition)
         if (paths.results(profile) / run / "predictions.parquet").is_file():
@@ -43,9 +61,9 @@ def conditions(profile: str) -> Iterator[dict]:
 def _recognition(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     """Accuracy of each task, model and subset; what training had seen of the test images."""
     table = table[table["drawn"]].rename(columns={"run": "repeat"})
-    for names, part in table.groupby(["task", "model", "split", "subset"]):
-        keys = base | dict(zip(("task", "model", "split", "subset"), names, strict=True))
-        keys |= {"class": "all", "metric": "accuracy"}
+    names = ["task", "model", "split", "subset"]
+    for values, part in table.groupby(names):
+        keys = base | dict(zip(names, values, strict=True)) | {"class": "all", "metric": "accuracy"}
         if base["protocol"] == FINE_TUNED:
             keys["protocol"] = keys["split"]
         right = (part["truth"] == part["predicted"]).to_numpy()
@@ -65,21 +83,135 @@ def _labels(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     for scope, part in scopes(test).items():
         if len(part):
             truth, probability = label_arrays(part, MANIFESTATIONS)
-            right, keys = truth == (probability >= 0.5), {"metric": "accuracy", "labels": scope}
-            decided = dict(zip(MANIFESTATIONS, right.T, strict=True))
-            decided["overall"] = right.sum(axis=1)
-            for name, hits in decided.items():
-                cases = np.full(len(part), len(MANIFESTATIONS) if name == "overall" else 1)
-                yield from _share(part, hits, cases, base | keys | {"class": name})
+            right = truth == (probability >= 0.5)
+            keys, ones = base | {"metric": "accuracy", "labels": scope}, np.ones(len(part))
+            for name, hits in zip(MANIFESTATIONS, right.T, strict=True):
+                yield from _share(part, hits, ones, keys | {"class": name})
+            every = len(MANIFESTATIONS) * ones
+            yield from _share(part, right.sum(axis=1), every, keys | {"class": "overall"})
     yield from repeats.seen(test, base)
 
 
 def _share(part: pd.DataFrame, hits: np.ndarray, cases: np.ndarray, keys: dict) -> Iterator[dict]:
-    """Share of cases that are hits, both (rows,): of each training, and the mean with its limits.
-
-    Nothing can be resampled of classes with too few patients: the limits are those with all of
-    their images wrong, and with all of them right.
-    """
+    """Share of cases that are hits, both (rows,): of each training, and the mean with limits."""
     tested = repeats.by_training(part, np.stack([hits, cases], axis=1).astype(float))
     each = bootstrap.quotient(tested.table.sum(axis=0))
     yield from repeats.rows(keys, each, tested.table[..., 1] > 0, tested, *repeats.share(tested))
+
+
+def _segmentation(table: pd.DataFrame, base: dict) -> Iterator[dict]:
+    """Dice and IoU of every stream and number of steps; what was seen; differences."""
+    table = table[(table["subset"] == "test") & (table["class"] != "background")]
+    usual = table["steps"].min()
+    by_stream = table.groupby(["stream", "model", "start", "steps"], sort=False)
+    for number, ((stream, model, start, steps), part) in enumerate(by_stream):
+        longer = "" if steps == usual else f", {steps} steps"
+        keys = base | {"task": f"stream {stream}{longer}", "model": model, "start": start}
+        keys["subset"] = "test"
+        for scope, chosen in _scoped(part):
+            yield from _stream_scores(chosen, keys | {"labels": scope})
+        if number == 0:
+            yield from repeats.seen(part.drop_duplicates(["image_id", "repeat"]), keys)
+    if base["protocol"] in COMPARED:
+        part = table[table["steps"] == usual]
+        yield from (base | {"subset": "test"} | line for line in _differences(part))
+
+
+def _scoped(part: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Scope of labels and rows: of manifestations by labels; of the extent, exact everywhere."""
+    is_extent = part["class"] == "lesion"
+    chosen = [*scopes(part[~is_extent]).items(), ("exact", part[is_extent])]
+    return ((scope, rows) for scope, rows in chosen if len(rows))
+
+
+def _tested(
+    part: pd.DataFrame, names: Sequence[str], images: pd.DataFrame | None = None
+) -> Trainings:
+    """Numbers (images, trainings, classes, 7) that every score is a quotient of sums of.
+
+    They are the outcomes, the value of each metric, and whether truth has the class.
+    """
+    found = []
+    for name in names:
+        rows = part[part["class"] == name]
+        counts = rows[[*metrics.OUTCOMES]].to_numpy(float)
+        has = has_class(counts)
+        of = [np.where(has, metrics.score(metric, counts), 0.0) for metric in PIXEL_METRICS]
+        found.append(repeats.by_training(rows, np.column_stack([counts, *of, has]), images))
+    return found[0]._replace(table=np.stack([each.table for each in found], axis=2))
+
+
+def _means(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """(metric, average) -> score of sums (..., classes, 7), as a mean over the classes (...)."""
+    scored, outcomes = {}, len(metrics.OUTCOMES)
+    for at, metric in enumerate(PIXEL_METRICS, start=outcomes):
+        scored[metric, "pooled"] = metrics.score(metric, sums[..., :outcomes]).mean(axis=-1)
+        scored[metric, "per_image"] = bootstrap.quotient(sums[..., [at, -1]]).mean(axis=-1)
+    return scored
+
+
+def _counted(of: Trainings) -> dict[str, np.ndarray]:
+    """Average -> whether a slice of a training counts for it (images, trainings)."""
+    return {
+        "pooled": of.table.any(axis=(2, 3)),
+        "per_image": (of.table[..., -1] > 0).any(axis=2),
+    }
+
+
+def _stream_scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    """Rows of every class of a stream and, of several, of the mean over those that occur."""
+    names = [*part["class"].unique()]
+    tested = _tested(part, names)
+    chosen = {name: [position] for position, name in enumerate(names)}
+    occurs = np.flatnonzero(tested.table[..., -1].any(axis=(0, 1)))
+    chosen |= {MEAN: [*occurs]} if len(names) > 1 and len(occurs) else {}
+    for name, classes in chosen.items():
+        of = tested._replace(table=tested.table[:, :, classes])
+        each, counted = _means(of.table.sum(axis=0)), _counted(of)
+        for (metric, average), found in bootstrap.score(of.table, of.groups, _means).items():
+            # Scaled by Student's t, limits can leave the range of a score.
+            limits = np.clip(_sure(found, of)[1:3], 0, 1)
+            own = keys | {"class": name, "metric": metric, "average": average}
+            yield from repeats.rows(own, each[metric, average], counted[average], of, limits)
+
+
+def _sure(interval: Interval, of: Trainings) -> Interval:
+    """`stream_scores.sure` of several trainings."""
+    return sure(interval, of.table[..., : len(metrics.OUTCOMES)].sum(axis=1), of.groups)
+
+
+def _differences(table: pd.DataFrame) -> Iterator[dict]:
+    """Rows of `COMPARISONS` whose sides were all trained; the first start of all is the usual."""
+    usual = table["start"].iloc[0]
+    for task, (sides, classes) in COMPARISONS.items():
+        for scope, part in _scoped(table[table["class"].isin(classes)]):
+            parts = [
+                runs.select(part, stream=stream, model=model, start=start or usual)
+                for stream, model, start in sides
+            ]
+            if all(map(len, parts)):
+                model = sides[-1][1] if len({side[1] for side in sides}) == 1 else ""
+                keys = {"task": task, "model": model, "labels": scope, "repeat": 0}
+                yield from _difference(parts, keys)
+
+
+def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
+    """Rows of the mean of the first parts minus the last, of the classes that truth has."""
+    images, last = repeats.images_of(pd.concat(parts)), parts[-1]
+    names = [*last.loc[has_class(last[[*metrics.OUTCOMES]].to_numpy(float)), "class"].unique()]
+    # In the order of the names: that of a set would differ from run to run, and the last digits.
+    shared = [[name for name in names if name in set(part["class"])] for part in parts]
+    tested = [_tested(*pair, images) for pair in zip(parts, shared, strict=True) if pair[1]]
+    if len(tested) < 2:
+        return
+    tables, of = [each.table for each in tested], tested[-1]
+    weights = [*np.full(len(tables) - 1, 1 / (len(tables) - 1)), -1.0]
+    first, number, counts = tables[0].shape[1], of.table.shape[1], _counted(of)
+    keys = keys | {"class": MEAN if len(parts) > 2 else names[0]}
+    keys["note"] = f"{first} and {number} trainings, resampled on each side"
+    gaps = bootstrap.contrast(tables, weights, of.groups, _means)
+    for (metric, average), gap in gaps.items():
+        limited = _sure(gap._replace(n=round(counts[average].sum() / number)), of)
+        groups = of.groups[counts[average].any(axis=1)]
+        base = row(keys["class"], f"{metric} difference", limited, groups)
+        yield base | keys | {"average": average}

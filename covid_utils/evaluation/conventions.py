@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from covid_utils.evaluation import intervals, metrics, stream_scores
+from covid_utils.evaluation import bootstrap, intervals, metrics, stream_scores
 from covid_utils.evaluation.scoring import row
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS
 from covid_utils.registry import (
@@ -72,58 +72,46 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
         own, groups = stream_scores.slice_counts(members), members[0]["patient_id"].to_numpy()
         if np.isnan(metrics.score("dice", own.sum(axis=0))).all():  # in no truth and no prediction
             continue
-        if len(members) > 1:
+        if is_mean := len(members) > 1:
             rest = stream_scores.slice_counts([parts["background"]])
         else:  # all that is not this class: its counts in reverse, true for false
             rest = own[..., ::-1]
-        for background, counts in {"without": own, "with": np.append(own, rest, axis=1)}.items():
-            limits = _pooled(counts, groups) | _per_image(counts, groups)
-            if len(members) > 1:
-                limits |= _per_class(counts, groups)
-            elif background == "without":
-                limits |= _over_thresholds(members[0], groups)
-            for (metric, average, empty, threshold), interval in limits.items():
-                keys = dict(zip(CONVENTION, (average, background, empty, threshold), strict=True))
-                limited = stream_scores.sure(interval, own, groups)
-                yield row(target, metric, limited, groups, labels=labels, **keys)
+        limited = {"without": _limits(own, groups, is_mean)}
+        if not is_mean:
+            limited["without"] |= _over_thresholds(members[0], groups)
+        limited["with"] = _limits(np.append(own, rest, axis=1), groups, is_mean)
+        for background, limits in limited.items():
+            for (metric, average, *how), interval in limits.items():
+                keys = dict(zip(CONVENTION, (average, background, *how), strict=True))
+                sure = stream_scores.sure(interval, own, groups)
+                yield row(target, metric, sure, groups, labels=labels, **keys)
 
 
-def _pooled(counts: np.ndarray, groups: np.ndarray) -> Limits:
+def _limits(counts: np.ndarray, groups: np.ndarray, is_mean: bool) -> Limits:
+    """Under every convention that there is for counts (slices, classes, 4)."""
     ways = {"pooled": counts}
     if counts.shape[1] > 1:
         ways["pooled_classes"] = counts.sum(axis=1, keepdims=True)
-    return {
-        (metric, average, SUMMED, ONE_THRESHOLD): interval
-        for average, of in ways.items()
-        for metric, interval in stream_scores.pooled(of, groups).items()
-    }
-
-
-def _per_image(counts: np.ndarray, groups: np.ndarray) -> Limits:
-    means = {}
+    limits, means, per_class = {}, {}, {}
+    for average, of in ways.items():
+        for metric, interval in stream_scores.pooled(of, groups).items():
+            limits[metric, average, SUMMED, ONE_THRESHOLD] = interval
     for metric in PIXEL_METRICS:
         values, there = metrics.score(metric, counts), stream_scores.has_class(counts)
         for empty, filled in _counting_absent(values, there, EMPTY_CASES).items():
             means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(filled)
-    return bootstrap.mean(means, groups)
-
-
-def _per_class(counts: np.ndarray, groups: np.ndarray) -> Limits:
-    limits = {}
-    for metric in PIXEL_METRICS:
-        values, there = metrics.score(metric, counts), stream_scores.has_class(counts)
-        for empty, filled in _counting_absent(values, there, ("left out",)).items():
-            known = filled[:, ~np.isnan(filled).all(axis=0)]
-            mean = bootstrap.mean(known, groups, combined=lambda m: m.mean(axis=-1))
-            limits[metric, "per_class", empty, ONE_THRESHOLD] = mean._replace(n=len(groups))
-    return limits
+            if is_mean and EMPTY_CASES.get(empty) not in (0, 1):
+                table = bootstrap.counted(filled[:, ~np.isnan(filled).all(axis=0)])[:, None]
+                mean = bootstrap.score(table, groups, lambda s: bootstrap.quotient(s).mean(axis=-1))
+                per_class[metric, "per_class", empty, ONE_THRESHOLD] = mean
+    return limits | bootstrap.means(means, groups) | per_class
 
 
 def _over_thresholds(part: pd.DataFrame, groups: np.ndarray) -> Limits:
     dice = part["dice_thresholds"].to_numpy(float)
     if np.isnan(dice).all():
         return {}
-    means = bootstrap.mean(_counting_absent(dice, ~np.isnan(dice), ("as 0",)), groups)
+    means = bootstrap.means(_counting_absent(dice, ~np.isnan(dice), ("as 0",)), groups)
     return {("dice", "per_image", empty, MANY_THRESHOLDS): mean for empty, mean in means.items()}
 
 

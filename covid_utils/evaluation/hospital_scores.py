@@ -17,7 +17,6 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import intervals, stream_scores
-from covid_utils.evaluation.scoring import row
 from covid_utils.registry import (
     CHOSEN_ON,
     EXTERNAL,

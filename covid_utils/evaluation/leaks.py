@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from covid_utils.evaluation import intervals
+from covid_utils.evaluation import bootstrap, intervals
 
 
 def found(answers: pd.DataFrame) -> pd.DataFrame:

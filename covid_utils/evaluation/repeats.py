@@ -51,9 +51,10 @@ def images_of(part: pd.DataFrame) -> pd.DataFrame:
 def share(tested: Trainings, replaced: bool = False) -> tuple[np.ndarray, str]:
     """Limits of a share, of numbers (images, trainings, 2) of hits and cases, and a note on them.
 
-    Where few patients speak for it or against it, limits are no narrower than Wilson's by patient,
-    or ``replaced`` by them, for close to 0 or 1 a bootstrap would be too sure. Nothing can be resampled of classes with too
-    few patients: the limits are those with all of their images wrong, and with all of them right.
+    Close to 0 or 1 a bootstrap would be too sure: where few patients speak for it or against it,
+    limits are no narrower than Wilson's by patient, or ``replaced`` by them. Nothing can be
+    resampled of classes with too few patients: the limits are those with all of their images wrong,
+    and with all of them right.
     """
     images, groups, strata, limits = tested.images, tested.groups, None, np.full(2, np.nan)
     is_rare, note = few_groups(images) if "truth" in images else (np.zeros(len(images), bool), "")

@@ -85,8 +85,8 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
             rows += _class_scores(part[part["class"] == name], name, scope)
     for scope, part in parts.items():
         by_class = dict(iter(part[part["class"] != "lesion"].groupby("class", sort=False)))
-        for name, left_out in MEANS.items():
-            chosen = [of for key, of in by_class.items() if key != left_out]
+        for name, omitted in MEANS.items():
+            chosen = [of for key, of in by_class.items() if key != omitted]
             if len(chosen) > 1:
                 counts, groups = slice_counts(chosen), chosen[0]["patient_id"].to_numpy()
                 for metric, mean in pooled(counts, groups).items():

@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from covid_utils import params
-from covid_utils.evaluation.condition_streams import COMPARED
 from covid_utils.evaluation.intervals import Interval, difference
-from covid_utils.registry import COLOURS, CONDITIONS
+from covid_utils.registry import COLOURS, COMPARED, CONDITIONS
 from covid_utils.report import claims as ledger
 from covid_utils.report import tables
 from covid_utils.report.render import number

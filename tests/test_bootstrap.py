@@ -1,0 +1,196 @@
+"""Bootstrap limits: against SciPy, formulas and simulation, of one training and of several."""
+
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from covid_utils.errors import DataError
+from covid_utils.evaluation import bootstrap, metrics
+
+DICE, ACCURACY = partial(metrics.score, "dice"), partial(metrics.score, "accuracy")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20200624)
+
+
+def accuracy(correct, groups, **settings):
+    """Interval of the share of right images."""
+    counts = metrics.count(correct, correct | True, axis=())
+    return bootstrap.score(counts[:, None], groups, ACCURACY, **settings)
+
+
+def outlines(rng, slices=40, trainings=5, spread=0.3, level=0.8):
+    """Outcomes in pixels (slices, trainings, 4) of lesions that all trainings find as hard."""
+    size, hard = np.exp(rng.normal(6, 0.8, slices)), rng.normal(level, 0.6, slices)
+    able = rng.normal(0, spread, trainings)
+    found, right = (
+        1 / (1 + np.exp(-hard[:, None] - able - rng.normal(0, 0.3, (slices, trainings))))
+        for _ in range(2)
+    )
+    size = size[:, None]
+    return np.stack([size * found, size * (1 - right), size * (1 - found), 0 * found], axis=-1)
+
+
+def test_limits_equal_those_of_scipy_at_the_expanded_level(rng):
+    groups, counts = np.arange(80) // 2, outlines(rng, 80, 1)
+    sums = [np.bincount(groups, part) for part in counts[:, 0, :3].T]
+
+    def pooled(tp, fp, fn, axis):
+        tp, fp, fn = (part.sum(axis) for part in (tp, fp, fn))
+        return 2 * tp / (2 * tp + fp + fn)
+
+    level = 1 - 2 * stats.norm.cdf(-np.sqrt(40 / 39) * stats.t.ppf(0.975, 39))
+    settings = {"paired": True, "confidence_level": level, "method": "percentile", "rng": rng}
+    theirs = stats.bootstrap(sums, pooled, n_resamples=20_000, **settings).confidence_interval
+    ours = bootstrap.score(counts, groups, DICE)
+    assert (ours.low, ours.high) == pytest.approx(theirs, abs=0.003)
+
+
+@pytest.mark.parametrize("patients", [10, 60])
+def test_intervals_cover_the_truth(rng, monkeypatch, patients):
+    """Accuracy by patient; drawing images instead claims too much."""
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 1000)
+    trials, by_patient, by_image = 400, 0, 0
+    for _ in range(trials):
+        groups = np.repeat(np.arange(patients), rng.integers(1, 6, patients))
+        chance = rng.beta(2.0, 1.0, patients)  # mean 2/3
+        correct = rng.random(len(groups)) < chance[groups]
+        interval = accuracy(correct, groups)
+        by_patient += interval.low <= 2 / 3 <= interval.high
+        interval = accuracy(correct, np.arange(len(groups)))
+        by_image += interval.low <= 2 / 3 <= interval.high
+    assert 0.9 <= by_patient / trials <= 0.98
+    assert by_image < by_patient - 0.04 * trials
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.4])
+def test_limits_cover_the_score_of_all_slices_and_trainings(rng, monkeypatch, spread):
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 400)
+    many = outlines(rng, slices=4000, trainings=400, spread=spread)
+    true, trials, held = DICE(many.sum(axis=0)).mean(), 120, 0
+    for _ in range(trials):
+        found = bootstrap.score(outlines(rng, 30, 5, spread), np.arange(30), DICE)
+        held += found.low <= true <= found.high
+    assert held / trials >= 0.88
+
+
+def test_limits_depend_neither_on_the_order_nor_on_blocks(rng, monkeypatch):
+    groups, counts = np.arange(100) // 2, outlines(rng, 100, 1)
+    order = rng.permutation(100)
+    first = bootstrap.score(counts, groups, DICE)
+    assert bootstrap.score(counts[order], groups[order], DICE) == pytest.approx(first)
+    monkeypatch.setattr(bootstrap, "BLOCK", 50 * 7)
+    bootstrap._weights.cache_clear()
+    assert bootstrap.score(counts, groups, DICE) == pytest.approx(first)
+
+
+def test_strata_keep_their_sizes():
+    # Without strata the share of positives varies from draw to draw; within them it cannot.
+    label = np.arange(60) < 20
+    free = accuracy(label, np.arange(60))
+    assert free.low < 1 / 3 < free.high
+    assert accuracy(label, np.arange(60), strata=label)[:3] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_mean_over_images_leaves_undefined_ones_out(rng):
+    values = np.stack([rng.random(100), rng.random(100), np.full(100, np.nan)], axis=1)
+    values[::3, 0] = np.nan
+    groups = np.arange(100) // 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        means = bootstrap.means(dict(zip("abc", values.T, strict=True)), groups)
+    assert means["a"].value == pytest.approx(np.nanmean(values[:, 0]))
+    assert [mean.n for mean in means.values()] == [66, 100, 0]
+    assert np.isnan(means["c"][:3]).all()
+    assert means["a"] == pytest.approx(bootstrap.mean(values[:, 0], groups))
+
+
+def test_resamples_without_positives_are_left_out():
+    # One positive among four: a third of the resamples has none, and no sensitivity.
+    truth = np.eye(4, dtype=bool)[0]
+    counts = metrics.count(truth, truth, axis=())[:, None]
+    sensitivity = partial(metrics.score, "sensitivity")
+    assert bootstrap.score(counts, np.arange(4), sensitivity)[:3] == (1, 1, 1)
+
+
+def test_only_patients_with_a_part_in_a_metric_count(rng):
+    few = rng.integers(1, 50, (6, 1, 4)).astype(float)
+    alone = bootstrap.score(few, np.arange(6), DICE)
+    # With fifty patients without the lesion.
+    all_56 = bootstrap.score(np.vstack([few, np.zeros((50, 1, 4))]), np.arange(56), DICE)
+    assert all_56.high - all_56.low == pytest.approx(alone.high - alone.low, rel=0.35)
+
+
+@pytest.mark.parametrize("strata", [None, np.zeros(5, int)])
+def test_one_patient_has_no_limits_and_no_images_are_refused(strata):
+    correct = np.array([True, True, False, True, True])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        interval = accuracy(correct, np.full(5, "only"), strata=strata)
+    assert (interval.value, interval.n) == (0.8, 5)
+    assert np.isnan([interval.low, interval.high]).all()
+    with pytest.raises(DataError, match="no images"):
+        accuracy(np.zeros(0, bool), np.zeros(0))
+
+
+# --- Several trainings ---------------------------------------------------------------------------
+
+
+def test_a_training_is_scored_on_the_images_that_it_has(rng):
+    values = rng.random((300, 3))
+    whole = bootstrap.mean(values, np.arange(300))
+    values[:100, 0], values[:50, 2] = np.nan, np.nan
+    part = bootstrap.mean(values, np.arange(300))
+    assert part.value == pytest.approx(np.nanmean(values, axis=0).mean())
+    assert part.low < part.value < part.high
+    assert part.high - part.low > whole.high - whole.low
+
+
+def test_trainings_are_drawn_as_well_as_patients(rng):
+    # Images hardly differ, trainings do: keeping these fixed would claim far too much.
+    values = rng.normal(0, 0.1, (200, 5)) + np.array([-0.4, -0.1, 0.0, 0.1, 0.3])
+    both = bootstrap.mean(values, np.arange(200))
+    assert both.value == pytest.approx(values.mean())
+    exact = stats.ttest_1samp(values.mean(axis=0), 0).confidence_interval(0.95)
+    assert both.high - both.low == pytest.approx(exact.high - exact.low, rel=0.05)
+
+
+def test_a_score_of_sums_is_the_mean_of_that_of_each_training(rng):
+    table = outlines(rng)
+    table[:15, 0], table[10:, 4] = 0, 0
+    found = bootstrap.score(table, np.arange(40), DICE)
+    assert found.value == pytest.approx(DICE(table.sum(axis=0)).mean())
+    assert found.low < found.value < found.high
+    # A training that tests no image at all has no score, and is left out.
+    more = np.concatenate([table, np.zeros((40, 1, 4))], axis=1)
+    assert bootstrap.score(more, np.arange(40), DICE) == pytest.approx(found)
+
+
+def test_equal_sides_do_not_differ_and_a_shift_is_found(rng):
+    table, groups = outlines(rng, spread=0.05), np.arange(40)
+    same = bootstrap.contrast([table, table], [1, -1], groups, DICE)
+    assert same.value == pytest.approx(0, abs=1e-12)
+    assert same.low < 0 < same.high
+    worse = table.copy()
+    worse[..., 2] += 0.5 * worse[..., 0]
+    worse[..., 0] *= 0.5
+    gap = bootstrap.contrast([table, worse], [1, -1], groups, DICE)
+    assert gap.low > 0.1
+    assert gap.value == pytest.approx((DICE(table.sum(0)) - DICE(worse.sum(0))).mean())
+    # Patients are drawn for both sides at once, so what they share cancels.
+    apart = [bootstrap.score(side, groups, DICE) for side in (table, worse)]
+    assert gap.high - gap.low < sum(side.high - side.low for side in apart)
+
+
+def test_a_mean_of_sides_against_one(rng):
+    sides = [outlines(rng, trainings=count) for count in (3, 2, 5)]
+    weights = [0.5, 0.5, -1]
+    found = bootstrap.contrast(sides, weights, np.arange(40), DICE)
+    each = [DICE(side.sum(axis=0)).mean() for side in sides]
+    assert found.value == pytest.approx(np.dot(weights, each))
+    assert found.low < found.value < found.high
