@@ -22,7 +22,7 @@ import pandas as pd
 import covid_utils
 from covid_read import pages
 from covid_read.doubts import Levels
-from covid_read.extent import BATCH, Outline, on_crops, on_whole_slices
+from covid_read.extent import BATCH, Outline, crops, on_whole_slices
 from covid_read.folder import FORMATS, NIFTI, Summary, Wishes, check, read_all
 from covid_read.shipped import Part
 from covid_read.stages import NAME, OUTLINE, RECOGNISE, STAGES, Stages
@@ -206,5 +206,8 @@ def _outline(
     levels = None
     if likeness.PART in parts:
         judge = likeness.load(parts[likeness.PART], committee, settings)
-        levels = on_crops(judge, settings.preprocessing)
+
+        def levels(*given: Any) -> tuple[np.ndarray, np.ndarray]:
+            return judge(crops(*given, settings.preprocessing).images)
+
     return on_whole_slices(predict, settings.preprocessing), levels, about

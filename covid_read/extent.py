@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,59 +42,60 @@ def on_whole_slices(
     def outline(
         slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        squares, own = squared(slices)
-        fields, _ = squared(np.stack(fields))
-        places = [lung_field.place(field) for field in fields]
+        given = crops(slices, fields, scales, settings)
         room = [
             lung_field.grown(preprocess_mask(field.astype(np.uint8), settings, place))
-            for field, place in zip(fields, places, strict=True)
+            for field, place in zip(given.fields, given.places, strict=True)
         ]
-        predicted = predict(crops(squares, places, scales, settings), np.stack(room))
-        labels = np.zeros(squares.shape, np.uint8)
-        chance = np.zeros(squares.shape, np.float32)
-        for at, (each, place) in enumerate(zip(squares, places, strict=True)):
+        predicted = predict(given.images, np.stack(room))
+        labels = np.zeros(given.squares.shape, np.uint8)
+        chance = np.zeros(given.squares.shape, np.float32)
+        for at, (each, place) in enumerate(zip(given.squares, given.places, strict=True)):
             chances = put_back(predicted[at], settings, place, each)
             chances[..., 0] += 1 - chances.sum(axis=-1)  # outside the crop all is background
             labels[at], chance[at] = chances.argmax(-1), chances.max(-1)
-        return labels[own], chance[own]
+        return labels[given.own], chance[given.own]
 
     return outline
 
 
-def on_crops(
-    judge: Callable[[np.ndarray], np.ndarray], settings: Preprocessing
-) -> Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]:
-    """What a judge of prepared slices, uint8 (n, size, size), says of slices as they are."""
-
-    def judged(
-        slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
-    ) -> np.ndarray:
-        squares, _ = squared(slices)
-        places = [lung_field.place(field) for field in squared(np.stack(fields))[0]]
-        return judge(crops(squares, places, scales, settings))
-
-    return judged
-
-
-def squared(slices: np.ndarray) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Slices (n, height, width) in the middle of black squares, and where they are in these.
+class Crops(NamedTuple):
+    """Slices as they are prepared for a network, and how to get back from there.
 
     A crop is square, so of a wide figure that shows nothing but lungs it would cut off their sides.
+    Slices are therefore put in the middle of black squares first.
+
+    Attributes:
+        images: The crops, uint8 (n, size, size).
+        places: Of the crops in the squares, as `images.put_back` takes them.
+        squares: uint8 (n, side, side).
+        fields: Lung fields in the squares, bool (n, side, side).
+        own: Where the slices are in the squares.
     """
-    side = max(slices.shape[1:])
-    starts = [(side - length) // 2 for length in slices.shape[1:]]
-    ends = [start + length for start, length in zip(starts, slices.shape[1:], strict=True)]
-    around = [(start, side - end) for start, end in zip(starts, ends, strict=True)]
-    own = [slice(*each) for each in zip(starts, ends, strict=True)]
-    return np.pad(slices, [(0, 0), *around]), (slice(None), *own)
+
+    images: np.ndarray
+    places: list[str]
+    squares: np.ndarray
+    fields: np.ndarray
+    own: tuple[slice, ...]
 
 
 def crops(
-    slices: np.ndarray, places: Iterable[str], scales: Sequence[str], settings: Preprocessing
-) -> np.ndarray:
-    """Slices as they are prepared for a network: uint8 (n, size, size)."""
-    given = zip(slices, places, scales, strict=True)
-    return np.stack([preprocess(each, settings, place, scale) for each, place, scale in given])
+    slices: np.ndarray,
+    fields: Sequence[np.ndarray],
+    scales: Sequence[str],
+    settings: Preprocessing,
+) -> Crops:
+    """Prepare slices for a network; all but ``settings`` is what an `Outline` takes."""
+    side = max(slices.shape[1:])
+    starts = [(side - length) // 2 for length in slices.shape[1:]]
+    own = [slice(at, at + length) for at, length in zip(starts, slices.shape[1:], strict=True)]
+    around = [(0, 0), *((each.start, side - each.stop) for each in own)]
+    squares, fields = np.pad(slices, around), np.pad(np.stack(fields), around)
+    places = [lung_field.place(field) for field in fields]
+    given = zip(squares, places, scales, strict=True)
+    images = np.stack([preprocess(each, settings, place, scale) for each, place, scale in given])
+    return Crops(images, places, squares, fields, (slice(None), *own))
 
 
 @dataclass(frozen=True)

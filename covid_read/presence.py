@@ -16,7 +16,7 @@ import numpy as np
 from covid_read import shipped
 from covid_read.extent import crops
 from covid_read.stages import CALLED, Present
-from covid_utils.data import cache, foreign, lung_field
+from covid_utils.data import cache, foreign
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing, put_back
 from covid_utils.evaluation import calibration, ranking
@@ -131,7 +131,7 @@ def load(part: shipped.Part) -> Present:
     def present(
         slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
     ) -> np.ndarray:
-        inputs = multilabel.to_input(crops(slices, map(lung_field.place, fields), scales, own))
+        inputs = multilabel.to_input(crops(slices, fields, scales, own).images)
         # Of a few slices `keras.Model.predict` would take longer to start than to compute.
         return _calibrated(np.asarray(network.predict_on_batch(inputs)), part.about["sigmoid"])
 
@@ -148,10 +148,10 @@ def heat(
     Returns:
         float32 (n, height, width, 3), 0 outside the crop.
     """
-    (network, own), places = _network(part), [*map(lung_field.place, fields)]
-    each = multilabel.heat(network, crops(slices, places, scales, own))
-    given = zip(each, places, slices, strict=True)
-    return np.stack([put_back(of, own, place, slice_) for of, place, slice_ in given])
+    network, own = _network(part)
+    given = crops(slices, fields, scales, own)
+    each = zip(multilabel.heat(network, given.images), given.places, given.squares, strict=True)
+    return np.stack([put_back(of, own, place, square) for of, place, square in each])[given.own]
 
 
 def _network(part: shipped.Part) -> tuple[keras.Model, Preprocessing]:

@@ -10,7 +10,7 @@ from PIL import Image
 from stream_cases import TOY
 
 from covid_read import doubts, likeness, shipped
-from covid_read.extent import on_crops, on_whole_slices
+from covid_read.extent import crops, on_whole_slices
 from covid_read.folder import Wishes, read_all
 from covid_utils.data.gray_scale import LUNG_WINDOW
 from covid_utils.data.images import Preprocessing
@@ -146,8 +146,7 @@ def test_the_sides_of_a_wide_figure_are_in_the_crop(slices):
     assert labels.shape == wide.shape
     assert (labels == 1).all()
     assert np.allclose(chance, 0.8)
-    on_crops(seen.append, settings)(wide, fields, ["HU", "HU"])
-    assert np.array_equal(*seen)
+    assert np.array_equal(seen[0], crops(wide, fields, ["HU", "HU"], settings).images)
 
 
 def test_what_looks_like_an_xray_is_not_outlined_unless_nothing_is_around_it(slices, tmp_path):
