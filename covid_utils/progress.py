@@ -1,56 +1,33 @@
-"""How far a long computation is: one line below its cell, of which nothing is stored.
-
-What computes calls `tell`, which only logs. In a notebook that somebody watches `line` shows the
-latest of it; papermill and nbval watch nothing, so executed notebooks never hold it.
-"""
+"""How far a long computation is, and how long one answer takes."""
 
 from __future__ import annotations
 
-import logging
+import itertools
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import timeit
+from collections.abc import Callable, Iterable
+from typing import Any
 
-_LOG = logging.getLogger(__name__)
+import numpy as np
+from tqdm import tqdm
 
-
-def tell(done: int, total: int, what: str) -> None:
-    """Log that ``done`` of ``total`` steps are behind; ``what`` says of what, in a few words."""
-    _LOG.info("%s", what, extra={"share": done / total})
-
-
-@contextmanager
-def line() -> Iterator[None]:
-    """Show what is told within the block, and the time left; nothing of it when the block ends."""
-    if "JPY_SESSION_NAME" not in os.environ:  # Jupyter's server sets it for its own kernels
-        yield
-        return
-    from IPython.display import clear_output
-
-    handler = _Line()
-    _LOG.addHandler(handler)
-    _LOG.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        _LOG.removeHandler(handler)
-        clear_output()
+#: Calls that a time is the median of.
+CALLS = 20
 
 
-class _Line(logging.Handler):
-    def __init__(self):
-        super().__init__()
-        self._started = self._latest = time.monotonic()
-        self._share = 0.0
+def bar(items: Iterable | None = None, **options: Any) -> tqdm:
+    """Items with a bar, in a notebook that somebody watches; executed notebooks never hold one."""
+    # Jupyter's server sets the variable for its own kernels.
+    return tqdm(items, leave=False, disable="JPY_SESSION_NAME" not in os.environ, **options)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        from IPython.display import Pretty, clear_output, display
 
-        now, share = time.monotonic(), record.share
-        if share < self._share:  # another computation has begun
-            self._started = self._latest
-        self._latest, self._share = now, share
-        left = (now - self._started) * (1 / share - 1)
-        clear_output(wait=True)
-        display(Pretty(f"{record.getMessage()}, about {left:.0f} s left"))
+def time_per_item(call: Callable[[int], object], items: int) -> dict[str, object]:
+    """Seconds of wall time that ``call`` takes with the position of an item, after a warm-up.
+
+    Each call's time is kept in order, so that times of stages can be added.
+    """
+    turn = itertools.cycle(range(items))
+    call(0)
+    spent = timeit.repeat(lambda: call(next(turn)), number=1, repeat=CALLS)
+    median, p95 = (round(float(part), 5) for part in np.percentile(spent, [50, 95]))
+    return {"median": median, "p95": p95, "calls": CALLS, "each": [round(s, 5) for s in spent]}

@@ -10,7 +10,7 @@ from builders import adult_xrays
 from covid_utils.data import augment, cache, readers
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
-from covid_utils.training import features, timing
+from covid_utils.training import features
 
 SMALL = Preprocessing(24)
 
@@ -209,12 +209,3 @@ def test_what_was_extracted_before_a_failure_stays(toys, xrays, monkeypatch):
     images = cache.images(xrays.rows, xrays.root, SMALL)
     for layer, table in tables.items():
         assert np.allclose(table.values, maps_of(images, layer).mean(axis=(1, 2)), atol=1e-5)
-
-
-def test_time_per_item_warms_up_and_goes_round(monkeypatch):
-    monkeypatch.setattr(timing, "CALLS", 7)
-    seen = []
-    times = timing.time_per_item(seen.append, items=3)
-    assert seen == [0, 0, 1, 2, 0, 1, 2, 0]
-    assert 0 <= times["median"] <= times["p95"]
-    assert times["calls"] == len(times["each"]) == 7

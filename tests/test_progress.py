@@ -1,39 +1,36 @@
-"""The line that tells how far a computation is: seen in a live notebook, stored in none."""
+"""How far a computation is: seen where somebody watches, stored in no notebook; times."""
 
-import IPython.display
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from covid_utils import progress
 
 CELL = """
 from covid_utils import progress
-with progress.line():
-    progress.tell(1, 4, "step 1 of 4")
-print("the end")
+print(*progress.bar("abc", desc="letters"))
 """
 
 
-def test_a_stored_notebook_never_holds_the_line(monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "watched")
+def test_a_stored_notebook_holds_no_bar(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     NotebookClient(notebook, kernel_name="python3").execute()
-    assert [output.text for output in notebook.cells[0].outputs] == ["the end\n"]
+    assert [output.text for output in notebook.cells[0].outputs] == ["a b c\n"]
 
 
-def test_the_time_left_follows_the_share_and_a_new_computation_begins_anew(monkeypatch):
-    shown = []
-    monkeypatch.setattr(IPython.display, "display", lambda text: shown.append(text.data))
-    clock = iter([0.0, 10.0, 20.0, 26.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    monkeypatch.setenv("JPY_SESSION_NAME", "watched")
-    with progress.line():
-        progress.tell(1, 4, "first, 1 of 4")
-        progress.tell(2, 4, "first, 2 of 4")
-        progress.tell(1, 4, "second, 1 of 4")
-    progress.tell(3, 4, "nobody watches")
-    assert shown == [
-        "first, 1 of 4, about 30 s left",
-        "first, 2 of 4, about 20 s left",
-        "second, 1 of 4, about 18 s left",
-    ]
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_who_watches_sees_what_is_counted(is_watched, monkeypatch, capsys):
+    if is_watched:
+        monkeypatch.setenv("JPY_SESSION_NAME", "watched")
+    assert [*progress.bar("abc", desc="letters")] == [*"abc"]
+    assert ("letters" in capsys.readouterr().err) == is_watched
+
+
+def test_time_per_item_warms_up_and_goes_round(monkeypatch):
+    monkeypatch.setattr(progress, "CALLS", 7)
+    seen = []
+    times = progress.time_per_item(seen.append, items=3)
+    assert seen == [0, 0, 1, 2, 0, 1, 2, 0]
+    assert 0 <= times["median"] <= times["p95"]
+    assert times["calls"] == len(times["each"]) == 7

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from covid_utils import progress
 from covid_utils.data import augment, cache
 from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
 from covid_utils.models import inception
-from covid_utils.progress import tell
-from covid_utils.training.timing import time_per_item
 from covid_utils.writing import digest
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ VERSION = 1
 BATCH = 32
 #: Images that the batch-norm statistics of random weights are taken from.
 CALIBRATION_IMAGES = 32
-#: Batches prepared ahead of the network.
-AHEAD = 2
 #: Images that are timed one at a time.
 TIMED = 8
 
@@ -88,13 +85,14 @@ class Extraction:
         lacking = [set(recipe.missing(self.contents)) for recipe in recipes]
         absent = np.array(sorted(set().union(*lacking)), int)
         model = inception.outputs(self.network, layers, before) if len(absent) else None
-        for number, (chosen, outputs) in enumerate(extract(model, self.images, absent), start=1):
-            done = min(number * BATCH, len(absent))
-            tell(done, len(absent), f"features of {done} of {len(absent)} images")
+        shown = progress.bar(total=len(absent), desc="features of images")
+        for chosen, outputs in extract(model, self.images, absent):
+            shown.update(len(chosen))
             for recipe, missing, rows in zip(recipes, lacking, outputs, strict=True):
                 for position, row in zip(chosen, rows, strict=True):
                     if position in missing:
                         recipe.write(self.contents[position], row)
+        shown.close()
         return recipes
 
     def features(self, layers: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -153,7 +151,7 @@ class Extraction:
             return model.predict_on_batch(to_input(some[at : at + 1]))
 
         calls = {"decode and prepare": self.images.__getitem__, "features": forward}
-        return {stage: time_per_item(call, len(some)) for stage, call in calls.items()}
+        return {stage: progress.time_per_item(call, len(some)) for stage, call in calls.items()}
 
 
 def to_input(images: np.ndarray) -> np.ndarray:
@@ -178,15 +176,15 @@ def extract(
     import tensorflow as tf
 
     forward = tf.function(lambda batch: model(batch, training=False))
+    parts = [positions[first : first + BATCH] for first in range(0, len(positions), BATCH)]
 
     def prepare(part: np.ndarray) -> np.ndarray:
         # A short last batch is padded: another shape would be traced anew.
         return np.pad(to_input(images[part]), ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
 
-    parts = [positions[first : first + BATCH] for first in range(0, len(positions), BATCH)]
     with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting = deque(pool.submit(prepare, part) for part in parts[:AHEAD])
+        waiting = deque(pool.submit(prepare, part) for part in parts[:2])
         for at, part in enumerate(parts):
-            waiting.extend(pool.submit(prepare, later) for later in parts[at + AHEAD :][:1])
+            waiting.extend(pool.submit(prepare, later) for later in parts[at + 2 :][:1])
             outputs = tf.nest.flatten(forward(waiting.popleft().result()))
             yield part, [output.numpy()[: len(part)] for output in outputs]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from covid_utils import progress
 from covid_utils.data.cache import Rows
 from covid_utils.models import inception
-from covid_utils.progress import tell
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import Head, quality
 from covid_utils.training.recognition import Task
@@ -78,7 +78,7 @@ def train(
         curve.append((epoch, subset, *map(float, quality(probabilities, target[positions]))))
         return curve[-1][-1]
 
-    for epoch in range(epochs + 1):
+    for epoch in progress.bar(range(epochs + 1), desc="epochs"):
         if epoch:
             order = rng.permutation(train_rows)
             outputs = [np.asarray(step(b, target[part])) for part, b in _batches(maps, order)]
@@ -86,7 +86,6 @@ def train(
         loss = -epoch  # without validation images the last is the best
         if len(validation):
             loss = add_point("validation", predict(model, maps, validation), validation)
-        tell(epoch + 1, epochs + 1, f"epoch {epoch} of at most {epochs}")
         waited += 1
         if loss < best or not epoch:
             best, best_weights, waited = loss, model.get_weights(), 0

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from covid_utils import progress
 from covid_utils.data import augment, slice_conditions
 from covid_utils.data.cache import Rows, rows_of
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.models.ml_cnn import ml_cnn
-from covid_utils.progress import tell
 from covid_utils.registry import LESION_SETS, MANIFESTATIONS, PREDICTION_KEYS, SEEN
 from covid_utils.training import batches, streams
-from covid_utils.training.timing import time_per_item
 
 if TYPE_CHECKING:
     import keras
@@ -71,24 +70,29 @@ def train(
     ) -> tuple[np.ndarray, np.ndarray]:
         return to_input(changed(rng, image)), label.astype(np.float32)
 
-    def tell_epoch(epoch: int, logs: dict[str, float]) -> None:
-        tell(epoch + 1, epochs, f"epoch {epoch + 1} of {epochs}, loss {logs['loss']:.2f}")
-
     keras.utils.set_random_seed(seed)
     model = _compiled(labels.shape[1], images.shape[1], learning_rate)
     size = min(batch_size, len(images))
     if validation:
         validation = to_input(validation[0]), validation[1].astype(np.float32)
-    curves = model.fit(
-        batches.of_pairs(images, labels, size, seed, augmented),
-        steps_per_epoch=epoch_steps or steps_of_epoch(len(images), batch_size),
-        epochs=epochs,
-        shuffle=False,  # the batches are shuffled already
-        validation_data=validation,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell_epoch)],
-        verbose=0,
-    ).history
-    return model, _history(curves)
+    with progress.bar(total=epochs, desc="epochs") as shown:
+        curves = model.fit(
+            batches.of_pairs(images, labels, size, seed, augmented),
+            steps_per_epoch=epoch_steps or steps_of_epoch(len(images), batch_size),
+            epochs=epochs,
+            shuffle=False,  # the batches are shuffled already
+            validation_data=validation,
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: shown.update())],
+            verbose=0,
+        ).history
+    parts = []
+    for subset, of in (("train", ""), ("validation", "val_")):
+        if of + "loss" in curves:
+            part = pd.DataFrame({name: curves[of + name] for name in ("loss", "accuracy")})
+            part.insert(0, "subset", subset)
+            part.insert(0, "epoch", part.index + 1)
+            parts.append(part)
+    return model, pd.concat(parts, ignore_index=True)
 
 
 def _compiled(count: int, side: int, learning_rate: float) -> keras.Model:
@@ -103,18 +107,6 @@ def _compiled(count: int, side: int, learning_rate: float) -> keras.Model:
     metrics = [keras.metrics.BinaryAccuracy("accuracy")]
     model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
     return model
-
-
-def _history(curves: dict[str, list[float]]) -> pd.DataFrame:
-    """What Keras notes of each epoch as rows, see `train`."""
-    parts = []
-    for subset, of in (("train", ""), ("validation", "val_")):
-        if of + "loss" in curves:
-            part = pd.DataFrame({name: curves[of + name] for name in ("loss", "accuracy")})
-            part.insert(0, "subset", subset)
-            part.insert(0, "epoch", part.index + 1)
-            parts.append(part)
-    return pd.concat(parts, ignore_index=True)
 
 
 def steps_of_epoch(slices: int, batch_size: int) -> int:
@@ -218,5 +210,7 @@ def prediction_table(
 
 
 def time_one_slice(model: keras.Model, images: np.ndarray | Rows) -> dict[str, object]:
-    """Time of one slice, from the prepared image to its probabilities; see `time_per_item`."""
-    return time_per_item(lambda i: model.predict_on_batch(to_input(images[i : i + 1])), len(images))
+    """Time of one slice, from the prepared image to its probabilities."""
+    return progress.time_per_item(
+        lambda at: model.predict_on_batch(to_input(images[at : at + 1])), len(images)
+    )

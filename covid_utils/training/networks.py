@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from covid_utils.training.streams import StreamSettings
 
 
-#: Settings that the compiled network depends on, beside its classes.
+#: Settings that the compiled network depends on, beside the weights of its classes.
 COMPILED = (
     *("model", "side", "channels", "base", "width", "middle_blocks", "atrous_rates"),
     *("decoder_stride", "norm_momentum", "steps", "optimizer", "learning_rate", "momentum"),
@@ -39,45 +39,40 @@ def build(settings: StreamSettings) -> keras.Model:
     architecture and training give the same object, reset: use one after the other, or keep what
     `keras.Model.get_weights` returns.
     """
-    weights = [settings.class_weights[label] for label in (0, *label_names(settings.stream))]
-    compiled = tuple((name, getattr(settings, name)) for name in COMPILED)
-    model = _compiled((*compiled, ("class_weights", tuple(weights))))
+    weights = tuple(settings.class_weights[at] for at in (0, *label_names(settings.stream)))
+    model = _compiled(weights, tuple(getattr(settings, name) for name in COMPILED))
     reset(model, settings.draws)
     return model
 
 
-def untrained(settings: StreamSettings) -> keras.Model:
+def untrained(settings: StreamSettings, classes: int = 0) -> keras.Model:
     """The stream's network to fill with trained weights: it has no optimiser, and starts sooner."""
-    classes = len(label_names(settings.stream)) + 1
-    return _architecture(settings, classes)
+    own, classes = settings, classes or 1 + len(label_names(settings.stream))
+    if own.model == "unet":
+        return unet(classes, own.side, own.base, own.norm_momentum)
+    shape = (own.side, own.side, own.channels)
+    encoder = (own.atrous_rates, own.width, own.middle_blocks)
+    return deeplab_v3plus(classes, shape, *encoder, own.decoder_stride, own.norm_momentum)
 
 
 @lru_cache(maxsize=2)
-def _compiled(items: tuple[tuple[str, object], ...]) -> keras.Model:
+def _compiled(class_weights: tuple[float, ...], values: tuple) -> keras.Model:
     import keras
 
-    own = SimpleNamespace(**dict(items))
+    own = SimpleNamespace(**dict(zip(COMPILED, values, strict=True)))
     with strategy_of("GPU").scope():
-        model = with_fused_norms(_architecture(own, len(own.class_weights)))
+        model = with_fused_norms(untrained(own, len(class_weights)))
         for layer in model.layers:
             if type(layer).__name__ in ("Conv2D", "Conv2DTranspose") and own.weight_decay:
                 # As published, neither depthwise kernels nor batch norm. TensorFlow 1 halves the
                 # sum of squares, Keras does not.
                 layer.kernel.regularizer = keras.regularizers.L2(own.weight_decay / 2)
-        loss = segmentation_loss(own.loss, own.class_weights)
+        loss = segmentation_loss(own.loss, class_weights)
         model.compile(poly_optimizer(own), loss, jit_compile=False)
         # Variables that are made within the first step cost a second trace. Compiling may have
         # wrapped the optimiser (float16 needs its loss scaled), so the wrapper is built.
         model.optimizer.build(model.trainable_variables)
     return model
-
-
-def _architecture(own: SimpleNamespace, classes: int) -> keras.Model:
-    shape = (own.side, own.side, own.channels)
-    if own.model == "unet":
-        return unet(classes, own.side, own.base, own.norm_momentum)
-    encoder = (own.atrous_rates, own.width, own.middle_blocks)
-    return deeplab_v3plus(classes, shape, *encoder, own.decoder_stride, own.norm_momentum)
 
 
 def strategy_of(kind: str) -> tf.distribute.Strategy:
@@ -135,15 +130,21 @@ def reset(model: keras.Model, seed: int) -> None:
 def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
     """Loss of logits against class indices; logits are enlarged to the mask, as published.
 
-    ``cross_entropy`` is the paper's. ``dice_cross_entropy`` adds one minus the soft Dice: in short
-    runs, with two per cent of lesion pixels, cross entropy alone ends in "no lesion anywhere".
-    ``class_weights`` are those of a pixel in the cross entropy, which is divided by their sum.
+    ``cross_entropy`` is the paper's; ``dice_cross_entropy`` adds one minus the soft Dice, without
+    which short runs end in "no lesion anywhere". ``class_weights`` are those of a pixel in the
+    cross entropy, which is divided by their sum.
 
     Returns:
         Function from truth (n, height, width), class indices or `IGNORE`, and logits (n, rows,
         columns, classes) to the batch's loss, (1,).
     """
     import tensorflow as tf
+
+    def dice(truth, predicted):
+        overlap = tf.reduce_sum(truth * predicted, axis=(0, 1, 2))
+        total = tf.reduce_sum(truth + predicted, axis=(0, 1, 2))
+        # One pixel of smoothing: a class that is absent and not predicted costs nothing.
+        return tf.reduce_mean((2 * overlap + 1) / (total + 1))
 
     def loss(truth, logits):
         logits = tf.cast(resize_aligned(logits, tuple(truth.shape[1:3])), tf.float32)
@@ -154,28 +155,16 @@ def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
         entropy = tf.nn.softmax_cross_entropy_with_logits(one_hot, logits)
         value = tf.reduce_sum(weight * entropy) / tf.maximum(tf.reduce_sum(weight), 1.0)
         if name == "dice_cross_entropy":
-            value += _dice_loss(one_hot, tf.nn.softmax(logits) * counts[..., None])
+            classes = one_hot[..., 1:], (tf.nn.softmax(logits) * counts[..., None])[..., 1:]
+            overlap = 1 - dice(*classes)
+            if len(class_weights) > 2:
+                # Where two manifestations are mistaken for each other, the extent is still right.
+                union = (tf.reduce_sum(part, axis=-1, keepdims=True) for part in classes)
+                overlap = overlap + 1 - dice(*union)
+            value += overlap
         return value[None]  # Keras shares a vector among the devices, but not a scalar
 
     return loss
-
-
-def _dice_loss(one_hot, probability):
-    import tensorflow as tf
-
-    def dice(truth, predicted):
-        overlap = tf.reduce_sum(truth * predicted, axis=(0, 1, 2))
-        total = tf.reduce_sum(truth + predicted, axis=(0, 1, 2))
-        # One pixel of smoothing: a class that is absent and not predicted costs nothing.
-        return (2 * overlap + 1) / (total + 1)
-
-    classes = one_hot[..., 1:], probability[..., 1:]
-    value = 1 - tf.reduce_mean(dice(*classes))
-    if one_hot.shape[-1] == 2:
-        return value
-    # Where two manifestations are mistaken for each other, the extent of disease is still right.
-    union = (tf.reduce_sum(part, axis=-1, keepdims=True) for part in classes)
-    return value + 1 - tf.reduce_mean(dice(*union))
 
 
 def with_fused_norms(model: keras.Model) -> keras.Model:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from covid_utils import progress
 from covid_utils.data import augment, lungs
 from covid_utils.data.cache import Rows
 from covid_utils.models.deeplab import resize_aligned
 from covid_utils.training import networks
 from covid_utils.training.head import softmax
 from covid_utils.training.streams import StreamSettings
-from covid_utils.training.timing import time_per_item
 
 if TYPE_CHECKING:
     import keras
@@ -167,7 +167,7 @@ def together(parts: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.nd
 def time_one_slice(
     model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
 ) -> dict[str, object]:
-    """Time of one slice, from the prepared image to its labels; see `timing.time_per_item`."""
-    return time_per_item(
+    """Time of one slice, from the prepared image to its labels; see `progress.time_per_item`."""
+    return progress.time_per_item(
         lambda i: next(probabilities(model, images[i : i + 1], settings)).argmax(-1), len(images)
     )

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from covid_utils import progress
 from covid_utils.data import augment
 from covid_utils.data.collection import Collection, recognition_rows, require_classes
 from covid_utils.errors import DataError
-from covid_utils.progress import tell
 from covid_utils.registry import (
     BOTH,
     CT_ALONE,
@@ -212,13 +212,12 @@ def study(
     rates = tuple(sorted({settings.learning_rate, *rates}))
     kept = [step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step]
     steps = (settings.steps, *kept)
-    studies, tasks = [], list(tasks)
-    for task in tasks:
+    studies = []
+    for task in progress.bar([*tasks], desc="trainings"):
         target = task.rows["target"].to_numpy()
         data = head.Examples(task.values(table), *task.parts(), target, len(task.names))
         seeded = replace(settings, seed=settings.seed + task.run - 1)
         studies.append(Study(task, head.sweep(data, seeded, rates, steps), table))
-        tell(len(studies), len(tasks), f"{len(studies)} of {len(tasks)} trainings")
     return studies
 
 

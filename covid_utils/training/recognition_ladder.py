@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from covid_utils import progress
 from covid_utils.data.image_conditions import TASKS, TUNED, Conditions
-from covid_utils.progress import tell
 from covid_utils.registry import ADULTS, RECOGNITION_TASKS, UNUSED
 from covid_utils.training import baselines, finetune, recognition
 from covid_utils.training.features import Extraction
@@ -58,12 +58,11 @@ def train(
     """
     learned = tasks(condition, images, repeats)
     parts = [recognition.collect(recognition.study(table, learned, settings), settings)]
-    for number, task in enumerate(learned, start=1):
+    for task in progress.bar(learned, desc="nearest neighbours"):
         parts += [nearest(table, task, standardise) for standardise in (False, True)]
         if condition == "M2":
             rule = baselines.majority(task, "modality")
             parts.append(rule if task.run == 1 else rule[rule["subset"] != "train"])
-        tell(number, len(learned), f"{number} of {len(learned)} nearest neighbours")
     predictions = pd.concat(parts, ignore_index=True)
     if condition == "R4":
         predictions = predictions[predictions["subset"].isin(("test", ADULTS))]

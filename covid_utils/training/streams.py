@@ -29,31 +29,26 @@ VERSION = 1
 
 
 class StreamSettings(SimpleNamespace):
-    """The parameters of `04_task3_stream` as attributes, and what follows from them.
+    """The parameters of `04_task3_stream` (``params/declarations.yaml``), and what follows of them.
 
-    ``params/declarations.yaml`` says what each means and may be. ``class_weights`` are of the mask
-    labels 0 to 3; ``member``, which is no parameter, says which of several trainings this is.
-    ``gray``, which is none either, is that of `Preprocessing`.
+    Two more are no parameters: ``member`` says which of several trainings this is, ``gray`` is
+    that of `Preprocessing`.
     """
 
-    #: Of the class, so that weights of trainings that do not set it keep their names.
-    gray = "as is"
+    gray = "as is"  # of the class: weights of trainings that do not set it keep their names
 
     def __init__(self, **values: object):
         tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
         super().__init__(**{"member": 0} | values | tuples)
-        is_imagenet, message = self.init == "imagenet", ""
+        message = ""
         if self.stream == self.init == "nodule":
             message = "the nodule stream cannot start from itself; set init 'random'."
-        elif is_imagenet and self.model == "unet":
-            message = "init 'imagenet': these weights fit model 'deeplab' only."
-        elif is_imagenet and not self.weights:
+        elif self.init == "imagenet" and (self.model, self.width) != ("deeplab", 1):
+            message = "init 'imagenet' fits model 'deeplab' of width 1 only."
+        elif self.init == "imagenet" and not self.weights:
             message = "weights: name the file that init 'imagenet' starts from, or 'imagenet'."
-        elif is_imagenet and self.width != 1:
-            message = f"init 'imagenet' fits width 1 only, not {self.width:g}; set width to 1."
         elif self.attenuation_margin and self.clahe_clip:
-            message = "attenuation_margin compares gray values, which clahe_clip changes from "
-            message += "place to place; set one of them to 0."
+            message = "clahe_clip changes what attenuation_margin compares; set one of them to 0."
         elif self.refit and not self.average_last:
             message = "refit leaves no validation slice; set average_last to 1 or more."
         if message:
@@ -94,20 +89,17 @@ class StreamSettings(SimpleNamespace):
 
 def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
     """Settings from a notebook's parameters, with changes; where data and results lie is none."""
-    elsewhere = ("profile", "data_dir")
-    chosen = {n: value for n, value in (values | changes).items() if n not in elsewhere}
-    return StreamSettings(**chosen)
+    chosen = values | changes
+    return StreamSettings(**{n: chosen[n] for n in chosen if n not in ("profile", "data_dir")})
 
 
 def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> Path:
     """Where trained weights are kept; other settings or slices have another file."""
-    versions = VERSION, cache.IMAGES, cache.MASKS
+    about = [vars(settings), runs.data_hash(rows), (VERSION, cache.IMAGES, cache.MASKS)]
     # What the manifest says of the field and the gray scale is found by code that may change.
-    uses = {"field": settings.crop == "field", "gray": settings.gray != "as is"}
-    found = [rows[name].tolist() for name, is_used in uses.items() if is_used]
-    about = [vars(settings), runs.data_hash(rows), versions, *found]
-    text = json.dumps(about, sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:12]
+    about += [rows["field"].tolist()] * (settings.crop == "field")
+    about += [rows["gray"].tolist()] * (settings.gray != "as is")
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
 
 
@@ -139,22 +131,18 @@ def load_data(collection: Collection, settings: StreamSettings) -> StreamData:
 
 
 def data_of(rows: pd.DataFrame, collection: Collection, settings: StreamSettings) -> StreamData:
-    """Slices with images and masks, each read or computed only when it is needed.
-
-    The rows may hold copies by `augment.expand`; if not, and the settings give a number of copies,
-    these are added.
-    """
+    """Images and masks of slices, and of the copies that the settings ask for if there are none."""
     totals = {"train": settings.train_images, "test": settings.test_images}
     # The paper gives no counts for nodules.
     if "copy" not in rows and settings.stream != "nodule" and any(totals.values()):
         rows = augment.expand(rows, totals, settings.seed)
-    if "copy" in rows:  # a copy is moved and zoomed, and so is its lung
-        rows = rows.assign(lung_pixels=rows["lung_pixels"].where(rows["copy"] == 0))
     return prepared(rows, collection.root, settings.preprocessing, settings.seed)
 
 
 def prepared(rows: pd.DataFrame, root: Path, preprocessing: Preprocessing, seed: int) -> StreamData:
     """Images and masks of slices and their copies, moved alike as the ``seed`` says."""
+    if "lung_pixels" in rows and "copy" in rows:  # a copy is moved and zoomed, and so is its lung
+        rows = rows.assign(lung_pixels=rows["lung_pixels"].where(rows["copy"] == 0))
     plain = augment.originals(rows)
     images = cache.images(plain, root, preprocessing)
     masks = cache.masks(plain, root, preprocessing)
