@@ -22,7 +22,7 @@ def toys(monkeypatch, tmp_path):
     seen = SimpleNamespace(built=[], calibrated=[], rows=[], passes=0)
     extract = features.extract
 
-    def network(weights, last, seed, calibrate):
+    def network(weights, last, seed, calibrate=None):
         seen.built.append((weights, last, seed))
         seen.calibrated.append(calibrate)
         return toy_inception.network(weights, last, seed)

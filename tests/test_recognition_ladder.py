@@ -9,7 +9,7 @@ from builders import conditions_scans
 
 from covid_utils.data.image_conditions import TASKS, Conditions
 from covid_utils.registry import PREDICTION_KEYS, SEEN
-from covid_utils.training import finetune, recognition
+from covid_utils.training import baselines, finetune, recognition
 from covid_utils.training import recognition_ladder as ladder
 from covid_utils.training.head import HeadSettings
 
@@ -101,7 +101,7 @@ def test_the_nearest_training_image_decides(images, blank):
         shown = values / spread if scaled else values
         apart = ((shown[~train][:, None] - shown[train][None]) ** 2).sum(axis=-1)
         expected = np.array(task.names)[target[train][apart.argmin(axis=1)]]
-        assert ladder.nearest(table, task, scaled)["predicted"].tolist() == expected.tolist()
+        assert baselines.nearest(table, task, scaled)["predicted"].tolist() == expected.tolist()
 
 
 def test_the_modality_alone_decides_ct(predictions):
@@ -128,8 +128,8 @@ def test_fine_tuning_learns_from_as_many_images_of_both_conditions(
         return SimpleNamespace(rows=rows, compute=compute, features=lambda _: {"mixed8": blank})
 
     monkeypatch.setattr(finetune, "train", train)
-    frozen, plan = SimpleNamespace(of=of, last="mixed8"), ladder.Tuning("mixed7", most, 2, 0.5)
-    table = ladder.tune(images, frozen, SETTINGS, plan)
+    frozen = SimpleNamespace(of=of, last="mixed8")
+    table = ladder.tune(images, frozen, SETTINGS, "mixed7", most, 2, 0.5)
     names = [(one.task.split, one.task.name) for one in given]
     assert names == [(c, task) for task in ("2 classes", "4 classes") for c in ("R0", "R3")]
     assert set(table.groupby(["split", "model"]).groups) == {

@@ -59,9 +59,10 @@ def counted(condition, **numbers):
     )
     counts = {}
     for one in plan:
-        key = tuple(one.about[name] for name in ("stream", "model", "start", "steps"))
-        counts.setdefault(key, []).append(one.about["repeat"])
-        assert one.settings.members == 1
+        own = one.settings
+        key = own.stream, own.model, own.init, one.longer * own.steps
+        counts.setdefault(key, []).append(own.member + 1)
+        assert own.members == 1
     return counts
 
 

@@ -38,7 +38,7 @@ def test_targets_and_labels_round_trip(stream):
         ({"stream": "nodule"}, "cannot start from itself"),
         ({"model": "unet", "init": "imagenet"}, "fits model 'deeplab' of width 1 only"),
         ({"init": "imagenet", "width": 1}, "weights: name the file that init 'imagenet' starts"),
-        ({"init": "imagenet", "weights": "imagenet", "width": 0.5}, "fits model 'deeplab' of width 1 only"),
+        ({"init": "imagenet", "weights": "imagenet", "width": 0.5}, "of width 1 only"),
         ({"attenuation_margin": 9.0}, "clahe_clip changes .* set one of them to 0"),
         ({"refit": True}, "refit leaves no validation slice"),
     ],

@@ -6,10 +6,16 @@ lungs. Where it does as well as a network, the score does not show that the netw
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from covid_utils.data import readers
 from covid_utils.training.recognition import Task
@@ -22,14 +28,10 @@ CORNER = 0.08
 
 
 def trivial_features(gray: np.ndarray) -> np.ndarray:
-    """What can be measured of an image without knowing what it shows.
+    """What can be measured of an image, uint8 (height, width), without knowing what it shows.
 
-    Args:
-        gray: uint8 image (height, width), as it was decoded.
-
-    Returns:
-        float32 (23,): width and height in pixels, their ratio, the mean of each corner in [0, 1],
-        and the shares of pixels in 16 bins of brightness.
+    Given are, float32 (23,), width and height in pixels, their ratio, the mean of each corner in
+    [0, 1], and the shares of pixels in 16 bins of brightness.
     """
     height, width = gray.shape
     down, right = max(1, int(CORNER * height)), max(1, int(CORNER * width))
@@ -47,33 +49,40 @@ def trivial_table(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
 def svm(table: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Predictions of a linear support vector machine on deep features (Sethy et al. 2020).
 
-    The strength of the margin is chosen on validation images.
+    The strength of the margin is chosen on validation images; of equals it is the smallest.
     """
-    from sklearn.svm import LinearSVC
-
-    return _best_of(table, task, [LinearSVC(C=c, random_state=0) for c in SVM_C], "linear SVM")
-
-
-def trivial(table: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Predictions of logistic regression on a table of `trivial_features`."""
-    from sklearn.linear_model import LogisticRegression
-
-    return _best_of(table, task, [LogisticRegression(max_iter=5000)], "trivial features")
-
-
-def _best_of(table: pd.DataFrame, task: Task, candidates: list, model: str) -> pd.DataFrame:
-    """Predictions of the candidate that does best on validation; of equals the first."""
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     values, target = task.values(table), task.rows["target"].to_numpy()
     train, validation = task.parts()
-    fits = [make_pipeline(StandardScaler(), one) for one in candidates]
+    fits = [make_pipeline(StandardScaler(), LinearSVC(C=c, random_state=0)) for c in SVM_C]
     fits = [fit.fit(values[train], target[train]) for fit in fits]
     best = fits[0]
     if len(validation):
         best = max(fits, key=lambda fit: fit.score(values[validation], target[validation]))
-    return task.predictions(best.predict(values), model)
+    return task.predictions(best.predict(values), "linear SVM")
+
+
+def trivial(table: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Predictions of logistic regression on a table of `trivial_features`."""
+    values, target, (train, _) = task.values(table), task.rows["target"].to_numpy(), task.parts()
+    fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+    fit.fit(values[train], target[train])
+    return task.predictions(fit.predict(values), "trivial features")
+
+
+def nearest(table: pd.DataFrame, task: Task, standardise: bool) -> pd.DataFrame:
+    """The class of the training image with the nearest features: what memory alone gives.
+
+    Training images are left out, since each is its own nearest. ``standardise`` divides each
+    feature by its spread among training images, so that all weigh the same.
+    """
+    values, target, (train, _) = task.values(table), task.rows["target"].to_numpy(), task.parts()
+    model, name = KNeighborsClassifier(1, algorithm="brute"), "nearest neighbour"
+    if standardise:
+        model, name = make_pipeline(StandardScaler(), model), f"{name}, standardised"
+    model.fit(values[train], target[train])
+    asked = np.flatnonzero(task.rows["subset"] != "train")
+    predicted = model.predict(values[asked])
+    return replace(task, rows=task.rows.iloc[asked]).predictions(predicted, name)
 
 
 def majority(task: Task, column: str) -> pd.DataFrame:

@@ -1,8 +1,4 @@
-"""What the frozen network makes of an image, computed once (``retrain.py``'s bottlenecks).
-
-The network before the last layer never changes, and so neither does its output for an image: 2800
-training steps on cached features cost seconds instead of hours.
-"""
+"""What the frozen network makes of an image, computed once (``retrain.py``'s bottlenecks)."""
 
 from __future__ import annotations
 
@@ -32,8 +28,6 @@ VERSION = 1
 BATCH = 32
 #: Images that the batch-norm statistics of random weights are taken from.
 CALIBRATION_IMAGES = 32
-#: Images that are timed one at a time.
-TIMED = 8
 
 
 @dataclass(frozen=True)
@@ -69,12 +63,11 @@ class Extraction:
     @cached_property
     def network(self) -> keras.Model:
         """The frozen network up to the deepest block."""
-        calibrate, weights = None, self.weights
-        if weights == "none":
-            calibrate = to_input(cache.prepared(self._calibration, self.root, self.settings)[:])
-        elif weights != "imagenet":
-            weights = str(self.root / weights)
-        return inception.network(weights, self.last, self.seed, calibrate)
+        if self.weights == "none":
+            shown = to_input(cache.prepared(self._calibration, self.root, self.settings)[:])
+            return inception.network("none", self.last, self.seed, shown)
+        weights = self.weights if self.weights == "imagenet" else str(self.root / self.weights)
+        return inception.network(weights, self.last, self.seed)
 
     def compute(self, layers: tuple[str, ...], before: str = "") -> list[cache.Recipe]:
         """Compute what the cache lacks of `features` and `maps`, in one pass; gives recipes."""
@@ -103,8 +96,7 @@ class Extraction:
 
     def maps(self, before: str) -> cache.Rows:
         """What enters a block: float16 (rows, side, side, channels)."""
-        (recipe,) = self.compute((), before)
-        return recipe.rows(self.contents)
+        return self.compute((), before)[0].rows(self.contents)
 
     def _recipe(self, kind: str, block: str, shape: tuple[int, ...], dtype: type) -> cache.Recipe:
         return cache.Recipe(kind, VERSION, self.made_by | {"block": block}, shape, dtype)
@@ -127,9 +119,8 @@ class Extraction:
     @cached_property
     def made_by(self) -> dict:
         """What the numbers depend on besides the image."""
-        weights, file = self.weights, self.root / self.weights
-        if file.is_file():
-            weights = f"{file.name} {digest(file)}"
+        file = self.root / self.weights
+        weights = f"{file.name} {digest(file)}" if file.is_file() else self.weights
         recipe = asdict(self.settings) | {"weights": weights}
         if weights == "none":
             recipe |= {"seed": self.seed, "calibrated on": self._calibration["sha256"].tolist()}
@@ -145,7 +136,7 @@ class Extraction:
 
     def time_one_image(self, layer: str) -> dict[str, dict[str, object]]:
         """Times of ``decode and prepare`` and ``features`` up to a block, one image at a time."""
-        model, some = inception.outputs(self.network, (layer,)), self.images[:TIMED]
+        model, some = inception.outputs(self.network, (layer,)), self.images[:8]
 
         def forward(at: int) -> object:
             return model.predict_on_batch(to_input(some[at : at + 1]))

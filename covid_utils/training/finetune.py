@@ -36,8 +36,8 @@ BLOCK_FACTOR = 0.3
 class Finetuned:
     """A network from the maps below the first trained block to probabilities.
 
-    ``predictions`` are `Task.predictions`; epoch 0 of ``history`` is the frozen network; ``rates``
-    are the learning rate of each block and of the last layer, ``trained`` the number of values.
+    Epoch 0 of ``history`` is the frozen network; ``rates`` are the learning rates of each block and
+    of the last layer, ``trained`` is the number of trained values.
     """
 
     model: keras.Model
@@ -58,12 +58,12 @@ def train(
 ) -> Finetuned:
     """Fine-tune the last blocks, starting from the frozen network and its head.
 
-    Batch norm keeps its statistics. The weights of the best epoch on validation are kept, which may
+    Batch norm keeps its statistics. Kept are the weights of the best epoch on validation, which may
     be those of the start; without validation images, those of the last.
 
-    ``extraction`` is of the task's rows, in their order, up to the block whose features the head
-    ``start`` takes. Training begins with the block ``before``, or with the last one if ``before``
-    lies behind it. ``rate`` is that of Adam for the last block and the last layer.
+    ``extraction`` is of the task's rows, up to the block whose features the head ``start`` takes.
+    Training begins with the block ``before``, or with the last one if ``before`` lies behind it.
+    ``rate`` is that of Adam for the last block and the last layer.
     """
     blocks = trained_blocks(extraction.last, before)
     rates = {name: rate * BLOCK_FACTOR**above for above, name in enumerate(reversed(blocks))}

@@ -21,10 +21,10 @@ EVALUATION_BATCH = 100
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Settings of a training; the defaults are the paper's (section 3.3).
+    """Settings of a training, of which the defaults are the paper's (section 3.3).
 
-    ``standardise`` gives features mean 0 and variance 1: those of earlier blocks or random weights
-    are so small that 2800 steps at rate 0.01 end far from convergence without.
+    Features of earlier blocks or random weights are so small that the paper's steps end far from
+    convergence unless they are brought to mean 0 and variance 1 (``standardise``).
     """
 
     steps: int = 2800
@@ -37,7 +37,7 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class Examples:
-    """Features (n, channels), their classes (n,), and the positions of two subsets among them."""
+    """Features (n, channels), classes ``target`` (n,), and the positions of two subsets in them."""
 
     features: np.ndarray
     train: np.ndarray
@@ -110,7 +110,7 @@ def sweep(
         features *= scale
     stack = _Stack(channels, data.classes, rates, rng)
     draw_train, draw_validation = (_balanced(part, data) for part in (data.train, data.validation))
-    curve, heads, accuracy = [], {}, {}
+    watched, curve, heads, accuracy = len(data.validation), [], {}, {}
 
     def add_point(subset: str, probability: np.ndarray, truth: np.ndarray) -> None:
         hits, entropy = (part.tolist() for part in quality(probability, truth))
@@ -122,14 +122,14 @@ def sweep(
         probability = stack.probabilities(batch)
         if step == 1 or step % settings.evaluate_every == 0:
             add_point("train", probability, truth)
-            if len(data.validation):
+            if watched:
                 some = draw_validation(validation_rng, EVALUATION_BATCH)
                 add_point("validation", stack.probabilities(features[some]), data.target[some])
         stack.descend(batch, truth, probability)
         if step in steps:
             now = stack.heads(mean, scale)
             heads |= {(rate, step): head for rate, head in zip(rates, now, strict=True)}
-            if len(data.validation):
+            if watched:
                 every = stack.probabilities(features[data.validation])
                 hits, _ = quality(every, data.target[data.validation])
                 accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}

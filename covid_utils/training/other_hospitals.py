@@ -33,6 +33,7 @@ from covid_utils.training.predict_stream import Committee
 from covid_utils.training.stream_ladder import Tested
 from covid_utils.training.streams import StreamData, StreamSettings
 
+SMALL, LARGE = HOSPITAL_NETWORKS
 #: Step -> how slices are prepared for the benchmark's networks, if not as those that trained them.
 PREPARED = {"E0": {}, "E1": {"crop": "field"}, "E2": {"crop": "field", "gray": "landmarks"}}
 PREPARED["E3"] = PREPARED["E2"]
@@ -57,42 +58,30 @@ FIELD_SIZE = 256
 def tested(profile: str, scans: Collection, values: Mapping[str, Any]) -> Iterator[Tested]:
     """Go through the steps, and predict test slices of the benchmark and slices of other hospitals.
 
-    Weights are kept, and a later call reads them.
-
-    Args:
-        profile: Whose weights are read and kept.
-        scans: The profile's images.
-        values: Parameters of ``07_other_hospitals``.
+    ``values`` are the parameters of ``07_other_hospitals``. Weights are kept for a later call.
 
     Yields:
         What `outlines.of_steps` measures, the two kinds of slices apart. Take the probabilities
         before the next, which may use the same network.
     """
-    for network, settings in benchmark(profile, scans, values["imagenet"]).items():
+    for network, settings in benchmark(profile, values["imagenet"]).items():
         data = streams.load_data(scans, settings)
         committee, _ = train_stream.train(profile, settings, scans, data, reuse=True)
         for step, change in PREPARED.items():
             about = {"step": step, "network": network}
             yield from _predicted(about, committee, settings.replace(**change), scans)
     for step in LEARNED:
-        about = {"step": step, "network": next(iter(HOSPITAL_NETWORKS))}
+        about = {"step": step, "network": SMALL}
         yield from _predicted(about, *trained(profile, scans, values, step), scans)
 
 
-def benchmark(profile: str, scans: Collection, imagenet: str) -> dict[str, StreamSettings]:
-    """Settings of the benchmark's networks by name.
-
-    The large one starts from the weights ``imagenet``; it is left out without these, and where it
-    has not been trained yet, which takes long.
-    """
-    small, large = HOSPITAL_NETWORKS
-    each = {small: streams.settings_of(params.load(profile, "04_task3_stream", stream="all"))}
+def benchmark(profile: str, imagenet: str) -> dict[str, StreamSettings]:
+    """Settings of the benchmark's networks by name; the large one starts from ``imagenet``."""
+    each = {SMALL: streams.settings_of(params.load(profile, "04_task3_stream", stream="all"))}
     if imagenet:
-        job = stream_run("all", init=HOSPITAL_NETWORKS[large])
+        job = stream_run("all", init=HOSPITAL_NETWORKS[LARGE])
         change = {"stream": "all", "weights": imagenet}
-        own = streams.settings_of(params.load(profile, "04_task3_stream", job, **change))
-        if train_stream.is_trained(profile, own, streams.load_data(scans, own)):
-            each[large] = own
+        each[LARGE] = streams.settings_of(params.load(profile, "04_task3_stream", job, **change))
     return each
 
 
@@ -128,14 +117,13 @@ def lung_fields(
     Lungs are as annotators outlined them. Masks are uint8, 0 or 1, of whole slices,
     (n, `FIELD_SIZE`, `FIELD_SIZE`).
     """
-    rows = _others(scans)
+    rows = scans.select(dataset=EXTERNAL_SETS, subset=EXTERNAL)
     whole = Preprocessing(FIELD_SIZE, clahe_clip=0.0)
     truth = np.zeros((len(rows), FIELD_SIZE, FIELD_SIZE), np.uint8)
     for mask, row in zip(truth, rows.itertuples(), strict=True):
         outlined = readers.load_lungs(scans.root, row).astype(np.uint8)
         mask[:] = preprocess_mask(outlined, whole)
-    about = {"step": "E1", "network": next(iter(HOSPITAL_NETWORKS))}
-    return about, rows, truth, cache.fields(rows, scans.root, whole)[:]
+    return {"step": "E1", "network": SMALL}, rows, truth, cache.fields(rows, scans.root, whole)[:]
 
 
 def _predicted(
@@ -144,23 +132,15 @@ def _predicted(
     """Test slices of the benchmark, unless they have trained the network, and the others'."""
     own, root = settings.preprocessing, scans.root
     tests = () if about["step"] == SHIPPED else (scans.select(dataset=LESION_SETS, subset="test"),)
-    for chosen in (*tests, _others(scans)):
-        if chosen.empty:
-            continue
+    others = scans.select(dataset=EXTERNAL_SETS, subset=EXTERNAL)
+    for chosen in (part for part in (*tests, others) if len(part)):
         rows = chosen.join(_sizes(chosen, root, own), on="image_id")
         data, room = streams.prepared(rows, root, own, settings.seed), None
         if about["step"] in CUT:
-            room = _room(cache.fields(rows, root, own))
+            fields = cache.fields(rows, root, own)
+            room = Rows(fields.shape, bool, lambda at, fields=fields: lung_field.grown(fields[at]))
         predicted = predict_stream.probabilities(committee, data.images, settings, room)
         yield about, rows, data.masks, predicted
-
-
-def _others(scans: Collection) -> pd.DataFrame:
-    return scans.select(dataset=EXTERNAL_SETS, subset=EXTERNAL)
-
-
-def _room(fields: Rows) -> Rows:
-    return Rows(fields.shape, bool, lambda at: lung_field.grown(fields[at]))
 
 
 def _sizes(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> pd.DataFrame:
@@ -168,18 +148,15 @@ def _sizes(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> pd.DataFr
 
     Lungs are those of annotators where there are any, else those in the manifest.
     """
-    counts = [_counted(row, root, settings) for row in rows.itertuples()]
-    counts = pd.DataFrame(counts, rows["image_id"], ["area", "lung_pixels", *BEYOND.values()])
-    share = settings.size**2 / counts.pop("area")
-    return counts.mul(share, axis=0).round().astype(np.int64)
-
-
-def _counted(row: Any, root: Path, settings: Preprocessing) -> list[int]:
-    """Pixels of the crop, the lungs and each label outside the crop, in the slice as stored."""
-    outside = readers.load_mask(root, row)
-    kept = window(settings, cache.place(row, settings))
-    area = outside[kept].size
-    outside[kept] = 0
-    is_outlined = readers.SOURCES[row.dataset].load_lungs is not None
-    lung = np.count_nonzero(readers.load_lungs(root, row)) if is_outlined else row.lungs.split()[3]
-    return [area, int(lung), *(np.sum(outside == label) for label in BEYOND)]
+    counts, shares = [], []
+    for row in rows.itertuples():
+        outside = readers.load_mask(root, row)
+        kept = window(settings, cache.place(row, settings))
+        shares.append(settings.size**2 / outside[kept].size)  # the slice is stored in another size
+        outside[kept] = 0
+        lung = int(row.lungs.split()[3])
+        if readers.SOURCES[row.dataset].load_lungs:
+            lung = np.count_nonzero(readers.load_lungs(root, row))
+        counts.append([lung, *(np.sum(outside == label) for label in BEYOND)])
+    sizes = pd.DataFrame(counts, rows["image_id"], ["lung_pixels", *BEYOND.values()])
+    return sizes.mul(shares, axis=0).round().astype(np.int64)

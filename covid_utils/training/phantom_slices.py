@@ -25,36 +25,26 @@ FINEST = 192
 
 
 def load(settings: StreamSettings, patients: int, root: Path) -> StreamData:
-    """Slices of a phantom with so many patients, all for training; written now if need be.
+    """Slices of a phantom, about one for each patient, all for training; written now if need be.
 
-    About one slice is made for each patient. ``root`` is the folder of the scans that they train
-    with: if that is a phantom too, this one shares no patient with it.
+    ``root`` is the folder of the scans that they train with: if that is a phantom too, this one
+    shares no patient with it.
     """
+    seed = settings.seed
+    if chest_phantom.is_phantom(root):
+        about = json.loads((root / chest_phantom.SETTINGS_FILE).read_text(encoding="utf8"))
+        seed += about["settings"]["seed"] == seed
+    side = int(np.clip(settings.image_size, 64, FINEST))
+    # X-rays are not used: they have the smallest size.
     wanted = chest_phantom.Settings(
-        seed=_seed_beside(settings.seed, root),
-        patients=patients,
-        ct_size=int(np.clip(settings.image_size, 64, FINEST)),
-        xray_size=64,  # the smallest, since no X-ray is used
-        hospital_mark=0.0,
-        any_extent=True,
+        seed, patients, ct_size=side, xray_size=64, hospital_mark=0.0, any_extent=True
     )
-    place = chest_phantom.write(_folder(wanted), wanted)
+    folder = paths.cache() / "phantom" / f"{seed}_{patients}_{side}"
+    place = chest_phantom.write(folder, wanted)
     rows = readers.read_all(place, LESION_SETS).rows
     data = streams.prepared(rows, place, settings.preprocessing, settings.seed)
     names = {name: PREFIX + rows[name] for name in ("image_id", "patient_id")}
     return StreamData(rows.assign(subset="train", **names), data.images, data.masks)
-
-
-def _folder(wanted: chest_phantom.Settings) -> Path:
-    return paths.cache() / "phantom" / f"{wanted.seed}_{wanted.patients}_{wanted.ct_size}"
-
-
-def _seed_beside(seed: int, root: Path) -> int:
-    """A phantom's seed that is not that of the phantom in a data folder."""
-    if not chest_phantom.is_phantom(root):
-        return seed
-    about = json.loads((root / chest_phantom.SETTINGS_FILE).read_text(encoding="utf8"))
-    return seed + (about["settings"]["seed"] == seed)
 
 
 def mixed(data: StreamData, phantom: StreamData, share: float) -> StreamData:
@@ -75,8 +65,6 @@ def mixed(data: StreamData, phantom: StreamData, share: float) -> StreamData:
     drawn = len(is_training) + np.resize(np.arange(len(phantom.rows)), count)
     order = np.concatenate([rest, np.tile(own, rounds), drawn])
     rows = pd.concat([data.rows, phantom.rows], ignore_index=True).iloc[order]
-    images, masks = (
-        cache.stacked(first, second).of(order)
-        for first, second in ((data.images, phantom.images), (data.masks, phantom.masks))
-    )
+    images = cache.stacked(data.images, phantom.images).of(order)
+    masks = cache.stacked(data.masks, phantom.masks).of(order)
     return StreamData(rows.reset_index(drop=True), images, masks)

@@ -37,8 +37,7 @@ class Task:
     """One question, and the images that it is learned from and tested on.
 
     ``rows`` have ``target``, an index into the class ``names``, and ``subset``. Each ``run``, from
-    1, has a seed of its own. ``split`` is ``prepared`` for the subsets of ``01_data``, else the
-    condition whose images are learned from.
+    1, has its own seed. ``split`` is ``prepared`` (by ``01_data``) or a condition's name.
     """
 
     name: str
@@ -56,27 +55,20 @@ class Task:
         return table.loc[self.rows["image_id"]].to_numpy()
 
     def predictions(self, predicted: np.ndarray, model: str) -> pd.DataFrame:
-        """Predictions of a model for all rows, as a table from which every score is computed.
+        """Predictions of a ``model`` for all rows, as a table from which every score is computed.
 
-        Args:
-            predicted: Probabilities (n, classes), or classes (n,) of a model that gives none.
-            model: Its name.
-
-        Returns:
-            `PREDICTION_KEYS`, ``truth`` and ``predicted`` (names), ``p_<class>`` if known, and what
-            made them; ``drawn`` is False for images that are there only for comparison. `SEEN`,
-            where the rows have it.
+        ``predicted`` are probabilities (n, classes), or classes (n,) of a model that gives none.
+        The table has `PREDICTION_KEYS`, ``truth`` and ``predicted`` (names), ``p_<class>`` if
+        known, and what made them; ``drawn`` is False for images that are there only for comparison.
         """
-        names = np.array(self.names, dtype=object)
-        has_shares = predicted.ndim == 2
+        names, has_shares = np.array(self.names, dtype=object), predicted.ndim == 2
         marks = [name for name in SEEN if name in self.rows]
         table = self.rows[[*PREDICTION_KEYS, *marks]].assign(
             truth=names[self.rows["target"].to_numpy()],
             predicted=names[predicted.argmax(axis=1) if has_shares else predicted],
         )
         if has_shares:
-            for name, share in zip(self.names, predicted.T.astype(np.float32), strict=True):
-                table[f"p_{name}"] = share
+            table[[f"p_{name}" for name in self.names]] = predicted.astype(np.float32)
         drawn = self.rows["drawn"].to_numpy() if "drawn" in self.rows else True
         made_by = {"task": self.name, "model": model, "split": self.split, "run": self.run}
         return table.assign(**made_by, drawn=drawn)
@@ -103,13 +95,13 @@ def xray_tasks(
     `augment.expand`); ``seed`` is that of the copies.
     """
     require_classes(scans)
-    tasks = []
-    for classes in (2, 4):
+
+    def task(classes: int) -> Task:
         rows = recognition_rows(scans, classes)
         rows = augment.expand(rows, (totals or {}).get(classes, {}), seed)
-        names = RECOGNITION_CLASSES[:classes]
-        tasks.append(Task(f"{classes} classes", rows, names))
-    return tasks[0], tasks[1]
+        return Task(f"{classes} classes", rows, RECOGNITION_CLASSES[:classes])
+
+    return task(2), task(4)
 
 
 def all_rows(tasks: Iterable[Task]) -> pd.DataFrame:
@@ -129,13 +121,10 @@ def ct_tasks(scans: Collection) -> list[Task]:
 def multimodal_tasks(scans: Collection, repeats: int, seed: int) -> tuple[list[Task], list[Task]]:
     """The runs on X-rays and CT (Table 4), and for each the same X-rays without the CT images.
 
-    Compared with heads that learn from more X-rays, the first would differ in two ways at once. CT
-    slices of the segmentation set take no part: all are COVID-19, so the modality would give them
-    away.
-
-    Run k draws its X-rays with ``seed`` + k - 1. Of those not drawn only the test images stay, with
-    False in the column ``drawn``, so that all runs can be compared on the same images. Without CT
-    images of both classes there are no runs.
+    CT slices of the segmentation set take no part: all are COVID-19, so the modality would give
+    them away. Run k draws as many X-rays as there are CT images, with ``seed`` + k - 1. Of those
+    not drawn only the test images stay, with False in the column ``drawn``, so that all runs can be
+    compared on the same images. Without CT images of both classes there are no runs.
     """
     ct = ct_tasks(scans)
     rows = pd.concat([recognition_rows(scans, 2), *(task.rows for task in ct)], ignore_index=True)
@@ -212,13 +201,14 @@ def study(
     rates = tuple(sorted({settings.learning_rate, *rates}))
     kept = [step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step]
     steps = (settings.steps, *kept)
-    studies = []
-    for task in progress.bar([*tasks], desc="trainings"):
+
+    def trained(task: Task) -> Study:
         target = task.rows["target"].to_numpy()
         data = head.Examples(task.values(table), *task.parts(), target, len(task.names))
         seeded = replace(settings, seed=settings.seed + task.run - 1)
-        studies.append(Study(task, head.sweep(data, seeded, rates, steps), table))
-    return studies
+        return Study(task, head.sweep(data, seeded, rates, steps), table)
+
+    return [trained(task) for task in progress.bar([*tasks], desc="trainings")]
 
 
 def collect(studies: Iterable[Study], settings: head.HeadSettings) -> pd.DataFrame:

@@ -7,9 +7,8 @@ network, steps or seeds. What each is expected to show stands in docs/protocol.m
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from covid_utils import progress
@@ -29,27 +28,23 @@ def tasks(condition: str, images: Conditions, repeats: int) -> list[Task]:
 
     ``split`` is the condition whose images are learned from: under R4 that is R3.
     """
-    learned = []
-    for name in TASKS[condition]:
-        for training in range(1, repeats + 1):
-            rows = images.rows(condition, name, training)
-            rows = rows[rows["subset"] != UNUSED].reset_index(drop=True)
-            split = "R3" if condition == "R4" else condition
-            learned.append(Task(name, rows, RECOGNITION_TASKS[name], training, split))
-    return learned
+    split = "R3" if condition == "R4" else condition
+
+    def task(name: str, training: int) -> Task:
+        rows = images.rows(condition, name, training)
+        rows = rows[rows["subset"] != UNUSED].reset_index(drop=True)
+        return Task(name, rows, RECOGNITION_TASKS[name], training, split)
+
+    return [task(name, k) for name in TASKS[condition] for k in range(1, repeats + 1)]
 
 
 def train(
     condition: str, images: Conditions, table: pd.DataFrame, settings: HeadSettings, repeats: int
 ) -> pd.DataFrame:
-    """Train under one of the conditions with a frozen network, and predict.
+    """Train under one of the conditions R0 to R4 or M0 to M2 with a frozen network, and predict.
 
-    Args:
-        condition: R0 to R4 or M0 to M2. R4 trains R3's heads again, which gives the same ones.
-        images: The images of the conditions.
-        table: Features of all of them, (images, channels), index ``image_id``.
-        settings: Those of the head; training k has their seed plus k - 1.
-        repeats: Trainings of each task.
+    R4 trains R3's heads again, which gives the same ones. ``table`` has the features of all images,
+    (images, channels), by ``image_id``. Training k has the seed of the settings plus k - 1.
 
     Returns:
         `Task.predictions` of the heads, of the nearest neighbours and, for M2, of the rule that
@@ -59,7 +54,7 @@ def train(
     learned = tasks(condition, images, repeats)
     parts = [recognition.collect(recognition.study(table, learned, settings), settings)]
     for task in progress.bar(learned, desc="nearest neighbours"):
-        parts += [nearest(table, task, standardise) for standardise in (False, True)]
+        parts += [baselines.nearest(table, task, standardise) for standardise in (False, True)]
         if condition == "M2":
             rule = baselines.majority(task, "modality")
             parts.append(rule if task.run == 1 else rule[rule["subset"] != "train"])
@@ -69,67 +64,36 @@ def train(
     return predictions.reset_index(drop=True)
 
 
-def nearest(table: pd.DataFrame, task: Task, standardise: bool) -> pd.DataFrame:
-    """The class of the training image with the nearest features: what memory alone gives.
-
-    Training images are left out, since each is its own nearest. ``standardise`` divides each
-    feature by its spread among training images, so that all weigh the same.
-    """
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    values, target = task.values(table), task.rows["target"].to_numpy()
-    train_rows, _ = task.parts()
-    model, name = KNeighborsClassifier(1, algorithm="brute"), "nearest neighbour"
-    if standardise:
-        model, name = make_pipeline(StandardScaler(), model), f"{name}, standardised"
-    model.fit(values[train_rows], target[train_rows])
-    asked = np.flatnonzero(task.rows["subset"] != "train")
-    predicted = model.predict(values[asked])
-    return replace(task, rows=task.rows.iloc[asked]).predictions(predicted, name)
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """Fine-tuning of R5: the first block that is trained, and how.
-
-    ``images`` are the training images of each task at most, ``epochs`` the passes over them at
-    most, ``rate`` is that of Adam for the last block.
-    """
-
-    before: str
-    images: int
-    epochs: int
-    rate: float
-
-
 def tune(
-    images: Conditions, frozen: Extraction, settings: HeadSettings, plan: Tuning
+    images: Conditions,
+    frozen: Extraction,
+    settings: HeadSettings,
+    before: str,
+    most: int,
+    epochs: int,
+    rate: float,
 ) -> pd.DataFrame:
     """R5: train the last blocks too, on as many images of R0 as of R3, once for each task.
 
     Each starts from a head that was trained on these images only; the predictions of that head are
-    `FEWER`. ``frozen`` is the network up to the block whose features the heads take.
+    `FEWER`. ``frozen`` is the network up to the block whose features the heads take. At ``most`` so
+    many images train in each task; the rest is as in `finetune.train`.
     """
-    learned = []
+    learned, parts = [], []
     for pair in zip(*(tasks(condition, images, 1) for condition in TUNED), strict=True):
-        count = min(plan.images, *((task.rows["subset"] == "train").sum() for task in pair))
+        count = min(most, *((task.rows["subset"] == "train").sum() for task in pair))
         learned += [replace(task, rows=fewer(task.rows, images, count)) for task in pair]
     # In one pass for all tasks.
-    blocks = finetune.trained_blocks(frozen.last, plan.before)
+    blocks = finetune.trained_blocks(frozen.last, before)
     frozen.of(recognition.all_rows(learned)).compute((frozen.last,), before=blocks[0])
-    return pd.concat([_tuned(task, frozen, settings, plan) for task in learned], ignore_index=True)
-
-
-def _tuned(task: Task, frozen: Extraction, settings: HeadSettings, plan: Tuning) -> pd.DataFrame:
-    extraction = frozen.of(task.rows)
-    table = extraction.features((frozen.last,))[frozen.last]
-    (studied,) = recognition.study(table, [task], settings)
-    start = studied.fitted(settings.learning_rate, settings.steps, FEWER)
-    how = (plan.before, plan.epochs, plan.rate, settings.seed)
-    tuned = finetune.train(extraction, task, start.head, *how)
-    return pd.concat([start.predictions, tuned.predictions], ignore_index=True)
+    for task in learned:
+        own = frozen.of(task.rows)
+        table = own.features((frozen.last,))[frozen.last]
+        (studied,) = recognition.study(table, [task], settings)
+        start = studied.fitted(settings.learning_rate, settings.steps, FEWER)
+        tuned = finetune.train(own, task, start.head, before, epochs, rate, settings.seed)
+        parts += [start.predictions, tuned.predictions]
+    return pd.concat(parts, ignore_index=True)
 
 
 def fewer(rows: pd.DataFrame, images: Conditions, count: int) -> pd.DataFrame:

@@ -25,18 +25,6 @@ class Training(NamedTuple):
     settings: StreamSettings
     longer: int = 1  # factor of the steps
 
-    @property
-    def about(self) -> dict[str, str | int]:
-        """What tells its rows from those of other trainings under the same condition."""
-        own = self.settings
-        return {
-            "stream": own.stream,
-            "model": own.model,
-            "start": own.init,
-            "steps": self.longer * own.steps,
-            "repeat": own.member + 1,
-        }
-
 
 def plan(
     condition: str,
@@ -53,17 +41,15 @@ def plan(
     factor ``longer`` of the steps.
     """
     usual = settings.replace(stream="all", members=1, refit=False)
-    compares = condition == "S0"
-    count = repeats if compares else specialists
+    count = repeats if condition == "S0" else specialists
     kinds = [(usual, repeats)]
     kinds += [(usual.replace(stream=name), count) for name in MANIFESTATIONS]
-    if compares:
+    if condition == "S0":
         random = usual.replace(init="random", weights="")
         kinds += [(random, repeats), (random.replace(model="unet"), repeats)]
     each = [Training(one.replace(member=k)) for one, count in kinds for k in range(count)]
-    if condition in ("S0", "S3"):
-        each += [Training(usual, factor) for factor in longer]
-    return each
+    factors = longer if condition in ("S0", "S3") else ()
+    return each + [Training(usual, factor) for factor in factors]
 
 
 def train(
@@ -76,16 +62,10 @@ def train(
 ) -> Iterator[Tested]:
     """Train streams under a condition, one after the other, and predict their test slices.
 
-    Weights are kept, also those of a training that was killed, and a later call goes on from
-    there. Trainings of the same number have the same slices, whatever their stream.
-
-    Args:
-        profile: Whose weights are read and kept.
-        condition: S0, S1, S2 or S3.
-        collection: The profile's images.
-        trainings: From `plan`; all prepare their slices alike.
-        copies: For `slice_conditions.divide`, as ``tests``.
-        tests: Slices to test on under S3.
+    All of the ``trainings``, which are from `plan`, prepare their slices alike; those of one number
+    have the same slices, whatever their stream. ``copies`` and ``tests`` are numbers for
+    `slice_conditions.divide`. Weights are kept, also those of a training that was killed, and a
+    later call goes on from there.
 
     Yields:
         For each training, what `outlines.several` measures. Take its probabilities before the
@@ -94,12 +74,12 @@ def train(
     rows = collection.training_rows(LESION_SETS, f"condition {condition}", near_copies=True)
     preprocessing = trainings[0].settings.preprocessing
     rows["lung_pixels"] = streams.lung_pixels(rows, collection, preprocessing)
-    for one in trainings:
-        settings, how = one.settings, {"reuse": True, "longer": one.longer}
-        number = settings.member + 1
-        own = slice_conditions.divide(rows, condition, number, settings.seed, copies, tests)
-        data = streams.data_of(own, collection, settings)
-        network, _ = train_stream.train(profile, settings, collection, data, **how)
+    for own, longer in trainings:
+        divided = condition, own.member + 1, own.seed, copies, tests
+        data = streams.data_of(slice_conditions.divide(rows, *divided), collection, own)
+        network, _ = train_stream.train(profile, own, collection, data, reuse=True, longer=longer)
+        about = {"stream": own.stream, "model": own.model, "start": own.init}
+        about |= {"steps": longer * own.steps, "repeat": own.member + 1}
         tested = data.rows[data.rows["subset"] == "test"].reset_index(drop=True)
         images, masks = data.part("test")
-        yield one.about, tested, masks, predict_stream.probabilities(network, images, settings)
+        yield about, tested, masks, predict_stream.probabilities(network, images, own)
