@@ -141,7 +141,7 @@ def load(part: shipped.Part) -> Present:
 def heat(
     part: shipped.Part, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
 ) -> np.ndarray:
-    """What in slices as they are speaks for each of `MANIFESTATIONS`, see `multilabel.heat`.
+    """What in slices as they are speaks for each of `MANIFESTATIONS`, see `evidence`.
 
     Arguments are those of a `Present`.
 
@@ -150,8 +150,35 @@ def heat(
     """
     network, own = _network(part)
     given = crops(slices, fields, scales, own)
-    each = zip(multilabel.heat(network, given.images), given.places, given.squares, strict=True)
+    each = zip(evidence(network, given.images), given.places, given.squares, strict=True)
     return np.stack([put_back(of, own, place, square) for of, place, square in each])[given.own]
+
+
+def evidence(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Where in a slice something speaks for each label, and how much.
+
+    Grad-CAM without its mean over places (HiResCAM, Draelos and Carin 2020): this network does not
+    average its maps but knows the place of each value. Of averaged maps both are the same.
+
+    Args:
+        model: A network that ends with sigmoids of a dense layer.
+        images: uint8 (n, size, size).
+
+    Returns:
+        float32 (n, side, side, labels), 0 or above, on the maps of the last convolution.
+    """
+    import keras
+    import tensorflow as tf
+
+    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
+    ends = [last.output, model.layers[-1].input]
+    kernel = tf.constant(model.layers[-1].get_weights()[0])
+    with tf.GradientTape(persistent=True) as tape:
+        maps, features = keras.Model(model.inputs[0], ends)(multilabel.to_input(images))
+        # Before the sigmoid, which is flat where the network is sure. The bias adds no gradient.
+        scores = tf.unstack(features @ kernel, axis=-1)
+    each = [tf.reduce_sum(maps * tape.gradient(score, maps), axis=-1) for score in scores]
+    return tf.nn.relu(tf.stack(each, axis=-1)).numpy()
 
 
 def _network(part: shipped.Part) -> tuple[keras.Model, Preprocessing]:

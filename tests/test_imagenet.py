@@ -177,27 +177,15 @@ def test_a_weights_file_comes_back_whole(source, target, built_once, tmp_path):
     assert equal(source.get_weights(), target.get_weights())
 
 
-def test_a_model_that_contains_the_network_gives_it(source, tmp_path):
-    import keras
-
-    path = tmp_path / "classifier.keras"
-    layers = [keras.Input((71, 71, 3)), source, keras.layers.Dense(2)]
-    keras.Sequential(layers).save(path)
-    assert equal(source.get_weights(), imagenet.load_xception(str(path)).get_weights())
-
-
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
-@pytest.mark.parametrize("name", ["x.keras", "x.weights.h5"])
-def test_a_missing_or_damaged_file_or_another_network_is_named(built_once, tmp_path, name):
+def test_a_missing_or_damaged_file_or_another_network_is_named(built_once, tmp_path):
     import keras
 
-    with pytest.raises(DataError, match=f"{name}: no such weights file; name a file of"):
-        imagenet.load_xception(str(tmp_path / name))
-    stranger = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    (stranger.save if name == "x.keras" else stranger.save_weights)(tmp_path / name)
-    cause = "holds no Xception; name" if name == "x.keras" else "not a whole weights file of"
-    with pytest.raises(DataError, match=f"{name}: {cause}"):
-        imagenet.load_xception(str(tmp_path / name))
-    (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
-    with pytest.raises(DataError, match=rf"{name}: not a whole weights file of Xception"):
-        imagenet.load_xception(str(tmp_path / name))
+    file = tmp_path / "x.weights.h5"
+    with pytest.raises(DataError, match=r"x\.weights\.h5: no such file"):
+        imagenet.load_xception(file)
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(file)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"x\.weights\.h5: not a whole weights file of Xcep"):
+            imagenet.load_xception(file)
+        file.write_bytes(b"PK\x03\x04 not whole")

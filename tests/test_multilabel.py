@@ -9,7 +9,7 @@ from builders import manifest, scans_of, slice_rows
 from covid_utils import registry, runs
 from covid_utils.data import cache
 from covid_utils.data.cache import Rows
-from covid_utils.evaluation import gradcam, scores
+from covid_utils.evaluation import scores
 from covid_utils.models import ml_cnn
 from covid_utils.report import claims as ledger
 from covid_utils.report import render, tables
@@ -176,20 +176,3 @@ def test_table5_tells_weak_labels_and_pooled_rankings(run):
     assert set(pooled["manifestation"]) == {"overall"}
     assert set(pooled["metric"]) == {"roc_auc", "average_precision"}
     assert set(pooled["unit"]) == {"fraction"}
-
-
-def test_heat_of_averaged_maps_is_their_activation_mapping():
-    layers = keras.layers
-    maps = layers.Conv2D(5, 3, padding="same", activation="elu")
-    stack = [layers.Input((12, 12, 1)), maps, layers.GlobalAveragePooling2D()]
-    network = keras.Sequential([*stack, layers.Dense(3, activation="sigmoid")])
-    network.layers[-1].bias.assign([90.0, 0.0, 0.0])  # a sigmoid that is flat at once
-    images = np.random.default_rng(0).integers(0, 256, (2, 12, 12), np.uint8)
-    found = multilabel.heat(network, images)
-    assert (found.dtype, found.shape) == (np.float32, (2, 12, 12, 3))
-    seen = maps(multilabel.to_input(images)).numpy()
-    for label in range(3):
-        kernel = network.layers[-1].get_weights()[0]
-        wanted = gradcam.grad_cam(seen, kernel, np.full(2, label))
-        assert wanted.max() > 0
-        assert np.allclose(found[..., label], wanted, rtol=1e-4, atol=1e-7)

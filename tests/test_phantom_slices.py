@@ -7,7 +7,7 @@ from stream_cases import TOY, toy
 
 import chest_phantom
 from covid_utils import paths
-from covid_utils.training import phantom_slices, train_stream
+from covid_utils.training import other_hospitals, train_stream
 from covid_utils.training.streams import StreamData
 
 SETTINGS = TOY.replace(stream="all", image_size=64, seed=SMALL_PHANTOM.seed)
@@ -16,23 +16,23 @@ SETTINGS = TOY.replace(stream="all", image_size=64, seed=SMALL_PHANTOM.seed)
 def slices(count, gray=9):
     """Slices of one gray value with a lesion everywhere, all for training."""
     rows = toy().rows.iloc[:1].loc[[0] * count].reset_index(drop=True)
-    names = [f"{phantom_slices.PREFIX}{number}" for number in range(count)]
+    names = [f"{other_hospitals.PHANTOM}{number}" for number in range(count)]
     rows = rows.assign(image_id=names, patient_id=names, subset="train")
     images = np.full((count, 16, 16), gray, np.uint8)
     return StreamData(rows, images, np.ones_like(images))
 
 
 @pytest.mark.parametrize("count", [2, 5, 40])
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
 def test_a_share_holds_whatever_the_numbers_of_slices(count, share):
     data, phantom = toy(), slices(count)
-    both = phantom_slices.mixed(data, phantom, share)
+    both = other_hospitals.mixed(data, phantom, share)
     trains = both.rows["subset"] == "train"
-    is_phantom = both.rows["image_id"].str.startswith(phantom_slices.PREFIX)
+    is_phantom = both.rows["image_id"].str.startswith(other_hospitals.PHANTOM)
     assert is_phantom[trains].mean() == pytest.approx(share, abs=0.05)
     assert not is_phantom[~trains].any()
     assert both.rows.loc[is_phantom, "image_id"].nunique() == count
-    assert both.rows.loc[trains & ~is_phantom, "image_id"].nunique() == (6 if share < 1 else 0)
+    assert both.rows.loc[trains & ~is_phantom, "image_id"].nunique() == 6
     # Each row keeps its picture and its labels.
     at = {name: number for number, name in enumerate(data.rows["image_id"])}
     for number, name in enumerate(both.rows["image_id"]):
@@ -44,15 +44,14 @@ def test_a_share_holds_whatever_the_numbers_of_slices(count, share):
 
 def test_what_is_watched_and_tested_stays_as_it_was():
     data = toy()
-    both = phantom_slices.mixed(data, slices(5), 0.5)
+    both = other_hospitals.mixed(data, slices(5), 0.5)
     for subset in ("validation", "test"):
         for mine, theirs in zip(data.part(subset), both.part(subset), strict=True):
             assert np.array_equal(mine, theirs)
-    assert phantom_slices.mixed(data, slices(5), 0.0) is data
 
 
 def test_batches_hold_the_share():
-    both = phantom_slices.mixed(toy(), slices(5, gray=200), 0.5)
+    both = other_hospitals.mixed(toy(), slices(5, gray=200), 0.5)
     settings = TOY.replace(batch_size=60)
     ((images, _),) = train_stream.training_batches(both, settings, 0).take(1).as_numpy_iterator()
     assert 0.4 < (np.median(images, axis=(1, 2, 3)) == 200).mean() < 0.6
@@ -65,12 +64,12 @@ def test_a_phantom_that_is_tested_on_shares_no_patient_with_one_that_trains(
     monkeypatch.setattr(
         chest_phantom, "write", lambda place, own: wanted.append((place, own)) or phantom
     )
-    data = phantom_slices.load(SETTINGS, 30, phantom)
+    data = other_hospitals.phantom_slices(SETTINGS, 30, phantom)
     assert set(data.rows["subset"]) == {"train"}
     for name in ("image_id", "patient_id"):
-        assert data.rows[name].str.startswith(phantom_slices.PREFIX).all()
+        assert data.rows[name].str.startswith(other_hospitals.PHANTOM).all()
     assert (data.masks[:] == 1).any(axis=(1, 2)).all()
-    phantom_slices.load(SETTINGS, 30, home)  # no phantom
+    other_hospitals.phantom_slices(SETTINGS, 30, home)  # no phantom
     seeds = [own.seed for _, own in wanted]
     assert SMALL_PHANTOM.seed == SETTINGS.seed == seeds[1] != seeds[0]
     # Patients of other seeds differ, and one phantom does not replace another.

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jsonschema
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from covid_utils import params, paths
 from covid_utils.data import cache, readers
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
-from covid_utils.evaluation import calibration
+from covid_utils.evaluation import calibration, gradcam
 from covid_utils.models import inception
 from covid_utils.registry import MANIFESTATIONS
 from covid_utils.training import multilabel, networks, recognition
@@ -73,7 +74,7 @@ def toy_inception(monkeypatch):
 
     built = []
 
-    def network(weights, last, seed, calibrate):
+    def network(weights, last, seed, calibrate=None):
         built.append((weights, last, seed))
         keras.utils.set_random_seed(seed)
         image = keras.Input((299, 299, 3))
@@ -180,3 +181,20 @@ def test_what_is_missing_or_not_asked_for_is_said_once(scans, model, tmp_path):
     assert record["manifestations"] is record["why_not_outlined"] is None
     (folder,) = (each for each in result.folder.iterdir() if each.is_dir())
     assert [path.name for path in folder.iterdir()] == ["case.json"]
+
+
+def test_heat_of_averaged_maps_is_their_activation_mapping():
+    layers = keras.layers
+    maps = layers.Conv2D(5, 3, padding="same", activation="elu")
+    stack = [layers.Input((12, 12, 1)), maps, layers.GlobalAveragePooling2D()]
+    network = keras.Sequential([*stack, layers.Dense(3, activation="sigmoid")])
+    network.layers[-1].bias.assign([90.0, 0.0, 0.0])  # a sigmoid that is flat at once
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 12), np.uint8)
+    found = presence.evidence(network, images)
+    assert (found.dtype, found.shape) == (np.float32, (2, 12, 12, 3))
+    seen = maps(multilabel.to_input(images)).numpy()
+    for label in range(3):
+        kernel = network.layers[-1].get_weights()[0]
+        wanted = gradcam.grad_cam(seen, kernel, np.full(2, label))
+        assert wanted.max() > 0
+        assert np.allclose(found[..., label], wanted, rtol=1e-4, atol=1e-7)

@@ -40,8 +40,7 @@ def deeplab_v3plus(
         width: Factor of all channels.
         middle_blocks: Blocks of the middle flow.
         decoder_output_stride: Pixels of the input per pixel of the logits, at most 16.
-        momentum: Of batch norm. Short runs need about 0.9: with the published 0.9997 the moving
-            statistics lag behind the weights.
+        momentum: Of batch norm; with the published one, statistics of short runs lag behind.
 
     Returns:
         Uncompiled model from images (n, height, width, 3) in [0, 255] to float32 logits (n, rows,

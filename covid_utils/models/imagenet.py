@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import guard
-from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
     import keras
@@ -33,32 +32,17 @@ _EXIT = "exit_flow.block2.unit_1"
 
 
 def load_xception(weights: str | Path) -> keras.Model:
-    """Keras's Xception without its top.
+    """Keras's Xception without its top, from a ``.weights.h5``.
 
-    ``weights`` are ``imagenet`` (Keras downloads them once), or a file: a ``.weights.h5`` of the
-    network without its top, or a ``.keras`` model that is one or contains one.
+    ``imagenet`` in place of a file is Keras's own, which it downloads once.
     """
     import keras
 
     if weights == "imagenet":
         return keras.applications.Xception(include_top=False, weights="imagenet")
-    path = Path(weights)
-    remedy = "name a file of keras.applications.Xception without its top, or 'imagenet'."
-    if not path.is_file():
-        raise DataError(f"{path}: no such weights file; {remedy}")
-
-    def decode(path: Path) -> keras.Model:
-        if path.suffix == ".keras":
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-        model = keras.applications.Xception(include_top=False, weights=None)
-        model.load_weights(path)
-        return model
-
-    model = guard.read(path, "weights file of Xception", decode)
-    for candidate in (model, *model.layers):
-        if "block14_sepconv2" in {layer.name for layer in getattr(candidate, "layers", ())}:
-            return candidate
-    raise DataError(f"{path}: holds no Xception; {remedy}")
+    model = keras.applications.Xception(include_top=False, weights=None)
+    guard.read(Path(weights), "weights file of Xception without its top", model.load_weights)
+    return model
 
 
 def carry_over(model: keras.Model, source: keras.Model) -> pd.DataFrame:
@@ -107,14 +91,17 @@ def _fill(
     channels = norm.gamma.shape
     is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
     # Keras's network has no batch norm after a depthwise convolution: ours does nothing at first.
-    nothing = [np.ones(channels), np.zeros(channels), np.zeros(channels)]
-    values = [*nothing, np.full(channels, 1 - norm.epsilon)]
+    values = [np.ones(channels), np.zeros(channels), np.zeros(channels)]
+    values.append(np.full(channels, 1 - norm.epsilon))
     if origin:
         weights = source.get_layer(origin).get_weights()
         kernel = weights[0] if is_depthwise or len(weights) == 1 else weights[1]
         values = values if is_depthwise else _norm_of(source, origin).get_weights()
+    elif is_depthwise:  # the identity
+        kernel = np.zeros(layer.kernel.shape, np.float32)
+        kernel[1, 1] = 1
     else:
-        kernel = _identity(tuple(layer.kernel.shape), is_depthwise)
+        kernel = np.eye(layer.kernel.shape[2], dtype=np.float32)[None, None]
     if is_copy and layer.name.endswith("separable_conv3_pointwise"):
         values[:2] = np.zeros(channels), np.zeros(channels)
     layer.kernel.assign(kernel)
@@ -128,12 +115,3 @@ def _norm_of(source: keras.Model, name: str) -> keras.layers.Layer:
         return source.get_layer(f"{name}_bn")
     output = source.get_layer(name).output
     return next(la for la in source.layers if la.input is output)
-
-
-def _identity(shape: tuple[int, ...], is_depthwise: bool) -> np.ndarray:
-    """Kernel that passes its input on."""
-    if not is_depthwise:
-        return np.eye(shape[2], dtype=np.float32)[None, None]
-    kernel = np.zeros(shape, np.float32)
-    kernel[1, 1] = 1
-    return kernel

@@ -43,9 +43,8 @@ def network(
             see `load_weights`.
         last: One of `FEATURE_LAYERS`.
         seed: Of random weights.
-        calibrate: float32 images (n, 299, 299, 3) in [-1, 1]; needed for ``none``, whose
-            batch-norm statistics are taken from them, or `statistics` of an earlier network.
-            Without either, random features vanish.
+        calibrate: For ``none``: float32 images (n, 299, 299, 3) in [-1, 1] that batch norm takes
+            its statistics from, or `statistics` of an earlier network.
 
     Returns:
         Model from float32 images (n, 299, 299, 3) in [-1, 1] to the float32 maps (n, side, side,
@@ -67,7 +66,9 @@ def network(
         for norm, *kept in zip(_norms(model), calibrate[::2], calibrate[1::2], strict=True):
             norm.set_weights([*norm.get_weights()[:-2], *kept])
     elif weights == "none":
-        calibrate_batch_norm(model, calibrate)
+        for norm in _norms(model):
+            norm.momentum = 0.0  # its statistics become those of the images
+        model(calibrate, training=True)
     elif weights != "imagenet":
         load_weights(base, Path(weights), last)
     model.trainable = False
@@ -81,9 +82,9 @@ def named_layers(text: str) -> tuple[str, ...]:
 
 
 def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> keras.Model:
-    """Model from images to averaged maps (n, channels) of blocks, and to the maps that enter one.
+    """Model from images to averaged maps (n, channels) of blocks.
 
-    The maps (n, side, side, channels) enter the block ``before``, if one is named.
+    It also gives the maps (n, side, side, channels) that enter the block ``before``, if named.
     """
     import keras
 
@@ -103,13 +104,6 @@ def block_below(block: str) -> str:
     return FEATURE_LAYERS[FEATURE_LAYERS.index(block) - 1]
 
 
-def calibrate_batch_norm(model: keras.Model, images: np.ndarray) -> None:
-    """Set every batch norm's moving statistics to those of one batch of inputs."""
-    for norm in _norms(model):
-        norm.momentum = 0.0  # from here on it plays no part: the network is frozen
-    model(images, training=True)
-
-
 def statistics(model: keras.Model) -> tuple[np.ndarray, ...]:
     """Moving mean and variance of each batch norm, float32 (channels,), in the order of layers."""
     return tuple(array for norm in _norms(model) for array in norm.get_weights()[-2:])
@@ -124,7 +118,7 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
 
     The 2015-12-05 network that the paper's code retrained comes as an ``.npz`` with ``NAME/kernel``
     (kh, kw, in, out) and ``NAME/bias`` (out,) of its 94 convolutions, in the order in which Keras
-    creates its own; a kernel may be missing.
+    creates its own; a kernel may be missing. Its batch norms are folded into the biases.
     """
     import keras
 
@@ -133,49 +127,34 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
             f"{path}: no such weights file; set the parameter 'weights' to a file that exists, "
             "to 'imagenet' (downloads), or to 'none'."
         )
-
-    def decode(path: Path) -> dict[str, np.ndarray] | None:
-        if path.suffix != ".npz":
-            return base.load_weights(path)
-        with np.load(path) as file:
-            return dict(file)
-
+    is_2015 = path.suffix == ".npz"
+    decode = (lambda path: dict(np.load(path))) if is_2015 else base.load_weights
     arrays = guard.read(path, "weights file of Inception-v3 without its top", decode)
-    if arrays is not None:
-        if last == "mixed10":
-            raise DataError(
-                f"{path}: the 2015 graph takes the maximum in its last block where Keras averages, "
-                "so mixed10 is another block; choose mixed9 or an earlier feature_layer."
-            )
-        _assign_2015(base, arrays, path)
-    needed = {layer.name for layer in keras.Model(base.input, base.get_layer(last).output).layers}
-    for convolution in in_creation_order(base)[0]:
-        if convolution.name in needed and not np.isfinite(convolution.kernel.numpy()).all():
-            raise DataError(
-                f"{path}: the kernel of '{convolution.name}' is missing, so {last} is incomplete; "
-                "choose an earlier feature_layer."
-            )
-
-
-def _assign_2015(base: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Fill convolutions whose batch norm is folded into a bias; missing kernels become NaN."""
+    if not is_2015:
+        return
+    if last == "mixed10":
+        raise DataError(
+            f"{path}: the 2015 graph takes the maximum in its last block where Keras averages, "
+            "so mixed10 is another block; choose mixed9 or an earlier feature_layer."
+        )
     names = [key.removesuffix("/bias") for key in arrays if key.endswith("/bias")]
     convolutions, norms = in_creation_order(base)
     if len(names) != len(convolutions):
         raise DataError(f"{path}: {len(names)} convolutions, but Inception-v3 has 94.")
+    needed = {layer.name for layer in keras.Model(base.input, base.get_layer(last).output).layers}
     for name, convolution, norm in zip(names, convolutions, norms, strict=True):
-        shape = tuple(convolution.kernel.shape)
-        bias = arrays[f"{name}/bias"]
+        shape, bias = tuple(convolution.kernel.shape), arrays[f"{name}/bias"]
         kernel = arrays.get(f"{name}/kernel", np.full(shape, np.nan))
         if kernel.shape != shape or bias.shape != shape[-1:]:
+            raise DataError(f"{path}: '{name}' is not shaped as {convolution.name}, {shape}.")
+        if convolution.name in needed and np.isnan(kernel).any():
             raise DataError(
-                f"{path}: '{name}' has a kernel {kernel.shape} and a bias {bias.shape}, "
-                f"{convolution.name} needs {shape} and {shape[-1:]}."
+                f"{path}: the kernel of '{convolution.name}' is missing, so {last} is incomplete; "
+                "choose an earlier feature_layer."
             )
         convolution.kernel.assign(kernel.astype(np.float32))
         # With mean 0 and this variance the scale is exactly 1; the bias becomes beta.
-        nothing = [np.zeros(bias.shape), np.full(bias.shape, 1 - norm.epsilon)]
-        norm.set_weights([bias, *nothing])
+        norm.set_weights([bias, np.zeros(bias.shape), np.full(bias.shape, 1 - norm.epsilon)])
 
 
 def in_creation_order(base: keras.Model) -> tuple[list, list]:

@@ -171,33 +171,6 @@ def predict(model: keras.Model, images: np.ndarray | Rows) -> np.ndarray:
     return model.predict(to_input(images[:]), batch_size=32, verbose=0)
 
 
-def heat(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Where in a slice something speaks for each label, and how much.
-
-    Grad-CAM without its mean over places (HiResCAM, Draelos and Carin 2020): this network does not
-    average its maps but knows the place of each value. Of averaged maps both are the same.
-
-    Args:
-        model: A network that ends with sigmoids of a dense layer.
-        images: uint8 (n, size, size).
-
-    Returns:
-        float32 (n, side, side, labels), 0 or above, on the maps of the last convolution.
-    """
-    import keras
-    import tensorflow as tf
-
-    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
-    ends = [last.output, model.layers[-1].input]
-    kernel = tf.constant(model.layers[-1].get_weights()[0])
-    with tf.GradientTape(persistent=True) as tape:
-        maps, features = keras.Model(model.inputs[0], ends)(to_input(images), training=False)
-        # Before the sigmoid, which is flat where the network is sure. The bias adds no gradient.
-        scores = tf.unstack(features @ kernel, axis=-1)
-    each = [tf.reduce_sum(maps * tape.gradient(score, maps), axis=-1) for score in scores]
-    return tf.nn.relu(tf.stack(each, axis=-1)).numpy()
-
-
 def prediction_table(
     rows: pd.DataFrame, truth: np.ndarray, probabilities: np.ndarray
 ) -> pd.DataFrame:

@@ -7,6 +7,7 @@ shipped. Nothing of another hospital ever trains.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covid_utils import params
+import chest_phantom
+from covid_utils import params, paths
 from covid_utils.data import cache, lung_field, readers
 from covid_utils.data.cache import Rows
 from covid_utils.data.collection import Collection
@@ -28,7 +30,7 @@ from covid_utils.registry import (
     SHIPPED,
     stream_run,
 )
-from covid_utils.training import phantom_slices, predict_stream, streams, train_stream
+from covid_utils.training import predict_stream, streams, train_stream
 from covid_utils.training.predict_stream import Committee
 from covid_utils.training.stream_ladder import Tested
 from covid_utils.training.streams import StreamData, StreamSettings
@@ -49,6 +51,10 @@ ANYWHERE |= {"init": "random", "weights": "", "train_images": 0, "test_images": 
 ANYWHERE |= {"class_weights": (1.0, 1.0, 1.0, 1.0)}
 #: Settings of these networks that are parameters of the notebook.
 CHOSEN = ("image_size", "width", "steps", "batch_size", "learning_rate", "seed")
+#: Before the names of phantom slices and of their patients. They are in no manifest.
+PHANTOM = "phantom/"
+#: Largest side of these slices in pixels; simulating takes longer by its third power.
+FINEST = 192
 #: Evaluations in a training, whose last checkpoints may be averaged.
 EVALUATIONS = 5
 #: Side of the slices that lung fields are compared on, in pixels.
@@ -96,10 +102,52 @@ def trained(
     own = usual.replace(**ANYWHERE, **chosen, members=values["members"] if has_members else 1)
     data = everything(scans, own) if step == SHIPPED else streams.load_data(scans, own)
     if has_phantom and values["phantom_share"]:
-        phantom = phantom_slices.load(own, values["phantom_patients"], scans.root)
-        data = phantom_slices.mixed(data, phantom, values["phantom_share"])
+        phantom = phantom_slices(own, values["phantom_patients"], scans.root)
+        data = mixed(data, phantom, values["phantom_share"])
     committee, _ = train_stream.train(profile, own, scans, data, reuse=True)
     return committee, own
+
+
+def phantom_slices(settings: StreamSettings, patients: int, root: Path) -> StreamData:
+    """Slices of a phantom, about one for each patient, all for training; written now if need be.
+
+    ``root`` is the folder of the scans that they train with: if that is a phantom too, this one
+    shares no patient with it.
+    """
+    seed = settings.seed
+    if chest_phantom.is_phantom(root):
+        about = json.loads((root / chest_phantom.SETTINGS_FILE).read_text(encoding="utf8"))
+        seed += about["settings"]["seed"] == seed
+    side = int(np.clip(settings.image_size, 64, FINEST))
+    # X-rays are not used: they have the smallest size.
+    wanted = chest_phantom.Settings(
+        seed, patients, ct_size=side, xray_size=64, hospital_mark=0.0, any_extent=True
+    )
+    folder = paths.cache() / "phantom" / f"{seed}_{patients}_{side}"
+    place = chest_phantom.write(folder, wanted)
+    rows = readers.read_all(place, LESION_SETS).rows
+    data = streams.prepared(rows, place, settings.preprocessing, settings.seed)
+    names = {name: PHANTOM + rows[name] for name in ("image_id", "patient_id")}
+    return StreamData(rows.assign(subset="train", **names), data.images, data.masks)
+
+
+def mixed(data: StreamData, phantom: StreamData, share: float) -> StreamData:
+    """Slices of a stream with phantom slices, a ``share``, between 0 and 1, of those that train.
+
+    To that end training slices of either kind are repeated, and none is left out. What does not
+    train comes first, as it is.
+    """
+    is_training = (data.rows["subset"] == "train").to_numpy()
+    own, rest = np.flatnonzero(is_training), np.flatnonzero(~is_training)
+    odds = share / (1 - share)
+    rounds = max(1, round(len(phantom.rows) / (odds * len(own))))
+    count = round(odds * rounds * len(own))
+    drawn = len(is_training) + np.resize(np.arange(len(phantom.rows)), count)
+    order = np.concatenate([rest, np.tile(own, rounds), drawn])
+    rows = pd.concat([data.rows, phantom.rows], ignore_index=True).iloc[order]
+    images = cache.stacked(data.images, phantom.images).of(order)
+    masks = cache.stacked(data.masks, phantom.masks).of(order)
+    return StreamData(rows.reset_index(drop=True), images, masks)
 
 
 def everything(scans: Collection, settings: StreamSettings) -> StreamData:

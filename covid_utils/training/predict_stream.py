@@ -29,10 +29,9 @@ FLOOR = 1e-6
 class Committee:
     """Trainings of one architecture, whose logits are averaged.
 
-    With a few dozen slices, what a network learns depends on their order; the mean of several
-    trainings depends on it less (deep ensembles; Lakshminarayanan et al. 2017, who average
-    probabilities). One network is in memory, traced once, and computes with the weights of each
-    member in turn.
+    What a network learns of a few dozen slices depends on their order, and the mean of several
+    trainings less (Lakshminarayanan et al. 2017, who average probabilities). One network is in
+    memory, traced once, and computes with the weights of each member in turn.
     """
 
     def __init__(self, network: keras.Model, members: list[list[np.ndarray]]):
@@ -71,12 +70,10 @@ class Committee:
         """Each member's weights as the network names them, trainable ones and others."""
         import tensorflow as tf
 
-        network, filled = self.network, []
+        kinds = self.network.trainable_variables, self.network.non_trainable_variables
+        names, filled = [v.path for v in self.network.weights], []
         for member in self.members:
-            given = dict(
-                zip((v.path for v in network.weights), map(tf.constant, member), strict=True)
-            )
-            kinds = network.trainable_variables, network.non_trainable_variables
+            given = dict(zip(names, map(tf.constant, member), strict=True))
             filled.append(tuple([given.get(v.path, v.value) for v in kind] for kind in kinds))
         return filled
 
@@ -105,20 +102,14 @@ def probabilities(
     for first in range(0, len(images), batch):
         part = images[first : first + batch]
         each = [_at_scale(model, part, settings, scale) for scale in settings.test_scales]
-        probability = np.mean(each, axis=0)
+        probability, inside = np.mean(each, axis=0), np.ones(part.shape, bool)
         if settings.attenuation_margin:
             margin = settings.attenuation_margin
-            dense = np.stack([lungs.denser_than_healthy(np.asarray(one), margin) for one in part])
-            _clear_outside(probability, dense)
+            inside &= [lungs.denser_than_healthy(np.asarray(one), margin) for one in part]
         if room is not None:
-            _clear_outside(probability, np.asarray(room[first : first + batch]))
+            inside &= room[first : first + batch]
+        probability[~inside] = np.eye(probability.shape[-1])[0]  # certain background
         yield probability
-
-
-def _clear_outside(probability: np.ndarray, inside: np.ndarray) -> None:
-    """Make everything outside a boolean (n, size, size) certain background, in place."""
-    probability[..., 1:] *= inside[..., None]
-    probability[..., 0] = np.where(inside, probability[..., 0], 1)
 
 
 def _at_scale(
