@@ -75,11 +75,22 @@ def _calibrated(fit: Fitted) -> dict[str, Any]:
     # A few images that are all told right would make a head sure of everything.
     degree = max(1.0, calibration.fit_temperature(chances, truth))
     chances = calibration.apply_temperature(chances, degree)
-    least = calibration.answers_from(chances, truth)
+    least = answers_from(chances, truth)
     answered = 0.0 if least is None else float((chances.max(axis=1) >= least).mean())
     about |= {"temperature": degree, "answers_from": least, "answered": answered}
     right = float((chances.argmax(axis=1) == truth).mean())
     return about | {"validation_images": len(truth), "validation_accuracy": right}
+
+
+def answers_from(probabilities: np.ndarray, truth: np.ndarray, wrong: float = 0.05) -> float | None:
+    """Least probability of an answer of which, on validation cases, this share is wrong at most.
+
+    None if no answers are as good as that, however sure. ``probabilities`` are (n, classes),
+    ``truth`` the numbers of the true classes, int (n,).
+    """
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    good = [least for least in np.unique(sure) if (~right[sure >= least]).mean() <= wrong]
+    return float(good[0]) if good else None
 
 
 def load(part: shipped.Part, folder: Path) -> Recognition | str:

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit, logit
 
 from covid_read import shipped
 from covid_read.extent import crops
@@ -19,7 +20,8 @@ from covid_read.stages import CALLED, Present
 from covid_utils.data import cache, foreign
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing, put_back
-from covid_utils.evaluation import calibration, ranking
+from covid_utils.evaluation import ranking
+from covid_utils.evaluation.calibration import fit_sigmoid
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, LESION_SETS, MANIFESTATIONS, name_of
 from covid_utils.training import multilabel, streams
@@ -33,6 +35,8 @@ ABSENT = "Not named: the pack holds no network of manifestations; `make models` 
 #: Side of its slices in pixels, at which its weights take half a megabyte.
 SIZE = 64
 FOLDS = 5
+#: A sigmoid of float32 is taken to be this far from 0 and 1 at least.
+SMALLEST = 1e-7
 
 
 def train(scans: Collection, like: Preprocessing, values: Mapping[str, Any]) -> shipped.Part:
@@ -60,7 +64,7 @@ def train(scans: Collection, like: Preprocessing, values: Mapping[str, Any]) -> 
     others = scans.select(dataset=EXTERNAL_SETS, subset=EXTERNAL)
     if len(others):
         chance = multilabel.predict(network, cache.images(others, scans.root, own))
-        called = (_calibrated(chance, fitted) >= CALLED).sum(axis=0).tolist()
+        called = (calibrated(chance, fitted) >= CALLED).sum(axis=0).tolist()
         about["elsewhere"] = {"slices": len(others), "volumes": others["patient_id"].nunique()}
         about["elsewhere"]["called"] = dict(zip(MANIFESTATIONS, called, strict=True))
     return shipped.Part(about, shipped.halved(network.get_weights()))
@@ -97,12 +101,8 @@ def _judged(
     for name, chances, shown in zip(MANIFESTATIONS, chance.T, truth.T, strict=True):
         area = areas[name, "roc_auc"]
         is_better = bool(area.low > 0.5)
-        fitted.append(
-            calibration.fit_sigmoid(chances, shown)
-            if is_better
-            else calibration.constant_sigmoid(shown)
-        )
-        called = _calibrated(chances[:, None], fitted[-1:]) >= CALLED
+        fitted.append(sigmoid(chances, shown, is_better))
+        called = calibrated(chances[:, None], fitted[-1:]) >= CALLED
         row = {"auc": area.value, "auc_low": area.low, "auc_high": area.high}
         row = {key: None if np.isnan(value) else float(value) for key, value in row.items()}
         counts = {"present": int(shown.sum()), "called": int(called.sum())}
@@ -120,8 +120,23 @@ def _caution(quality: Mapping[str, Mapping[str, Any]]) -> str:
     return said if unsure else ""
 
 
-def _calibrated(chance: np.ndarray, fitted: Sequence[tuple[float, float]]) -> np.ndarray:
-    return calibration.apply_sigmoid(chance, *np.transpose(fitted))
+def sigmoid(chance: np.ndarray, shown: np.ndarray, is_better: bool) -> tuple[float, float]:
+    """Slope and intercept that calibrate the probabilities (n,) of a label, on their logits.
+
+    Where a higher one does not go with the label, all get the label's share, by Laplace's rule.
+    """
+    share = float(logit((shown.sum() + 1) / (len(shown) + 2)))
+    return (is_better and fit_sigmoid(_logits(chance), shown)) or (0.0, share)
+
+
+def calibrated(chance: np.ndarray, fitted: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Probabilities of labels (n, labels) on the scale that `sigmoid` found for each."""
+    slopes, intercepts = np.transpose(fitted)
+    return expit(_logits(chance) * slopes + intercepts)
+
+
+def _logits(chance: np.ndarray) -> np.ndarray:
+    return logit(np.clip(np.asarray(chance, np.float64), SMALLEST, 1 - SMALLEST))
 
 
 def load(part: shipped.Part) -> Present:
@@ -133,7 +148,7 @@ def load(part: shipped.Part) -> Present:
     ) -> np.ndarray:
         inputs = multilabel.to_input(crops(slices, fields, scales, own).images)
         # Of a few slices `keras.Model.predict` would take longer to start than to compute.
-        return _calibrated(np.asarray(network.predict_on_batch(inputs)), part.about["sigmoid"])
+        return calibrated(np.asarray(network.predict_on_batch(inputs)), part.about["sigmoid"])
 
     return present
 

@@ -87,30 +87,11 @@ def test_certain_probabilities_have_scores_and_a_temperature():
     assert np.isfinite(calibration.fit_temperature(certain, np.array([1, 0])))
 
 
-def test_answers_start_where_few_enough_of_them_are_wrong():
-    sure = np.array([0.6, 0.7, 0.7, 0.8, 0.9, 0.95])
-    right = np.array([1, 1, 0, 1, 1, 1], bool)
-    probabilities = np.stack([1 - sure, sure], axis=1)
-    # Of the five from 0.7 on one is wrong; the equally sure ones stay together.
-    for wrong, least in ((1 / 6, 0.6), (0.1, 0.8)):
-        assert calibration.answers_from(probabilities, right.astype(int), wrong) == least
-    assert calibration.answers_from(probabilities, np.zeros(6, int)) is None
-
-
 def test_a_sigmoid_gives_back_probabilities_that_were_distorted():
     rng = np.random.default_rng(4)
     logits = rng.normal(0, 2, 4000)
     truth = rng.random(4000) < 1 / (1 + np.exp(-logits))
-    distorted = 1 / (1 + np.exp(-(3 * logits + 1)))
-    slope, intercept = calibration.fit_sigmoid(distorted, truth)
-    assert (slope, intercept) == pytest.approx((1 / 3, -1 / 3), abs=0.05)
-    again = calibration.apply_sigmoid(distorted[:, None], np.array([slope]), np.array([intercept]))
-    assert np.abs(again[:, 0] - 1 / (1 + np.exp(-logits))).max() < 0.05
-
-
-def test_where_a_sigmoid_tells_nothing_all_cases_get_the_share():
-    rising, falling = np.linspace(0.1, 0.9, 8), np.linspace(0.9, 0.1, 8)
-    for probability, truth in ((falling, rising > 0.5), (rising, np.ones(8, bool))):
-        slope, intercept = calibration.fit_sigmoid(probability, truth)
-        assert slope == 0
-        assert 1 / (1 + np.exp(-intercept)) == pytest.approx((truth.sum() + 1) / 10)
+    fitted = calibration.fit_sigmoid(3 * logits + 1, truth)
+    assert fitted == pytest.approx((1 / 3, -1 / 3), abs=0.05)
+    for said, shown in ((-logits, truth), (logits, truth | True), (logits, truth & False)):
+        assert calibration.fit_sigmoid(said, shown) is None

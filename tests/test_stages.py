@@ -155,7 +155,7 @@ def test_manifestations_of_a_file_are_those_that_the_training_predicts(
     assert 0 <= part.about["quality"]["ggo"]["called"] <= count
     images = cache.images(rows, scans.root, Preprocessing(**part.about["preprocessing"]))
     chance = multilabel.predict(network, images)
-    expected = calibration.apply_sigmoid(chance, *np.transpose(part.about["sigmoid"]))
+    expected = presence.calibrated(chance, part.about["sigmoid"])
     folder = tmp_path / "model"
     committee = shipped.load(model / "shipped.npz")
     shipped.save(folder / "shipped.npz", *committee, **{presence.PART: part})
@@ -198,3 +198,22 @@ def test_heat_of_averaged_maps_is_their_activation_mapping():
         wanted = gradcam.grad_cam(seen, kernel, np.full(2, label))
         assert wanted.max() > 0
         assert np.allclose(found[..., label], wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_answers_start_where_few_enough_of_them_are_wrong():
+    sure = np.array([0.6, 0.7, 0.7, 0.8, 0.9, 0.95])
+    right = np.array([1, 1, 0, 1, 1, 1], bool)
+    probabilities = np.stack([1 - sure, sure], axis=1)
+    # Of the five from 0.7 on one is wrong; the equally sure ones stay together.
+    for wrong, least in ((1 / 6, 0.6), (0.1, 0.8)):
+        assert heads.answers_from(probabilities, right.astype(int), wrong) == least
+    assert heads.answers_from(probabilities, np.zeros(6, int)) is None
+
+
+def test_where_a_probability_tells_nothing_all_slices_get_the_share():
+    falling = np.linspace(0.9, 0.1, 8)
+    for shown, is_better in ((falling < 0.5, True), (falling > 0, True), (falling > 0.5, False)):
+        fitted = presence.sigmoid(falling, shown, is_better)
+        assert fitted[0] == 0
+        same = presence.calibrated(falling[:, None], [fitted])
+        np.testing.assert_allclose(same, (shown.sum() + 1) / 10)

@@ -46,8 +46,7 @@ def score(
         table: Numbers to be summed over images (images, trainings, ...), 0 where a training does
             not test an image.
         groups: Patient of each image (images,).
-        statistic: The score, or several as a dictionary, all from the same draws; of one training
-            also an array for several classes (resamples, 1, classes).
+        statistic: The score, or several as a dictionary, all from the same draws.
         strata: Stratum of each image (images,): patients are drawn within it.
     """
     return contrast([table], [1.0], groups, statistic, strata)
@@ -135,16 +134,12 @@ def _combined(sides: list[list], weights: Sequence[float], strata: int, n: int) 
 def _expanded(
     value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, strata: int, n: int
 ) -> Interval:
-    """Interval of one training's score (1, ...), with percentiles expanded for few patients."""
+    """Interval of one training's score (1,), with percentiles expanded for few patients."""
     # A patient whose omission changes nothing, such as one without the lesion, tells nothing of it.
-    same = np.abs(left_out - value) <= 1e-12 * np.abs(value)
-    patients = np.ravel((~same).sum(axis=0))
-    degrees = np.maximum(patients - strata, 1)
-    tails = ndtr(-np.sqrt(np.maximum(patients, 1) / degrees) * stdtrit(degrees, BELOW))
-    columns = zip(drawn.reshape(len(drawn), -1).T, tails, strict=True)
-    low, high = np.transpose([_cut(*column) for column in columns])
-    shape = drawn.shape[1:]
-    return Interval(value[0], low.reshape(shape)[()], high.reshape(shape)[()], n)
+    patients = np.count_nonzero(~(np.abs(left_out - value) <= 1e-12 * np.abs(value)))
+    degrees = max(patients - strata, 1)
+    tail = ndtr(-np.sqrt(max(patients, 1) / degrees) * stdtrit(degrees, BELOW))
+    return Interval(value[0], *_cut(drawn, tail), n)
 
 
 def _cut(drawn: np.ndarray, tail: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Calibration of probabilities: reliability, calibration error, scaling, and when not to answer.
+"""Calibration of probabilities: reliability, calibration error, and scaling.
 
 Of the cases that a calibrated classifier gives 0.9, nine in ten are right. Everywhere here
 ``probabilities`` are (n, classes) and ``truth`` the numbers of the true classes, int (n,).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit, softmax
+from scipy.special import softmax
 
 from covid_utils.evaluation import bootstrap, intervals
 
@@ -17,8 +17,6 @@ BINS = 10
 #: Smallest probability whose logarithm is taken: float32 underflows below.
 LEAST = 1e-12
 RANGE = (0.1, 10.0)  # of the temperatures that are tried
-#: A sigmoid of float32 is taken to be this far from 0 and 1 at least.
-SMALLEST = 1e-7
 
 
 def _confidence(probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -89,40 +87,18 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     return softmax(logits / temperature, axis=1)
 
 
-def answers_from(probabilities: np.ndarray, truth: np.ndarray, wrong: float = 0.05) -> float | None:
-    """Least probability of an answer of which, on validation cases, this share is wrong at most.
-
-    None if no answers are as good as that, however sure.
-    """
-    sure, right, _ = _confidence(probabilities, truth)
-    good = [least for least in np.unique(sure) if (~right[sure >= least]).mean() <= wrong]
-    return float(good[0]) if good else None
-
-
-def fit_sigmoid(probability: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+def fit_sigmoid(
+    logits: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, float] | None:
     """Slope and intercept, on the scale of logits, that fit cases of one label best (Platt 1999).
 
-    Both are (n,), ``truth`` boolean. Where a higher probability does not go with the label the
-    slope is 0, as in `constant_sigmoid`; so it is where all cases agree.
+    All are (n,), ``truth`` boolean. None where all cases agree, or where a higher probability does
+    not go with the label.
     """
     from sklearn.linear_model import LogisticRegression
 
     if truth.all() or not truth.any():
-        return constant_sigmoid(truth)
-    fitted = LogisticRegression(C=np.inf).fit(_logits(probability)[:, None], truth)
+        return None
+    fitted = LogisticRegression(C=1e6).fit(logits[:, None], truth, weights)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    return (slope, intercept) if slope > 0 else constant_sigmoid(truth)
-
-
-def constant_sigmoid(truth: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept that give every case the label's share, by Laplace's rule."""
-    return 0.0, float(logit((truth.sum() + 1) / (len(truth) + 2)))
-
-
-def apply_sigmoid(probability: np.ndarray, slope: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-    """Probabilities of labels (n, labels) on the scale that `fit_sigmoid` found for each."""
-    return expit(_logits(probability) * slope + intercept)
-
-
-def _logits(probability: np.ndarray) -> np.ndarray:
-    return logit(np.clip(np.asarray(probability, np.float64), SMALLEST, 1 - SMALLEST))
+    return (slope, intercept) if slope > 0 else None

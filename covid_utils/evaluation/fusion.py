@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+
+from covid_utils.evaluation.calibration import fit_sigmoid
 
 #: Pixels of each kind, at most, that a calibration is fitted on.
 PIXELS = 20_000
@@ -13,8 +14,7 @@ PIXELS = 20_000
 EDGE = 1 / 512
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(NamedTuple):
     """Platt's logistic calibration of one specialist (Platt 1999): slope x logit + offset."""
 
     slope: float = 1.0
@@ -37,20 +37,17 @@ def calibrate(truth: np.ndarray, probability: np.ndarray, seed: int = 0) -> Cali
     ``truth`` says whether a pixel shows the manifestation, bool (n, size, size); ``probability`` is
     the specialist's, uint8 of the same shape, 255 is certain.
     """
-    flat, logits = truth.ravel(), _logit(probability.ravel())
-    if flat.all() or not flat.any():
-        return Calibration()
-    rng = np.random.default_rng(seed)
+    flat, rng = truth.ravel(), np.random.default_rng(seed)
     chosen, weights = [], []
     for value in (False, True):
         there = np.flatnonzero(flat == value)
         taken = rng.choice(there, min(PIXELS, len(there)), replace=False)
         chosen.append(taken)
-        weights.append(np.full(len(taken), len(there) / len(taken)))
-    chosen, weights = np.concatenate(chosen), np.concatenate(weights)
-    fitted = LogisticRegression(C=1e6).fit(logits[chosen, None], flat[chosen], weights)
-    slope, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    return Calibration(slope, offset, True) if slope > 0 else Calibration()
+        weights.append(np.full(len(taken), len(there) / max(1, len(taken))))
+    pixels = np.concatenate(chosen)
+    logits = _logit(probability.ravel()[pixels])
+    fitted = fit_sigmoid(logits, flat[pixels], np.concatenate(weights))
+    return Calibration(*fitted, True) if fitted else Calibration()
 
 
 def fuse(probability: dict[int, np.ndarray], threshold: float) -> np.ndarray:

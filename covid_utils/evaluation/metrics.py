@@ -8,13 +8,8 @@ images alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
 from scipy.ndimage import binary_erosion, distance_transform_edt
-
-from covid_utils.errors import DataError
 
 #: True and false positives and negatives.
 OUTCOMES = ("tp", "fp", "fn", "tn")
@@ -39,36 +34,6 @@ def count(
     return np.stack([np.count_nonzero(outcome, axis=axis) for outcome in outcomes], axis=-1)
 
 
-def unit_confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence) -> np.ndarray:
-    """One confusion matrix per case, int64 (N, K, K): what the bootstrap resamples."""
-    labels = pd.Index(list(classes))
-    codes = np.stack([labels.get_indexer(pd.Index(values)) for values in (truth, predicted)])
-    if (codes < 0).any():
-        unknown = np.stack([truth, predicted])[codes < 0][0]
-        raise DataError(
-            f"label '{unknown}' is not among the classes {list(classes)}; "
-            "map or leave out such cases."
-        )
-    units = np.zeros((len(truth), len(labels), len(labels)), np.int64)
-    units[np.arange(len(truth)), *codes] = 1
-    return units
-
-
-def one_vs_rest(confusion: np.ndarray) -> np.ndarray:
-    """Counts (..., K, 4) of each class against all others, from matrices (..., K, K)."""
-    tp = np.diagonal(confusion, axis1=-2, axis2=-1)
-    fp = confusion.sum(axis=-2) - tp
-    fn = confusion.sum(axis=-1) - tp
-    tn = confusion.sum(axis=(-2, -1))[..., None] - tp - fp - fn
-    return np.stack([tp, fp, fn, tn], axis=-1)
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient, NaN where the denominator is 0 (the numerator then is 0 too, in every metric)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(denominator == 0, np.nan, numerator / denominator)
-
-
 def fraction(metric: str, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numerator and denominator of a metric of `FRACTIONS`."""
     above, below = (counts @ np.array(weights, np.float64) for weights in FRACTIONS[metric])
@@ -88,6 +53,12 @@ def mcc(counts: np.ndarray) -> np.ndarray:
     return _ratio(tp * tn - fp * fn, scale)
 
 
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient, NaN where the denominator is 0 (the numerator then is 0 too, in every metric)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(denominator == 0, np.nan, numerator / denominator)
+
+
 def macro(values: np.ndarray) -> np.ndarray:
     """Mean over classes (..., classes) that leaves out undefined values; NaN if all are."""
     known = ~np.isnan(values)
@@ -103,16 +74,13 @@ def macro_of(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(chosen).any(axis=-1), np.nan, macro(chosen))
 
 
-def multiclass_mcc(confusion: np.ndarray) -> np.ndarray:
-    """Gorodkin's R_K (2004), `mcc` for K classes, of matrices (..., K, K) with rows of truth."""
-    confusion = np.asarray(confusion, dtype=np.float64)
-    true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
-    total = true.sum(axis=-1)
-    right = np.trace(confusion, axis1=-2, axis2=-1)
-    covariance = right * total - (true * predicted).sum(axis=-1)
-    spread_true = total**2 - (true**2).sum(axis=-1)
-    spread_predicted = total**2 - (predicted**2).sum(axis=-1)
-    return _ratio(covariance, np.sqrt(spread_predicted) * np.sqrt(spread_true))
+def multiclass_mcc(counts: np.ndarray) -> np.ndarray:
+    """Gorodkin's R_K (2004), `mcc` of all classes together, from one-vs-rest counts (..., K, 4)."""
+    tp, fp, fn, _ = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    true, predicted, total = tp + fn, tp + fp, counts[..., 0, :].sum(axis=-1)
+    covariance = tp.sum(axis=-1) * total - (true * predicted).sum(axis=-1)
+    spreads = [total**2 - (margin**2).sum(axis=-1) for margin in (predicted, true)]
+    return _ratio(covariance, np.sqrt(spreads[0]) * np.sqrt(spreads[1]))
 
 
 def hausdorff95(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -139,8 +107,7 @@ def dice_over_thresholds(truth: np.ndarray, probability: np.ndarray) -> np.ndarr
     thresholds = np.linspace(0, 1, 256)
     if not truth.any():
         return np.full(len(thresholds), np.nan)
-    # Comparing with each threshold would go through the image 256 times; counting the thresholds
-    # that each pixel passes goes through it once.
+    # Counting the thresholds that each pixel passes goes through the image once, not 256 times.
     passed = np.searchsorted(thresholds, probability.astype(np.float64), side="right")
     lesion, background = (
         np.bincount(passed[part], minlength=len(thresholds) + 1)[:0:-1].cumsum()[::-1]

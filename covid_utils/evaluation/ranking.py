@@ -18,13 +18,9 @@ METRICS = ("roc_auc", "average_precision")
 def areas(
     truth: np.ndarray, score: np.ndarray, groups: np.ndarray, names: tuple[str, ...]
 ) -> dict[tuple[str, str], intervals.Interval]:
-    """Areas of each label, of all decisions pooled (``overall``), and their mean (``macro``).
+    """(label, metric) -> area; of all decisions pooled (``overall``), and the ``macro`` mean.
 
-    Args:
-        truth: bool (images, labels).
-        score: float64 (images, labels), higher means more likely.
-        groups: Patient of each image (images,).
-        names: Of the labels.
+    ``truth``, bool, and ``score``, higher where more likely, are (images, labels).
     """
     if not np.isfinite(score).all():
         raise DataError("score: a value is not a finite number; check the predictions file.")
@@ -43,14 +39,14 @@ def areas(
     unsure["macro"] = any(unsure[name] for name in np.array(names)[has_curve])
 
     def statistic(times_drawn: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        scored = {}
+        found = {}
         for part, (is_true, likely, patient) in ranked.items():
             both = weighted_areas(is_true, likely, times_drawn[:, 0, patient])
-            scored |= {(part, metric): area for metric, area in both.items()}
+            found |= {(part, metric): area[:, None] for metric, area in both.items()}
         for metric in METRICS:
-            single = np.stack([scored[name, metric] for name in names], axis=1)
-            scored["macro", metric] = metrics.macro_of(single, has_curve)
-        return {key: area[:, None] for key, area in scored.items()}
+            single = np.stack([found[name, metric] for name in names], axis=-1)
+            found["macro", metric] = metrics.macro_of(single, has_curve)
+        return found
 
     drawn = bootstrap.score(np.eye(len(patients))[:, None], np.arange(len(patients)), statistic)
     curves = {}
@@ -64,30 +60,21 @@ def areas(
 def weighted_areas(
     truth: np.ndarray, score: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Both areas of many weightings of the same decisions at once.
+    """Both areas, in [0, 1], of many weightings (resamples, decisions) of the same decisions.
 
-    Args:
-        truth: bool (decisions,).
-        score: float64 (decisions,), finite, from the highest down; equal ones are one step.
-        weights: float64 (resamples, decisions), 0 or more.
-
-    Returns:
-        Metric -> (resamples,) in [0, 1]; NaN where one outcome has no weight.
+    Scores are finite, from the highest down; an area is NaN where one outcome has no weight.
     """
-    starts = np.flatnonzero(np.diff(score, prepend=np.inf))
+    starts = np.flatnonzero(np.diff(score, prepend=np.inf))  # equal scores are one step
     all_called = np.add.reduceat(weights, starts, axis=1)
     hits = np.add.reduceat(weights * truth, starts, axis=1)
     above, called = hits.cumsum(axis=1), all_called.cumsum(axis=1)
     positives = above[:, -1]
-    negatives = called[:, -1] - positives
+    pairs = positives * (called[:, -1] - positives)
     # A pair of equal scores counts half.
     ranked = ((all_called - hits) * (above - hits / 2)).sum(axis=1)
     # A step without hits adds nothing, and the first ones may have no weight at all.
     precision = np.divide(above, called, out=np.zeros_like(above), where=called > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        areas = {
-            "roc_auc": ranked / (positives * negatives),
-            "average_precision": (hits * precision).sum(axis=1) / positives,
-        }
-    both = positives * negatives > 0
-    return {metric: np.where(both, area, np.nan) for metric, area in areas.items()}
+        mean_precision = (hits * precision).sum(axis=1) / positives
+        both = {"roc_auc": ranked / pairs, "average_precision": mean_precision}
+    return {metric: np.where(pairs > 0, area, np.nan) for metric, area in both.items()}

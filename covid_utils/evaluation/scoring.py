@@ -36,31 +36,32 @@ def scopes(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def recognition(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """Scores of a task in which every image has one class: `COLUMNS`, accuracy first."""
-    units, *drawn = _confusions(predictions, classes)
-    of_classes = _scored(classes, metrics.one_vs_rest(units), *drawn, CLASS_METRICS)
+    counts, groups, strata = _one_vs_rest(predictions, classes)
+    rows = _scored(classes, counts, groups, strata, CLASS_METRICS)
     # The classes have an MCC together, so the mean of theirs is left out.
-    rows = [row for row in of_classes if (row["class"], row["metric"]) != ("macro", "mcc")]
+    rows = [row for row in rows if (row["class"], row["metric"]) != ("macro", "mcc")]
     rows.sort(key=lambda row: row["class"] == "macro")
-    mcc = bootstrap.score(units[:, None], drawn[0], metrics.multiclass_mcc, drawn[1])
-    rows = [accuracy(predictions, classes), *rows, row("all", "mcc", mcc, drawn[0])]
+    mcc = bootstrap.score(counts[:, None], groups, metrics.multiclass_mcc, strata)
+    rows = [accuracy(predictions, classes), *rows, row("all", "mcc", mcc, groups)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def accuracy(predictions: pd.DataFrame, classes: tuple[str, ...]) -> dict:
     """Accuracy of a task in which every image has one class: the first row of `recognition`."""
-    units, groups, strata = _confusions(predictions, classes)
-    hits = np.trace(units, axis1=1, axis2=2)[:, None]
-    counts = np.stack([hits, 1 - hits, 0 * hits, 0 * hits], axis=-1)
+    counts, groups, strata = _one_vs_rest(predictions, classes)
+    hits = counts[..., :1].sum(axis=1, keepdims=True)
+    counts = np.concatenate([hits, 1 - hits, 0 * hits, 0 * hits], axis=-1)
     return _scored(("all",), counts, groups, strata, ("accuracy",))[0]
 
 
-def _confusions(
+def _one_vs_rest(
     predictions: pd.DataFrame, classes: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    truth, predicted = predictions["truth"].to_numpy(), predictions["predicted"].to_numpy()
+    """Counts (images, classes, 4), patients, and classes as strata."""
+    truth, called = (predictions[[name]].to_numpy(str) for name in ("truth", "predicted"))
+    counts = metrics.count(truth == classes, called == classes, axis=())
     groups = predictions["patient_id"].to_numpy()
-    units = metrics.unit_confusion(truth, predicted, classes)
-    return units, groups, intervals.class_strata(units.sum(axis=2).argmax(axis=1), groups)
+    return counts, groups, intervals.class_strata((truth == classes).argmax(axis=1), groups)
 
 
 def labels(predictions: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
@@ -100,22 +101,26 @@ def _scored(
     whole, is_class = counts.sum(axis=0), np.array(names) != "overall"
     defined = {m: is_class & ~np.isnan(metrics.score(m, whole)) for m in wanted}
 
-    def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
-        values = {metric: metrics.score(metric, sums) for metric in wanted}
-        means = {f"macro {m}": metrics.macro_of(of, defined[m]) for m, of in values.items()}
-        return values | means
+    def statistic(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        found = {}
+        for metric in wanted:
+            values = metrics.score(metric, sums)
+            found |= {(name, metric): values[..., at] for at, name in enumerate(names)}
+            found["macro", metric] = metrics.macro_of(values, defined[metric])
+        return found
 
     drawn, rows = bootstrap.score(counts[:, None], groups, statistic, strata), []
     for metric in wanted:
         for index, name in enumerate(names):
-            value, low, high = (part[index] for part in drawn[metric][:3])
+            interval = drawn[name, metric]
             if metric in PROPORTIONS:
                 hits, cases = metrics.fraction(metric, counts[:, index])
                 shown = np.stack([hits, cases - hits], axis=1) > 0
                 # Close to 0 or 1 a bootstrap would be too sure.
                 if intervals.fewest_patients(shown, groups) < intervals.FEWEST:
-                    _, low, high, _ = intervals.wilson_by_patient(hits, cases, groups, strata)
-            rows.append(row(name, metric, Interval(value, low, high, len(groups)), groups))
+                    wilson = intervals.wilson_by_patient(hits, cases, groups, strata)
+                    interval = interval._replace(low=wilson.low, high=wilson.high)
+            rows.append(row(name, metric, interval, groups))
         if metric in CLASS_METRICS:
-            rows.append(row("macro", metric, drawn[f"macro {metric}"], groups))
+            rows.append(row("macro", metric, drawn["macro", metric], groups))
     return rows
