@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from covid_read.extent import Extent
-from covid_utils.evaluation.overlays import MASK_WEIGHT, overlay
+from covid_utils.data.labels import MASK_WEIGHT, overlay
 from covid_utils.registry import INK, LABEL_CLASSES, name_of
 from covid_utils.writing import whole
 

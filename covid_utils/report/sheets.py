@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from skimage.transform import resize
 
+from covid_utils.data.labels import overlay
 from covid_utils.evaluation.gradcam import frame_share
-from covid_utils.evaluation.overlays import overlay
 from covid_utils.registry import COLOURS, INK, LABEL_CLASSES, name_of
 from covid_utils.report.style import DOUBLE, PLAIN, SMALL, finished
 
