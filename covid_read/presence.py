@@ -20,7 +20,7 @@ from covid_read.stages import CALLED, Present
 from covid_utils.data import cache, foreign
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing, put_back
-from covid_utils.evaluation import ranking
+from covid_utils.evaluation import scoring
 from covid_utils.evaluation.calibration import fit_sigmoid
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, LESION_SETS, MANIFESTATIONS, name_of
@@ -96,7 +96,7 @@ def _judged(
     Where the ranking is not shown to be better than chance, every slice gets the share of slices
     that show the manifestation.
     """
-    areas = ranking.areas(truth, chance, groups, MANIFESTATIONS)
+    areas = scoring.areas(truth, chance, groups, MANIFESTATIONS)
     quality, fitted = {}, []
     for name, chances, shown in zip(MANIFESTATIONS, chance.T, truth.T, strict=True):
         area = areas[name, "roc_auc"]

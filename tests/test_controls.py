@@ -10,7 +10,7 @@ from builders import join, manifest, scans_of
 
 from covid_utils.data import augment, readers, splits
 from covid_utils.data.image_conditions import ADULT_SOURCE, SOURCES, Conditions
-from covid_utils.evaluation import bootstrap, intervals, leaks
+from covid_utils.evaluation import bootstrap, condition_scores, intervals
 from covid_utils.registry import RECOGNITION_CLASSES
 from covid_utils.training import baselines, controls, recognition_ladder
 from covid_utils.training.head import HeadSettings
@@ -35,7 +35,7 @@ def accuracy(predictions, task, model):
 
 
 def test_marks_of_hospitals_are_found_in_proportion_to_their_strength(phantom_scans):
-    table = leaks.found(controls.answers(phantom_scans, (0.0, 0.25, 1.0)))
+    table = condition_scores.leak(controls.answers(phantom_scans, (0.0, 0.25, 1.0)))
     none, weak, strong = table.itertuples()
     assert none.low < 0 < none.high
     assert none.truth == 0

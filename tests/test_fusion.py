@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covid_utils.evaluation import fusion
+from covid_utils.evaluation import calibration
 
 
 def sigmoid(logit):
@@ -16,7 +16,7 @@ def stored(seed=0, shape=(6, 100, 100)):
 
 
 def logit(probability):
-    share = np.clip(probability / 255, fusion.EDGE, 1 - fusion.EDGE)
+    share = np.clip(probability / 255, calibration.EDGE, 1 - calibration.EDGE)
     return np.log(share / (1 - share))
 
 
@@ -30,8 +30,8 @@ def drawn(probability, slope, offset, seed=1):
 def test_calibration_finds_the_slope_and_the_offset(slope, offset):
     probability = stored()
     truth = drawn(probability, slope, offset)
-    found = fusion.calibrate(truth, probability, seed=4)
-    assert found == fusion.calibrate(truth, probability, seed=4)
+    found = calibration.calibrate(truth, probability, seed=4)
+    assert found == calibration.calibrate(truth, probability, seed=4)
     assert found.is_fitted
     assert found.slope == pytest.approx(slope, abs=0.08)
     assert found.offset == pytest.approx(offset, abs=0.15)
@@ -47,8 +47,8 @@ def test_a_rare_manifestation_keeps_its_frequency():
     probability = stored(2, (20, 100, 100))
     truth = drawn(probability, 1, -4)
     assert truth.mean() < 0.1
-    assert (~truth).sum() > fusion.PIXELS
-    found = fusion.calibrate(truth, probability)
+    assert (~truth).sum() > calibration.PIXELS
+    found = calibration.calibrate(truth, probability)
     assert found(probability).mean() == pytest.approx(truth.mean(), rel=0.05)
 
 
@@ -58,15 +58,15 @@ def test_a_rare_manifestation_keeps_its_frequency():
     ids=["all", "none", "empty", "reversed"],
 )
 def test_without_a_kind_of_pixel_or_in_reverse_order_nothing_is_fitted(truth):
-    fitted = fusion.calibrate(truth > 0, stored(4, truth.shape))
-    assert fitted == fusion.Calibration(1, 0, is_fitted=False)
+    fitted = calibration.calibrate(truth > 0, stored(4, truth.shape))
+    assert fitted == calibration.Calibration(1, 0, is_fitted=False)
 
 
 def test_the_surest_specialist_gets_the_pixel():
     rng = np.random.default_rng(6)
     maps = {label: rng.random((3, 7, 5)) for label in (2, 1, 3)}
     maps[3][0, 0, 1], maps[2][0, 0, 1], maps[1][0, 0, 1] = 0.6, 0, 0  # at the threshold
-    labels = fusion.fuse(maps, 0.6)
+    labels = calibration.fuse(maps, 0.6)
     assert labels[0, 0, 1] == 3
     assert labels.dtype == np.uint8
     for at in np.ndindex(labels.shape):

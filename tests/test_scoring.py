@@ -7,7 +7,7 @@ from builders import class_predictions, of_class, value
 from sklearn import metrics as reference
 
 from covid_utils.errors import DataError
-from covid_utils.evaluation import bootstrap, intervals, ranking, scoring
+from covid_utils.evaluation import bootstrap, intervals, scoring
 
 CLASSES = ("covid", "normal", "viral", "bacterial")
 NAMES = ("ggo", "consolidation", "effusion")
@@ -141,7 +141,7 @@ def test_weighted_areas_equal_scikit_learn_with_sample_weights():
     truth, score = rng.random(40) < 0.4, np.sort(rng.integers(0, 8, 40))[::-1] / 8
     weights = rng.integers(0, 4, (25, 40)).astype(float)
     weights[0, score > 0.5] = 0
-    found = ranking.weighted_areas(truth, score, weights)
+    found = scoring.weighted_areas(truth, score, weights)
     for row, weight in enumerate(weights):
         for metric in CURVES:
             area = getattr(reference, f"{metric}_score")

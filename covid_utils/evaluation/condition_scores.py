@@ -16,7 +16,7 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.evaluation import bootstrap, metrics, repeats
-from covid_utils.evaluation.intervals import Interval
+from covid_utils.evaluation.intervals import Interval, difference
 from covid_utils.evaluation.repeats import Trainings
 from covid_utils.evaluation.scoring import label_arrays, row, scopes
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS, has_class, sure
@@ -215,3 +215,30 @@ def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
         groups = of.groups[counts[average].any(axis=1)]
         base = row(keys["class"], f"{metric} difference", limited, groups)
         yield base | keys | {"average": average}
+
+
+def leak(answers: pd.DataFrame) -> pd.DataFrame:
+    """How much a comparison of patients finds of what the marks of hospitals are worth in truth.
+
+    ``answers`` are those of `training.controls`: per image ``strength``, ``patient_id``, whether it
+    is recognised at the ``same`` hospital as in training, and whether at the ``other`` one.
+
+    Returns:
+        One row per strength: accuracy of every second patient at the ``same`` hospital, of the
+        others at the ``other``, and the ``difference`` with its limits ``low`` and ``high``, which
+        is all that real scans can show; the ``truth``, which is the difference for the same
+        patients; and the ``share`` of it that is found.
+    """
+    rows = []
+    for strength, one in answers.groupby("strength"):
+        patient = pd.factorize(one["patient_id"])[0]
+        halves = {"same": patient % 2 == 0, "other": patient % 2 == 1}
+        means = [
+            bootstrap.mean(one[name].to_numpy(float)[half], patient[half])
+            for name, half in halves.items()
+        ]
+        gap, truth = difference(*means), one["same"].mean() - one["other"].mean()
+        line = {"strength": strength, "same": means[0].value, "other": means[1].value}
+        line |= {"difference": gap.value, "low": gap.low, "high": gap.high, "truth": truth}
+        rows.append(line | {"share": gap.value / truth if truth else np.nan})
+    return pd.DataFrame(rows)

@@ -42,16 +42,11 @@ def frame_share(heat: np.ndarray) -> np.ndarray:
     pictures, and each cell of a deep map has seen far more of the picture than itself, so a high
     share is a reason to look closer and no proof. Heat spread evenly gives `EVEN_SHARE`, none NaN.
     """
-    rows, columns = (_inner(side) for side in heat.shape[1:])
-    inside = np.einsum("nhw,h,w->n", heat, rows, columns)
-    total = heat.sum(axis=(1, 2))
+    # How much of each cell of a side lies inside the frame: cells may be cut by it.
+    edges = [np.linspace(0, 1, cells + 1).clip(FRAME, 1 - FRAME) for cells in heat.shape[1:]]
+    rows, columns = (np.diff(of) * (len(of) - 1) for of in edges)
+    inside, total = np.einsum("nhw,h,w->n", heat, rows, columns), heat.sum(axis=(1, 2))
     return 1 - np.divide(inside, total, out=np.full(len(heat), np.nan), where=total > 0)
-
-
-def _inner(cells: int) -> np.ndarray:
-    """How much of each cell of a side lies inside the frame: cells may be cut by it."""
-    edges = np.linspace(0, 1, cells + 1).clip(FRAME, 1 - FRAME)
-    return np.diff(edges) * cells
 
 
 def is_bordered(images: np.ndarray) -> np.ndarray:

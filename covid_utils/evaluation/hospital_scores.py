@@ -39,23 +39,19 @@ def hospitals(profile: str) -> Iterator[dict]:
     there = (paths.results(profile) / HOSPITALS / "predictions.parquet").is_file()
     if not there or HOSPITALS in left_out(profile):
         return
+    # Volumes that settings were chosen on are named as they end in ``patient_id``, with commas.
     chosen = runs.read_provenance(profile, HOSPITALS)["parameters"]["chosen_on"]
+    volumes = tuple(filter(None, (name.strip() for name in chosen.split(","))))
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     pixels = runs.read_predictions(profile, HOSPITALS)
     pixels = pixels[pixels["class"].isin(("lesion", LUNG_FIELD))]
-    pixels = pixels.assign(subset=_subsets(pixels, chosen))
+    is_chosen = pixels["subset"].eq(EXTERNAL) & pixels["patient_id"].str.endswith(volumes)
+    pixels = pixels.assign(subset=pixels["subset"].mask(is_chosen, CHOSEN_ON))
     for names, part in pixels.groupby(["network", "class", "subset"], sort=False):
         network, _, subset = names
         keys = {"run": HOSPITALS, "task": "stream all", "model": "deeplab", "subset": subset}
         keys |= {"split": split if subset == "test" else EXTERNAL}
         yield from _steps(part, keys, HOSPITAL_NETWORKS[network])
-
-
-def _subsets(pixels: pd.DataFrame, chosen_on: str) -> pd.Series:
-    """``chosen_on`` names volumes as they end in ``patient_id``, with commas between them."""
-    volumes = tuple(filter(None, (name.strip() for name in chosen_on.split(","))))
-    is_chosen = pixels["subset"].eq(EXTERNAL) & pixels["patient_id"].str.endswith(volumes)
-    return pixels["subset"].mask(is_chosen, CHOSEN_ON)
 
 
 def _steps(part: pd.DataFrame, keys: dict, start: str) -> Iterator[dict]:
@@ -84,34 +80,27 @@ def _steps(part: pd.DataFrame, keys: dict, start: str) -> Iterator[dict]:
 def _scores(part: pd.DataFrame, keys: dict, measures: tuple[str, ...] = MEASURES) -> Iterator[dict]:
     scored = stream_scores.segmentation(part)
     for line in scored[scored["metric"].isin(measures)].to_dict("records"):
-        is_limited = keys["subset"] != "test" and np.isfinite(line["low"])
-        yield line | keys | {"note": _few(line["patients"]) if is_limited else ""}
-
-
-def _few(volumes: int) -> str:
-    """What must be known of limits that rest on so many volumes."""
-    held = f", and hold the truth in {HELD[volumes]} of 100 cases" if volumes in HELD else ""
-    return f"limits rest on {volumes} volumes{held}"
+        volumes, note = line["patients"], ""
+        if keys["subset"] != "test" and np.isfinite(line["low"]):
+            note = f"limits rest on {volumes} volumes"
+            if volumes in HELD:
+                note += f", and hold the truth in {HELD[volumes]} of 100 cases"
+        yield line | keys | {"note": note}
 
 
 def shares_called(predictions: pd.DataFrame) -> pd.DataFrame:
     """Share of slices that networks call diseased, of those that should be called and of others.
 
-    Args:
-        predictions: Of `neighbours.called`.
-
-    Returns:
-        For each ``network``, ``prepared``, ``tested on`` and ``should be called``: ``slices``,
-        ``patients`` (volumes), and the share with its limits, by patient: ``called``, ``low``,
-        ``high``, all from 0 to 1.
+    ``predictions`` are of `neighbours.called`. For each ``network``, ``prepared``, ``tested on``
+    and ``should be called``: ``slices``, ``patients`` (volumes), and the share with its limits, by
+    patient, ``called``, ``low`` and ``high``, all from 0 to 1.
     """
-    lines = []
-    keys = {"network": "network", "prepared": "prepared", "subset": "tested on"}
-    keys |= {"truth": "should be called"}
-    for names, part in predictions.groupby([*keys], sort=False):
+    lines, keys = [], ["network", "prepared", "tested on", "should be called"]
+    table = predictions.rename(columns={"subset": "tested on", "truth": "should be called"})
+    for names, part in table.groupby(keys, sort=False):
         groups = part["patient_id"].to_numpy()
         share = intervals.wilson_by_patient(part["called"].to_numpy(), np.ones(len(part)), groups)
-        line = dict(zip(keys.values(), names, strict=True))
-        line |= {"slices": share.n, "patients": len(np.unique(groups)), "called": share.value}
+        line = dict(zip(keys, names, strict=True)) | {"slices": share.n}
+        line |= {"patients": len(np.unique(groups)), "called": share.value}
         lines.append(line | {"low": share.low, "high": share.high})
     return pd.DataFrame(lines)

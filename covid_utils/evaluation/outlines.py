@@ -77,14 +77,12 @@ def outline(
     return Outlines(_by_class(tables), left, np.flatnonzero(is_kept), *maps)
 
 
-def several(
-    tested: Iterable[tuple[dict[str, str | int], pd.DataFrame, np.ndarray, Iterable[np.ndarray]]],
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+def several(tested: Iterable[tuple]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Measure the test slices of several trainings, one training in memory at a time.
 
     Args:
         tested: Of each training what it is (``stream, model, start, steps, repeat``), its slices,
-            also with `SEEN`, and the rest as for `outline`.
+            also with `SEEN`, their masks and the probabilities, as for `outline`.
 
     Returns:
         `pixel_table` of all, with what each training is and what it had seen. And, unless copies
@@ -107,14 +105,13 @@ def several(
 
 
 def of_steps(
-    tested: Iterable[tuple[dict[str, str], pd.DataFrame, np.ndarray, Iterable[np.ndarray]]],
-    fields: tuple[dict[str, str], pd.DataFrame, np.ndarray, np.ndarray],
+    tested: Iterable[tuple], fields: tuple[dict[str, str], pd.DataFrame, np.ndarray, np.ndarray]
 ) -> tuple[pd.DataFrame, dict[str, Outlines]]:
     """Measure each step towards slices of other hospitals, one network in memory at a time.
 
     Args:
-        tested: Of each step what it is (``step, network``), and the rest as for `outline`; slices
-            of other hospitals are apart from the others, and have no class but the extent.
+        tested: As for `several`, of each step (``step, network``); slices of other hospitals, which
+            have no class but the extent, are apart from the others.
         fields: What the lung fields are, slices, their lungs as outlined and as found.
 
     Returns:
@@ -157,17 +154,17 @@ def pixel_table(
         lesion: Probability in [0, 1] of any label but 0, float (n, size, size).
     """
     is_watched = rows["subset"].isin(WATCHED).to_numpy()
-    widest = max(names, key=lambda name: len(names[name]) if 0 not in names[name] else 0)
+    lesions = {name: members for name, members in names.items() if 0 not in members}
+    widest = max(lesions, key=lambda name: len(lesions[name]))
     tables = []
     for name, members in names.items():
         is_true, is_called = np.isin(truth, members), np.isin(predicted, members)
         table = rows[list(PREDICTION_KEYS)].assign(**{"class": name})
         table[[*metrics.OUTCOMES]] = metrics.count(is_true, is_called, axis=(1, 2))
-        if 0 not in members:
-            table["fn"] += sum(rows.get(BEYOND[label], 0) for label in members if label in BEYOND)
         table["lung_pixels"] = rows.get("lung_pixels", pd.Series(np.nan, rows.index))
         table["hd95"], table["dice_thresholds"] = np.nan, np.nan
-        if 0 not in members:
+        if name in lesions:
+            table["fn"] += sum(rows.get(BEYOND[label], 0) for label in members if label in BEYOND)
             pairs = zip(is_true[is_watched], is_called[is_watched], strict=True)
             distances = np.array([metrics.hausdorff95(*pair) for pair in pairs])
             table.loc[is_watched, "hd95"] = distances / (truth.shape[1] / 100)
@@ -175,7 +172,7 @@ def pixel_table(
             pairs = zip(is_true[is_watched], lesion[is_watched], strict=True)
             table.loc[is_watched, "dice_thresholds"] = [_mean_dice(*pair) for pair in pairs]
         tables.append(table)
-    return _by_class(tables)
+    return pd.concat(tables, ignore_index=True)
 
 
 def of_published(published: PublishedMasks, collection: Collection) -> pd.DataFrame:
@@ -185,8 +182,7 @@ def of_published(published: PublishedMasks, collection: Collection) -> pd.DataFr
     if not here.any():
         raise DataError("published masks: none of their slices is among the images; read them all.")
     rows = slices.loc[published.image_id[here]].reset_index(drop=True).assign(subset="published")
-    predicted, classes = published.labels[here], labels.scored_classes("all")
-    tables = []
+    predicted, classes, tables = published.labels[here], labels.scored_classes("all"), []
     for first in range(0, len(rows), BATCH):
         part = slice(first, first + BATCH)
         truth = [load_mask(collection.root, row) for row in rows.iloc[part].itertuples()]
@@ -194,11 +190,10 @@ def of_published(published: PublishedMasks, collection: Collection) -> pd.DataFr
     return _by_class(tables)
 
 
-def _by_class(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """One table, class by class, slices in their order."""
-    table = pd.concat(tables, ignore_index=True)
-    groups = table.groupby("class", sort=False)
-    return pd.concat([part for _, part in groups], ignore_index=True)
+def _by_class(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The tables of batches as one, class by class, slices in their order."""
+    parts = pd.concat(tables, ignore_index=True).groupby("class", sort=False)
+    return pd.concat([part for _, part in parts], ignore_index=True)
 
 
 def _mean_dice(truth: np.ndarray, lesion: np.ndarray) -> float:

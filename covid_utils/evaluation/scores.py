@@ -29,11 +29,11 @@ from covid_utils.writing import whole
 KEYS = ("run", "protocol", "split", "task", "model", "start", "repeat", "subset", "labels")
 KEYS += ("class", "metric", "average")
 COLUMNS = (*KEYS, "value", "low", "high", "n", "groups", "unit", "note")
+INTEGERS = {"repeat": int, "n": int, "groups": int}
 #: Columns -> what holds where a row does not say.
 DEFAULTS = dict.fromkeys(("split", "task", "model", "start", "subset", "note"), "")
 DEFAULTS |= {"protocol": "split_first", "repeat": 1, "labels": "exact", "average": "pooled"}
 DEFAULTS |= {"n": 0, "groups": 0}
-INTEGERS = ("repeat", "n", "groups")
 #: Metric -> unit in which people are shown it; others are per cent.
 UNITS = dict.fromkeys(("mcc", "roc_auc", "average_precision", "ece", "brier", "nll"), "fraction")
 UNITS |= dict.fromkeys(("dice", "iou", "dice_thresholds"), "fraction")
@@ -63,7 +63,7 @@ def compute(profile: str, *parts: str) -> pd.DataFrame:
     table = pd.DataFrame(rows).rename(columns={"patients": "groups"})
     table = table.reindex(columns=list(COLUMNS))
     table["unit"] = table["metric"].map(UNITS).fillna("%")
-    return table.fillna(DEFAULTS).astype(dict.fromkeys(INTEGERS, int))
+    return table.fillna(DEFAULTS).astype(INTEGERS)
 
 
 def write(profile: str) -> None:
@@ -76,27 +76,27 @@ def write(profile: str) -> None:
 
 def times(profile: str) -> Iterator[dict]:
     """Median and 95th percentile of the timed calls, by stage and, if all are there, in turn."""
-    absent = left_out(profile)
-    spent = {s: _calls(profile, run) for s, run in STAGES.items() if run not in absent}
-    for stage, steps in spent.items():
-        for step, each in steps.items():
-            yield from _time(profile, each, STAGES[stage], stage, step)
-    first, *_ = stages = list(STAGES)[:3]
-    if not set(stages) <= set(spent):
+    absent, spent = left_out(profile), {}
+    for stage, run in STAGES.items():
+        if run not in absent:
+            steps = runs.read_metrics(profile, run)["seconds_per_image"]
+            spent[stage] = [measured["each"] for measured in steps.values()]
+            for step, each in zip(steps, spent[stage], strict=True):
+                yield from _time(profile, each, run, stage, step)
+    pipeline = list(STAGES)[:3]
+    if not set(pipeline) <= set(spent):
         return
-    every, turn = ", ".join(STAGES[stage] for stage in stages), "stages in turn"
-    xray = np.sum([*spent[first].values()], axis=0)
-    ct = np.sum([call for stage in stages for call in spent[stage].values()], axis=0)
+    every, turn = ", ".join(STAGES[stage] for stage in pipeline), "stages in turn"
+    xray = np.sum(spent[pipeline[0]], axis=0)
+    ct = np.sum([call for stage in pipeline for call in spent[stage]], axis=0)
     yield from _time(profile, xray, TASK1, "whole pipeline, one X-ray", turn)
     yield from _time(profile, ct, every, "whole pipeline, one CT slice", turn)
-    slices, stand_in = _slices_per_case(profile)
-    case = turn + (f", {slices:.1f} slices a case{stand_in}" if slices != 1 else "")
-    yield from _time(profile, slices * ct, every, "whole pipeline, one case of CT", case)
-
-
-def _calls(profile: str, run: str) -> dict[str, list[float]]:
-    steps = runs.read_metrics(profile, run)["seconds_per_image"]
-    return {step: measured["each"] for step, measured in steps.items()}
+    slices = runs.select(saved_manifest(profile), dataset="medseg", subset="test")
+    per_case = len(slices) / max(1, slices["patient_id"].nunique())
+    case = f"{turn}, {per_case:.1f} slices a case"
+    if not (slices["patient_basis"] == "given").all():
+        case += ", a group of near copies standing for one"
+    yield from _time(profile, per_case * ct, every, "whole pipeline, one case of CT", case)
 
 
 def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> Iterator[dict]:
@@ -107,10 +107,3 @@ def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> I
     keys["note"] = runs.read_provenance(profile, run.split(", ", maxsplit=1)[0])["processor"]
     yield keys | {"metric": "median time", "value": median, "low": limits.low, "high": limits.high}
     yield keys | {"metric": "p95 time", "value": p95}
-
-
-def _slices_per_case(profile: str) -> tuple[float, str]:
-    slices = runs.select(saved_manifest(profile), dataset="medseg", subset="test")
-    known = (slices["patient_basis"] == "given").all()
-    note = "" if known else ", a group of near copies standing for one"
-    return len(slices) / max(1, slices["patient_id"].nunique()), note

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -33,10 +33,7 @@ COPIES = "augmented copies among the images"
 
 def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.DataFrame:
     """Predictions of one task: unless others are named, of the head's first training."""
-    keys = {"model": HEAD, "run": 1} | criteria
-    if not keys["run"]:
-        del keys["run"]
-    return runs.select(table, task=task, **keys)
+    return runs.select(table, **{"task": task, "model": HEAD, "run": 1} | criteria)
 
 
 def recognition(profile: str) -> Iterator[dict]:
@@ -44,32 +41,30 @@ def recognition(profile: str) -> Iterator[dict]:
     if TASK1 in left_out(profile):
         return
     table = runs.read_predictions(profile, TASK1)
-    kind = runs.read_provenance(profile, "data")["parameters"]["split"]
     chosen = runs.read_metrics(profile, TASK1).get("chosen", {})
-    base = {"run": TASK1, "split": kind}
+    split = runs.read_provenance(profile, "data")["parameters"]["split"]
     for count in ("2 classes", "4 classes"):
+        base = {"run": TASK1, "split": split, "task": count}
         whole = table[table["task"] == count]
         for (model, run, subset), part in whole.groupby(["model", "run", "subset"]):
-            keys = base | {"task": count, "model": model, "repeat": run, "subset": subset}
+            keys = base | {"model": model, "repeat": run, "subset": subset}
+            notes = [COPIES] if _is_copy(part).any() else []
             if model == TUNED:
-                setting = chosen[count]
-                keys["note"] = f"rate {setting['rate']:g}, {setting['steps']} steps"
-            yield from _of_part(part, keys)
-        yield from _differences(table, base | {"task": count})
-        yield from _calibrated(table, base | {"task": count, "model": HEAD, "subset": "test"})
+                notes.insert(0, "rate {rate:g}, {steps} steps".format(**chosen[count]))
+            yield from _of_part(part, keys | {"note": "; ".join(notes)})
+        yield from _differences(table, base)
+        yield from _calibrated(table, base | {"model": HEAD, "subset": "test"})
     if (table["task"] == BOTH).any():
-        yield from _with_ct(table, base | {"task": BOTH})
+        yield from _with_ct(table, {"run": TASK1, "split": split, "task": BOTH})
 
 
 def _of_part(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
     classes = RECOGNITION_TASKS[keys["task"]]
     is_test, is_first = keys["subset"] == "test", keys["repeat"] == 1
-    notes = (keys.get("note", ""), COPIES if _is_copy(part).any() else "")
-    keys |= {"note": "; ".join(filter(None, notes))}
     if is_test and is_first and keys["model"] != TUNED:
         for score in scoring.recognition(part, classes).to_dict("records"):
             yield score | keys
-    elif not is_first and is_test:  # another seed shows a spread, and needs no interval
+    elif is_test and not is_first:  # another seed shows a spread, and needs no interval
         value = (part["truth"] == part["predicted"]).mean()
         own = {"class": "all", "metric": "accuracy", "value": value, "n": len(part)}
         yield own | keys | {"patients": part["patient_id"].nunique()}
@@ -86,16 +81,13 @@ def _differences(table: pd.DataFrame, base: dict) -> Iterator[dict]:
         other = predictions_of(table, base["task"], subset="test", model=model)
         for rival in (HEAD, TUNED) if model in CHOOSING else (HEAD,):
             head = predictions_of(table, base["task"], subset="test", model=rival)
-            if len(other) and len(head):
-                keys = base | {"model": f"{model} minus {rival}", "subset": "test"}
-                yield keys | _difference(other, head, _discordant)
+            yield from _difference(other, head, base | {"model": f"{model} minus {rival}"})
 
 
-def _difference(first: pd.DataFrame, second: pd.DataFrame, note: Callable) -> dict:
-    """Accuracy of the first minus that of the second, on the images and runs of both.
-
-    ``note`` gets what each has right, bool (images, runs).
-    """
+def _difference(first: pd.DataFrame, second: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    """Accuracy of the first minus that of the second, on the images and runs of both, if any."""
+    if first.empty or second.empty:
+        return
     hits = [_hits(part) for part in (first, second)]
     at = [axis.intersection(other) for axis, other in zip(*(h.axes for h in hits), strict=True)]
     right = [table.loc[*at].to_numpy() for table in hits]
@@ -103,8 +95,15 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, note: Callable) -> di
     groups = images["patient_id"].to_numpy()
     strata = intervals.class_strata(pd.factorize(images["truth"], sort=True)[0], groups)
     score = bootstrap.mean(right[0] - right[1], groups, strata)
-    keys = {"class": "all", "metric": "accuracy difference", "repeat": 0, "note": note(*right)}
-    return score._asdict() | keys | {"patients": len(np.unique(groups))}
+    each = 100 * (right[0] - right[1]).mean(axis=0)
+    note = f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
+    if len(each) == 1:
+        only_first, only_second, p_value = intervals.mcnemar(*(one[:, 0] > 0 for one in right))
+        note = f"only the first right: {only_first}, only the second: {only_second} images "
+        note += f"(McNemar over images, as if independent: p = {p_value:.2g})"
+    keys = {"subset": "test"} | keys | {"repeat": 0, "note": note}
+    keys |= {"class": "all", "metric": "accuracy difference"}
+    yield keys | score._asdict() | {"patients": len(np.unique(groups))}
 
 
 def _hits(part: pd.DataFrame) -> pd.DataFrame:
@@ -113,37 +112,22 @@ def _hits(part: pd.DataFrame) -> pd.DataFrame:
     return table.pivot_table(index="image_id", columns="run", values="right")
 
 
-def _discordant(first: np.ndarray, second: np.ndarray) -> str:
-    only_first, only_second, p_value = intervals.mcnemar(first[:, 0] > 0, second[:, 0] > 0)
-    return (
-        f"only the first right: {only_first}, only the second: {only_second} images "
-        f"(McNemar over images, as if independent: p = {p_value:.2g})"
-    )
-
-
-def _spread(first: np.ndarray, second: np.ndarray) -> str:
-    each = 100 * (first - second).mean(axis=0)
-    return f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
-
-
 def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
-    test = predictions_of(table, BOTH, subset="test", run=0)
+    heads = runs.select(table, model=HEAD, subset="test")
+    test = heads[heads["task"] == BOTH]
     drawn = test[test["drawn"]]
     for modality in (BOTH, "X-ray", "CT"):
         part = drawn[drawn["modality"].isin(modality.split(" + "))]
         keys = base | {"subset": "test" if modality == BOTH else f"test, {modality}"}
         yield from _repeats(part, keys | {"model": HEAD}, drawn_anew=modality != "CT")
-    xrays = test[test["modality"] == "X-ray"]
     for task in ("2 classes", XRAY_SHARE):
-        alone = predictions_of(table, task, subset="test", run=0)
-        if len(alone):
-            keys = base | {"subset": "test, X-ray", "model": f"{HEAD} minus {task}"}
-            yield keys | _difference(xrays, alone, _spread)
+        keys = base | {"subset": "test, X-ray", "model": f"{HEAD} minus {task}"}
+        xrays, alone = test[test["modality"] == "X-ray"], heads[heads["task"] == task]
+        yield from _difference(xrays, alone, keys)
     for model in RULES:
         rule = predictions_of(table, BOTH, subset="test", model=model)
         if len(rule):
-            keys = base | {"model": model, "subset": "test"}
-            yield _accuracy(rule[rule["drawn"]]) | keys
+            yield _accuracy(rule[rule["drawn"]]) | base | {"model": model, "subset": "test"}
 
 
 def _repeats(part: pd.DataFrame, keys: dict, drawn_anew: bool) -> Iterator[dict]:
@@ -212,9 +196,7 @@ def labels(profile: str) -> Iterator[dict]:
         "always present": {f"p_{name}": 1.0 for name in MANIFESTATIONS},
         "share in training": {f"p_{m}": training[f"truth_{m}"].mean() for m in MANIFESTATIONS},
     }
-    exact = test[test["label_quality"] == "exact"]
-    scopes = {"exact": exact} if len(exact) == len(test) else {"all": test, "exact": exact}
-    for scope, part in scopes.items():
+    for scope, part in reversed(scoring.scopes(test).items()):
         for model, rule in {"network": {}, **rules}.items() if len(part) else ():
             keys = {"run": TASK2, "split": split, "task": "manifestations", "model": model}
             for score in scoring.labels(part.assign(**rule), MANIFESTATIONS).to_dict("records"):
