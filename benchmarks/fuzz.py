@@ -164,8 +164,7 @@ def read(root: Path, path: Path) -> None:
         decoding.read_dicom_header(path, ("PatientID",))
         decoding.read_dicom(path)
     elif path.name.endswith(decoding.NIFTI_SUFFIXES):
-        decoding.axial_count(path)
-        decoding.read_axial(path, 0)
+        decoding.axial_slices(path)
     else:
         decoding.read_raster(path)
 

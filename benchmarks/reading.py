@@ -27,8 +27,8 @@ from covid_read.cases import cases
 from covid_read.extent import BATCH, Outline, on_whole_slices, outlined
 from covid_read.folder import read_all
 from covid_utils import paths
-from covid_utils.data.readers import decoding
-from covid_utils.data.readers.gray import LUNG_WINDOW
+from covid_utils.data.readers.decoding import axial_slices
+from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8, window_of
 from covid_utils.training import predict_stream
 
 PACK = covid_read.MODEL / "shipped.npz"
@@ -52,7 +52,8 @@ def run() -> dict:
 def slices() -> list[np.ndarray]:
     """Axial slices of the phantom in the lung window, uint8 (side, side)."""
     path = next(chest_phantom.write(paths.phantom()).glob("medseg/tr_im.nii*"))
-    return [decoding.read_axial(path, at) for at in range(decoding.axial_count(path))]
+    voxels = axial_slices(path)
+    return [*to_uint8(voxels, *window_of(voxels, path))]
 
 
 @contextmanager

@@ -38,7 +38,6 @@ class Job:
     needs: tuple[str, ...] = ()  # jobs before it
     takes_any: bool = False  # whether it does with those of them that can run
     sets: tuple[tuple[str, ...], ...] = ()  # folders of data sets: it needs one of each group
-    parts: dict = field(default_factory=dict)  # what it does only with further sets -> such groups
     runs: tuple[str, ...] = ()  # run folders that it writes
     priority: int = 0  # jobs with a larger one start first
     all_cores: bool = False
@@ -93,7 +92,6 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
         "02_task1_inception",
         needs=(DATA,),
         sets=RECOGNITION_SETS,
-        parts={"Table 4, X-rays and CT together,": (("COVID-CT",),)},
         runs=(TASK1,),
         priority=10,
     )
@@ -185,11 +183,5 @@ def possible(
 
 
 def sentences(every: Mapping[str, Job], sets: Container[str]) -> list[str]:
-    """For each job, or part of one, that is left out, its name and the reason."""
-    kept, left_out = possible(every, sets)
-    lines = [f"{every[name].title} {reason}" for name, reason in left_out.items()]
-    for job in kept.values():
-        for part, groups in job.parts.items():
-            if reason := missing_sets(groups, sets):
-                lines.append(f"{part} of {job.title} {reason}")
-    return lines
+    """Title of each job that is left out, and the reason."""
+    return [f"{every[name].title} {reason}" for name, reason in possible(every, sets)[1].items()]

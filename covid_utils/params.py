@@ -22,10 +22,6 @@ from covid_utils import paths
 from covid_utils.errors import ParameterError
 from covid_utils.registry import NOTEBOOKS, PROFILES
 
-#: Types of JSON Schema, as a Python programmer calls them.
-TYPES = {"string": "text", "integer": "a whole number", "number": "a number"}
-TYPES |= {"boolean": "true or false", "array": "a list"}
-
 
 @cache
 def _declarations() -> dict[str, dict[str, dict]]:
@@ -91,21 +87,18 @@ def _assigned(source: str) -> dict[str, Any]:
 
 
 def from_text(notebook: str, text: str) -> tuple[str, Any]:
-    """Name and value of a setting ``NAME=VALUE``; what is declared as text stays as it is."""
+    """Name and value of a setting ``NAME=VALUE``, read as YAML where it is not declared as text."""
     name, _, value = text.partition("=")
-    if declared(notebook).get(name, {}).get("type") == "string":
-        return name, value
-    plain = {"true": "True", "false": "False"}.get(value, value)
-    with suppress(ValueError, SyntaxError):
-        return name, ast.literal_eval(plain)
+    if declared(notebook).get(name, {}).get("type") != "string":
+        with suppress(yaml.YAMLError):
+            return name, yaml.safe_load(value)
     return name, value
 
 
 def check(values: Mapping[str, Any], notebook: str, source: str) -> None:
     """Hold some parameters of a notebook against their declarations; ``source`` is named in errors.
 
-    Raises:
-        ParameterError: With the nearest known name, or what the value must be.
+    An error has the nearest known name, or what the value must be.
     """
     from jsonschema import Draft202012Validator, validators
 
@@ -123,29 +116,9 @@ def check(values: Mapping[str, Any], notebook: str, source: str) -> None:
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(rules)}."
             raise ParameterError(f"{source}: unknown parameter '{name}'; {hint}")
         for error in validator(rules[name]).iter_errors(value):
-            raise ParameterError(f"{source}: '{name}' is {value!r}, but {_demand(error)}.")
-
-
-def _demand(error: Any) -> str:
-    """What a value must be, from the rule of JSON Schema that it breaks."""
-    where = "each item " if error.path else ""
-    rule, wanted = error.validator, error.validator_value
-    if rule == "type":
-        hint = "; YAML reads 1e-3 as text: write 0.001" if wanted == "number" else ""
-        return f"{where}must be {TYPES[wanted]}{hint}"
-    if rule == "enum":
-        return f"{where}must be one of {', '.join(map(str, wanted))}"
-    words = {
-        "minimum": "must be at least",
-        "maximum": "must be at most",
-        "exclusiveMinimum": "must be above",
-        "exclusiveMaximum": "must be below",
-        "minItems": "must have as many items as",
-        "maxItems": "must have no more items than",
-        "minLength": "must have as many characters as",
-        "pattern": "must have the form",
-    }
-    return f"{where}{words[rule]} {wanted}"
+            is_text = error.validator_value == "number" and isinstance(value, str)
+            hint = "; YAML reads 1e-3 as text: write 0.001" if is_text else ""
+            raise ParameterError(f"{source}: wrong '{name}': {error.message}{hint}.")
 
 
 def _checked(path: Path, notebook: str) -> dict[str, Any]:

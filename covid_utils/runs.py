@@ -2,8 +2,7 @@
 
 ``results/<profile>/<run>/`` holds ``metrics.json``, ``predictions.parquet``, ``history.csv`` and
 ``provenance.json``. It is written under a temporary name and renamed when complete, so a run that
-was killed leaves nothing that a table could pick up. Of two processes that record the same run the
-second waits with renaming, and readers wait until it is done.
+was killed leaves nothing that a table could pick up.
 """
 
 from __future__ import annotations
@@ -17,34 +16,29 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
-from filelock import FileLock
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
 from covid_utils.writing import whole, whole_folder
 
-T = TypeVar("T")
 RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless")
-#: Columns of texts that can be empty, of scores and of what is selected from them.
+#: Columns of texts that can be empty, of scores and of what is selected from them, and keys of the
+#: tables, which are empty where there are no data.
 TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "source_run"}
-TEXTS |= {
-    f"{answer}_{name}"
-    for answer in ("published", "honest")
-    for name in ("verdict", "reason", "source_run", "departures")
-}
-#: Keys of the tables, which are empty where there are no data.
 TEXTS |= {"work", "class", "average", "labels", "metric", "manifestation", "tested on", "run"}
 TEXTS |= {"settings", "classes", "stage", "step", "without a patient"}
+_ANSWERS = ("verdict", "reason", "source_run", "departures")
+TEXTS |= {f"{answer}_{name}" for answer in ("published", "honest") for name in _ANSWERS}
 
 
 @dataclass
@@ -81,15 +75,10 @@ def record(
     ``manifest`` has the rows that the run used: their hashes identify the data.
     """
     final = paths.results(profile) / name
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(final, FileLock(_lock(final))) as partial:
+    with whole_folder(final) as partial:
         yield Run(partial)
         write_json(partial / "provenance.json", provenance(parameters, manifest))
     forget_done(profile, name)
-
-
-def _lock(run: Path) -> Path:
-    return run.with_name(f".{run.name}.lock")
 
 
 def forget_done(profile: str, name: str) -> None:
@@ -109,13 +98,13 @@ def opening(parameters: Mapping[str, Any], *names: str) -> str:
     settings that were others are listed.
     """
     results = paths.results(parameters["profile"])
-    elsewhere = "$COVID_HOME/" if os.environ.get("COVID_HOME") else ""
-    shown = elsewhere + paths.shown(results) if elsewhere else os.path.relpath(results)
+    has_home = bool(os.environ.get("COVID_HOME"))
+    shown = f"$COVID_HOME/{paths.shown(results)}" if has_home else os.path.relpath(results)
     lines = [f"Results: {shown}. Code: {os.path.relpath(paths.PROJECT / 'covid_utils')}."]
+    new = {key: _without_folder(value) for key, value in parameters.items()}
     for name in names:
         path = results / name / "provenance.json"
         old = _json(path)["parameters"] if path.is_file() else {}
-        new = {key: _without_folder(value) for key, value in parameters.items()}
         others = [key for key in new if key in old and old[key] != new[key]]
         changed = ", ".join(f"{key} {old[key]!r}, now {new[key]!r}" for key in others)
         lines += [f"This replaces the run {name}, made with {changed}."] if changed else []
@@ -128,6 +117,7 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
     for name in RECORDED_PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, but bytes on a Mac
     return {
         "parameters": {name: _without_folder(value) for name, value in parameters.items()},
         "device": _device(),
@@ -139,7 +129,7 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
         "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", "all"),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
         "processor": processor(),
-        "peak_memory_mb": round(_peak_memory() / 2**20),
+        "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
         # Of the whole process so far: a notebook's kernel records its run when all is computed.
         "cpu_seconds": round(time.process_time(), 1),
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
@@ -192,12 +182,6 @@ def processor() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that reads well in a diff."""
     text = json.dumps(_plain(content), indent=1, sort_keys=True, allow_nan=False)
@@ -218,24 +202,28 @@ def _plain(content: Any) -> Any:
 
 def read_metrics(profile: str, name: str) -> dict[str, Any]:
     """Metrics of a finished run."""
-    return _read(profile, f"{name}/metrics.json", _json)
+    return _json(_existing(profile, f"{name}/metrics.json"))
 
 
 def read_provenance(profile: str, name: str) -> dict[str, Any]:
     """Provenance of a finished run."""
-    return _read(profile, f"{name}/provenance.json", _json)
+    return _json(_existing(profile, f"{name}/provenance.json"))
 
 
 def read_predictions(profile: str, name: str) -> pd.DataFrame:
     """Predictions of a finished run."""
-    return _read(profile, f"{name}/predictions.parquet", pd.read_parquet)
+    return pd.read_parquet(_existing(profile, f"{name}/predictions.parquet"))
 
 
 def read_table(profile: str, name: str) -> pd.DataFrame:
     """``scores``, ``verdicts`` or ``tables/<name>``, as written; empty texts are ''."""
-    form = {"keep_default_na": False, "na_values": [""], "dtype": {"paper": str}}
-    form |= {"float_precision": "round_trip"}
-    table = _read(profile, f"{name}.csv", lambda path: pd.read_csv(path, **form))
+    table = pd.read_csv(
+        _existing(profile, f"{name}.csv"),
+        keep_default_na=False,
+        na_values=[""],
+        dtype={"paper": str},
+        float_precision="round_trip",
+    )
     return table.fillna(dict.fromkeys(TEXTS & set(table), ""))
 
 
@@ -257,14 +245,10 @@ def _json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _read(profile: str, name: str, decode: Callable[[Path], T]) -> T:
+def _existing(profile: str, name: str) -> Path:
     path = paths.results(profile) / name
-    with suppress(FileNotFoundError):
-        return decode(path)
-    lock = _lock(path.parent)
-    if lock.is_file():  # the run may be getting its name at this moment
-        with FileLock(lock), suppress(FileNotFoundError):
-            return decode(path)
+    if path.is_file():
+        return path
     raise ResultsError(
         f"{paths.shown(path)}: not there yet; 'make reproduce PROFILE={profile}' computes every "
         "result of this profile."

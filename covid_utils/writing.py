@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
 from threading import Lock
@@ -23,11 +23,8 @@ T = TypeVar("T")
 def whole(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name beside it; it gets its own when the block ends well.
 
-    Args:
-        path: The file wanted; its folder is made, an older file is replaced.
-
-    Yields:
-        Where to write. The name keeps its ending, which some writers go by.
+    Its folder is made, and an older file is replaced. What to write to keeps the ending of the
+    name, which some writers go by.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes and threads that write the same file at once must not share it.
@@ -40,19 +37,14 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iterator[Path]:
+def whole_folder(path: Path) -> Iterator[Path]:
     """Write a folder under a temporary name beside it; it replaces an older one when all is there.
-
-    Args:
-        path: The folder wanted.
-        lock: Held while the folder gets its name, if it is given.
 
     Yields:
         An empty folder to write to.
     """
-    partial, old = (
-        path.with_name(f".{path.name}.{end}") for end in (f"{os.getpid()}.partial", "old")
-    )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         owner = int(leftover.name.split(".")[-2])
         if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it
@@ -60,13 +52,11 @@ def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iter
     partial.mkdir(parents=True)
     try:
         yield partial
-        with lock or nullcontext():
-            if path.exists():  # else a process was killed here, and the older one is all there is
-                shutil.rmtree(old, ignore_errors=True)
-                path.rename(old)
-            partial.rename(path)
-            shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.replace(old)
+        partial.replace(path)
     finally:
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -5,7 +5,7 @@ import pytest
 from builders import manifest
 
 from covid_utils.data import augment
-from covid_utils.errors import DataError, ParameterError
+from covid_utils.errors import ParameterError
 
 SIDE = 96
 
@@ -157,8 +157,6 @@ def test_copies_are_made_when_asked_for_and_image_and_mask_agree(blob):
     assert augment.originals(fewer)["image_id"].tolist() == table["image_id"][[0, 2, 1]].tolist()
     moved = augment.copies(masks[[0, 2, 1]] * 200, fewer, seed=3)
     assert np.array_equal(moved[:], images[fewer.index])
-    with pytest.raises(DataError, match="2 images are not those of 3 originals"):
-        augment.copies(masks[:2], fewer, seed=3)
 
 
 # The authors' augmentation

@@ -104,18 +104,6 @@ def test_masks_lie_on_their_images_and_a_mended_one_is_not_served_from_before(tm
     assert set(np.unique(cache.masks(readers.read("medseg", root).rows, root, SMALL))) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("left", [0, 60, 500])
-def test_a_cut_file_is_made_anew(root, left, decoded):
-    rows = rows_of(root)
-    right = cache.images(rows, root, SMALL)[:]
-    files()[2].write_bytes(files()[2].read_bytes()[:left])
-    decoded.clear()
-    assert np.array_equal(cache.images(rows, root, SMALL), right)
-    assert len(decoded) == 1
-    files()[2].unlink()
-    assert np.array_equal(cache.images(rows, root, SMALL), right)
-
-
 def test_prepared_images_are_those_of_the_cache_and_none_is_kept(root, decoded):
     rows = rows_of(root).iloc[::-1]
     prepared = cache.prepared(rows, root, SMALL)
@@ -131,19 +119,6 @@ def test_prepared_images_are_those_of_the_cache_and_none_is_kept(root, decoded):
 
 def recipe(version=1, settings=(), shape=(2, 3), dtype=np.float32, kind="features"):
     return cache.Recipe(kind, version, dict(settings), shape, dtype)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
-@pytest.mark.parametrize("shape", [(), (35, 35, 288)])
-def test_a_file_is_an_npy_array_with_the_header_that_is_skipped(shape, dtype):
-    one = recipe(shape=shape, dtype=dtype)
-    array = np.random.default_rng(0).integers(0, 99, shape).astype(dtype)
-    one.write("a", array.astype(np.float64))
-    kept = np.load(one.path("a"))
-    assert kept.dtype == dtype
-    assert np.array_equal(kept, array)
-    assert one.path("a").stat().st_size == cache.HEADER + array.nbytes
-    assert np.array_equal(one.rows(["a"])[0], array)
 
 
 # Lazy rows

@@ -10,8 +10,8 @@ from builders import save_dicom
 from PIL import Image
 from pydicom.uid import HTJ2KLossless
 
-from covid_utils.data.readers.decoding import axial_count, read_axial, read_dicom, read_raster
-from covid_utils.data.readers.gray import LUNG_WINDOW, ct_to_uint8, stretched
+from covid_utils.data.readers.decoding import axial_slices, open_nifti, read_dicom, read_raster
+from covid_utils.data.readers.gray import LUNG_WINDOW, stretched, to_uint8, window_of
 from covid_utils.errors import DataError
 
 # DICOM and TIFF
@@ -71,24 +71,24 @@ AFFINES = [np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([1, 1, 0, 1])]
 @pytest.mark.parametrize("affine", AFFINES)
 def test_an_affine_matrix_without_axes_is_named(tmp_path, affine):
     nifti(tmp_path / "v.nii.gz", affine)
-    for call in (axial_count, lambda path: read_axial(path, 0)):
-        with pytest.raises(DataError, match="affine matrix does not tell its axes"):
-            call(tmp_path / "v.nii.gz")
+    with pytest.raises(DataError, match="affine matrix does not tell its axes"):
+        axial_slices(tmp_path / "v.nii.gz")
 
 
 @pytest.mark.parametrize("dtype", [[("R", "u1"), ("G", "u1"), ("B", "u1")], np.complex64])
 def test_voxels_that_are_no_gray_values_are_named(tmp_path, dtype):
     nifti(tmp_path / "v.nii.gz", dtype=np.dtype(dtype))
     with pytest.raises(DataError, match="are no gray values"):
-        axial_count(tmp_path / "v.nii.gz")
+        open_nifti(tmp_path / "v.nii.gz")
 
 
 def test_a_volume_with_one_frame_is_a_volume(tmp_path):
     voxels = np.linspace(0, 255, 120).reshape(6, 5, 4)
     for name, values in (("a.nii", voxels), ("b.nii", voxels[..., None])):
         nibabel.Nifti1Image(values, np.eye(4)).to_filename(tmp_path / name)
-    assert axial_count(tmp_path / "b.nii") == 4
-    assert np.array_equal(read_axial(tmp_path / "b.nii", 1), read_axial(tmp_path / "a.nii", 1))
+    plain, framed = (axial_slices(tmp_path / name) for name in ("a.nii", "b.nii"))
+    assert plain.shape == (4, 5, 6)
+    assert np.array_equal(plain, framed)
 
 
 def test_a_header_that_asks_for_more_than_the_file_holds_is_refused(tmp_path):
@@ -98,7 +98,7 @@ def test_a_header_that_asks_for_more_than_the_file_holds_is_refused(tmp_path):
     raw[42:48] = np.array([900, 900, 900], "<i2").tobytes()
     path.write_bytes(gzip.compress(bytes(raw)))
     with pytest.raises(DataError, match="too short for its header's 729000000 voxels"):
-        axial_count(path)
+        open_nifti(path)
 
 
 # Gray scales: every known one, and what must not decide about it
@@ -112,6 +112,10 @@ SCALES = {
     "0 to 255": GRAY.astype(np.float32),
     "0 to 1": GRAY / np.float32(255),
 }
+
+
+def shown(voxels, path):
+    return to_uint8(voxels, *window_of(voxels, path))
 
 
 def spoilt(voxels, value, count=1):
@@ -128,21 +132,21 @@ def spoilt(voxels, value, count=1):
 )
 def test_single_values_do_not_decide_about_a_scale(tmp_path, scale, value, count):
     voxels = spoilt(SCALES[scale], value, count) if count else SCALES[scale]
-    gray = ct_to_uint8(voxels, tmp_path)
+    gray = shown(voxels, tmp_path)
     assert np.abs(gray.astype(int) - GRAY).flat[count:].max() <= 1
 
 
 def test_a_black_margin_does_not_hide_a_scale(tmp_path):
     for scale, margin in (("0 to 1", 0), ("Hounsfield", -2000)):
         voxels = np.pad(SCALES[scale], 20, constant_values=margin)
-        gray = ct_to_uint8(voxels, tmp_path)[20:-20, 20:-20]
+        gray = shown(voxels, tmp_path)[20:-20, 20:-20]
         assert np.abs(gray.astype(int) - GRAY).max() <= 1
 
 
 def test_padding_does_not_make_a_scan_with_offset_hounsfield(tmp_path):
     for scale in ("with offset", "0 to 255", "0 to 1"):
         for value in (-2000, -1024, -1000):
-            gray = ct_to_uint8(spoilt(SCALES[scale], value, 180), tmp_path)
+            gray = shown(spoilt(SCALES[scale], value, 180), tmp_path)
             assert np.abs(gray.astype(int) - GRAY).flat[180:].max() <= 1, (scale, value)
 
 
@@ -165,9 +169,9 @@ def test_a_scale_that_cannot_be_told_is_reported(tmp_path, low, high):
     if (low, high) == (0, 4000):
         values[values < 1500] = 0  # no air, no tissue
     with pytest.raises(DataError, match="no scale that is known for CT"):
-        ct_to_uint8(values, tmp_path / "scan.nii")
+        shown(values, tmp_path / "scan.nii")
     with pytest.raises(DataError, match="no scale"):
-        ct_to_uint8(np.full((4, 4), np.nan), tmp_path)
+        shown(np.full((4, 4), np.nan), tmp_path)
 
 
 def test_an_image_is_stretched_between_its_extremes_but_not_to_outliers():

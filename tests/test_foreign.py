@@ -1,16 +1,25 @@
 """Slices as other hospitals show them: each change alone, and what none of them may do."""
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 
 from covid_utils.data import augment, foreign
-from covid_utils.data.foreign import Change, Foreign
+from covid_utils.data.foreign import Change
 
 SIDE = 96
-NEVER = {f.name: Change(0.0) for f in fields(Foreign) if isinstance(f.default, Change)}
-STILL = Foreign(augment.STILL, **NEVER)
+NAMES = [name for name, value in vars(foreign).items() if isinstance(value, Change)]
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Slices are changed as told, and not else."""
+
+    def change(**changes):
+        monkeypatch.setattr(foreign, "MOVEMENT", augment.STILL)
+        for name in NAMES:
+            monkeypatch.setattr(foreign, name, changes.get(name.lower(), Change(0.0)))
+
+    return change
 
 
 @pytest.fixture
@@ -25,31 +34,28 @@ def chest():
     return image.astype(np.uint8), lesion.astype(np.uint8) * 2, lungs
 
 
-def only(**changes):
-    return Foreign(augment.STILL, **(NEVER | changes))
+def shown(chest, seed=0):
+    return foreign.pair(np.random.default_rng(seed), *chest[:2])
 
 
-def shown(chest, changes, seed=0):
-    return foreign.pair(np.random.default_rng(seed), *chest[:2], changes)
-
-
-def test_what_is_never_drawn_changes_nothing(chest):
-    assert np.array_equal(shown(chest, STILL), chest[:2])
+def test_what_is_never_drawn_changes_nothing(chest, only):
+    only()
+    assert np.array_equal(shown(chest), chest[:2])
 
 
 def test_a_draw_is_its_seed_and_stays_a_slice_with_its_labels(chest):
-    drawn = [shown(chest, foreign.FOREIGN, seed) for seed in range(20)]
+    drawn = [shown(chest, seed) for seed in range(20)]
     for seed, (image, mask) in enumerate(drawn):
-        assert np.array_equal(shown(chest, foreign.FOREIGN, seed), (image, mask))
+        assert np.array_equal(shown(chest, seed), (image, mask))
         assert image.dtype == mask.dtype == np.uint8
         assert image.shape == mask.shape == (SIDE, SIDE)
         assert set(np.unique(mask)) <= {0, 2}
     assert len({image.tobytes() for image, _ in drawn}) == 20
 
 
-def test_upside_down_has_its_share_and_takes_the_labels_along(chest):
-    turned = only(upside_down=Change(0.25))
-    drawn = [shown(chest, turned, seed) for seed in range(200)]
+def test_upside_down_has_its_share_and_takes_the_labels_along(chest, only):
+    only(upside_down=Change(0.25))
+    drawn = [shown(chest, seed) for seed in range(200)]
     ways = [np.array_equal(pair, [part[::-1] for part in chest[:2]]) for pair in drawn]
     plain = [np.array_equal(pair, chest[:2]) for pair in drawn]
     assert sum(ways) + sum(plain) == 200
@@ -64,10 +70,10 @@ def test_upside_down_has_its_share_and_takes_the_labels_along(chest):
         ({"gamma": Change(1, -0.5, -0.5)}, lambda g: (g / 255) ** 2**-0.5),
     ],
 )
-def test_a_window_and_a_gamma_are_what_a_viewer_shows(chest, change, expected):
-    image, _ = shown(chest, only(**change))
+def test_a_window_and_a_gamma_are_what_a_viewer_shows(chest, only, change, expected):
+    only(**change)
     wanted = np.rint(255 * np.clip(expected(chest[0].astype(float)), 0, 1))
-    assert np.array_equal(image, wanted)
+    assert np.array_equal(shown(chest)[0], wanted)
 
 
 def roughness(image):
@@ -77,33 +83,36 @@ def roughness(image):
 @pytest.mark.parametrize(
     ("name", "least", "most"), [("blur", 0, 0.7), ("shrink", 0, 0.7), ("noise", 1.3, 9)]
 )
-def test_sharpness_and_noise_change_what_is_fine_and_nothing_else(chest, name, least, most):
-    usual = getattr(foreign.FOREIGN, name)
-    image, mask = shown(chest, only(**{name: Change(1, usual.high, usual.high)}))
+def test_sharpness_and_noise_change_what_is_fine_and_nothing_else(chest, only, name, least, most):
+    usual = getattr(foreign, name.upper())
+    only(**{name: Change(1, usual.high, usual.high)})
+    image, mask = shown(chest)
     assert least < roughness(image) / roughness(chest[0]) < most
     assert np.array_equal(mask, chest[1])
     middle = np.s_[20:70, 62:76]
     assert abs(image[middle].mean() - chest[0][middle].mean()) < 3
 
 
-def test_equalised_contrast_is_local(chest):
-    image, _ = shown(chest, only(clahe=Change(1, 4, 4)))
+def test_equalised_contrast_is_local(chest, only):
+    only(clahe=Change(1, 4, 4))
+    image, _ = shown(chest)
     grays = [set(image[chest[0] == value]) for value in np.unique(chest[0])]
     assert max(map(len, grays)) > 5
 
 
 @pytest.mark.parametrize(("name", "strength"), [("letters", 3.0), ("table", 240.0)])
-def test_what_is_burned_in_is_bright_and_outside_the_lungs_and_lesions(chest, name, strength):
+def test_what_is_burned_in_is_bright_and_outside_the_lungs_and_lesions(chest, only, name, strength):
+    only(**{name: Change(1, strength, strength)})
     image, mask, lungs = chest
     mask[-12:] = 1  # such as effusion in the margin below
-    burned, usual = np.zeros((SIDE, SIDE), bool), only(**{name: Change(1, strength, strength)})
+    burned = np.zeros((SIDE, SIDE), bool)
     for seed in range(40):
-        new, same = shown((image, mask), usual, seed)
+        new, same = shown((image, mask), seed)
         burned |= new != image
         assert np.array_equal(same, mask)
     assert not burned[lungs | (mask > 0)].any()
     for seed in range(2):
-        new, _ = shown((image, mask * 0), usual, seed)
+        new, _ = shown((image, mask * 0), seed)
         changed = new != image
         assert 5 < changed.sum() < 0.1 * changed.size
         assert new[changed].mean() > image.mean()

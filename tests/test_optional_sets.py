@@ -87,7 +87,6 @@ def test_reasons_name_the_sets_the_job_before_and_the_part_that_is_missing():
             for name in ("S3", "others")
         ),
         "07_other_hospitals needs the data set covid-19-ct-seg_20cases or covid19-ct-external",
-        "Table 4, X-rays and CT together, of 02_task1_inception needs the data set COVID-CT",
     ]
 
 

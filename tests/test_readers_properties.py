@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from pydicom.datadict import tag_for_keyword
 from test_hospitals import CASES, EXPORT, VOLUMES, pictures, volume
-from test_readers import COHEN, save_luna, save_metadata
+from test_readers import COHEN, save_luna
 from test_readers_faults import lidc, xml
 
 from covid_utils.data import readers
@@ -145,14 +145,6 @@ def test_any_volume(affine, slope, intercept, data):
         image.header["scl_slope"], image.header["scl_inter"] = slope, intercept
         path.write_bytes(image.header.binaryblock + b"\0" * 4 + voxels.tobytes("F"))
 
-    def collection(root):
-        save_png(root / COHEN / "images/a.png", 0)
-        spoil(root / COHEN / "volumes/v.nii")
-        about = {"folder": "volumes", "filename": "v.nii", "modality": "CT"}
-        save_metadata(root, {"filename": "a.png"}, about)
-
-    rows, problems = read(COHEN, collection)
-    assert rows == 2 or problems
     for name in ("tr_im", "tr_mask"):
         read("medseg", lambda root, name=name: spoil(ct_slices(root) / f"medseg/{name}.nii.gz"))
     read(VOLUMES, lambda root: spoil(volume(root, slices=7) / CASES / "a.nii.gz"))

@@ -1,9 +1,9 @@
 """Conditions S0 to S3: which slices train, and what a test slice shares with them."""
 
 import pytest
-from builders import manifest, slice_rows
+from builders import manifest
 
-from covid_utils.data import slice_conditions
+from covid_utils.data import image_conditions
 from covid_utils.errors import ParameterError
 
 USED = {"train": 6, "validation": 2, "test": 4}
@@ -18,7 +18,7 @@ def slices():
 
 def divide(condition, training=1, rows=None, copies=60, tests=15):
     rows = slices() if rows is None else rows
-    return slice_conditions.divide(rows, condition, training, 7, copies, tests)
+    return image_conditions.divide(rows, condition, training, 7, copies, tests)
 
 
 def of_test(rows):
@@ -76,18 +76,8 @@ def test_copies_are_made_first_and_fall_anywhere(condition):
     assert (first.loc[first["subset"] == "train", "copy"] == 0).any()
 
 
-def test_a_copy_whose_original_was_not_trained_on_was_not_seen():
-    rows = slice_rows(["exact"] * 3).assign(
-        subset=["train", "test", "test"], original=["a", "a", "b"], patient_id=["p", "p", "q"]
-    )
-    seen = slice_conditions.with_seen(rows)
-    assert seen["seen_image"].tolist() == [True, True, False]
-    assert seen["seen_patient"].tolist() == [True, True, False]
-    assert seen["seen_image"].dtype == bool
-
-
 def test_numbers_of_copies_that_cannot_be_are_refused():
     for copies, tests in ((11, 3), (60, 60)):
-        message = f"copies_slices is {copies}, test_slices {tests}, and there are 12 slices; make"
+        message = f"copies_slices is {copies}, test_slices {tests}, and there are 12 slices;"
         with pytest.raises(ParameterError, match=message):
             divide("S3", copies=copies, tests=tests)

@@ -156,7 +156,7 @@ def test_the_same_picture_under_two_patients_stays_on_one_side(what):
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(many):
-    with pytest.raises(ParameterError, match="100 % for validation and test leave nothing"):
+    with pytest.raises(ParameterError, match="50 % and 50 % leave nothing"):
         splits.assign(many, validation=50, test=50)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data.cache import Rows
-from covid_utils.errors import DataError, ParameterError
+from covid_utils.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,6 @@ def copies(images: np.ndarray | Rows, rows: pd.DataFrame, seed: int, is_mask: bo
     names, is_copy = rows["image_id"].to_numpy(), rows["copy"].fillna(0).to_numpy() > 0
     wanted = rows["original"].fillna(rows["image_id"])
     source = pd.Index(originals(rows)["image_id"]).get_indexer(wanted)
-    if len(images) <= source.max(initial=-1):
-        raise DataError(
-            f"{len(images)} images are not those of {source.max() + 1} originals; "
-            "give one of each row of augment.originals."
-        )
 
     def row(number: int) -> np.ndarray:
         image = images[source[number]]

@@ -105,6 +105,14 @@ def distance(mask: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
 
 
+def hull(mask: np.ndarray) -> np.ndarray:
+    """Convex hull of all pixels of a mask together."""
+    filled = np.zeros(mask.shape, np.uint8)
+    if mask.any():
+        cv2.fillConvexPoly(filled, cv2.convexHull(cv2.findNonZero(mask.astype(np.uint8))), 1)
+    return filled > 0
+
+
 def closed(mask: np.ndarray, radius: float) -> np.ndarray:
     """Closing with a disk; the picture's edge does not count as a wall."""
     rim = int(radius) + 2

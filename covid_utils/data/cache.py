@@ -26,8 +26,6 @@ from covid_utils.writing import whole
 #: Versions of the recipes of this module: what decodes and prepares images and masks, and what
 #: finds lung fields.
 IMAGES, MASKS, FIELDS = 1, 1, 3
-#: Bytes that NumPy writes before an array of few dimensions.
-HEADER = 128
 
 
 class Rows:
@@ -40,9 +38,9 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, index: int | slice | Sequence | np.ndarray) -> np.ndarray:
-        if np.ndim(index) == 0 and not isinstance(index, slice):
-            return self._row(range(len(self))[int(index)])
         positions = np.arange(len(self))[index]
+        if np.ndim(positions) == 0:
+            return self._row(int(positions))
         rows = np.empty((len(positions), *self.shape[1:]), self.dtype)
         for place, position in enumerate(positions):
             rows[place] = self._row(int(position))
@@ -65,11 +63,8 @@ def rows_of(array: np.ndarray | Rows, positions: np.ndarray) -> np.ndarray | Row
 def stacked(first: np.ndarray | Rows, second: np.ndarray | Rows) -> Rows:
     """Rows of one array, then those of another of the same shape and type."""
     count = len(first)
-
-    def row(at: int) -> np.ndarray:
-        return first[at] if at < count else second[at - count]
-
-    return Rows((count + len(second), *first.shape[1:]), first.dtype, row)
+    shape = (count + len(second), *first.shape[1:])
+    return Rows(shape, first.dtype, lambda at: first[at] if at < count else second[at - count])
 
 
 class Recipe:
@@ -87,12 +82,9 @@ class Recipe:
         return self._folder / f"{_hash(content)}.npy"
 
     def missing(self, contents: Sequence[str]) -> list[int]:
-        """Positions of the contents that are not kept, or not whole; of equal ones the first."""
-        size = HEADER + self.dtype.itemsize * int(np.prod(self.shape))
+        """Positions of the contents that are not kept; of equal ones the first."""
         first = {content: at for at, content in reversed(list(enumerate(contents)))}
-        files = {at: self.path(content) for content, at in first.items()}
-        kept = {at for at, file in files.items() if file.is_file() and file.stat().st_size == size}
-        return sorted(files.keys() - kept)
+        return sorted(at for content, at in first.items() if not self.path(content).is_file())
 
     def write(self, content: str, array: np.ndarray) -> None:
         """Keep the array of one content; of two processes that do so at once, the later one's."""
@@ -101,13 +93,8 @@ class Recipe:
 
     def rows(self, contents: Sequence[str]) -> Rows:
         """Arrays of contents that are kept, in order; each is read when asked for."""
-        files = [str(self.path(content)) for content in contents]
-
-        def read(position: int) -> np.ndarray:
-            # A plain read: pages of a mapped file would count as memory once they are touched.
-            return np.fromfile(files[position], self.dtype, offset=HEADER).reshape(self.shape)
-
-        return Rows((len(files), *self.shape), self.dtype, read)
+        shape = (len(contents), *self.shape)
+        return Rows(shape, self.dtype, lambda at: np.load(self.path(contents[at])))
 
     def filled(self, contents: Sequence[str], make: Callable[[int], np.ndarray]) -> Rows:
         """Arrays of contents; ``make`` makes those that are missing first, on all cores."""
@@ -120,54 +107,42 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def contents(rows: pd.DataFrame, *further: str) -> list[str]:
-    """What tells the images of manifest rows apart, for `Recipe`: also by ``further`` columns."""
-    columns = ("dataset", "sha256", "frame", "lungs", *further)
-    parts = [rows[name].astype(str) for name in columns if name in rows]
-    return ["/".join(part) for part in zip(*parts, strict=True)]
+def contents(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list[str]:
+    """What tells the prepared images of manifest rows apart, ``further`` columns among it."""
+    used = ("field",) * (settings.crop == "field") + ("gray",) * (settings.gray != "as is")
+    columns = ("dataset", "sha256", "frame", "lungs", *used, *further)
+    return ["/".join(values) for values in rows[[*columns]].astype(str).to_numpy()]
 
 
 def images(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """Prepared images of manifest rows, kept in the cache: uint8 (images, size, size)."""
-    recipe = _recipe("images", IMAGES, settings)
-    return recipe.filled(contents_for(rows, settings), prepared(rows, root, settings).__getitem__)
+    return _filled("images", IMAGES, rows, settings, lambda row: _image(root, row, settings))
 
 
 def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """Label masks of manifest rows, in the geometry of `images`: uint8 (images, size, size)."""
-    listed = list(rows.itertuples())
 
-    def make(position: int) -> np.ndarray:
-        row = listed[position]
+    def make(row: Any) -> np.ndarray:
         return preprocess_mask(readers.load_mask(root, row), settings, place(row, settings))
 
     # A mask can be mended while its image stays the same.
-    recipe = _recipe("masks", MASKS, settings)
-    return recipe.filled(contents_for(rows, settings, "mask_sha256", "image_id"), make)
+    return _filled("masks", MASKS, rows, settings, make, "mask_sha256", "image_id")
 
 
 def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """Lung fields of CT slices, in the geometry of `images`: uint8 0 or 1 (images, size, size)."""
-    listed = list(rows.itertuples())
 
-    def make(position: int) -> np.ndarray:
-        row = listed[position]
+    def make(row: Any) -> np.ndarray:
         field = lung_field.field(readers.load_image(root, row)).astype(np.uint8)
         return preprocess_mask(field, settings, place(row, settings))
 
-    return _recipe("fields", FIELDS, settings).filled(contents_for(rows, settings), make)
+    return _filled("fields", FIELDS, rows, settings, make)
 
 
 def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """As `images`, but made at each reading and never kept: for what needs each image once."""
-    listed = list(rows.itertuples())
-
-    def make(position: int) -> np.ndarray:
-        row = listed[position]
-        image = readers.load_image(root, row)
-        return preprocess(image, settings, place(row, settings), getattr(row, "gray", ""))
-
-    return Rows((len(listed), settings.size, settings.size), np.uint8, make)
+    listed, shape = list(rows.itertuples()), (len(rows), settings.size, settings.size)
+    return Rows(shape, np.uint8, lambda at: _image(root, listed[at], settings))
 
 
 def place(row: Any, settings: Preprocessing) -> str:
@@ -175,11 +150,19 @@ def place(row: Any, settings: Preprocessing) -> str:
     return row.field if settings.crop == "field" else row.lungs
 
 
-def contents_for(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list[str]:
-    """`contents`, and what else of a row the settings use."""
-    used = ("field",) * (settings.crop == "field") + ("gray",) * (settings.gray != "as is")
-    return contents(rows, *used, *further)
+def _image(root: Path, row: Any, settings: Preprocessing) -> np.ndarray:
+    image = readers.load_image(root, row)
+    return preprocess(image, settings, place(row, settings), row.gray)
 
 
-def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:
-    return Recipe(kind, version, asdict(settings), (settings.size, settings.size), np.uint8)
+def _filled(
+    kind: str,
+    version: int,
+    rows: pd.DataFrame,
+    settings: Preprocessing,
+    make: Callable[[Any], np.ndarray],
+    *further: str,
+) -> Rows:
+    recipe = Recipe(kind, version, asdict(settings), (settings.size,) * 2, np.uint8)
+    listed = list(rows.itertuples())
+    return recipe.filled(contents(rows, settings, *further), lambda at: make(listed[at]))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 import chest_phantom
 from covid_utils import params, paths, runs
@@ -101,23 +100,28 @@ def prepare(parameters: Mapping[str, Any]) -> Collection:
     The parameters are those of notebook ``01_data``, see ``params/declarations.yaml``.
     """
     profile, split, seed = (parameters[name] for name in ("profile", "split", "seed"))
-    with _lock(profile):
-        root = data_root(profile, parameters["data_dir"])
-        reading = readers.read_all(root)
-        rows = reduce(reading.rows, parameters["limit"], seed)
-        if chest_phantom.is_phantom(root):
-            # The readers give the licences of the real sets whose layouts the phantom borrows.
-            rows = rows.assign(licence=chest_phantom.LICENCE)
-        rows = stand_ins(rows, root)
-        published = medseg.infnet_subset(root) if split == "infnet" else None
-        shares = (parameters["validation_percent"], parameters["test_percent"])
-        table = splits.assign(rows, seed, *shares, published)
-        table, seen = without_seen(table, root)
-        assert_apart(table, split)
-        problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
-        collection = Collection(table, root, problems)
-        _keep(profile, collection, {name: parameters[name] for name in SETTINGS})
-        return collection
+    root = data_root(profile, parameters["data_dir"])
+    reading = readers.read_all(root)
+    rows = reduce(reading.rows, parameters["limit"], seed)
+    if chest_phantom.is_phantom(root):
+        # The readers give the licences of the real sets whose layouts the phantom borrows.
+        rows = rows.assign(licence=chest_phantom.LICENCE)
+    rows = stand_ins(rows, root)
+    published = medseg.infnet_subset(root) if split == "infnet" else None
+    shares = (parameters["validation_percent"], parameters["test_percent"])
+    table, seen = without_seen(splits.assign(rows, seed, *shares, published), root)
+    assert_apart(table, split)
+    problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
+    folder = paths.results(profile) / "data"
+    for name, content in (("skipped", problems), ("manifest", table)):
+        with whole(folder / f"{name}.csv") as partial:
+            content.to_csv(partial, index=False)
+    settings = {name: parameters[name] for name in SETTINGS}
+    runs.write_json(folder / "provenance.json", runs.provenance(settings, table))
+    # The last file: where it is, all are whole.
+    runs.write_json(folder / "source.json", {"folder": fingerprint(root)})
+    runs.forget_done(profile, "data")
+    return Collection(table, root, problems)
 
 
 def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -126,16 +130,13 @@ def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
     parts = {"X-ray": xrays[xrays["label"].isin(RECOGNITION_CLASSES)]}
     sets = {"CT": ("covid-ct",), "segmentation": LESION_SETS, "nodules": NODULE_SETS}
     parts |= {name: manifest[manifest["dataset"].isin(of)] for name, of in sets.items()}
-    rows = [
-        (name, label, NO_PATIENT.format(" or ".join(subsets)), FEW.format(_patients(part, label)))
-        for name, part in parts.items()
-        for label, subsets in lacking(part).items()
-    ]
+    rows = []
+    for name, part in parts.items():
+        patients = part.groupby("label")["patient_id"].nunique()
+        for label, subsets in lacking(part).items():
+            remedy = FEW.format(patients[label])
+            rows.append((name, label, NO_PATIENT.format(" or ".join(subsets)), remedy))
     return pd.DataFrame(rows, columns=list(guard.PROBLEM_COLUMNS))
-
-
-def _patients(rows: pd.DataFrame, label: str) -> int:
-    return rows.loc[rows["label"] == label, "patient_id"].nunique()
 
 
 def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -154,25 +155,21 @@ def without_seen(manifest: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, pd.D
     Returns:
         The manifest, in which such slices are `UNUSED`, and a problem of each.
     """
-    is_external = manifest["subset"] == EXTERNAL
-    tested = manifest[is_external]
-    others = manifest[~is_external & (manifest["modality"] == "CT")]
-    if tested.empty or others.empty:
-        return manifest, pd.DataFrame(columns=list(guard.PROBLEM_COLUMNS))
-    both = pd.concat([tested, others])
-    same = similarity.copies(both)
-    same = same[(same[:, 0] < len(tested)) & (same[:, 1] >= len(tested))] - [0, len(tested)]
-    near = similarity.near_copies_of(
-        *(readers.measured(root, part, similarity.descriptor) for part in (tested, others))
-    )
-    shown = dict(np.concatenate([near, same]).tolist())
-    rows = [
-        (one.dataset, one.path, "near copy", SEEN_ELSEWHERE.format(others["image_id"].iloc[other]))
-        for one, other in ((tested.iloc[ours], theirs) for ours, theirs in sorted(shown.items()))
-    ]
-    seen = tested.index[sorted(shown)]
-    subset = manifest["subset"].mask(manifest.index.isin(seen), UNUSED)
-    return manifest.assign(subset=subset), pd.DataFrame(rows, columns=list(guard.PROBLEM_COLUMNS))
+    tested = manifest[manifest["subset"] == EXTERNAL]
+    others = manifest[(manifest["subset"] != EXTERNAL) & (manifest["modality"] == "CT")]
+    shown: dict[int, int] = {}
+    if len(tested) and len(others):
+        same = similarity.copies(pd.concat([tested, others])) - [0, len(tested)]
+        same = same[(same[:, 0] < len(tested)) & (same[:, 1] >= 0)]
+        parts = (readers.measured(root, part, similarity.descriptor) for part in (tested, others))
+        shown = dict(np.concatenate([similarity.near_copies_of(*parts), same]).tolist())
+    rows = []
+    for ours, theirs in sorted(shown.items()):
+        remedy = SEEN_ELSEWHERE.format(others["image_id"].iloc[theirs])
+        rows.append((*tested[["dataset", "path"]].iloc[ours], "near copy", remedy))
+    is_seen = manifest.index.isin(tested.index[sorted(shown)])
+    problems = pd.DataFrame(rows, columns=list(guard.PROBLEM_COLUMNS))
+    return manifest.assign(subset=manifest["subset"].mask(is_seen, UNUSED)), problems
 
 
 def assert_apart(manifest: pd.DataFrame, split: str) -> None:
@@ -180,19 +177,7 @@ def assert_apart(manifest: pd.DataFrame, split: str) -> None:
 
     The CT slices of ``infnet`` follow a published split as it is, and are not checked.
     """
-    published = (manifest["dataset"] == medseg.NAME) & (split == "infnet")
-    splits.assert_disjoint(manifest[~published])
-
-
-def _keep(profile: str, collection: Collection, settings: dict) -> None:
-    folder = paths.results(profile) / "data"
-    for name, table in (("skipped", collection.problems), ("manifest", collection.manifest)):
-        with whole(folder / f"{name}.csv") as partial:
-            table.to_csv(partial, index=False)
-    runs.write_json(folder / "provenance.json", runs.provenance(settings, collection.manifest))
-    # The last file: where it is, all are whole.
-    runs.write_json(folder / "source.json", {"folder": fingerprint(collection.root)})
-    runs.forget_done(profile, "data")
+    splits.assert_disjoint(manifest[(manifest["dataset"] != medseg.NAME) | (split != "infnet")])
 
 
 def fingerprint(root: Path) -> str:
@@ -206,36 +191,22 @@ def fingerprint(root: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _lock(profile: str) -> FileLock:
-    """Notebooks that run side by side make the collection once."""
-    folder = paths.results(profile) / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    # A singleton in each process, so that its holder may ask again.
-    return FileLock(folder / ".lock", is_singleton=True)
-
-
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
     """The collection that ``01_data`` left; prepared now if it is missing or of another folder."""
-    folder = paths.results(profile) / "data"
-    with _lock(profile):
-        root = data_root(profile, data_dir)
-        source = folder / "source.json"
-        is_there = (folder / "manifest.csv").is_file() and source.is_file()
-        if not is_there or json.loads(source.read_text())["folder"] != fingerprint(root):
-            return prepare(params.load(profile, "01_data", data_dir=data_dir))
+    folder, root = paths.results(profile) / "data", data_root(profile, data_dir)
+    source = folder / "source.json"
+    if not source.is_file() or json.loads(source.read_text())["folder"] != fingerprint(root):
+        return prepare(params.load(profile, "01_data", data_dir=data_dir))
     return Collection(saved_manifest(profile), root, pd.read_csv(folder / "skipped.csv"))
 
 
 def require_classes(collection: Collection) -> None:
     """Stop if a class of the recognition task has no image."""
-    lost = lost_classes(collection.manifest)
-    if lost:
-        is_unreadable = collection.problems["problem"] == guard.UNREADABLE
-        problems = collection.problems.loc[is_unreadable, "remedy"].tolist()
-        first = f", the first: {problems[0]}" if problems else ""
+    if lost := lost_classes(collection.manifest):
+        count = (collection.problems["problem"] == guard.UNREADABLE).sum()
         raise DataError(
-            f"no frontal X-ray labelled {' or '.join(lost)} can be read ({len(problems)} files are "
-            f"unreadable{first}); add the data set that holds them, see docs/data.md."
+            f"no frontal X-ray labelled {' or '.join(lost)} can be read ({count} files are "
+            "unreadable, see skipped.csv); add the data set that holds them, see docs/data.md."
         )
 
 
@@ -262,10 +233,8 @@ def describe(collection: Collection) -> pd.DataFrame:
     """Images and patients of each data set, modality and label, by subset."""
     keys = ["dataset", "modality", "label"]
     rows = collection.manifest
-    counts = rows.pivot_table(index=keys, columns="subset", values="image_id", aggfunc="count")
-    counts = counts.reindex(
-        columns=[s for s in (*SUBSETS, EXTERNAL, UNUSED) if s in counts]
-    ).fillna(0)
-    patients = rows.groupby(keys)["patient_id"].nunique().rename("patients")
-    total = rows.groupby(keys).size().rename("images")
-    return pd.concat([patients, total, counts.astype(int)], axis=1).reset_index()
+    groups = rows.groupby(keys)
+    table = groups.agg(patients=("patient_id", "nunique"), images=("image_id", "size"))
+    counts = groups["subset"].value_counts().unstack(fill_value=0)
+    order = [name for name in (*SUBSETS, EXTERNAL, UNUSED) if name in counts]
+    return table.join(counts[order]).reset_index()

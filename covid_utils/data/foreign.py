@@ -34,96 +34,78 @@ class Change:
         return rng.uniform(self.low, self.high) if rng.random() < self.share else None
 
 
-@dataclass(frozen=True)
-class Foreign:
-    """How often, and how far, a slice is changed.
-
-    Attributes:
-        movement: Rotation, shift, zoom, shear and flip; its changes of gray are not used.
-        upside_down: Mirrors top and bottom, as some files are stored.
-        blur: Standard deviation of a Gaussian, in pixels.
-        shrink: Factor of the pixel's size, in a slice of lower resolution that is enlarged again.
-        noise: Standard deviation in gray values.
-        window_low: Gray value that is shown as 0; -1350 HU is 0, and 1 is 5.9 HU.
-        window_high: Gray value that is shown as 255; 255 is 150 HU.
-        gamma: Binary logarithm of the exponent of gray.
-        clahe: Clip limit of CLAHE.
-        tiles: Fewest and most tiles of it along each side.
-        letters: How many signs are burned in, at the top or the bottom.
-        table: Gray value of an arc below the lungs.
-    """
-
-    movement: augment.Ranges = augment.WIDE
-    upside_down: Change = Change(0.5)
-    blur: Change = Change(0.25, 0.3, 1.2)
-    shrink: Change = Change(0.2, 1.2, 2.5)
-    noise: Change = Change(0.3, 2.0, 14.0)
-    window_low: Change = Change(0.4, -40.0, 50.0)
-    window_high: Change = Change(0.4, 195.0, 300.0)
-    gamma: Change = Change(0.4, -0.6, 0.6)
-    clahe: Change = Change(0.6, 1.0, 5.0)
-    tiles: tuple[int, int] = (2, 10)
-    letters: Change = Change(0.15, 1.0, 4.0)
-    table: Change = Change(0.2, 140.0, 255.0)
-
-
-FOREIGN = Foreign()
+#: Rotation, shift, zoom, shear and flip.
+MOVEMENT = augment.WIDE
+#: Mirrors top and bottom, as some files are stored.
+UPSIDE_DOWN = Change(0.5)
+#: Standard deviation of a Gaussian, in pixels.
+BLUR = Change(0.25, 0.3, 1.2)
+#: Factor of the pixel's size, in a slice of lower resolution that is enlarged again.
+SHRINK = Change(0.2, 1.2, 2.5)
+#: Standard deviation in gray values.
+NOISE = Change(0.3, 2.0, 14.0)
+#: Gray values that are shown as 0 and 255; -1350 HU is 0, 150 HU is 255, and 1 is 5.9 HU.
+WINDOW_LOW, WINDOW_HIGH = Change(0.4, -40.0, 50.0), Change(0.4, 195.0, 300.0)
+#: Binary logarithm of the exponent of gray.
+GAMMA = Change(0.4, -0.6, 0.6)
+#: Clip limit of CLAHE, and fewest and most tiles of it along each side.
+CLAHE, TILES = Change(0.6, 1.0, 5.0), (2, 10)
+#: How many signs are burned in, at the top or the bottom; gray value of an arc below the lungs.
+LETTERS, TABLE = Change(0.15, 1.0, 4.0), Change(0.2, 140.0, 255.0)
 
 
 def pair(
-    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, changes: Foreign = FOREIGN
+    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Show a uint8 slice (side, side), cropped to the lungs, as another hospital might.
 
     Its labels move alike, and nothing is burned in over a lesion.
     """
-    shown = _viewed(rng, _scanned(rng, image, changes), changes)
-    shown = np.where(mask > 0, shown, _burned_in(rng, shown, changes))
+    shown = _viewed(rng, _scanned(rng, image))
+    shown = np.where(mask > 0, shown, _burned_in(rng, shown))
     side = image.shape[0]
-    matrix = augment.draw_matrix(rng, side, changes.movement)
-    if changes.upside_down.draw(rng) is not None:
+    matrix = augment.draw_matrix(rng, side, MOVEMENT)
+    if UPSIDE_DOWN.draw(rng) is not None:
         matrix = matrix @ np.array([[1.0, 0, 0], [0, -1, side - 1], [0, 0, 1]])
     return augment.warp(shown, matrix), augment.warp(mask, matrix, is_mask=True)
 
 
-def _scanned(rng: np.random.Generator, image: np.ndarray, changes: Foreign) -> np.ndarray:
+def _scanned(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Another sharpness, resolution and noise; uint8."""
-    if (blur := changes.blur.draw(rng)) is not None:
+    if (blur := BLUR.draw(rng)) is not None:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    if (factor := changes.shrink.draw(rng)) is not None:
+    if (factor := SHRINK.draw(rng)) is not None:
         size = (max(1, round(image.shape[0] / factor)),) * 2
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    if (spread := changes.noise.draw(rng)) is not None:
+    if (spread := NOISE.draw(rng)) is not None:
         grain = rng.standard_normal(image.shape, np.float32) * np.float32(spread)
         image = np.rint(np.clip(image + grain, 0, 255)).astype(np.uint8)
     return image
 
 
-def _viewed(rng: np.random.Generator, image: np.ndarray, changes: Foreign) -> np.ndarray:
+def _viewed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Another window, gamma and contrast; uint8."""
-    low, high, gamma = (
-        change.draw(rng) for change in (changes.window_low, changes.window_high, changes.gamma)
-    )
+    low, high, gamma = (change.draw(rng) for change in (WINDOW_LOW, WINDOW_HIGH, GAMMA))
     low, high = 0.0 if low is None else low, 255.0 if high is None else high
     gray = np.clip((np.arange(256) - low) / (high - low), 0, 1) ** 2.0 ** (gamma or 0.0)
     image = np.rint(gray * 255).astype(np.uint8)[image]
-    if (clip := changes.clahe.draw(rng)) is not None:
-        tiles = int(rng.integers(*changes.tiles, endpoint=True))
+    if (clip := CLAHE.draw(rng)) is not None:
+        tiles = int(rng.integers(*TILES, endpoint=True))
         image = cv2.createCLAHE(clip, (tiles, tiles)).apply(image)
     return image
 
 
-def _burned_in(rng: np.random.Generator, image: np.ndarray, changes: Foreign) -> np.ndarray:
+def _burned_in(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """A copy with letters and a table outside the lungs."""
     image, side = image.copy(), image.shape[0]
-    if (gray := changes.table.draw(rng)) is not None:
+    if (gray := TABLE.draw(rng)) is not None:
         centre = round(rng.uniform(0.2, 0.8) * side), round((1 - 1.6 * EDGE) * side)
         axes = round(rng.uniform(0.4, 1.0) * side), round(rng.uniform(0.2, 1.0) * EDGE * side)
         first = 180 * int(rng.integers(2))  # hollow or domed
         centre = (centre[0], centre[1] + (axes[1] if first else 0))
         cv2.ellipse(image, centre, axes, 0, first, first + 180, round(gray), 1)
-    if (count := changes.letters.draw(rng)) is not None:
+    if (count := LETTERS.draw(rng)) is not None:
         text = "".join(rng.choice(list(SIGNS), int(count)))
         foot = round(side * (EDGE if rng.random() < 0.5 else 1 - EDGE / 2))
         place = round(rng.uniform(0, 0.9) * side), foot

@@ -8,7 +8,7 @@ only where the others do not lie on a line: healthy lungs differ by more than 10
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 
 import cv2
 import numpy as np
@@ -48,6 +48,10 @@ def to_gray(hounsfield: float) -> float:
     return (hounsfield - low) * 255 / (high - low)
 
 
+#: Gray values of the landmarks in the canonical window.
+TARGETS = [*map(to_gray, HOUNSFIELD.values())]
+
+
 @dataclass(frozen=True)
 class Landmarks:
     """Gray values of the landmarks of a picture, nan where one is missing.
@@ -67,11 +71,6 @@ class Landmarks:
     confidence: float
 
     @property
-    def missing(self) -> tuple[str, ...]:
-        """Names of the landmarks that were not found."""
-        return tuple(name for name in HOUNSFIELD if np.isnan(getattr(self, name)))
-
-    @property
     def is_linear(self) -> bool:
         """Whether the others lie on a line, so that the lung's own density needs no correction."""
         span = self.tissue - self.air
@@ -82,12 +81,11 @@ class Landmarks:
     @property
     def curve(self) -> np.ndarray:
         """Canonical gray value of each of the 256 gray values, uint8; it never falls."""
-        left_out = (*self.missing, "lung") if self.is_linear else self.missing
-        known = [name for name in HOUNSFIELD if name not in left_out]
-        if len(known) < 2:
+        values = np.array([self.air, self.lung, self.fat, self.tissue])
+        is_known = np.isfinite(values) & ~(self.is_linear & (np.arange(4) == 1))
+        if is_known.sum() < 2:
             return np.arange(256, dtype=np.uint8)
-        source = np.array([getattr(self, name) for name in known])
-        target = np.array([to_gray(HOUNSFIELD[name]) for name in known])
+        source, target = values[is_known], np.array(TARGETS)[is_known]
         slope = (target[-1] - target[0]) / (source[-1] - source[0])
         gray = np.arange(256)
         curve = np.interp(gray, source, target)
@@ -95,8 +93,7 @@ class Landmarks:
         return np.rint(np.clip(curve, 0, 255)).astype(np.uint8)
 
     def __str__(self) -> str:
-        values = [getattr(self, part.name) for part in fields(self)]
-        return " ".join("-" if np.isnan(value) else f"{value:.4g}" for value in values)
+        return " ".join("-" if np.isnan(value) else f"{value:.4g}" for value in astuple(self))
 
     @classmethod
     def parse(cls, text: str) -> Landmarks:
@@ -107,7 +104,7 @@ class Landmarks:
 
 
 #: Landmarks of an image whose Hounsfield units are known: its map changes nothing.
-CANONICAL = Landmarks(*map(to_gray, HOUNSFIELD.values()), confidence=1.0)
+CANONICAL = Landmarks(*TARGETS, confidence=1.0)
 
 
 def canonical(gray: np.ndarray, found: Landmarks | None = None) -> np.ndarray:

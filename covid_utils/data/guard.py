@@ -72,15 +72,13 @@ def reads(kind: str) -> Callable[[Decoder], Decoder]:
 def _explain(path: Path, kind: str, error: Exception) -> str:
     if printable(path) != str(path):
         return "its name is not UTF-8; rename it"
-    if not isinstance(error, PermissionError) and not os.path.exists(path):  # noqa: PTH110 never raises
-        if os.path.islink(path):  # noqa: PTH114 never raises
+    if not isinstance(error, PermissionError):
+        if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 never raise
             return "a link to nothing; fetch the file that it stands for, or delete it"
-        start = f"{path.name.partition('.')[0]}."
-        others = [p.name for p in files(path.parent, ("",)) if p.name.startswith(start)]
-        instead = f", though {others[0]} is there; is its ending wrong?" if others else ";"
-        return f"no such file{instead} unpack the data set whole"
-    if not isinstance(error, PermissionError) and not path.stat().st_size:
-        return "an empty file; download it again or delete it"
+        if not os.path.exists(path):  # noqa: PTH110
+            return "no such file; unpack the data set whole, and check the endings of its files"
+        if not path.stat().st_size:
+            return "an empty file; download it again or delete it"
     remedies = (remedy for types, remedy in REMEDIES if isinstance(error, types))
     remedy = next(remedies, "download this file again or delete it")
     # The libraries of ITK put their own source files before the cause.
@@ -133,14 +131,13 @@ class Problems:
 
     def files(self, folder: Path, endings: tuple[str, ...], deep: bool = False) -> list[Path]:
         """The same as `files`; images that another ending keeps out are noted."""
-        found = files(folder, ("",), deep)
-        known = [path for path in found if path.name.lower().endswith(endings)]
-        others = [path for path in sorted(set(found) - set(known)) if _is_image(path)]
-        if others:
-            named = f"{printable(others[0].name)}: an image whose name does not end in "
-            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            remedy = f"{named}{' or '.join(endings)}; rename it{more}."
-            self.add(others[0], WRONG_ENDING, remedy)
+        known = files(folder, endings, deep)
+        others = sorted(set(files(folder, ("",), deep)) - set(known))
+        images = [path for path in others if _is_image(path)]
+        if images:
+            more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+            remedy = f"an image whose name does not end in {' or '.join(endings)}; rename it{more}."
+            self.add(images[0], WRONG_ENDING, f"{printable(images[0].name)}: {remedy}")
         return known
 
     def relative(self, path: Path) -> str:
@@ -170,25 +167,23 @@ def _is_image(path: Path) -> bool:
     return start.startswith(BEGINNINGS) or start[128:] == DICOM
 
 
-def _unlisted(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        place = printable(error.filename)
-        raise DataError(
-            f"{place}: cannot be listed ({error.strerror}); allow this user to read it."
-        )
-
-
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Folders and the names of their files, through links, but no folder twice."""
+
+    def unlisted(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            place, cause = printable(error.filename), error.strerror
+            raise DataError(f"{place}: cannot be listed ({cause}); allow this user to read it.")
+
     seen = set()
-    for place, inner, names in os.walk(folder, followlinks=True, onerror=_unlisted):
+    for place, inner, names in os.walk(folder, followlinks=True, onerror=unlisted):
         inner.sort()
         real = os.path.realpath(place)
         if real in seen:
             inner.clear()
-            continue
-        seen.add(real)
-        yield Path(place), sorted(names)
+        else:
+            seen.add(real)
+            yield Path(place), sorted(names)
 
 
 @reads("CSV file")

@@ -1,7 +1,8 @@
-"""Which images train and which are tested under a condition of recognition (docs/protocol.md).
+"""Which images train and which are tested under a condition (docs/protocol.md).
 
-Conditions are those of `registry.CONDITIONS` that begin with R or M. No image is read here: a copy
-is a row that says which image it is of, see `augment.expand`.
+`Conditions` has those of recognition, which begin with R or M in `registry.CONDITIONS`, and
+`divide` those of slices, with S or T. No image is read here: a copy is a row that says which image
+it is of, see `augment.expand`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import pandas as pd
 
 from covid_utils.data import augment, splits
 from covid_utils.data.collection import Collection, recognition_rows, require_classes
-from covid_utils.errors import DataError
+from covid_utils.data.manifest import without_near_copies
+from covid_utils.errors import DataError, ParameterError
 from covid_utils.registry import (
     ADULTS,
     BOTH,
@@ -90,11 +92,8 @@ class Conditions:
 
     def with_seen(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Add whether the training subset shows a row's picture or a copy, and its patient."""
-        trains, seen = rows["subset"] == "train", {}
-        for name, groups in zip(SEEN, (self._pictures, self._patients), strict=True):
-            group = rows["original"].map(groups)
-            seen[name] = group.isin(group[trains])
-        return rows.assign(**seen)
+        pictures, patients = map(rows["original"].map, (self._pictures, self._patients))
+        return _with_seen(rows, pictures, patients)
 
     @cached_property
     def _patients(self) -> pd.Series:
@@ -121,7 +120,13 @@ class Conditions:
                 tested = self.reference.loc[self.reference["subset"] == "test", "image_id"]
                 patients = rows["image_id"].map(self._patients)
                 rows = rows[~patients.isin(self._patients[tested])]
-        return _with_all_classes(rows.reset_index(drop=True), condition, task)
+        there = set(rows["target"])
+        if lost := [n for at, n in enumerate(RECOGNITION_TASKS[task]) if at not in there]:
+            raise DataError(
+                f"condition {condition}, {task}: no image of {' or '.join(lost)} in the data sets "
+                "that it learns from; add what docs/data.md names for recognition, or leave it out."
+            )
+        return rows.reset_index(drop=True)
 
     def _strangers(self, task: str) -> pd.DataFrame:
         """Test patients of the sources that R3 learns from, and adults of a source it lacks."""
@@ -164,11 +169,41 @@ def _multimodal(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(target=rows["label"].map(MULTIMODAL_CLASSES.index).astype("int64"))
 
 
-def _with_all_classes(rows: pd.DataFrame, condition: str, task: str) -> pd.DataFrame:
-    names, there = RECOGNITION_TASKS[task], set(rows["target"])
-    if lost := [name for at, name in enumerate(names) if at not in there]:
-        raise DataError(
-            f"condition {condition}, {task}: no image of {' or '.join(lost)} in the data sets that "
-            "it learns from; add what docs/data.md names for recognition, or leave it out."
-        )
-    return rows
+def divide(
+    rows: pd.DataFrame, condition: str, training: int, seed: int, copies: int, tests: int
+) -> pd.DataFrame:
+    """Slices as one training under a condition has them.
+
+    S0 and S1 follow the ``subset`` of the prepared slices, S0 without near copies of test slices;
+    S2 assigns at random as many slices to each subset; S3 makes copies of all of them first, and
+    then assigns these at random to training and test. Each training of S2 and S3 has an assignment
+    of its own. Slices that are `UNUSED` stay so under S1 and S2, and S3 leaves them out.
+
+    ``rows`` have the ``subset`` as prepared, and an index from 0; trainings count from 1. Under S3
+    there are so many ``copies`` in all, slices among them, and so many ``tests``; no slice is for
+    validation. Gives the rows with their ``subset`` and `SEEN`; S3 adds ``copy`` and ``original``.
+    """
+    rng = np.random.default_rng([seed, training])
+    if condition.endswith("0"):
+        rows = without_near_copies(rows)
+    if condition.endswith("2"):
+        used, subset = rows["subset"] != UNUSED, rows["subset"].copy()
+        subset[used] = rng.permutation(subset[used])
+        rows = rows.assign(subset=subset)
+    if condition.endswith("3"):
+        rows = rows[rows["subset"] != UNUSED].reset_index(drop=True)
+        if copies < len(rows) or tests >= copies:
+            raise ParameterError(
+                f"copies_slices is {copies}, test_slices {tests}, and there are {len(rows)} "
+                "slices; copies_slices must be at least that, and more than test_slices."
+            )
+        rows = augment.expand(rows.assign(subset="train"), {"train": copies}, seed)
+        subset = np.where(np.arange(copies) < tests, "test", "train").astype(object)
+        rows["subset"] = rng.permutation(subset)
+    return _with_seen(rows, rows.get("original", rows["image_id"]), rows["patient_id"])
+
+
+def _with_seen(rows: pd.DataFrame, pictures: pd.Series, patients: pd.Series) -> pd.DataFrame:
+    trains = rows["subset"] == "train"
+    shown = zip(SEEN, (pictures, patients), strict=True)
+    return rows.assign(**{name: by.isin(by[trains]) for name, by in shown})

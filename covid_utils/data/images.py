@@ -13,12 +13,9 @@ import cv2
 import numpy as np
 
 from covid_utils.data import gray_scale, lung_field, lungs
-from covid_utils.errors import ParameterError
 
 #: What a slice can be cropped to -> what finds it.
 FINDERS = {"lungs": lungs.find, "field": lung_field.find}
-#: What can be done to the gray values of a slice.
-GRAY_SCALES = ("as is", "landmarks")
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,6 @@ class Preprocessing:
     clahe_tiles: int = 8
     crop: str = "none"
     gray: str = "as is"
-
-    def __post_init__(self):
-        if self.size < 1:
-            raise ParameterError(f"size is {self.size}; an image has at least one pixel a side.")
-        for name, known in (("crop", ("none", *FINDERS)), ("gray", GRAY_SCALES)):
-            if getattr(self, name) not in known:
-                message = f"{name} is {getattr(self, name)!r}; give one of {', '.join(known)}."
-                raise ParameterError(message)
 
 
 def preprocess(
@@ -90,14 +79,8 @@ def put_back(
 ) -> np.ndarray:
     """Put what was computed of a prepared slice back on the slice: places, not gray values.
 
-    Args:
-        values: float32 (size, size, channels).
-        settings: Those of `preprocess`.
-        field: By which the slice was cropped; '' if it was not.
-        like: The slice (height, width).
-
-    Returns:
-        float32 (height, width, channels), 0 outside the crop.
+    From float32 (size, size, channels), cropped by ``field`` ('' if it was not), to the size of the
+    slice ``like`` (height, width): float32 (height, width, channels), 0 outside the crop.
     """
     whole = np.zeros((*like.shape, values.shape[-1]), np.float32)
     kept = whole[window(settings, field)]  # a view

@@ -61,13 +61,8 @@ GROWTH = 0.04
 
 
 def find(gray: np.ndarray) -> str:
-    """Top, left and side of `lungs.box` around the field, and its pixels, as in the manifest."""
-    return place(field(gray))
-
-
-def place(found: np.ndarray) -> str:
-    """The same of a `field` that is known."""
-    return " ".join(map(str, (*lungs.box(found), np.count_nonzero(found))))
+    """The manifest's ``field``: `lungs.place` of `field`."""
+    return lungs.place(field(gray))
 
 
 def field(gray: np.ndarray) -> np.ndarray:
@@ -77,7 +72,10 @@ def field(gray: np.ndarray) -> np.ndarray:
     if not air.any():
         return np.zeros(gray.shape, bool)
     down = -1 if is_upside_down(air, parts) else 1
-    found = _completed(air & ~_blurred(air, parts), parts)
+    dark = air & (parts.gray <= parts.threshold)
+    # The edge of the lungs that is no haze, but blurred by the chest wall.
+    near = (body.distance(~air) <= BLURRED[0]) & (body.distance(dark) <= BLURRED[1])
+    found = _completed(air & (dark | ~near), parts)
     found = body.closed(found | _backs(found, parts, down), 2) & parts.body
     whole = cv2.resize(found.astype(np.float32), gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return whole >= 0.5
@@ -124,7 +122,7 @@ def aerated(parts: body.Parts) -> np.ndarray:
     if is_even:
         is_lung |= areas >= SMALLEST * parts.area
     is_lung[0] = False
-    columns, chest = np.flatnonzero(parts.core.any(0)), np.count_nonzero(_hull(parts.core))
+    columns, chest = np.flatnonzero(parts.core.any(0)), np.count_nonzero(body.hull(parts.core))
     for piece in np.flatnonzero(is_lung):
         place = np.nonzero(numbers == piece)
         aside = abs(place[1].mean() - columns[[0, -1]].mean()) / (1 + np.ptp(columns))
@@ -146,7 +144,7 @@ def _limit(parts: body.Parts) -> tuple[float, bool]:
     solid = parts.solid
     wall = solid & (parts.depth > WALL[0]) & (parts.depth < WALL[1])
     if np.count_nonzero(wall) < FEWEST:  # the picture's edge cuts it off
-        wall = solid & (body.distance(_hull(parts.core)) > 3)
+        wall = solid & (body.distance(body.hull(parts.core)) > 3)
     if np.count_nonzero(wall) < FEWEST:
         return parts.threshold, False
     darkest, first, median, third = np.quantile(parts.gray[wall], [0.02, 0.25, 0.5, 0.75])
@@ -159,7 +157,6 @@ def _without_fat(
     numbers: np.ndarray, areas: np.ndarray, is_lung: np.ndarray, parts: body.Parts
 ) -> np.ndarray:
     """Which pieces of lung stay where fat can be as dark: dark ones near the hull of the large."""
-    is_lung = is_lung.copy()
     is_large = np.zeros_like(is_lung)
     for piece in np.flatnonzero(is_lung):
         gray = (parts.gray[numbers == piece] - parts.lung) / (parts.threshold - parts.lung)
@@ -168,7 +165,7 @@ def _without_fat(
         is_large[piece] = is_lung[piece] and areas[piece] >= LARGE * parts.area and median <= 0.4
     large = is_large[numbers]
     if np.count_nonzero(large) >= BOTH * parts.area:
-        near = body.distance(_hull(large)) <= NEAR * parts.scale
+        near = body.distance(body.hull(large)) <= NEAR * parts.scale
         inside = np.bincount(numbers[near], minlength=len(areas))
         is_lung &= 2 * inside >= areas
     return is_lung
@@ -182,14 +179,13 @@ def _without_bowel(
     Where no piece of an area of at least ``least`` is a crescent, as at the apex, all stay.
     """
     pieces = np.flatnonzero(is_lung)
-    fill = np.array([areas[at] / np.count_nonzero(_hull(numbers == at)) for at in pieces])
+    fill = np.array([areas[at] / np.count_nonzero(body.hull(numbers == at)) for at in pieces])
     crescents = np.isin(numbers, pieces[(fill < HOLLOW) & (areas[pieces] >= least)])
     if not crescents.any():
         return is_lung
     rows = np.flatnonzero(crescents.any(1))
     centres = np.array([np.nonzero(numbers == at)[0].mean() for at in pieces])
     is_bowel = (fill > ROUND) & ((centres < rows[0]) | (centres > rows[-1]))
-    is_lung = is_lung.copy()
     is_lung[pieces[is_bowel]] = False
     return is_lung
 
@@ -200,20 +196,12 @@ def _completed(air: np.ndarray, parts: body.Parts) -> np.ndarray:
     rows, columns = np.nonzero(parts.body)
     middle = np.array([columns.mean(), rows.mean()]) if rows.size else np.zeros(2)
     cut = lungs.middle(air, parts.body)
-    for side, lateral in ((slice(None, cut), -1), (slice(cut, None), 1)):
-        lung = np.zeros_like(air)
-        lung[:, side] = air[:, side]
+    is_left = np.arange(air.shape[1]) < cut
+    for lung, lateral in ((air & is_left, -1), (air & ~is_left, 1)):
         if lung.any():
-            lung = body.closed(lung, CLOSING * parts.scale)
-            field |= _without_dents(lung, middle, lateral, DEPTH * parts.scale)
+            whole = body.closed(lung, CLOSING * parts.scale)
+            field |= _without_dents(whole, middle, lateral, DEPTH * parts.scale)
     return body.closed(field & parts.body, 1.5) & parts.body
-
-
-def _blurred(air: np.ndarray, parts: body.Parts) -> np.ndarray:
-    """The edge of the lungs that is no haze, but blurred by the chest wall."""
-    dark = air & (parts.gray <= parts.threshold)
-    is_near = (body.distance(~air) <= BLURRED[0]) & (body.distance(dark) <= BLURRED[1])
-    return air & ~dark & is_near
 
 
 def _backs(field: np.ndarray, parts: body.Parts, down: int) -> np.ndarray:
@@ -276,10 +264,3 @@ def _without_dents(
                 part = outline[np.arange(start, last) % len(outline)]
                 cv2.fillPoly(filled, [part], 1)
     return filled > 0
-
-
-def _hull(mask: np.ndarray) -> np.ndarray:
-    hull = np.zeros(mask.shape, np.uint8)
-    if mask.any():
-        cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(mask.astype(np.uint8))), 1)
-    return hull > 0

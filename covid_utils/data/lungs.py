@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from covid_utils.data.body import distance, pieces
+from covid_utils.data.body import disk, distance, hull, pieces
 
 #: Gray value from which tissue counts as dense: -185 HU, above ground-glass and below fat (-100).
 DENSE = 198
@@ -32,8 +32,12 @@ HEALTHY = 0.1
 
 
 def find(gray: np.ndarray) -> str:
-    """The manifest's ``lungs``: top, left and side of `box`, and pixels of `lung_field`."""
-    field = lung_field(gray)
+    """The manifest's ``lungs``: `place` of `lung_field`."""
+    return place(lung_field(gray))
+
+
+def place(field: np.ndarray) -> str:
+    """Top, left and side of `box` around a lung field, and its pixels, as in the manifest."""
     return " ".join(map(str, (*box(field), np.count_nonzero(field))))
 
 
@@ -50,14 +54,10 @@ def lung_field(gray: np.ndarray) -> np.ndarray:
     aerated = _aerated(smooth, body)
     field = np.zeros(gray.shape, bool)
     column = middle(aerated, body)
-    for side in (slice(None, column), slice(column, None)):
-        lung = np.zeros(gray.shape, np.uint8)
-        lung[:, side] = aerated[:, side]
-        if lung.any():
-            hull = np.zeros(gray.shape, np.uint8)
-            cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(lung)), 1)
-            field |= (hull > 0) & _within(lung, REACH * scale)
-    return _within(field, EDGE * scale) & body if field.any() else field
+    is_left = np.arange(gray.shape[1]) < column
+    for lung in (aerated & is_left, aerated & ~is_left):
+        field |= hull(lung) & (distance(lung) <= REACH * scale)
+    return (distance(field) <= EDGE * scale) & body
 
 
 def box(field: np.ndarray) -> tuple[int, int, int]:
@@ -96,8 +96,7 @@ def _body(smooth: np.ndarray) -> np.ndarray:
     height, width = smooth.shape
     # Opening takes the table, tubes and lettering off the skin.
     radius = max(1, round(min(height, width) / 170))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    dense = cv2.morphologyEx((smooth >= DENSE).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    dense = cv2.morphologyEx((smooth >= DENSE).astype(np.uint8), cv2.MORPH_OPEN, disk(radius))
     numbers, areas = pieces(dense)
     wall = numbers == np.argmax(areas) if areas.any() else np.zeros(smooth.shape, bool)
     numbers, areas = pieces(~wall)
@@ -131,8 +130,3 @@ def middle(aerated: np.ndarray, body: np.ndarray) -> int:
     air = aerated.sum(0, dtype=np.float64)[None]
     # Smoothed, since lungs that touch in front are joined along a slanted line.
     return int(start + np.argmin(cv2.blur(air, (max(3, body.shape[1] // 40), 1))[0, start:stop]))
-
-
-def _within(mask: np.ndarray, reach: float) -> np.ndarray:
-    """Pixels at most so many pixels away from a mask that is not empty."""
-    return distance(mask > 0) <= reach

@@ -50,14 +50,13 @@ COLUMNS = {
 #: Image labels. ``pneumonia`` is pneumonia of a cause that the source does not tell.
 LABELS = ("covid", "normal", "viral", "bacterial", "pneumonia", "non_covid")
 LABELS += ("nodule", "no_nodule", "other")
-VIEWS = ("PA", "AP", "AP Supine", "L", "Axial", "Coronal", "unknown", "other")
 #: Views in which a chest X-ray shows the front of the chest.
 FRONTAL = ("PA", "AP", "AP Supine")
 #: Values of the columns that have a vocabulary. A ``patient_id`` rests on the source's patients
 #: (``given``), on the figure or paper that an image was cut from, or on nothing.
 VOCABULARIES = {
     "label": LABELS,
-    "view": VIEWS,
+    "view": (*FRONTAL, "L", "Axial", "Coronal", "unknown", "other"),
     "modality": ("X-ray", "CT"),
     "label_quality": ("exact", "weak", "none"),
     "patient_basis": ("given", "figure", "none"),
@@ -70,12 +69,10 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
 
     Further columns (``subset``) stay, behind the manifest's; rows are sorted by ``image_id``.
     """
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
+    if missing := [name for name in COLUMNS if name not in table.columns]:
         raise DataError(f"manifest: the columns {missing} are missing; run notebook 01_data again.")
     for column, allowed in VOCABULARIES.items():
-        strange = sorted(set(table[column]) - set(allowed))
-        if strange:
+        if strange := sorted(set(table[column]) - set(allowed)):
             raise DataError(f"manifest: {column} {strange} not among {list(allowed)}.")
     repeated = table.loc[table["image_id"].duplicated(), "image_id"]
     if len(repeated):

@@ -35,8 +35,7 @@ def assign(
     ``train``, ``test`` or ''.
     """
     if validation + test >= 100:
-        shares = f"{validation + test} % for validation and test"
-        raise ParameterError(f"split: {shares} leave nothing to train on.")
+        raise ParameterError(f"split: {validation} % and {test} % leave nothing to train on.")
     own = manifest[~manifest["dataset"].isin(EXTERNAL_SETS)]
     subset = _stratified(own, joined_patients(own), seed, validation, test)
     if published is not None:
@@ -116,16 +115,14 @@ def _published(
 def assert_disjoint(manifest: pd.DataFrame) -> None:
     """Fail if a patient, a file or a picture is in two subsets."""
     used = manifest[manifest["subset"] != UNUSED].reset_index(drop=True)
-    shared = {}
-    for column in ("patient_id", "sha256"):
-        rows = used if column == "patient_id" else used[used["phash"] != ""]
-        spread = rows.groupby(column)["subset"].nunique()
-        shared[column] = spread.index[spread > 1].tolist()
     pairs = similarity.copies(used)
     first, second = used["subset"].to_numpy()[pairs].T
-    shared["phash"] = sorted(set(used["image_id"].to_numpy()[pairs[first != second]].flat))
-    for column, values in shared.items():
-        if values:
+    shared = {"phash": used["image_id"].to_numpy()[pairs[first != second]].ravel().tolist()}
+    for column, rows in (("patient_id", used), ("sha256", used[used["phash"] != ""])):
+        spread = rows.groupby(column)["subset"].nunique()
+        shared[column] = spread.index[spread > 1].tolist()
+    for column in ("patient_id", "sha256", "phash"):
+        if values := sorted(set(shared[column])):
             raise DataError(
                 f"split: {len(values)} {column} values are in more than one subset, the first is "
                 f"{values[0]!r}; make the split again with split 'patient'."

@@ -109,7 +109,7 @@ class Extraction:
     @cached_property
     def contents(self) -> list[str]:
         """What tells the images apart: their content, and for a copy how it was moved."""
-        known = cache.contents_for(self.rows, self.settings)
+        known = cache.contents(self.rows, self.settings)
         if "copy" not in self.rows:
             return known
         moved = f"~{self.seed}~" + self.rows["image_id"].astype(str)

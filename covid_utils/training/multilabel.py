@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import progress
-from covid_utils.data import augment, slice_conditions
+from covid_utils.data import augment, image_conditions
 from covid_utils.data.cache import Rows, rows_of
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
@@ -131,7 +131,7 @@ def under_condition(
         condition: T0 or T3.
         collection: The profile's images.
         parameters: Those of ``03_task2_multilabel``.
-        copies: For `slice_conditions.divide`, as ``tests``.
+        copies: For `image_conditions.divide`, as ``tests``.
         tests: Slices to test on under T3.
         trainings: How many, each with draws of its own.
 
@@ -141,10 +141,10 @@ def under_condition(
     settings = {name: parameters[name] for name in SETTINGS}
     seed, size = parameters["seed"], parameters["batch_size"]
     rows = collection.training_rows(LESION_SETS, f"condition {condition}", near_copies=True)
-    usual = slice_conditions.divide(rows, "T0", 1, seed, copies, tests)["subset"]
+    usual = image_conditions.divide(rows, "T0", 1, seed, copies, tests)["subset"]
     settings["epoch_steps"] = steps_of_epoch((usual == "train").sum(), size)
     each = [
-        slice_conditions.divide(rows, condition, number, seed, copies, tests)
+        image_conditions.divide(rows, condition, number, seed, copies, tests)
         for number in range(1, trainings + 1)
     ]
     # Trainings differ in which slices, or copies, are in which subset.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import slice_conditions
+from covid_utils.data import image_conditions
 from covid_utils.data.cache import Rows
 from covid_utils.data.collection import Collection
 from covid_utils.registry import LESION_SETS, MANIFESTATIONS
@@ -64,7 +64,7 @@ def train(
 
     All of the ``trainings``, which are from `plan`, prepare their slices alike; those of one number
     have the same slices, whatever their stream. ``copies`` and ``tests`` are numbers for
-    `slice_conditions.divide`. Weights are kept, also those of a training that was killed, and a
+    `image_conditions.divide`. Weights are kept, also those of a training that was killed, and a
     later call goes on from there.
 
     Yields:
@@ -76,7 +76,7 @@ def train(
     rows["lung_pixels"] = streams.lung_pixels(rows, collection, preprocessing)
     for own, longer in trainings:
         divided = condition, own.member + 1, own.seed, copies, tests
-        data = streams.data_of(slice_conditions.divide(rows, *divided), collection, own)
+        data = streams.data_of(image_conditions.divide(rows, *divided), collection, own)
         network, _ = train_stream.train(profile, own, collection, data, reuse=True, longer=longer)
         about = {"stream": own.stream, "model": own.model, "start": own.init}
         about |= {"steps": longer * own.steps, "repeat": own.member + 1}

@@ -16,15 +16,7 @@ import pandas as pd
 
 from covid_utils.data import guard
 from covid_utils.data.manifest import validate
-from covid_utils.data.readers import (
-    covid_chestxray,
-    folders,
-    hospitals,
-    lidc,
-    luna16,
-    medseg,
-    rsna,
-)
+from covid_utils.data.readers import covid_chestxray, folders, hospitals, lidc, luna16, medseg, rsna
 from covid_utils.data.readers.build import Source, build
 from covid_utils.errors import DataError
 
@@ -56,10 +48,8 @@ def read_all(root: Path, names: Iterable[str] = ()) -> Reading:
     places = {name: root / source.folder for name, source in SOURCES.items()}
     found = [name for name, place in places.items() if place.is_dir() or place.is_symlink()]
     if not found:
-        raise DataError(
-            f"{root}: no known data set in this folder; name the folder that contains one or more "
-            f"of these folders: {', '.join(source.folder for source in SOURCES.values())}."
-        )
+        known = ", ".join(source.folder for source in SOURCES.values())
+        raise DataError(f"{root}: no known data set in this folder; name the one that has {known}.")
     tables, problems, failures = [], [], []
     for source in (SOURCES[name] for name in names or found):
         noted = guard.Problems(source.name, root)
@@ -109,10 +99,7 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
     mask = guard.read(root / row.path, "scan with its mask", lambda _: load(root, row))
     size = (int(row.height), int(row.width))
     if mask.shape != size:
-        raise DataError(
-            f"{path}: mask of {mask.shape} for an image of {size} (height, width) in {row.path}; "
-            "take both from the same release."
-        )
+        raise DataError(f"{path}: mask of {mask.shape}, not {size}; take both from one release.")
     strange = np.setdiff1d(mask, (0, 1, 2, 3))
     if len(strange):
         raise DataError(

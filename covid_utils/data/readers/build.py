@@ -33,8 +33,8 @@ class Source(NamedTuple):
         about: Columns of the manifest that are the same for all its images.
         candidates: From the data folder to one dictionary per image: ``path`` and other columns,
             those of `DEFAULTS` only where they differ; ``path`` and ``mask_path`` as full paths,
-            ``view`` in the words of the source, if it has any. One with a ``frame`` is a slice,
-            named and hashed by itself.
+            ``view`` in the words of the source. One with a ``frame`` is a slice, named and hashed
+            by itself.
         load_image: From a path and a frame to a gray uint8 image (height, width).
         load_mask: From the data folder and a row of the manifest to labels (height, width).
         load_lungs: The same to a mask of the lungs by an annotator: 1, else 0.
@@ -90,23 +90,18 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
 
 def _row(row: dict, problems: guard.Problems) -> dict:
     """A candidate with its measures as the manifest has it."""
-    source = row["path"]
+    source, word = row["path"], row["view"]
     row |= {name: problems.relative(row[name]) for name in ("path", "mask_path") if row[name]}
     if guard.CONTROL.search(row["path"] + row["mask_path"]):
         raise DataError(f"{source}: its name has a line break or the like; rename it.")
     row |= {name: guard.CONTROL.sub(" ", row[name]) for name in ("patient_id", "licence")}
-    row["view"] = _view(row["view"], source, problems)
+    # A source that names no views says that all are from the front.
+    row["view"] = "unknown" if word is None else VIEWS.get(word.strip().lower(), "other")
+    if row["view"] == "other":
+        remedy = f"'{word}' is no view that is known, so it does not count as frontal."
+        problems.add(source, "unknown view", remedy)
     row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
     return row
-
-
-def _view(word: str | None, path: Path, problems: guard.Problems) -> str:
-    if word is None:  # the source names no views, and says that all are from the front
-        return "unknown"
-    if word.strip().lower() not in VIEWS:
-        remedy = f"'{word}' is no view that is known, so it does not count as frontal."
-        problems.add(path, "unknown view", remedy)
-    return VIEWS.get(word.strip().lower(), "other")
 
 
 @guard.reads("image")

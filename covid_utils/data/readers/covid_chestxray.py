@@ -1,20 +1,19 @@
 """Reader of the COVID-19 Image Data Collection (Cohen et al. 2020).
 
-Layout: ``covid-chestxray-dataset / metadata.csv, images/`` and, where they were downloaded, CT
-volumes in ``volumes/``. The column ``finding`` is flat in early releases (``COVID-19, ARDS``) and
-hierarchical in later ones (``Pneumonia/Viral/COVID-19``); both are understood.
+Layout: ``covid-chestxray-dataset / metadata.csv, images/``; its few CT volumes are not used. The
+column ``finding`` is flat in early releases (``COVID-19, ARDS``) and hierarchical in later ones
+(``Pneumonia/Viral/COVID-19``); both are understood.
 """
 
 import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from covid_utils.data import guard, similarity
-from covid_utils.data.readers import decoding, gray
 from covid_utils.data.readers.build import Source
+from covid_utils.data.readers.decoding import RASTER_SUFFIXES, read_raster
 
 NAME = "covid-chestxray-dataset"
 METADATA = "metadata.csv"
@@ -44,7 +43,7 @@ def label_of(finding: str) -> str:
 
 
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
-    """One image per row of ``metadata.csv``; of a CT volume the middle axial slice.
+    """One image per row of ``metadata.csv``.
 
     A file that several rows name keeps all its rows, as the published counts do. Patients that
     share a file are one patient here, so that the file cannot land on both sides of a split.
@@ -52,8 +51,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     table = guard.table(root / NAME / METADATA, COLUMNS).apply(lambda column: column.str.strip())
     table["path"] = f"{NAME}/" + table["folder"] + "/" + table["filename"]
     table["modality"] = table["modality"].str.lower().map({"x-ray": "X-ray", "ct": "CT"})
-    images = problems.files(root / NAME / "images", decoding.RASTER_SUFFIXES)
-    images += problems.files(root / NAME / "volumes", decoding.NIFTI_SUFFIXES)
+    images = problems.files(root / NAME / "images", RASTER_SUFFIXES)
     present = {problems.relative(path) for path in images}
     here = table[table["path"].isin(present)]
     _note(table["path"].drop(here.index), here, sorted(present - set(table["path"])), problems)
@@ -64,15 +62,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     used["licence"] = used["license"].replace("", "unknown")
     used["path"] = [root / path for path in used["path"]]
     columns = ["path", "patient_id", "modality", "view", "label", "licence"]
-    rows = []
-    for row in used[columns].to_dict("records"):
-        if _is_volume(row["path"]):
-            count = problems.attempt(decoding.axial_count, row["path"])
-            if count is None:
-                continue
-            row |= {"frame": count // 2, "view": "Axial"}
-        rows.append(row)
-    return rows
+    return used[columns].to_dict("records")
 
 
 def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guard.Problems) -> None:
@@ -92,22 +82,4 @@ def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guar
         noted.add(path, "unknown modality", remedy)
 
 
-def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith(decoding.NIFTI_SUFFIXES)
-
-
-def load_image(path: Path, frame: int) -> np.ndarray:
-    """Image of a row: a raster file, or an axial slice of a CT volume seen from the feet."""
-    if _is_volume(path):
-        return decoding.read_axial(path, frame)
-    return decoding.read_raster(path)
-
-
-def has_hounsfield(path: Path) -> bool:
-    """Whether a file is a CT volume in Hounsfield units."""
-    if not _is_volume(path):
-        return False
-    return gray.is_hounsfield(gray.window_of(decoding.axial_slices(path), path))
-
-
-SOURCE = Source(NAME, {}, candidates, load_image, has_hounsfield=has_hounsfield)
+SOURCE = Source(NAME, {}, candidates, read_raster)

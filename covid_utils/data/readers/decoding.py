@@ -12,14 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from covid_utils.data import axes, guard
-from covid_utils.data.readers.gray import (
-    LUNG_WINDOW,
-    ct_to_uint8,
-    holds_air,
-    stretched,
-    to_uint8,
-    window_of,
-)
+from covid_utils.data.readers.gray import LUNG_WINDOW, holds_air, stretched, to_uint8, window_of
 from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -67,14 +60,9 @@ def read_dicom(path: Path, frame: int = 0, window: tuple[float, float] | None = 
     ``MONOCHROME1`` (white is low) is inverted. Padding becomes black. ``window`` has the values
     that become black and white, where the rest of a CT series tells them.
     """
-    import pydicom.pixels
-
     pixels, padding, header = _dicom(path)
     if header.get("Modality") == "CT":
         gray = to_uint8(pixels, *(window or _ct_window(path, pixels, header)))
-    elif header.get("VOILUTSequence"):
-        whole = np.nan_to_num(pixels).astype(np.int32)  # a table has entries for whole numbers
-        gray = stretched(pydicom.pixels.apply_voi(whole, header), padding)
     elif window := _own_window(path, header):
         gray = to_uint8(pixels, *window)
     else:
@@ -95,10 +83,8 @@ def dicom_window(path: Path) -> tuple[tuple[float, float], bool]:
 
 
 def _ct_window(path: Path, pixels: np.ndarray, header: pydicom.Dataset) -> tuple[float, float]:
-    stated = header.get("RescaleType") or header.get("ModalityLUTType") or "HU"
-    is_rescaled = "ModalityLUTSequence" in header
-    is_rescaled |= header.get("RescaleIntercept") not in (None, "")
-    if is_rescaled and stated == "HU":
+    is_rescaled = header.get("RescaleIntercept") not in (None, "")
+    if is_rescaled and (header.get("RescaleType") or "HU") == "HU":
         return LUNG_WINDOW
     try:
         return window_of(pixels, path)
@@ -110,8 +96,12 @@ def _ct_window(path: Path, pixels: np.ndarray, header: pydicom.Dataset) -> tuple
 
 def _own_window(path: Path, header: pydicom.Dataset) -> tuple[float, float] | None:
     """The first window that a DICOM image asks for; None if it names none."""
-    names = ("WindowCenter", "WindowWidth")
-    center, width = (_number(path, name, _first(header.get(name))) for name in names)
+    ends = []
+    for name in ("WindowCenter", "WindowWidth"):
+        value = header.get(name)
+        is_several = isinstance(value, Sequence) and not isinstance(value, str)
+        ends.append(_number(path, name, next(iter(value), None) if is_several else value))
+    center, width = ends
     if center is None or width is None or width <= 1:
         return None
     return center - width / 2, center + width / 2 - 1
@@ -119,7 +109,7 @@ def _own_window(path: Path, header: pydicom.Dataset) -> tuple[float, float] | No
 
 def _dicom(path: Path) -> tuple[np.ndarray, np.ndarray, pydicom.Dataset]:
     """Values after the modality transform, not-a-number in padding; the padding; and the header."""
-    import pydicom.pixels
+    import pydicom
 
     header = pydicom.dcmread(path)
     guard.bounded(path, [header.get(at) or 1 for at in ("NumberOfFrames", "Rows", "Columns")])
@@ -136,9 +126,8 @@ def _dicom(path: Path) -> tuple[np.ndarray, np.ndarray, pydicom.Dataset]:
     if slope == 0:
         raise DataError(f"{path}: RescaleSlope is 0, which leaves no image; download it again.")
     if "ModalityLUTSequence" in header:
-        pixels = pydicom.pixels.apply_modality_lut(stored, header).astype(np.float32)
-    else:
-        pixels = stored.astype(np.float32) * (slope or 1) + (intercept or 0)
+        raise DataError(f"{path}: its values go through a table; save it with a rescale slope.")
+    pixels = stored.astype(np.float32) * (slope or 1) + (intercept or 0)
     padding = _padding(stored, header)
     pixels[padding] = np.nan
     return pixels, padding, header
@@ -150,8 +139,7 @@ def _assert_decoder(path: Path, header: pydicom.Dataset) -> None:
     syntax = header.file_meta.TransferSyntaxUID
     decoder = get_decoder(syntax)
     if not decoder.is_available:
-        needs = [line.partition(" - requires ")[2] for line in decoder.missing_dependencies]
-        packages = "; or ".join(needs)
+        packages = "; or ".join(decoder.missing_dependencies)
         raise DataError(f"{path}: compressed ({syntax.name}); to read it install {packages}.")
 
 
@@ -171,12 +159,6 @@ def _number(path: Path, keyword: str, value: object) -> float | None:
     if number is not None and not np.isfinite(number):
         raise DataError(f"{path}: its {keyword} is not one number; correct it or delete the file.")
     return number
-
-
-def _first(value: object) -> object:
-    """The first of several values of a tag."""
-    is_several = isinstance(value, Sequence) and not isinstance(value, str)
-    return next(iter(value), None) if is_several else value
 
 
 def _without_overlay(stored: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
@@ -232,29 +214,13 @@ def orientation(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np.nd
 def assert_same_grid(mask: Path, image: Path) -> None:
     """Refuse a mask whose voxels do not lie where those of its image do."""
     theirs, ours = open_nifti(image), open_nifti(mask)
-    if ours.shape != theirs.shape:
+    if ours.shape != theirs.shape or not np.allclose(
+        ours.affine, theirs.affine, atol=1e-3, equal_nan=True
+    ):
         raise DataError(
-            f"{mask}: masks of {ours.shape} (width, height, slices) do not fit the images of "
-            f"{theirs.shape} in {image.name}; take both from the same release."
+            f"{mask}: its voxels, {ours.shape}, do not lie on those of {image.name}, "
+            f"{theirs.shape} (width, height, slices); take both from the same release."
         )
-    if not np.allclose(ours.affine, theirs.affine, atol=1e-3, equal_nan=True):
-        raise DataError(
-            f"{mask}: its voxels lie elsewhere in space than those of {image.name} (another affine "
-            "matrix); take both from the same release."
-        )
-
-
-@guard.reads("NIfTI file")
-def axial_count(path: Path) -> int:
-    """Number of axial slices, whichever axis they are stored along, from the header alone."""
-    volume = open_nifti(path)
-    return volume.shape[int(np.argmax(orientation(path, volume)[:, 0] == 2))]
-
-
-@guard.reads("NIfTI file")
-def read_axial(path: Path, frame: int) -> np.ndarray:
-    """Axial slice of a CT volume, counted and seen from the feet: uint8, the front on top."""
-    return np.ascontiguousarray(ct_to_uint8(axial_slices(path), path)[frame])
 
 
 @guard.reads("NIfTI file")

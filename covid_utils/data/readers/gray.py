@@ -67,16 +67,6 @@ def _extremes(values: np.ndarray) -> tuple[float, float]:
     return float(levels[first]), float(levels[last])
 
 
-def ct_to_uint8(voxels: np.ndarray, path: Path) -> np.ndarray:
-    """CT of any scale as 8-bit gray: Hounsfield units, these plus `OFFSET`, 0 to 255, or 0 to 1.
-
-    Hounsfield units go through the lung window; the other two have been through a window before.
-
-    ``voxels`` are the values of the whole file; ``path`` is for the message.
-    """
-    return to_uint8(voxels, *window_of(voxels, path))
-
-
 def is_hounsfield(window: tuple[float, float]) -> bool:
     """Whether a `window` is of Hounsfield units, or of these plus `OFFSET`."""
     return window[1] - window[0] == LUNG_WINDOW[1] - LUNG_WINDOW[0]
@@ -98,7 +88,11 @@ def holds_air(voxels: np.ndarray, window: tuple[float, float]) -> bool:
 
 
 def window_of(voxels: np.ndarray, path: Path) -> tuple[float, float]:
-    """The values of a CT of any scale that become black and white."""
+    """The values that become black and white in a CT of any scale, ``voxels`` of the whole file.
+
+    The scale is Hounsfield units, which go through the lung window, these plus `OFFSET`, or 0 to
+    255 or 0 to 1, which have been through a window before. ``path`` is for the message.
+    """
     values = _without_padding(voxels[np.isfinite(voxels)])
     low, high = np.quantile(values, [TAIL, 1 - TAIL]) if values.size else (np.nan, np.nan)
     some = values[:: values.size // 1000 + 1]

@@ -81,31 +81,21 @@ def volumes(root: Path, problems: guard.Problems) -> list[dict]:
     found = problems.files(root / CASES, NIFTI_SUFFIXES, deep=True)
     rows = []
     for path in (path for path in found if not path.parent.name.endswith("_Mask")):
-        scan = problems.attempt(_scan, path) if _has_masks(path, problems) else None
-        about = {
-            "path": path,
-            "patient_id": f"{CASES.lower()}/{path.name.split('.')[0]}",
-            "mask_path": _mask(path, INFECTION),
-        }
+        absent = [kind for kind in (INFECTION, LUNGS) if not _mask(path, kind).is_file()]
+        if absent:
+            remedy = f"{' and '.join(absent)} has no file of this name; unpack it beside {CASES}."
+            problems.add(path, guard.MISSING, f"{remedy} The run goes on without this volume.")
+            continue
+        scan = problems.attempt(_scan, path)
+        patient = f"{CASES.lower()}/{path.name.split('.')[0]}"
+        about = {"path": path, "patient_id": patient, "mask_path": _mask(path, INFECTION)}
         rows += [about | {"frame": frame} for frame in (scan.frames if scan else ())]
     return rows
-
-
-def _has_masks(volume: Path, problems: guard.Problems) -> bool:
-    absent = [kind for kind in (INFECTION, LUNGS) if not _mask(volume, kind).is_file()]
-    if absent:
-        remedy = f"{' and '.join(absent)} has no file of this name; unpack it beside {CASES}."
-        problems.add(volume, guard.MISSING, f"{remedy} The run goes on without this volume.")
-    return not absent
 
 
 def _slice_of(path: Path, frame: int, part: str) -> np.ndarray:
     scan = _scan(path)
     return getattr(scan, part)[scan.frames.index(frame)]
-
-
-def _picture(path: Path, kind: str) -> Path:
-    return path.parent.parent / kind / path.name
 
 
 def pictures(root: Path, problems: guard.Problems) -> list[dict]:
@@ -120,25 +110,19 @@ def pictures(root: Path, problems: guard.Problems) -> list[dict]:
     for path in paths:
         if not volume.get(path.stem):
             problems.add(path, "unlabelled", f"{SLICES} names no volume of it; it is not used.")
-        elif problems.attempt(_with_masks, path) is not None:
-            patient = f"{EXPORT}/{volume[path.stem]}"
-            mask = _picture(path, "infection")
-            rows.append({"path": path, "patient_id": patient, "mask_path": mask})
+        elif problems.attempt(_assert_masks, path):
+            about = {"path": path, "mask_path": folder / "infection" / path.name}
+            rows.append(about | {"patient_id": f"{EXPORT}/{volume[path.stem]}"})
     return rows
 
 
 @guard.reads("picture with its masks")
-def _with_masks(path: Path) -> tuple[int, int]:
-    """Size of a picture, after a look at its masks."""
+def _assert_masks(path: Path) -> bool:
     size = read_raster(path).shape
-    for kind in ("infection", "lungs"):
-        mask = read_raster(_picture(path, kind))
-        if mask.shape != size:
-            raise DataError(
-                f"{_picture(path, kind)}: mask of {mask.shape} for a picture of {size} (height, "
-                "width); take both from the same release."
-            )
-    return size
+    for mask in (path.parents[1] / kind / path.name for kind in ("infection", "lungs")):
+        if read_raster(mask).shape != size:
+            raise DataError(f"{mask}: not of the size of its picture; take both from one release.")
+    return True
 
 
 def _extent(path: Path) -> np.ndarray:
@@ -160,5 +144,5 @@ PICTURES = Source(
     pictures,
     read_raster,
     lambda root, row: _extent(root / row.mask_path),
-    lambda root, row: _extent(_picture(root / row.path, "lungs")),
+    lambda root, row: _extent(root / EXPORT / "lungs" / Path(row.path).name),
 )

@@ -26,6 +26,7 @@ NAME = "lidc-idri"
 ABOUT = {"view": "Axial", "licence": "CC BY 3.0"}
 #: Largest coordinate of an outline. With much larger ones, drawing takes minutes.
 FARTHEST = 2**15
+NO_OUTLINES = "No XML file of the readers' outlines belongs to these slices; they have no mask."
 _TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "Rows", "Columns")
 
 
@@ -52,9 +53,27 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     slices without nodule have an empty mask. Images that are not CT are left out: some patients
     also have X-rays. So are second copies of a slice.
     """
-    found, xml = folders(root, problems.files), _by_series(root, problems)
-    rows = [row for each in found.items() for row in _rows_of(*each, xml, problems)]
-    _note_strange(rows, problems)
+    rows, found, xml = [], folders(root, problems.files), _by_series(root, problems)
+    for folder, paths in found.items():
+        read = [problems.attempt(_candidate, path, root, xml) for path in paths]
+        every = [row for row in read if row]
+        used = [row for row in every if row["modality"] == "CT"]
+        if len(used) < len(every):
+            remedy = (
+                f"{len(every) - len(used)} images of this folder are not CT; they are not used."
+            )
+            problems.add(folder, "not CT", remedy)
+        if not all(row["mask_path"] for row in used):
+            remedy = (
+                "No XML file of the readers' outlines belongs to these slices; they have no mask."
+            )
+            problems.add(folder, guard.MISSING, remedy)
+        rows += used
+    for path in dict.fromkeys(row["mask_path"] for row in rows if row["mask_path"]):
+        outlined = _parse(path)[1].keys()
+        if outlined and outlined.isdisjoint(r["uid"] for r in rows if r["mask_path"] == path):
+            remedy = "No slice outlined here is among the images; all count as without nodule."
+            problems.add(path, guard.MISSING, remedy)
     return _once(rows, problems)
 
 
@@ -62,56 +81,27 @@ def _by_series(root: Path, problems: guard.Problems) -> dict[str | Path, Path]:
     """XML files, wherever they lie, by their series or, where they state none, their folder."""
     found: dict[str | Path, Path] = {}
     for path in guard.files(root / NAME, (".xml",), deep=True):
-        parsed = problems.attempt(_parse, path)
-        if parsed is None:
-            continue
-        first = found.setdefault(parsed[0] or path.parent, path)
-        if first.read_bytes() != path.read_bytes():
-            remedy = f"{problems.relative(first)} is of the same series, so this one is not used."
-            problems.add(path, "repeated", remedy)
+        if parsed := problems.attempt(_parse, path):
+            first = found.setdefault(parsed[0] or path.parent, path)
+            if first.read_bytes() != path.read_bytes():
+                same = problems.relative(first)
+                remedy = f"{same} is of the same series, so this one is not used."
+                problems.add(path, "repeated", remedy)
     return found
-
-
-def _rows_of(
-    folder: Path, paths: list[Path], xml: dict[str | Path, Path], problems: guard.Problems
-) -> list[dict]:
-    rows = [problems.attempt(_candidate, path, problems.root, xml) for path in paths]
-    rows = [row for row in rows if row]
-    used = [row for row in rows if row["modality"] == "CT"]
-    if len(used) < len(rows):
-        remedy = f"{len(rows) - len(used)} images of this folder are not CT; they are not used."
-        problems.add(folder, "not CT", remedy)
-    if not all(row["mask_path"] for row in used):
-        remedy = "No XML file of the readers' outlines belongs to these slices; they have no mask."
-        problems.add(folder, guard.MISSING, remedy)
-    return used
-
-
-def _note_strange(rows: list[dict], problems: guard.Problems) -> None:
-    """Note XML files none of whose outlined slices is among the images of their series."""
-    uids: dict[Path, set[str]] = {}
-    for row in rows:
-        uids.setdefault(row["mask_path"], set()).add(row["uid"])
-    for path in filter(None, uids):
-        outlined = _parse(path)[1].keys()
-        if outlined and outlined.isdisjoint(uids[path]):
-            remedy = "No slice outlined here is among the images; all count as without nodule."
-            problems.add(path, guard.MISSING, remedy)
 
 
 def _once(rows: list[dict], problems: guard.Problems) -> list[dict]:
     """Rows without second copies of a slice."""
-    first: dict[str | Path, Path] = {}
+    first: dict[str | Path, dict] = {}
     copies: dict[Path, Path] = {}
     for row in rows:
-        path = row["path"]
-        original = first.setdefault(row["uid"] or path, path)
-        if original != path:
-            copies[path.parent] = original
+        original = first.setdefault(row["uid"] or row["path"], row)
+        if original is not row:
+            copies[row["path"].parent] = original["path"].parent
     for folder, original in copies.items():
-        remedy = f"Slices that are also in {problems.relative(original.parent)}; they count once."
+        remedy = f"Slices that are also in {problems.relative(original)}; they count once."
         problems.add(folder, "repeated", remedy)
-    return [row for row in rows if row["path"] == first[row["uid"] or row["path"]]]
+    return list(first.values())
 
 
 @guard.reads("DICOM file")

@@ -1,12 +1,16 @@
 """Reader of the nodule data set LUNA16 (Setio et al. 2017).
 
-Layout: ``luna16 / annotations.csv`` and ``*.mhd`` with ``*.raw``, also within ``subset0`` and so
-on. In masks 1 is nodule.
+Layout: ``luna16 / annotations.csv`` and MetaImage volumes, ``*.mhd`` with ``*.raw``, also within
+``subset0`` and so on. In masks 1 is nodule.
+
+ITK ends the whole process on some damaged headers. So a header is read here, and must agree with
+the size of the voxels' file before any of them is read; a slice is read without the rest.
 """
 
+import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +20,6 @@ from covid_utils.data.readers import lidc
 from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import read_dicom_header
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
-from covid_utils.data.readers.metaimage import Scan, open_scan
 from covid_utils.errors import DataError
 
 NAME = "luna16"
@@ -24,7 +27,82 @@ ABOUT = {"modality": "CT", "view": "Axial", "label_quality": "weak", "licence": 
 ANNOTATIONS = "annotations.csv"
 #: Diameter in mm above which a nodule is a mistake: LUNA16's are 3 to 33 mm.
 LARGEST = 200
+#: Types of voxels, and most bytes of a header.
+TYPES = {"MET_SHORT": "<i2", "MET_USHORT": "<u2", "MET_INT": "<i4", "MET_FLOAT": "<f4"}
+LONGEST = 2**16
+#: What the voxels may not be: compressed, or with the highest byte first.
+PACKED = ("CompressedData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _POSITION, _DIAMETER = ["coordX", "coordY", "coordZ"], "diameter_mm"
+
+
+class Scan(NamedTuple):
+    """A volume, none of whose voxels have been read; axes are columns, rows and slices, in mm."""
+
+    size: tuple[int, ...]
+    spacing: np.ndarray  # (3,)
+    origin: np.ndarray  # position of the first voxel (3,)
+    direction: np.ndarray  # a column for the direction of each axis (3, 3)
+    dtype: np.dtype
+    voxels: Path
+
+    def plane(self, frame: int) -> np.ndarray:
+        """One slice (rows, columns) as it is stored."""
+        columns, rows, _ = self.size
+        start = frame * rows * columns * self.dtype.itemsize
+        values = np.fromfile(self.voxels, self.dtype, rows * columns, offset=start)
+        return values.reshape(rows, columns)
+
+    def indices(self, nodules: pd.DataFrame) -> np.ndarray:
+        """Column, row and slice, not rounded, of the centres of nodules (n, 3)."""
+        from_first = nodules[_POSITION].to_numpy() - self.origin
+        return np.linalg.solve(self.direction * self.spacing, from_first.T).T
+
+    def discs(self, nodules: pd.DataFrame, frame: int) -> np.ndarray:
+        """Pixels of a slice whose centre lies in the sphere of a nodule, uint8 (rows, columns)."""
+        mask = np.zeros(self.size[1::-1], np.uint8)
+        row, column = np.ogrid[: self.size[1], : self.size[0]]
+        for (x, y, z), diameter in zip(self.indices(nodules), nodules[_DIAMETER], strict=True):
+            across, down = (column - x) * self.spacing[0], (row - y) * self.spacing[1]
+            along = (frame - z) * self.spacing[2]
+            mask[across**2 + down**2 + along**2 <= (diameter / 2) ** 2] = 1
+        return mask
+
+    def upright(self, plane: np.ndarray) -> np.ndarray:
+        """A slice with the front on top: some scans are stored mirrored."""
+        across, down, _ = self.direction.diagonal()
+        return np.ascontiguousarray(plane[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+
+
+@guard.reads("scan")
+def open_scan(path: Path) -> Scan:
+    """Read a header and compare it with the file of voxels."""
+    with path.open("rb") as file:
+        pairs = (line.partition("=") for line in file.read(LONGEST).decode().splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
+    names = ("DimSize", "ElementSpacing", "Offset", "TransformMatrix")
+    numbers = [np.array(fields[name].split(), np.float64) for name in names]
+    if [len(each) for each in numbers] != [3, 3, 3, 9] or not np.isfinite(np.hstack(numbers)).all():
+        raise DataError(f"{path}: numbers of {', '.join(names)} are missing; download it again.")
+    size, (spacing, origin) = tuple(numbers[0].astype(int).tolist()), numbers[1:3]
+    direction = numbers[3].reshape(3, 3).T
+    if min(size) < 1 or min(spacing) <= 0 or abs(abs(np.linalg.det(direction)) - 1) > 0.01:
+        raise DataError(f"{path}: its sizes, spacings or axes are no scan's; download it again.")
+    guard.bounded(path, size)
+    kind, voxels = fields.get("ElementType"), path.parent / fields["ElementDataFile"]
+    if kind not in TYPES:
+        raise DataError(f"{path}: voxels of type {kind} are no CT; download it again.")
+    is_packed = any(fields.get(name, "").lower() == "true" for name in PACKED)
+    if is_packed or voxels.suffix != ".raw":
+        raise DataError(f"{path}: its voxels are not in one .raw file; save it as .mhd and .raw.")
+    dtype = np.dtype(TYPES[kind])
+    need = math.prod(size) * dtype.itemsize
+    have = guard.read(voxels, "file of voxels", lambda file: file.stat().st_size)
+    if have != need:
+        raise DataError(
+            f"{voxels}: has {have} bytes, but by {path.name} it must have {need}; download both "
+            "again."
+        )
+    return Scan(size, spacing, origin, direction, dtype, voxels)
 
 
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
@@ -47,17 +125,10 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
             remedy = "This scan has nodules but is not on disk; download its subset to use it."
             problems.add(f"{NAME}/{series}.mhd", guard.MISSING, remedy)
             continue
-        frames = problems.attempt(_frames, scans[series], nodules)
-        rows += [
-            {
-                "path": scans[series],
-                "frame": frame,
-                "patient_id": patients.get(series, f"{NAME}/{series}"),
-                "label": "nodule" if has_nodule else "no_nodule",
-                "mask_path": annotations,
-            }
-            for frame, has_nodule in (frames or {}).items()
-        ]
+        about = {"path": scans[series], "mask_path": annotations}
+        about["patient_id"] = patients.get(series, f"{NAME}/{series}")
+        frames = problems.attempt(_frames, scans[series], nodules) or {}
+        rows += [about | {"frame": frame, "label": label} for frame, label in frames.items()]
     return rows
 
 
@@ -86,10 +157,10 @@ def _nodules(path: Path) -> pd.DataFrame:
 
 
 @guard.reads("scan")
-def _frames(path: Path, nodules: pd.DataFrame) -> dict[int, bool]:
-    """Slices to take of a scan, and whether a nodule touches them."""
+def _frames(path: Path, nodules: pd.DataFrame) -> dict[int, str]:
+    """Slices to take of a scan, and their labels."""
     scan = open_scan(path)
-    centres = _indices(scan, nodules)
+    centres = scan.indices(nodules)
     if ((centres < -0.5) | (centres > np.array(scan.size) - 0.5)).any():
         raise DataError(
             f"{path}: a nodule of {ANNOTATIONS} lies outside; take both from the same release."
@@ -97,52 +168,28 @@ def _frames(path: Path, nodules: pd.DataFrame) -> dict[int, bool]:
     frames = np.arange(scan.size[2])
     reach = nodules[_DIAMETER].to_numpy() / 2 / scan.spacing[2]
     is_near = (abs(frames[:, None] - centres[:, 2]) <= reach).any(axis=1)
-    touched = [frame for frame in frames[is_near] if _discs(scan, nodules, frame).any()]
+    touched = [frame for frame in frames[is_near] if scan.discs(nodules, frame).any()]
     free = np.setdiff1d(frames, touched)
     spread = np.linspace(0, len(free) - 1, min(len(free), len(touched))).round().astype(int)
-    return {int(frame): frame in touched for frame in sorted([*touched, *free[spread]])}
+    labels = dict.fromkeys(free[spread].tolist(), "no_nodule")
+    return dict(sorted((labels | dict.fromkeys(map(int, touched), "nodule")).items()))
 
 
-def _indices(scan: Scan, nodules: pd.DataFrame) -> np.ndarray:
-    return scan.indices(nodules[_POSITION].to_numpy())
-
-
-def _discs(scan: Scan, nodules: pd.DataFrame, frame: int) -> np.ndarray:
-    (width, height, _), spacing = scan.size, scan.spacing
-    mask = np.zeros((height, width), np.uint8)
-    for (x, y, z), diameter in zip(_indices(scan, nodules), nodules[_DIAMETER], strict=True):
-        across = (np.arange(width) - x) * spacing[0]
-        down = (np.arange(height)[:, None] - y) * spacing[1]
-        along = (frame - z) * spacing[2]
-        mask[across**2 + down**2 + along**2 <= (diameter / 2) ** 2] = 1
-    return mask
-
-
-def _upright(plane: np.ndarray, scan: Scan) -> np.ndarray:
-    """Turn a slice so that the front is on top: some LUNA16 scans are stored mirrored."""
-    across, down, _ = scan.direction.diagonal()
-    return np.ascontiguousarray(plane[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
-
-
+@guard.reads("scan")
 def load_image(path: Path, frame: int) -> np.ndarray:
     """Slice of a scan in the lung window: uint8 (height, width), the front of the chest on top.
 
     Only the wanted slice of a ``.raw`` file is read, so no volume is ever held in memory.
     """
-    kind = f"scan at slice {frame}, with its .raw file"
-    return guard.read(path, kind, lambda path: _plane(path, frame))
-
-
-def _plane(path: Path, frame: int) -> np.ndarray:
     scan = open_scan(path)
-    return _upright(to_uint8(scan.plane(frame), *LUNG_WINDOW), scan)
+    return scan.upright(to_uint8(scan.plane(frame), *LUNG_WINDOW))
 
 
 def load_mask(root: Path, row: Any) -> np.ndarray:
     """Mask of a slice, turned like its image: 1 where a nodule's sphere holds a pixel's centre."""
     nodules, scan = _nodules(root / row.mask_path), open_scan(root / row.path)
     of_scan = nodules[nodules["seriesuid"] == Path(row.path).stem]
-    return _upright(_discs(scan, of_scan, int(row.frame)), scan)
+    return scan.upright(scan.discs(of_scan, int(row.frame)))
 
 
 SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask, has_hounsfield=lambda path: True)

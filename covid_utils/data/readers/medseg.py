@@ -58,11 +58,6 @@ def _volume(path: Path) -> tuple[np.ndarray, bool]:
     return to_uint8(voxels, *window), is_hounsfield(window)
 
 
-def has_hounsfield(path: Path) -> bool:
-    """Whether the images are in Hounsfield units; those that were published are not."""
-    return _volume(path)[1]
-
-
 def load_image(path: Path, frame: int) -> np.ndarray:
     """Slice of images or masks, upright (height, width), the front of the chest on top."""
     return np.ascontiguousarray(_volume(path)[0][:, :, frame].T)
@@ -103,20 +98,16 @@ def _notes(root: Path) -> pd.DataFrame:
     is_known &= table["infnet_subset"].isin(("train", "test", ""))
     if table.index.tolist() != list(range(count)) or not is_known.all():
         raise DataError(
-            f"{path}: must have one line for each slice of {IMAGES}, 0 to {count - 1}, with labels "
-            "exact or weak and infnet_subset train, test or empty; correct it."
+            f"{path}: must have one line for each slice, 0 to {count - 1}, with labels exact or "
+            "weak and infnet_subset train, test or empty; correct it."
         )
     return table
 
 
 def infnet_subset(root: Path) -> dict[str, str]:
-    """Subset of each ``image_id`` in the Inf-Net benchmark (Fan et al. 2020), '' if unused.
-
-    Without ``slices.csv`` it is empty.
-    """
-    if not (root / NAME / SLICES).is_file():
-        return {}
-    return _notes(root)["infnet_subset"].rename(_IMAGE_ID).to_dict()
+    """Subset of each ``image_id`` in the Inf-Net benchmark (Fan et al. 2020), '' if unused."""
+    has_notes = (root / NAME / SLICES).is_file()
+    return _notes(root)["infnet_subset"].rename(_IMAGE_ID).to_dict() if has_notes else {}
 
 
 def published_predictions(root: Path) -> PublishedMasks | None:
@@ -145,4 +136,6 @@ def _published(path: Path) -> tuple[list[int], np.ndarray]:
     return frames, labels
 
 
-SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask, has_hounsfield=has_hounsfield)
+SOURCE = Source(
+    NAME, ABOUT, candidates, load_image, load_mask, has_hounsfield=lambda path: _volume(path)[1]
+)

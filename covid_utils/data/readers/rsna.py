@@ -35,7 +35,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     rows = []
     for patient in sorted(images.keys() & label.index):
         header = problems.attempt(read_dicom_header, images[patient], ("ViewPosition",))
-        if header is not None:
+        if header is not None:  # one without that tag is empty
             view = str(header.get("ViewPosition", ""))
             about = {"patient_id": f"{NAME}/{patient}", "view": view, "label": label[patient]}
             rows.append({"path": images[patient]} | about)
