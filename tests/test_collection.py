@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from builders import adult_xrays, ct_slices, join, manifest, prepare, recognition_sets
+from builders import adult_xrays, ct_slices, manifest, prepare, recognition_sets
 from pandas.testing import assert_frame_equal
 from PIL import Image
 from test_similarity import picture, turned
@@ -92,14 +92,6 @@ def test_near_copies_without_patients_share_a_group(tmp_path, basis):
     assert grouped[5] == grouped[1] == "covid-ct/f1"
     assert grouped[:5].tolist() == rows["patient_id"][:5].tolist()
     assert rows["patient_id"].is_unique  # the manifest handed in is left alone
-
-
-def test_named_patients_and_xrays_are_left_alone(tmp_path):
-    named = manifest({"a": 1, "b": 1}, "medseg", "covid", "CT")
-    films = manifest({"c": 1, "d": 1}, "chest_xray", patient_basis="none")
-    rows = join(named, films)
-    # No file is there: nothing may be read.
-    assert collection.stand_ins(rows, tmp_path).equals(rows)
 
 
 def test_opened_is_what_was_prepared(root):

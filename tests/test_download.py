@@ -258,14 +258,6 @@ def test_a_copy_put_there_by_hand_is_taken_and_a_part_of_one_refused(remote, roo
     assert "put there by hand" in fetch(chosen, root)
 
 
-def test_archives_of_a_repository_become_folders(remote, root):
-    archives = (Archive("toy/packed/A.zip", "toy/A", LIMIT, counts={".": 1}),)
-    chosen = data_set(**remote, choose=("/packed/*.zip",), archives=archives)
-    for words in ("Complete", "nothing was fetched"):
-        assert words in fetch(chosen, root)
-        assert files(root) == ["toy/A/1.png"]
-
-
 # The catalogue and the command
 
 

@@ -71,11 +71,6 @@ def test_slices_with_lung_are_evenly_taken_and_upright_with_their_masks(
     assert image[lungs & (mask == 0)].max() < image[mask > 0].min() < 255
 
 
-def test_few_slices_are_all_taken(tmp_path):
-    rows = readers.read(VOLUMES, volume(tmp_path, slices=12)).rows
-    assert rows["frame"].tolist() == list(range(5, 12))
-
-
 def damage(root, kind):
     path = root / INFECTION / "b.nii.gz"
     if kind == "no mask":
@@ -185,10 +180,3 @@ def test_a_slice_that_another_data_set_shows_tests_nothing_and_is_reported(tmp_p
     assert problems[["path", "problem"]].to_numpy().tolist() == [[path, "near copy"]]
     assert rows["image_id"][0] in problems["remedy"][0]
     assert table["subset"].equals(rows["subset"].mask(copied, "unused"))
-
-
-def test_without_other_hospitals_nothing_is_read(tmp_path):
-    rows = splits.assign(manifest({"a": 1, "b": 1}, "medseg", "covid", "CT"))
-    table, problems = collection.without_seen(rows, tmp_path)
-    assert table.equals(rows)
-    assert problems.empty

@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from builders import dice_of as overlap
 
 from covid_utils.data import readers
-from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
-from covid_utils.data.lungs import MARGIN, box, denser_than_healthy, find, lung_field
+from covid_utils.data.lungs import MARGIN, box, denser_than_healthy, lung_field
 
 AIR, LUNG, FLESH, FAT = 59, 80, 236, 213
 
@@ -27,10 +27,6 @@ def chest(shape=(256, 256)):
     gray[ellipse(shape, (128, 100), (7, 8))] = AIR
     gray[235:238] = FLESH
     return gray, lungs
-
-
-def overlap(one, other):
-    return 2 * (one & other).sum() / (one.sum() + other.sum())
 
 
 def test_both_lungs_are_found_with_a_dense_lesion_and_without_airway_and_surroundings():
@@ -83,24 +79,6 @@ def test_without_lungs_there_is_no_field_and_only_tissue_is_dense(value, share):
     gray = np.full((64, 80), value, np.uint8)
     assert not lung_field(gray).any()
     assert denser_than_healthy(gray, 16).mean() == share
-
-
-def test_an_image_and_its_mask_are_cropped_alike():
-    gray, lungs = chest()
-    lesion = ellipse(gray.shape, (60, 150), (8, 8)) & lungs
-    settings = Preprocessing(size=128, clahe_clip=0.0, crop="lungs")
-    top, left, side = box(lung_field(gray))
-    assert side < min(gray.shape)
-    seen = preprocess(gray, settings)
-    field = str(find(gray))
-    assert field == f"{top} {left} {side} {lung_field(gray).sum()}"
-    assert np.array_equal(preprocess(gray, settings, field), seen)
-    mask = preprocess_mask(lesion.astype(np.uint8), settings, field)
-    part = slice(top, top + side), slice(left, left + side)
-    whole = Preprocessing(size=128, clahe_clip=0.0)
-    assert np.array_equal(seen, preprocess(gray[part], whole))
-    assert np.array_equal(mask, preprocess_mask(lesion[part].astype(np.uint8), whole))
-    assert mask.mean() > lesion.mean()
 
 
 @pytest.mark.real

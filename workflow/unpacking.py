@@ -55,8 +55,7 @@ class Archive:
 
     def _extract(self, source: Path, goal: Path) -> Path:
         """Extract what is wanted; folders that hold nothing but one folder are left out."""
-        remedy = "delete it and get it from its publisher"
-        archives.extract(source, goal, self.limit, self._is_wanted, remedy)
+        archives.extract(source, goal, self.limit, self._is_wanted)
         while [path.is_dir() and path.name not in self.top for path in goal.iterdir()] == [True]:
             goal = next(goal.iterdir())
         return goal

@@ -20,26 +20,17 @@ def is_content(name: str) -> bool:
 
 
 def extract(
-    source: Path,
-    goal: Path,
-    limit: int,
-    is_wanted: Callable[[str], bool] = is_content,
-    remedy: str = "unpack it and name the folder",
+    source: Path, goal: Path, limit: int, is_wanted: Callable[[str], bool] = is_content
 ) -> None:
-    """Extract the wanted entries into a folder, never more of one than its header states.
+    """Extract entries with the wanted names into a folder, never more than their headers state.
 
-    Args:
-        source: The archive.
-        goal: Folder, which must exist.
-        limit: Bytes that all of them may have together.
-        is_wanted: Tells it from an entry's name.
-        remedy: What to do about a larger archive, for the message.
+    All of them together may have ``limit`` bytes.
     """
     with zipfile.ZipFile(source) as opened:
         entries = [entry for entry in opened.infolist() if is_wanted(entry.filename)]
         if sum(entry.file_size for entry in entries) > limit or len(entries) > MOST_FILES:
             raise DataError(
                 f"{source}: holds more than the {limit:,} bytes or {MOST_FILES:,} files that it "
-                f"may; {remedy}."
+                "may; delete it and get it from its publisher, or unpack it and name the folder."
             )
         opened.extractall(goal, entries)  # drops drives, leading slashes and ".."

@@ -33,26 +33,15 @@ SMOOTHING = 3.0
 
 @dataclass(frozen=True)
 class Parts:
-    """A slice at working size, its longest side `SIDE`; all arrays are (height, width).
+    """A slice at working size, its longest side `SIDE`; all arrays are (height, width)."""
 
-    Attributes:
-        gray: uint8, a little smoothed.
-        threshold: Gray value above which a pixel is dense.
-        padding: bool, black around the circle or the rectangle that was scanned.
-        body: bool, the body with the air inside.
-        depth: Distance from the skin in roots of the body's area, float32; the picture's edge is
-            no skin.
-        core: bool, what is surely lung (or bowel gas): pieces almost as dark as `lung`.
-        lung: Most frequent gray value of the darker lung; nan without any.
-    """
-
-    gray: np.ndarray
-    threshold: float
-    padding: np.ndarray
-    body: np.ndarray
-    depth: np.ndarray
-    core: np.ndarray
-    lung: float
+    gray: np.ndarray  # uint8, a little smoothed
+    threshold: float  # gray value above which a pixel is dense
+    padding: np.ndarray  # bool, black around the circle or the rectangle that was scanned
+    body: np.ndarray  # bool, the body with the air inside
+    depth: np.ndarray  # from the skin in roots of the body's area; the picture's edge is no skin
+    core: np.ndarray  # bool, what is surely lung (or bowel gas): pieces almost as dark as `lung`
+    lung: float  # most frequent gray value of the darker lung; nan without any
 
     @property
     def area(self) -> int:

@@ -54,21 +54,13 @@ TARGETS = [*map(to_gray, HOUNSFIELD.values())]
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Gray values of the landmarks of a picture, nan where one is missing.
+    """Gray values of the landmarks of a picture, nan where one is missing."""
 
-    Attributes:
-        air: Around the body.
-        lung: Most frequent gray value of aerated lung.
-        fat: Below the skin.
-        tissue: Muscle and other soft tissue.
-        confidence: 0 to 1; below `SURE` the map is a guess.
-    """
-
-    air: float
-    lung: float
-    fat: float
-    tissue: float
-    confidence: float
+    air: float  # around the body
+    lung: float  # most frequent gray value of aerated lung
+    fat: float  # below the skin
+    tissue: float  # muscle and other soft tissue
+    confidence: float  # 0 to 1; below `SURE` the map is a guess
 
     @property
     def is_linear(self) -> bool:

@@ -20,23 +20,13 @@ FINDERS = {"lungs": lungs.find, "field": lung_field.find}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Settings of `preprocess`.
+    """Settings of `preprocess`."""
 
-    Attributes:
-        size: Side of the square output in pixels; the paper uses 512.
-        clahe_clip: Clip limit of CLAHE; the paper gives none, 2.0 is OpenCV's habit. 0 leaves the
-            contrast alone.
-        clahe_tiles: CLAHE tiles along each side.
-        crop: ``none``, as in the paper; ``lungs``, the square of `lungs.box` around the field that
-            `lungs` finds in the canonical window; or ``field``, the same around `lung_field`.
-        gray: ``as is``, or ``landmarks``: brought to the canonical window, see `gray_scale`.
-    """
-
-    size: int = 512
-    clahe_clip: float = 2.0
-    clahe_tiles: int = 8
-    crop: str = "none"
-    gray: str = "as is"
+    size: int = 512  # side of the square output in pixels; that of the paper
+    clahe_clip: float = 2.0  # OpenCV's habit, the paper gives none; 0 leaves the contrast alone
+    clahe_tiles: int = 8  # along each side
+    crop: str = "none"  # as in the paper; or `FINDERS`: the square of `lungs.box` around the field
+    gray: str = "as is"  # or `landmarks`: brought to the canonical window, see `gray_scale`
 
 
 def preprocess(

@@ -26,27 +26,23 @@ VIEWS |= dict.fromkeys(("l", "ll", "rl", "lateral", "left lateral", "right later
 
 
 class Source(NamedTuple):
-    """The reader of a data set.
+    """The reader of a data set."""
 
-    Attributes:
-        folder: Name of its folder in the data folder.
-        about: Columns of the manifest that are the same for all its images.
-        candidates: From the data folder to one dictionary per image: ``path`` and other columns,
-            those of `DEFAULTS` only where they differ; ``path`` and ``mask_path`` as full paths,
-            ``view`` in the words of the source. One with a ``frame`` is a slice, named and hashed
-            by itself.
-        load_image: From a path and a frame to a gray uint8 image (height, width).
-        load_mask: From the data folder and a row of the manifest to labels (height, width).
-        load_lungs: The same to a mask of the lungs by an annotator: 1, else 0.
-        has_hounsfield: Whether a CT file has Hounsfield units, so that its gray scale is known.
-    """
-
+    #: Name of its folder in the data folder.
     folder: str
+    #: Columns of the manifest that are the same for all its images.
     about: dict[str, str]
+    #: From the data folder to one dictionary per image: ``path`` and other columns, those of
+    #: `DEFAULTS` only where they differ; ``path`` and ``mask_path`` as full paths, ``view`` in the
+    #: words of the source. One with a ``frame`` is a slice, named and hashed by itself.
     candidates: Callable[[Path, guard.Problems], list[dict]]
+    #: From a path and a frame to a gray uint8 image (height, width).
     load_image: Callable[[Path, int], np.ndarray]
+    #: From the data folder and a row of the manifest to labels (height, width).
     load_mask: Callable[[Path, Any], np.ndarray] | None = None
+    #: The same to a mask of the lungs by an annotator: 1, else 0.
     load_lungs: Callable[[Path, Any], np.ndarray] | None = None
+    #: Whether a CT file has Hounsfield units, so that its gray scale is known.
     has_hounsfield: Callable[[Path], bool] = lambda path: False
 
     @property
