@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from covid_utils.errors import CompanionError
 from covid_utils.registry import PROFILES
 from covid_utils.report import tables, trace, verdicts
+from covid_utils.runs import read_table
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m covid_utils", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     judged = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
-    judged.set_defaults(text_of=lambda given: verdicts.terminal(verdicts.load(given.profile)))
+    judged.set_defaults(
+        text_of=lambda given: verdicts.terminal(read_table(given.profile, "verdicts"))
+    )
     traced = commands.add_parser(
         "trace",
         help="show where numbers of a table come from: trace table6 ggo dice",

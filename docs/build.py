@@ -22,7 +22,7 @@ from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
 from covid_utils.graph import jobs
 from covid_utils.registry import DATA, FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
-from covid_utils.report import claims, headlines, render, tables, verdicts
+from covid_utils.report import claims, render, tables, verdicts
 
 DOCS = Path(__file__).parent
 JOBS = list(jobs(imagenet="imagenet").values())
@@ -134,7 +134,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
     is_phantom = kind(saved_manifest(profile)) == "phantom"
     real = (paths.home() / "build" / "site" / "sample" / "index.html").is_file()
     link = ' <a href="../sample/index.html">Their site</a>.' if is_phantom and real else ""
-    headline, own = headlines.collect(profile), verdicts.own(judged)
+    headline, own = tables.headlines(profile), verdicts.own(judged)
     answers = {prefix: verdicts.answers(own, prefix) for prefix in verdicts.PREFIXES.values()}
     every = pd.concat(content.values())
     for table, about, same in (
@@ -159,7 +159,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
         "quoted": site_tables.quoted_table(quoted, "Works that the paper quotes"),
         "findings": site_tables.table(claims.findings().map(escape), "Numbers that do not fit"),
         "headlines": site_tables.long(headline, "Headline numbers"),
-        "hospitals": site_tables.hospitals(profile, content),
+        "hospitals": site_tables.hospitals(content),
         "tables": {name: site_tables.show(name, table) for name, table in content.items()},
         "numbers": {
             "published_mean": number(select(published, average="per_image")),
@@ -172,7 +172,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
 
 def write_source(profile: str, source: Path) -> dict[str, object]:
     """Write all that Sphinx reads, and return what the pages name."""
-    judged = verdicts.load(profile)
+    judged = runs.read_table(profile, "verdicts")
     there = {path.stem for path in (paths.results(profile) / "tables").glob("*.csv")}
     names = [name for name in tables.TITLES if name in there]
     content = {name: runs.read_table(profile, f"tables/{name}") for name in names}

@@ -72,13 +72,12 @@ def show(name: str, rows: pd.DataFrame) -> str:
     return html + long(rows[is_gap | is_stated], caption) + download
 
 
-def hospitals(profile: str, content: dict[str, pd.DataFrame]) -> str:
+def hospitals(content: dict[str, pd.DataFrame]) -> str:
     """What networks reach on slices of other hospitals, step by step, if they were tested there."""
-    text = f"<p>{escape(stream_tables.on_other_hospitals(profile))}</p>"
     if "hospitals" not in content:
-        return text
+        return "<p>No data: they were not tested in this profile.</p>"
     rows = stream_tables.sides(content["hospitals"])
-    return text + wide(rows, TITLES["hospitals"] + ": mean Dice of lesions")
+    return wide(rows, TITLES["hospitals"] + ": mean Dice of lesions")
 
 
 def _counts(rows: pd.DataFrame) -> pd.DataFrame:

@@ -25,8 +25,7 @@ TOGETHER = (
     registry.RECOGNITION_CLASSES,
     registry.MULTIMODAL_CLASSES,
     (*registry.MANIFESTATIONS, "lesion"),
-    # The phantom's figure: edges of masks in CT, of opacities in X-rays.
-    (*registry.MANIFESTATIONS, "nodule", "covid", "viral", "bacterial"),
+    (*registry.MANIFESTATIONS, "nodule"),  # the sheet of the phantom
     registry.SUBSETS,
     OUTCOMES,
     ("ours", "others", "paper"),

@@ -9,7 +9,7 @@ from covid_utils import paths, registry
 from covid_utils.data import manifest as manifests
 from covid_utils.data.labels import scored_classes
 from covid_utils.evaluation import conventions, outlines, stream_scores
-from covid_utils.report import dice_conventions as report
+from covid_utils.report import dice_figures as report
 from covid_utils.report import style
 
 
@@ -160,20 +160,6 @@ def test_a_gain_is_held_where_a_value_that_it_implies_lies_within_the_limits(cas
     assert set(gains.loc[gains["holds"], "implied"]) == held
 
 
-def test_one_convention_must_state_all_gains():
-    ggo = row(value=0.911, average="per_image", empty=registry.NONE_EMPTY)
-    solid = row("consolidation", 0.928, average="per_image", empty="as 1")
-    # Ground-glass has no empty case, so its value is that of every way to count them.
-    assert report.verdict(report.gains(pd.DataFrame([ggo, solid])), "r") == (
-        "work r: one convention states all of p23a, p23b (2 scores tried); most are stated by: "
-        "mean over slices, empty: 1, exactly labelled slices (p23a, p23b)."
-    )
-    apart = report.gains(pd.DataFrame([ggo, solid | {"average": "pooled"}]))
-    assert "no convention states all of p23a, p23b (2 scores tried)" in report.verdict(apart, "r")
-    none = report.gains(pd.DataFrame([row(value=0.5)]))
-    assert report.verdict(none, "r") == "work r: no convention states any of p23a."
-
-
 def test_table_and_figure_of_a_profile(built):
     style.use()
     table = report.write("sample")
@@ -190,7 +176,7 @@ def test_table_and_figure_of_a_profile(built):
     table8 = built["table8"].query("work == 'ours, DeepLab-v3+, stream all' and metric == 'dice'")
     pooled = table8[table8["average"] == "pooled"].iloc[0]
     assert value(deeplab, "lesion", "pooled") == pytest.approx(pooled["ours"])
-    drawn = report.figure(table)
+    drawn = report.conventions(table)
     dice = deeplab[(deeplab["metric"] == "dice") & (deeplab["class"] == "lesion")]["value"]
     assert f"from {dice.min():.2f} (" in drawn.get_label()
     assert f"to {dice.max():.2f} (" in drawn.get_label()

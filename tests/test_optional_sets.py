@@ -14,7 +14,7 @@ from small_runs import PROFILE
 
 from covid_utils import graph, paths, registry, runs
 from covid_utils.data import manifest
-from covid_utils.report import dice_conventions, headlines, judging, render, tables, verdicts
+from covid_utils.report import dice_figures, judging, render, tables, verdicts
 
 XRAYS = ("covid-chestxray-dataset", "chest_xray")
 STREAMS = {f"stream_{name}_deeplab" for name in ("all", *registry.MANIFESTATIONS)}
@@ -170,10 +170,10 @@ def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(with
         assert ("no data" in set(render.readable(written)["ours"])) == is_empty
         text = (paths.results(PROFILE) / "tables" / f"{name}.md").read_text("utf8")
         assert ("| no data |" in text) == is_empty
-    found = verdicts.own(verdicts.load(PROFILE))
+    found = verdicts.own(runs.read_table(PROFILE, "verdicts"))
     is_asked = ~found["honest_verdict"].isin((judging.CANNOT_BE_ASKED, judging.NO_DATA))
     assert (found["honest_n"] > 0).tolist() == is_asked.tolist()
-    answers = render.readable(headlines.collect(PROFILE))["ours"]
+    answers = render.readable(tables.headlines(PROFILE))["ours"]
     assert (answers == "no data").any()
     assert not (answers == "").any()
 
@@ -187,9 +187,9 @@ def test_a_run_by_hand_is_ignored_too_where_its_slices_are_gone(with_sets):
     assert "task1" not in absent
     scored = tables.read_scores(PROFILE, "scores")
     assert not scored["run"].str.contains("published|ggo").any()
-    conventions = dice_conventions.write(PROFILE)
+    conventions = dice_figures.write(PROFILE)
     assert conventions.empty
-    assert dice_conventions.figure(conventions) is None
+    assert dice_figures.conventions(conventions) is None
 
 
 def test_reasons_times_and_the_site_know_what_was_left_out(with_sets, tmp_path):

@@ -22,7 +22,7 @@ def table():
 
 
 def test_markdown_has_a_line_a_row_and_no_text_ends_its_cell(table):
-    lines = render.markdown(render.text_of(table)).split("\n")
+    lines = render.markdown(table).split("\n")
     assert lines == [
         "| work | share | n | note |",
         "| --- | --- | --- | --- |",

@@ -255,32 +255,25 @@ def test_the_sum_counts_claims_and_no_quoted_work(monkeypatch):
 def test_other_margins_are_named_with_the_verdicts_that_they_change(monkeypatch):
     made = answered(AGREEING | {"p01": 97.0})
     collected(made, monkeypatch)
-    assert verdicts.other_margins(made, "sample") == (
-        "Of 46 verdicts these would be others: 2 with margins half as wide (p06 as published: "
-        "undecided; p06 patients apart: undecided), and 2 with margins twice as wide (p01 as "
-        "published: reproduced; p01 patients apart: reproduced)."
-    )
-
-
-LINES = """\
-where        claim                   paper       as published            patients apart
------------------------------------------------------------------------------------------------
-Table 2      accuracy, 4 classes,    98.1 %      98.1 % [97.8, 98.4],    81.0 % [80.0, 82.0],
-             test                                reproduced              differs
-Table 9      time per case           -60 % of    cannot be asked         cannot be asked
-                                     the time
-                                     of others
-
-Of 2 claims 1 come out as published; of these 0 hold with patients apart; 1 cannot be asked."""
+    found = verdicts.other_margins(made, "sample")
+    assert {key: tuple(row) for key, row in zip(found.index, found.to_numpy(), strict=True)} == {
+        ("p01", "as published"): (DIFFERS, DIFFERS, REPRODUCED),
+        ("p06", "as published"): (REPRODUCED, UNDECIDED, REPRODUCED),
+        ("p01", "patients apart"): (DIFFERS, DIFFERS, REPRODUCED),
+        ("p06", "patients apart"): (REPRODUCED, UNDECIDED, REPRODUCED),
+    }
 
 
 def test_the_terminal_gets_columns_that_wrap_and_the_sum(monkeypatch):
     made = agreeing_but_r0()
     found = collected(made, monkeypatch).loc[["p06", "p26", "q01"]].reset_index()
-    assert verdicts.terminal(found) == LINES
-    text = verdicts.markdown(found)
-    assert "| 98.1 % [97.8, 98.4] | reproduced | 81.0 % [80.0, 82.0] | differs |" in text
-    assert "time per case" not in text
+    lines = verdicts.terminal(found).split("\n")
+    assert lines[0].split("  ")[0] == "where"
+    assert re.match(r"Table 2 +accuracy, 4 classes, +98.1 % +98.1 % .* +81.0 %", lines[2])
+    assert re.match(r" +test +reproduced +differs", lines[3].replace("[97.8, 98.4]", ""))
+    assert max(map(len, lines[:-1])) <= 100
+    assert lines[-1] == verdicts.summary(found)
+    assert not any("q01" in line for line in lines)
 
 
 def test_the_command_prints_the_verdicts_of_a_profile(built, capsys):

@@ -9,7 +9,8 @@ import pandas as pd
 
 from covid_utils import paths, runs
 from covid_utils.registry import CONDITIONS, FINE_TUNED, condition_run
-from covid_utils.report import headlines, render, stream_tables, verdicts
+from covid_utils.report import claims, render, tables, verdicts
+from covid_utils.report.judging import CANNOT_BE_ASKED
 
 #: Scores that docs/protocol.md shows beside what was expected: words -> rows of the table.
 ACCURACY = {"metric": "accuracy", "subset": "test", "class": "all"}
@@ -34,13 +35,9 @@ LONGER = "S0 and S3"
 
 def filled(text: str) -> str:
     """README with the verdicts and the key numbers of the ``sample`` profile."""
-    found = verdicts.load("sample")
-    parts = {
-        "verdicts": f"**{verdicts.summary(found)}**",
-        "answers": verdicts.markdown(found),
-        "numbers": headlines.markdown("sample"),
-        "hospitals": stream_tables.on_other_hospitals("sample"),
-    }
+    found = verdicts.own(runs.read_table("sample", "verdicts"))
+    parts = {"verdicts": f"**{verdicts.summary(found)}**", "answers": answers(found)}
+    parts["numbers"] = key_numbers()
     for part, content in parts.items():
         begin, end = f"<!-- {part}: sample -->", f"<!-- end of {part} -->"
         if begin not in text or end not in text:
@@ -48,6 +45,21 @@ def filled(text: str) -> str:
         before, rest = text.split(begin, 1)
         text = f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
     return text
+
+
+def answers(found: pd.DataFrame) -> str:
+    """Both answers to each claim that can be asked, as a Markdown table without reasons."""
+    text = verdicts.readable(found)
+    is_asked = (text[[verdict for _, verdict in verdicts.HEADINGS]] != CANNOT_BE_ASKED).any(axis=1)
+    return render.markdown(text[is_asked].drop(columns=["id", "reason"]))
+
+
+def key_numbers() -> str:
+    """The headline numbers that have a place in the README, as a Markdown table."""
+    places = {entry["question"]: entry.get("readme") for entry in claims.read("headlines")}
+    table = tables.headlines("sample")
+    table = table.assign(place=table["question"].map(places)).dropna(subset="place")
+    return render.markdown(render.readable(table.sort_values("place").drop(columns="place")))
 
 
 def protocol(text: str) -> str:

@@ -24,14 +24,16 @@ LETTERS = 25
 CELL, NAMES = 0.68, 1.05
 #: Luminance (WCAG 2) from which black has more contrast with a colour than white has.
 BRIGHT = 0.179
+#: Frame of a cell of a map, with a white rim against any colour.
+FRAME = {"edgecolor": COLOURS["paper"], "linewidth": 1.5}
+FRAME |= {"path_effects": [patheffects.withStroke(linewidth=3, foreground="white")]}
 POINTS = {"markersize": 4, "capsize": 2, "elinewidth": 1.2, "markeredgewidth": 0.8}
 
 
 def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) -> Figure:
     """Confusion matrices with counts and row percentages (Figures 7 and 9).
 
-    Args:
-        matrices: Title -> counts (K, K) with true classes as rows, and the class names.
+    ``matrices``: title -> counts (K, K) with true classes as rows, and the class names.
     """
     sides = [len(classes) for _, classes in matrices.values()]
     cell = min(CELL, (DOUBLE - NAMES * len(sides)) / sum(sides))
@@ -45,7 +47,7 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         left += NAMES + cell * side
     words = {}
     for axis, (title, (counts, classes)) in zip(axes, matrices.items(), strict=True):
-        names, n = [name_of(name) for name in classes], counts.sum(axis=1)
+        names, n, right = [name_of(name) for name in classes], counts.sum(axis=1), np.trace(counts)
         share = counts / np.maximum(n[:, None], 1)
         # A share of no image would be no number.
         shares = np.where(n[:, None] > 0, np.char.mod("\n%.0f %%", 100 * share), "")
@@ -54,7 +56,6 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         axis.set_xticklabels(broken)
         axis.set_yticklabels(map("{}\nn = {}".format, broken, n))
         axis.set(xlabel="predicted", title=title)
-        right = np.trace(counts)
         part = f" ({100 * right / n.sum():.1f} %)" if n.any() else ""
         words[title] = [f"{right} of {n.sum()} images{part} on the diagonal"]
         for name, total, row in zip(names, n, counts, strict=True):
@@ -69,11 +70,8 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
 def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "step") -> Figure:
     """Training curves, one panel per quantity, one colour per subset (Figure 8).
 
-    Args:
-        history: Columns ``x``, ``subset`` and those named in ``panels``; a subset has no curve of
-            a quantity that it lacks.
-        panels: Column -> label of its axis; what no subset has gets no panel.
-        x: Column of the horizontal axis.
+    ``history`` has the columns ``x``, ``subset`` and those named in ``panels``, column -> label of
+    its axis; a subset has no curve of a quantity that it lacks.
     """
     panels = {name: label for name, label in panels.items() if history[name].notna().any()}
     figure, axes = _panels(len(panels), (SINGLE if len(panels) == 1 else DOUBLE, 2.4))
@@ -102,9 +100,8 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
 def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> Figure:
     """Accuracy against learning rate and number of steps, one map per task.
 
-    Args:
-        tables: Title -> accuracy in [0, 1]; rows are learning rates, columns numbers of steps.
-        marked: Rate and steps that the paper has; their cell gets a frame.
+    ``tables``: title -> accuracy in [0, 1]; rows are learning rates, columns numbers of steps. The
+    cell of the paper's rate and steps, ``marked``, gets a frame.
     """
     if not tables:  # without validation images there is nothing to map
         return finished(plt.figure(figsize=(1, 1)), "An empty figure: no validation images.")
@@ -125,7 +122,8 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
         named = {"highest": cells.idxmax(), "lowest": cells.idxmin()}
         if marked in cells.index:
             named["the paper's setting"] = marked
-            _frame(axis, (table.columns.get_loc(marked[1]), table.index.get_loc(marked[0])))
+            cell = table.columns.get_loc(marked[1]), table.index.get_loc(marked[0])
+            axis.add_patch(Rectangle(cell, 1, 1, fill=False, **FRAME))
         words[title] = [
             f"{word} {100 * cells[at]:.1f} % at rate {at[0]:g} after {at[1]} steps"
             for word, at in named.items()
@@ -140,8 +138,7 @@ def setting_maps(tables: dict[str, pd.DataFrame], marked: tuple[float, int]) -> 
 def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
     """Reliability diagrams: how often a prediction is right, against its confidence.
 
-    Args:
-        tables: Title -> table of `evaluation.calibration.reliability`.
+    ``tables``: title -> table of `evaluation.calibration.reliability`.
     """
     width = min(DOUBLE, 2.7 * len(tables) + 0.4)
     figure, axes = _panels(len(tables), (width, width / len(tables) + 0.6), sharey=True)
@@ -173,10 +170,8 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
 def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float]) -> Figure:
     """Scores with their intervals, one line each, one panel per question.
 
-    Args:
-        panels: Title -> columns ``name``, ``ours``, ``low`` and ``high``, from top to bottom.
-        label: Of the horizontal axis.
-        paper: Title -> the paper's value, drawn as a dashed line.
+    ``panels``: title -> columns ``name``, ``ours``, ``low`` and ``high``, from top to bottom;
+    ``label`` is of the horizontal axis; ``paper``: title -> the paper's value, a dashed line.
     """
     height = 1.0 + 0.3 * max(len(rows) for rows in panels.values())
     figure, axes = _panels(len(panels), (SINGLE if len(panels) == 1 else DOUBLE, height))
@@ -194,11 +189,10 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
         words[title] = _words(rows, "name", "ours", ".1f")
         if title in paper:
             colour, stated = COLOURS["paper"], paper[title]
-            axis.axvline(
-                stated, color=colour, linestyle="--", linewidth=1, label="the paper's value"
-            )
-            place = (stated, len(rows) - 0.45)
-            axis.text(*place, f"paper {stated:g} ", color=colour, ha="right", fontsize=SMALL)
+            look = {"color": colour, "linestyle": "--", "linewidth": 1}
+            axis.axvline(stated, **look, label="the paper's value")
+            look = {"color": colour, "ha": "right", "fontsize": SMALL}
+            axis.text(stated, len(rows) - 0.45, f"paper {stated:g} ", **look)
             words[title].append(f"the paper {stated:g}")
         axis.set(yticks=at, ylim=(-0.6, len(rows)), xlabel=label, title=title)
         axis.set_yticklabels([fill(name, LETTERS) for name in rows["name"]])
@@ -210,9 +204,8 @@ def forest(panels: dict[str, pd.DataFrame], label: str, paper: dict[str, float])
 def score_bars(scores: pd.DataFrame, label: str) -> Figure:
     """Scores as points with their intervals, one group per metric, one colour per class.
 
-    Args:
-        scores: Columns ``metric``, ``class``, ``value``, ``low`` and ``high``.
-        label: Of the vertical axis.
+    ``scores`` has ``metric``, ``class``, ``value``, ``low`` and ``high``; ``label`` is of the
+    vertical axis.
     """
     metrics, kinds = list(scores["metric"].unique()), list(scores["class"].unique())
     figure, (axis,) = _panels(1, (min(DOUBLE, 1.6 + 1.0 * len(metrics)), 2.4))
@@ -248,17 +241,7 @@ def _map(axis: Axes, values: np.ndarray, text: np.ndarray, limits: tuple) -> Non
     axis.tick_params(rotation=0, length=0)
 
 
-def _frame(axis: Axes, cell: tuple[int, int]) -> None:
-    """A frame around a cell of a map, with a white rim against any colour."""
-    rim = [patheffects.withStroke(linewidth=3, foreground="white")]
-    look = {"edgecolor": COLOURS["paper"], "linewidth": 1.5, "path_effects": rim}
-    axis.add_patch(Rectangle(cell, 1, 1, fill=False, **look))
-
-
 def _words(rows: pd.DataFrame, name: str, value: str, form: str) -> list[str]:
     """Scores with their intervals, where there are any."""
-    scores = [
-        in_words(*(format(number, form) for number in row))
-        for row in rows[[value, "low", "high"]].itertuples(index=False)
-    ]
-    return [f"{name_of(of)} {score}" for of, score in zip(rows[name], scores, strict=True)]
+    table = rows[[value, "low", "high"]].map(f"{{:{form}}}".format).to_numpy()
+    return [f"{name_of(of)} {in_words(*row)}" for of, row in zip(rows[name], table, strict=True)]

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from covid_utils import paths
 from covid_utils.data.manifest import kind, left_out, saved_manifest
+from covid_utils.evaluation import metrics
 from covid_utils.registry import (
     FUSION,
     LABEL_CLASSES,
@@ -87,51 +88,16 @@ def stream_sheet(profile: str) -> Figure | None:
     return sheets.segmentation_sheet(first.images[chosen], columns, title)
 
 
-def before_and_after(shown: Mapping[str, tuple[Outlines, np.ndarray]], title: str) -> Figure:
-    """Figure 12: lesion pixels found, missed and falsely called by networks, with their Dice.
-
-    Of each patient or volume, four at most, the slice with most lesion in the first outlines.
-    ``shown`` has the networks' outlines of the same slices, and these as prepared for each, uint8
-    (n, size, size). Lesions outside a crop count as missed.
-    """
-    from covid_utils.evaluation import metrics
-    from covid_utils.report import sheets
-
-    first = next(iter(shown.values()))[0]
-    extent = pd.Series((first.truth > 0).mean(axis=(1, 2)))
-    chosen = extent.groupby(first.rows["patient_id"].to_numpy()).idxmax().sort_values()[:4]
-    columns, dice, beneath = {}, {}, {}
-    for name, (measured, images) in shown.items():
-        counts = measured.pixels[[*metrics.OUTCOMES]].to_numpy()[chosen]
-        dice[name] = [f"Dice {value:.2f}" for value in metrics.score("dice", counts)]
-        columns[name] = outcomes(measured.truth[chosen], measured.predicted[chosen])
-        beneath[name] = images[chosen.to_numpy()]
-    scores = pd.DataFrame(dice, index=[f"slice {at + 1}" for at in range(len(chosen))])
-    images = beneath[next(iter(shown))]
-    return sheets.segmentation_sheet(images, columns, title, OUTCOMES, scores, beneath)
-
-
-def outcomes(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Labels of `OUTCOMES` of two masks whose labels above 0 are lesions; 0 elsewhere."""
-    is_true, is_called = truth > 0, predicted > 0
-    return np.select([is_true & is_called, is_true, is_called], list(OUTCOMES), 0)
-
-
 def outcome_sheet(profile: str) -> Figure | None:
     """Figure 11: lesion pixels that DeepLab-v3+ and U-Net found, missed and falsely called.
 
     Rows are the test slices with the best, the middle and the worst Dice of DeepLab-v3+.
     """
-    best = NETWORKS["deeplab"]
-    runs = {shown: stream_run("all", model) for model, shown in NETWORKS.items()}
-    masks, columns, dice = read_masks(profile, runs), {}, pd.DataFrame(columns=[best])
+    masks = read_masks(profile, {name: stream_run("all", key) for key, name in NETWORKS.items()})
     if not masks:
         return None
-    from covid_utils.evaluation import metrics
-    from covid_utils.report import sheets
-
+    dice, best = pd.DataFrame(), NETWORKS["deeplab"]
     for name, each in masks.items():
-        columns[name] = outcomes(each.truth, each.predicted)
         counts = metrics.count(each.truth > 0, each.predicted > 0, axis=(1, 2))
         dice[name] = metrics.score("dice", counts)
     # Slices with nothing to find and nothing found have no Dice.
@@ -139,20 +105,47 @@ def outcome_sheet(profile: str) -> Figure | None:
     if dice.empty:
         return None
     dice = dice.iloc[[0, len(dice) // 2, -1]]
-    scores = dice.map("Dice {:.2f}".format, na_action="ignore").fillna("no Dice")
-    columns = {name: outcome[dice.index] for name, outcome in columns.items()}
-    images = masks[best].images[dice.index]
+    chosen = {name: Masks(*(part[dice.index] for part in each)) for name, each in masks.items()}
     title = f"Lesions of three slices by two networks ({kind(saved_manifest(profile))})"
-    return sheets.segmentation_sheet(
-        images, columns, title, OUTCOMES, scores.set_axis(["best", "middle", "worst"])
-    )
+    return _outcomes(chosen, dice.set_axis(["best", "middle", "worst"]), title)
+
+
+def before_and_after(shown: Mapping[str, tuple[Outlines, np.ndarray]], title: str) -> Figure:
+    """Figure 12: lesion pixels found, missed and falsely called by networks, with their Dice.
+
+    Of each patient or volume, four at most, the slice with most lesion in the first outlines.
+    ``shown`` has the networks' outlines of the same slices, and these as prepared for each, uint8
+    (n, size, size). Lesions outside a crop count as missed.
+    """
+    first = next(iter(shown.values()))[0]
+    extent = pd.Series((first.truth > 0).mean(axis=(1, 2)))
+    at = extent.groupby(first.rows["patient_id"].to_numpy()).idxmax().sort_values()[:4].to_numpy()
+    chosen, dice = {}, pd.DataFrame(index=[f"slice {number + 1}" for number in range(len(at))])
+    for name, (each, images) in shown.items():
+        chosen[name] = Masks(images[at], each.truth[at], each.predicted[at])
+        counts = each.pixels[[*metrics.OUTCOMES]].to_numpy()[at]
+        dice[name] = metrics.score("dice", counts)
+    return _outcomes(chosen, dice, title)
+
+
+def _outcomes(masks: Mapping[str, Masks], dice: pd.DataFrame, title: str) -> Figure:
+    """`OUTCOMES` of networks on the same slices, which the rows of their ``dice`` name."""
+    from covid_utils.report import sheets  # only where there are pictures to draw
+
+    columns = {}
+    for name, each in masks.items():
+        is_true, is_called = each.truth > 0, each.predicted > 0
+        columns[name] = np.select([is_true & is_called, is_true, is_called], list(OUTCOMES), 0)
+    scores = dice.map("Dice {:.2f}".format, na_action="ignore").fillna("no Dice")
+    beneath = {name: each.images for name, each in masks.items()}
+    images = next(iter(beneath.values()))
+    return sheets.segmentation_sheet(images, columns, title, OUTCOMES, scores, beneath)
 
 
 def write(profile: str) -> list[str]:
     """Write Figures 10 and 11 where the masks are on this disk; returns their names."""
-    style.use()
-    sheets_of = {"fig10": stream_sheet(profile), "fig11": outcome_sheet(profile)}
-    present = {name: sheet for name, sheet in sheets_of.items() if sheet is not None}
-    for name, sheet in present.items():
-        style.save(sheet, profile, name)
+    drawn = {"fig10": stream_sheet(profile), "fig11": outcome_sheet(profile)}
+    present = {name: figure for name, figure in drawn.items() if figure}
+    for name, figure in present.items():
+        style.save(figure, profile, name)
     return list(present)

@@ -9,7 +9,7 @@ for good. Work that the paper quotes is *quoted*, and what was not run has *no d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -25,16 +25,7 @@ QUOTED = "quoted"
 WORST = (NO_DATA, NOT_COMPARABLE, DIFFERS, UNDECIDED, REPRODUCED)
 #: How many times as many patients and trainings are tried, until they would decide.
 TIMES = np.geomspace(1.1, 1000, 144)
-
-
-def exact(value: float) -> dict:
-    """A value without error, in the form of a row of a table."""
-    return {"ours": value, "low": value, "high": value, "n": 0, "source_run": ""}
-
-
-def interval(cell: Mapping) -> Interval:
-    """Value and limits of a row of a table."""
-    return Interval(cell["ours"], cell["low"], cell["high"], cell["n"])
+MORE = "times as many patients and trainings would decide"
 
 
 def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Interval, str, str]:
@@ -44,10 +35,11 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
     for a statement ``ours`` is a difference, which is compared with 0. ``widened`` is a factor of
     the margin.
     """
-    ours, margin = interval(cell), widened * ledger.margins()[cell["metric"].split()[0]]
+    ours = Interval(*(cell[name] for name in ("ours", "low", "high", "n")))
+    margin = widened * ledger.read("margins")[cell["metric"].split()[0]]
     is_statement = claim.unit == "statement"
-    paper = interval(exact(0.0)) if is_statement else claim.stated(ours.value)
-    gap, rule = difference(ours, paper), _superiority if is_statement else _agreement
+    paper = Interval(0.0, 0.0, 0.0, 0) if is_statement else claim.stated(ours.value)
+    gap = difference(ours, paper)
     if np.isnan(gap.value):
         return gap, UNDECIDED, "no test case that this score is defined on"
     if np.isnan(gap.low):
@@ -55,28 +47,23 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
     value, low, high = (render.number(one, cell["unit"], "+") for one in gap[:3])
     unit = "" if cell["unit"] == "fraction" else " points"
     reason = f"{value}{unit} [{low}, {high}], margin {margin:g}"
-    if verdict := rule(gap, margin):
+    if verdict := _decided(gap, margin, is_statement):
         return gap, verdict, reason
-    return gap, UNDECIDED, f"{reason}; {_deciding(ours, paper, lambda one: rule(one, margin))}"
-
-
-def _agreement(gap: Interval, margin: float) -> str:
-    if max(-gap.low, gap.high) <= margin:
-        return REPRODUCED
-    return DIFFERS if abs(gap.value) > margin and not gap.low <= 0 <= gap.high else ""
-
-
-def _superiority(gap: Interval, margin: float) -> str:
-    if gap.low > 0:
-        return REPRODUCED
-    return DIFFERS if gap.high < 0 or max(-gap.low, gap.high) <= margin else ""
-
-
-def _deciding(ours: Interval, paper: Interval, decided: Callable[[Interval], str]) -> str:
-    """How many more cases would decide, if they spread as those that we have."""
-    value, low, high, n = ours
+    # How many more cases would decide, if they spread as those that we have.
     for times in TIMES:
-        near = (value + (limit - value) / np.sqrt(times) for limit in (low, high))
-        if decided(difference(Interval(value, *near, n), paper)):
-            return f"{float(f'{times:.2g}'):g} times as many patients and trainings would decide"
-    return f"not even {TIMES[-1]:g} times as many patients and trainings would decide"
+        near = (ours.value + (limit - ours.value) / np.sqrt(times) for limit in ours[1:3])
+        if _decided(difference(Interval(ours.value, *near, ours.n), paper), margin, is_statement):
+            break
+    else:
+        return gap, UNDECIDED, f"{reason}; not even {times:g} {MORE}"
+    return gap, UNDECIDED, f"{reason}; {float(f'{times:.2g}'):g} {MORE}"
+
+
+def _decided(gap: Interval, margin: float, is_statement: bool) -> str:
+    """The verdict on a difference, or that on one method being better; '' if undecided."""
+    is_within, excludes_0 = max(-gap.low, gap.high) <= margin, not gap.low <= 0 <= gap.high
+    if is_statement:
+        differs = gap.high < 0 or is_within
+        return REPRODUCED if gap.low > 0 else DIFFERS if differs else ""
+    differs = abs(gap.value) > margin and excludes_0
+    return REPRODUCED if is_within else DIFFERS if differs else ""

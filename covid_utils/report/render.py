@@ -93,22 +93,18 @@ def _sign(unit: str) -> str:
     return "" if unit == "fraction" else f" {unit}"
 
 
-def text_of(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with text in every cell; one of scores is made `readable` first."""
-    table = readable(table) if set(VALUES) <= set(table.columns) else table
-    return table.map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)).replace("nan", "")
-
-
 def markdown(table: pd.DataFrame) -> str:
-    """A table of texts in Markdown, without a line end at the end."""
-    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
-    safe = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in safe)
+    """A table in Markdown, without a line end at the end; numbers with four digits."""
+    text = table.map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)).replace("nan", "")
+    text = text.replace(r"\|", r"\\|", regex=True).replace("\n", " ", regex=True)
+    lines = [table.columns, ["---"] * len(table.columns), *text.to_numpy()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def write(table: pd.DataFrame, path: Path, title: str, profile: str) -> None:
-    """Write a table in Markdown, whole or not at all."""
-    content = f"# {title}\n\n{markdown(text_of(table))}\n\nProfile `{profile}`. {LEGEND}\n"
+    """Write a table in Markdown, whole or not at all; one of scores as people read it."""
+    table = readable(table) if "metric" in table else table
+    content = f"# {title}\n\n{markdown(table)}\n\nProfile `{profile}`. {LEGEND}\n"
     with whole(path) as partial:
         partial.write_text(content, encoding="utf8")
 
@@ -118,8 +114,8 @@ def beside(name: str, scored: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame
 
     A row names the first claim of the ledger that stands beside it.
     """
-    table = scored[[*keys, "metric", "unit"]].reset_index(drop=True)
     scored = scored.reset_index(drop=True)
+    table = scored[[*keys, "metric", "unit"]].copy()
     factor = np.where(scored["unit"].isin(("%", "points")), 100.0, 1.0)
     for column, value in (("ours", "value"), ("low", "low"), ("high", "high")):
         table[column] = scored[value].astype(float) * factor

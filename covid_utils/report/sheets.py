@@ -27,28 +27,23 @@ HEAT_WEIGHT = 0.6
 def image_sheet(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
     """Gray images, one labelled row per class (Figure 3).
 
-    Args:
-        rows: Class -> uint8 images (height, width), as many in each row.
-        title: Heading.
+    ``rows``: class -> uint8 images (height, width), as many in each row.
     """
     cells = {name_of(name): [(image, "") for image in images] for name, images in rows.items()}
     words = {name: [f"{len(row)} gray images"] for name, row in cells.items()}
-    return _sheet(list(cells.items()), title, words)
+    return sheet(list(cells.items()), title, words)
 
 
 def pair_sheet(pairs: list[tuple[np.ndarray, np.ndarray]], names: list[str], title: str) -> Figure:
     """CT slices above, the same slices with their masks below.
 
-    Args:
-        pairs: uint8 image and labels of `LABEL_CLASSES`, both (size, size).
-        names: A heading for each pair.
-        title: Heading of the figure.
+    ``pairs`` are uint8 images and labels of `LABEL_CLASSES`, both (size, size); each has a name.
     """
     images, masks = zip(*pairs, strict=True)
     upper = list(zip(images, names, strict=True))
     lower = [(overlay(*pair), "") for pair in pairs]
     words = _covered(dict(zip(names, masks, strict=True)), LABEL_CLASSES)
-    return _sheet([("image", upper), ("mask", lower)], title, words, LABEL_CLASSES.values())
+    return sheet([("image", upper), ("mask", lower)], title, words, LABEL_CLASSES.values())
 
 
 def segmentation_sheet(
@@ -84,17 +79,15 @@ def segmentation_sheet(
         ]
         cells = [(image, "" if at else "CT slice"), *zip(pictures, headings, strict=True)]
         rows.append((name, cells))
-    return _sheet(rows, title, words, classes.values())
+    return sheet(rows, title, words, classes.values())
 
 
 def heat_sheet(shown: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title: str) -> Figure:
     """Images with what spoke for their predictions, right ones above wrong ones.
 
-    Args:
-        shown: ``truth``, ``predicted`` and ``p_<class>``, such as `gradcam.most_certain` chooses.
-        images: uint8 (shown, height, width).
-        heat: From `gradcam.grad_cam`, of the predicted classes.
-        title: Heading.
+    ``shown`` has ``truth``, ``predicted`` and ``p_<class>``, such as `gradcam.most_certain`
+    chooses; ``images`` are uint8 (shown, height, width); ``heat`` is from `gradcam.grad_cam`, of
+    the predicted classes.
     """
     cells, words = {}, {}
     for at, share in enumerate(frame_share(heat)):
@@ -106,7 +99,7 @@ def heat_sheet(shown: pd.DataFrame, images: np.ndarray, heat: np.ndarray, title:
         row = f"most certain, {'right' if is_right else 'wrong'}"
         cells.setdefault(row, []).append((_glow(images[at], heat[at]), caption))
         words.setdefault(row, []).append(f"{caption}, {where}")
-    figure = _sheet(list(cells.items()), title, words)
+    figure = sheet(list(cells.items()), title, words)
     meaning = "violet, red, yellow: little to most heat of a picture; uncoloured: none"
     figure.supxlabel(meaning, fontsize=SMALL, color=INK)
     return figure
@@ -117,11 +110,8 @@ def evidence_sheet(
 ) -> Figure:
     """A slice, what spoke for manifestations in it, and what was outlined.
 
-    Args:
-        image: uint8 (height, width).
-        named: Manifestation -> its probability, and heat (height, width), 0 or above.
-        labels: Of `LABEL_CLASSES`, (height, width).
-        title: Heading.
+    ``image`` is uint8 (height, width); ``named``: manifestation -> its probability, and heat
+    (height, width), 0 or above; ``labels`` are of `LABEL_CLASSES`, (height, width).
     """
     cells = [(image, "CT slice")]
     for name, (chance, heat) in named.items():
@@ -129,7 +119,7 @@ def evidence_sheet(
     words = {"named": [heading for _, heading in cells[1:]]}
     words |= _covered({"outlined": labels}, LABEL_CLASSES)
     cells.append((overlay(image, labels), "outlined"))
-    return _sheet([("", cells)], title, words, LABEL_CLASSES.values())
+    return sheet([("", cells)], title, words, LABEL_CLASSES.values())
 
 
 def _glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -149,7 +139,7 @@ def _covered(columns: dict[str, np.ndarray], classes: dict[int, str]) -> dict[st
     return words
 
 
-def _sheet(
+def sheet(
     rows: list[tuple[str, list[tuple[np.ndarray, str]]]],
     title: str,
     words: dict[str, Iterable[str]],

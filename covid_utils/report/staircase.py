@@ -47,57 +47,29 @@ NAMES = {
 ANSWERS = {"0": ("patients apart", "ours"), "3": ("as published", "paper")}
 #: Height of the strip of changes below the treads, as a share of what is above it.
 STRIP = 0.32
-POINT = {"fmt": "o", "markersize": 4.5, "elinewidth": 1.3, "capsize": 0, "zorder": 4}
+OURS = COLOURS["ours"]
+POINT = {"fmt": "o", "markersize": 4.5, "elinewidth": 1.3, "capsize": 0, "zorder": 4, "color": OURS}
+NEAR = {"textcoords": "offset points", "fontsize": SMALL}
 #: Entries of the legend, in order, and its title.
 ENTRIES = ("ours, 95 % interval", "nearest neighbour, same features", "the paper")
 INDEPENDENT = (
     "between the steps: change from the condition before and its 95 % interval, as if the two were "
     "independent"
 )
-#: White rim of numbers that a line may cross.
-RIM = {"linewidth": 2, "foreground": "white"}
-#: Lines of S0 and of S3.
-LINES = (
-    {"fmt": "o", "linestyle": "-", "color": COLOURS["ours"]},
-    {"fmt": "s", "linestyle": "--", "color": COLOURS["ours"], "markerfacecolor": "white"},
+CAPTION = (
+    "Staircases from patients apart to the paper's apparent protocol: what each step is worth. "
+    "Changes are from the condition before, with 95 % intervals as if the two were independent"
 )
+#: White rim of numbers that a line may cross.
+RIM = [patheffects.withStroke(linewidth=2, foreground="white")]
+#: Lines of S0 and of S3.
+LINES = ({"linestyle": "-"}, {"fmt": "s", "linestyle": "--", "markerfacecolor": "white"})
 
 
-def _rule(title: str, *without: str) -> dict:
-    """What names the rows behind one of `STAIRCASES`, by the ledger's rule, but for some keys."""
+def _rule(title: str) -> dict:
+    """What names the rows behind one of `STAIRCASES`, whatever the condition."""
     (rule,) = ledger.load()[STAIRCASES[title][0]].cells("honest")
-    return {key: value for key, value in rule.items() if key not in ("table", *without)}
-
-
-def steps(scored: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Of each of `STAIRCASES` that has scores its conditions, from left to right.
-
-    Columns: ``condition``, ``unit``, ``ours``, ``low``, ``high``; ``neighbour``, the value of a
-    nearest neighbour on the same features; and ``change``, ``change_low``, ``change_high`` from the
-    condition before, as if independent.
-    """
-    table = tables.select("conditions", scored)
-    found = {title: _steps(table, title) for title in STAIRCASES}
-    return {title: rows for title, rows in found.items() if len(rows)}
-
-
-def _steps(table: pd.DataFrame, title: str) -> pd.DataFrame:
-    rule, conditions = _rule(title, "condition"), [*STAIRCASES[title][1]]
-    rows = select(table, **rule, condition=conditions)
-    rows = rows[["condition", "unit", "ours", "low", "high"]].reset_index(drop=True)
-    others = select(table, **rule | {"model": "nearest neighbour"})
-    rows["neighbour"] = rows["condition"].map(others.set_index("condition")["ours"])
-    return _with_changes(rows, rows.shift())
-
-
-def _with_changes(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
-    """Rows with their change from those ``before``, in the same order; NaN from none."""
-    sides = ([*part[["ours", "low", "high"]].to_numpy(float)] for part in (rows, before))
-    gaps = [
-        difference(*(Interval(*side, 0) for side in pair))[:3] for pair in zip(*sides, strict=True)
-    ]
-    changes = ["change", "change_low", "change_high"]
-    return rows.assign(**dict(zip(changes, np.transpose(gaps), strict=True))) if gaps else rows
+    return {key: value for key, value in rule.items() if key not in ("table", "condition")}
 
 
 def paper(title: str) -> tuple[float, ...]:
@@ -106,21 +78,47 @@ def paper(title: str) -> tuple[float, ...]:
     return claim.implied or (float(claim.value),)
 
 
+def steps(scored: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Of each of `STAIRCASES` that has scores its conditions, from left to right.
+
+    Beside the columns of the table of conditions: ``neighbour``, the value of a nearest neighbour
+    on the same features; and ``change``, ``change_low``, ``change_high`` from the condition before,
+    as if independent.
+    """
+    table, found = tables.select("conditions", scored), {}
+    for title, (_, conditions) in STAIRCASES.items():
+        rule = _rule(title)
+        rows = select(table, **rule, condition=conditions)
+        others = select(table, **rule | {"model": "nearest neighbour"}).set_index("condition")
+        rows = rows.assign(neighbour=rows["condition"].map(others["ours"]))
+        if len(rows):
+            found[title] = _with_changes(rows, rows.shift())
+    return found
+
+
+def _with_changes(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Rows with their change from those ``before``, in the same order; NaN from none."""
+    limits = (part[["ours", "low", "high"]].to_numpy(float).T for part in (rows, before))
+    gap = difference(*(Interval(*each, 0) for each in limits))
+    return rows.assign(change=gap.value, change_low=gap.low, change_high=gap.high)
+
+
 def changes(scored: pd.DataFrame) -> pd.DataFrame:
     """What each step is worth, as texts: one row a step."""
     lines = []
     for title, rows in steps(scored).items():
         for before, after in pairwise(rows.to_dict("records")):
-            values = (number(row["ours"], row["unit"]) for row in (before, after))
             ends = before["condition"], after["condition"]
-            between = [name for name in CONDITIONS if ends[0] < name <= ends[1]]
-            names = " to ".join(ends), "; ".join(CONDITIONS[name] for name in between)
-            lines.append((title, *names, *values, " ".join(change(after))))
-    columns = ["question", "step", "what is new", "before", "after", "change"]
-    return pd.DataFrame(lines, columns=columns)
+            new = [name for name in CONDITIONS if ends[0] < name <= ends[1]]
+            line = {"question": title, "step": " to ".join(ends)}
+            line |= {"what is new": "; ".join(CONDITIONS[name] for name in new)}
+            values = (number(row["ours"], row["unit"]) for row in (before, after))
+            line |= dict(zip(("before", "after"), values, strict=True))
+            lines.append(line | {"change": " ".join(change(after))})
+    return pd.DataFrame(lines)
 
 
-def change(row: dict) -> tuple[str, str]:
+def change(row: Mapping) -> tuple[str, str]:
     """Change from the condition before and its interval, as texts; '' for none."""
     form = "z.2f" if row["unit"] == "fraction" else "z.1f"
     low, high = (format(row[name], form) for name in ("change_low", "change_high"))
@@ -132,15 +130,15 @@ def change(row: dict) -> tuple[str, str]:
 def longer(scored: pd.DataFrame, usual: int) -> dict[str, pd.DataFrame]:
     """Dice of the all-class stream against its steps, under S0 and S3: `STAIRCASES` of Dice.
 
-    Columns: ``condition``, ``steps`` (``usual`` where the task does not say), ``ours``, ``low``,
-    ``high``; on the rows of S3 with their change from S0, as in `steps`.
+    Beside the columns of the table of conditions: ``steps`` (``usual`` where the task does not
+    say); on the rows of S3 their change from S0, as in `steps`.
     """
     table, found = tables.select("conditions", scored), {}
     more = table["task"].str.extract(r"^stream all, (\d+) steps$", expand=False)
     table = table.assign(steps=more.fillna(usual).astype(int))
-    table = table[more.notna() | (table["task"] == "stream all")]
+    table = table[more.notna() | (table["task"] == "stream all")].assign(task="stream all")
     for title in STAIRCASES:
-        rule = _rule(title, "condition", "task")
+        rule = _rule(title) | {"task": "stream all"}
         first, copied = (
             select(table, **rule, condition=name).sort_values("steps") for name in COMPARED
         )
@@ -152,96 +150,86 @@ def longer(scored: pd.DataFrame, usual: int) -> dict[str, pd.DataFrame]:
 
 def figure(scored: pd.DataFrame) -> Figure | None:
     """One panel per headline claim that has scores; each condition is a tread of its staircase."""
-    panels = steps(scored)
+    panels, words = steps(scored), {}
     if not panels:
         return None
     rows = -(-len(panels) // 2)
     drawn, axes = plt.subplots(rows, 2, figsize=(DOUBLE, 2.75 * rows + 0.5), squeeze=False)
-    words = {}
     for axis, (title, treads) in zip(axes.flat, panels.items(), strict=False):
-        _panel(axis, title, treads)
-        words[title] = _words(title, treads)
+        _treads(axis, treads)
+        paper_line(axis, paper(title))
+        write_changes(axis, treads[1:], np.arange(1, len(treads)) - 0.5)
+        _names(axis, treads)
+        axis.set_title(title, loc="left", fontweight="bold", pad=4)
+        words[title] = [*map(_words, treads.to_dict("records"))]
+        words[title].append(f"the paper {ledger.span(paper(title))}")
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     legend_below(drawn, ENTRIES, INDEPENDENT)
-    caption = (
-        "Staircases from patients apart to the paper's apparent protocol: what each step is worth. "
-        "Changes are from the condition before, with 95 % intervals as if the two were independent"
-    )
-    return finished(drawn, caption, words)
+    return finished(drawn, CAPTION, words)
 
 
-def _panel(axis: Axes, title: str, steps: pd.DataFrame) -> None:
-    at, ours = np.arange(len(steps)), COLOURS["ours"]
-    axis.hlines(steps["ours"], at - 0.42, at + 0.42, color=ours, linewidth=2.2, zorder=3)
+def _treads(axis: Axes, steps: pd.DataFrame) -> None:
+    at = np.arange(len(steps))
+    axis.hlines(steps["ours"], at - 0.42, at + 0.42, color=OURS, linewidth=2.2, zorder=3)
     risers = np.repeat(np.arange(len(steps) + 1), 2)[1:-1] - 0.5
-    axis.plot(risers, np.repeat(steps["ours"], 2), color=ours, linewidth=0.8, zorder=2)
+    axis.plot(risers, np.repeat(steps["ours"], 2), color=OURS, linewidth=0.8, zorder=2)
     limits = spread(steps["ours"], steps["low"], steps["high"])
-    axis.errorbar(at, steps["ours"], limits, color=ours, **POINT, label=ENTRIES[0])
+    axis.errorbar(at, steps["ours"], limits, **POINT, label=ENTRIES[0])
     look = {"color": COLOURS["others"], "label": ENTRIES[1]}
     if steps["neighbour"].notna().any():
         axis.plot(at + 0.22, steps["neighbour"], "D", markersize=3.5, zorder=5, **look)
-    paper_line(axis, paper(title))
-    _frame(axis, steps)
-    axis.set_title(title, loc="left", fontweight="bold", pad=4)
 
 
 def paper_line(axis: Axes, stated: Sequence[float]) -> None:
     """The paper's value as a line; the values that its gain implies as a band."""
     low, high, colour = min(stated), max(stated), COLOURS["paper"]
-    look = {"color": colour, "zorder": 1, "label": ENTRIES[2]}
-    axis.axhline(high, linestyle=(0, (4, 2)), linewidth=1.1, **look)
+    look = {"color": colour, "linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 1}
+    axis.axhline(high, label=ENTRIES[2], **look)
     if high > low:
-        axis.axhline(low, linestyle=(0, (4, 2)), linewidth=1.1, color=colour, zorder=1)
+        axis.axhline(low, **look)
         axis.axhspan(low, high, color=colour, alpha=0.18, linewidth=0, zorder=0)
     place = {"xy": (0.008, high), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
-    look = {"textcoords": "offset points", "color": colour, "fontsize": SMALL}
-    axis.annotate(f"paper {ledger.span(stated)}", **place, **look, ha="left", va="bottom")
+    look = NEAR | {"color": colour, "ha": "left", "va": "bottom"}
+    axis.annotate(f"paper {ledger.span(stated)}", **place, **look)
 
 
-def _frame(axis: Axes, steps: pd.DataFrame) -> None:
-    """Values, names of the conditions, and the two that give the answers to a claim."""
-    ours, small = COLOURS["ours"], {"textcoords": "offset points", "fontsize": SMALL}
-    steps = steps.assign(at=np.arange(len(steps)))
-    write_changes(axis, steps[1:], "at", -0.5)
-    for row in steps.to_dict("records"):
-        x, value = row["at"], number(row["ours"], row["unit"])
-        look = small | {"color": ours, "path_effects": [patheffects.withStroke(**RIM)]}
-        place = {"xy": (x - 0.24, row["ours"]), "xytext": (0, -2.5)}
-        axis.annotate(value, **place, **look, ha="center", va="top", zorder=6)
-        if row["condition"][1] in ANSWERS:
-            word, name = ANSWERS[row["condition"][1]]
-            axis.axvspan(x - 0.5, x + 0.5, color=COLOURS[name], alpha=0.07, linewidth=0, zorder=0)
-            below = {"xycoords": ("data", "axes fraction"), "xytext": (0, -34), "ha": "center"}
-            look = small | {"color": COLOURS[name], "fontweight": "bold"}
-            axis.annotate(word, (x, 0), **below, **look, va="top")
-    axis.set_xticks(steps["at"], [f"{c}\n{NAMES[c]}" for c in steps["condition"]])
-    axis.tick_params(axis="x", length=0)
-    axis.set_xlim(-0.5, len(steps) - 0.5)
-
-
-def write_changes(axis: Axes, changes: pd.DataFrame, column: str, shift: float = 0.0) -> None:
-    """Write changes (of `steps`) below what is drawn, where ``column`` says."""
+def write_changes(axis: Axes, changes: pd.DataFrame, at: Sequence[float]) -> None:
+    """Write changes (of `steps`) below what is drawn, at these places."""
     bottom, top = axis.get_ylim()
     height = top - bottom
     axis.set_ylim(bottom - STRIP * height, top + 0.08 * height)
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(bottom, top)
     axis.set_yticks([tick for tick in ticks if bottom <= tick <= min(top, 100)])
     axis.grid(axis="y")
-    for row in changes.to_dict("records"):
-        place = row[column] + shift, bottom - 0.55 * STRIP * height
-        axis.text(*place, "\n".join(change(row)), ha="center", va="center", fontsize=SMALL)
+    look = {"ha": "center", "va": "center", "fontsize": SMALL}
+    for x, row in zip(at, changes.to_dict("records"), strict=True):
+        axis.text(x, bottom - 0.55 * STRIP * height, "\n".join(change(row)), **look)
 
 
-def _words(title: str, steps: pd.DataFrame) -> list[str]:
-    words = []
-    for row in steps.to_dict("records"):
-        text = f"{row['condition']} {NAMES[row['condition']]} {_value(row)}"
-        if np.isfinite(row["neighbour"]):
-            text += f", nearest neighbour {number(row['neighbour'], row['unit'])}"
-        gap = " ".join(change(row)).strip()
-        words.append(f"{text}, change {gap}" if gap else text)
-    return [*words, f"the paper {ledger.span(paper(title))}"]
+def _names(axis: Axes, steps: pd.DataFrame) -> None:
+    """Values, names of the conditions, and the two that give the answers to a claim."""
+    for x, row in enumerate(steps.to_dict("records")):
+        look = NEAR | {"color": OURS, "path_effects": RIM, "ha": "center", "va": "top", "zorder": 6}
+        value = number(row["ours"], row["unit"])
+        axis.annotate(value, xy=(x - 0.24, row["ours"]), xytext=(0, -2.5), **look)
+        if row["condition"][1] in ANSWERS:
+            word, name = ANSWERS[row["condition"][1]]
+            axis.axvspan(x - 0.5, x + 0.5, color=COLOURS[name], alpha=0.07, linewidth=0, zorder=0)
+            below = {"xycoords": ("data", "axes fraction"), "xytext": (0, -34), "ha": "center"}
+            look = NEAR | {"color": COLOURS[name], "fontweight": "bold", "va": "top"}
+            axis.annotate(word, (x, 0), **below, **look)
+    axis.set_xticks(range(len(steps)), [f"{c}\n{NAMES[c]}" for c in steps["condition"]])
+    axis.tick_params(axis="x", length=0)
+    axis.set_xlim(-0.5, len(steps) - 0.5)
+
+
+def _words(row: Mapping) -> str:
+    text = f"{row['condition']} {NAMES[row['condition']]} {_value(row)}"
+    if np.isfinite(row["neighbour"]):
+        text += f", nearest neighbour {number(row['neighbour'], row['unit'])}"
+    gap = " ".join(change(row)).strip()
+    return f"{text}, change {gap}" if gap else text
 
 
 def _value(row: Mapping) -> str:
@@ -278,14 +266,14 @@ def _curve_panel(axis: Axes, title: str, table: pd.DataFrame) -> dict[str, list[
         name = f"{condition}, {NAMES[condition]}".replace("\n", " ")
         limits = spread(rows["ours"], rows["low"], rows["high"])
         # Beside each other, so that no interval hides another.
-        at = rows["steps"] * (1.05 if look["fmt"] == "s" else 0.95)
+        at = rows["steps"] * (1.05 if "fmt" in look else 0.95)
         axis.errorbar(at, rows["ours"], limits, **POINT | look, label=name)
         words[f"{title}, {name}"] = [
             f"{_value(row)} after {row['steps']} steps" for row in rows.to_dict("records")
         ]
     paper_line(axis, paper(title))
     gaps = table.dropna(subset="change")
-    write_changes(axis, gaps, "steps")
+    write_changes(axis, gaps, gaps["steps"])
     words[f"{title}, S3 minus S0"] = [
         f"{' '.join(change(row))} after {row['steps']} steps" for row in gaps.to_dict("records")
     ]

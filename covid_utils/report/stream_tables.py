@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from covid_utils import paths
 from covid_utils.registry import (
     EXTERNAL,
     FUSION,
@@ -23,8 +22,8 @@ from covid_utils.registry import (
 from covid_utils.report import claims as ledger
 from covid_utils.report import render
 from covid_utils.report.recognition_tables import WEAK
-from covid_utils.report.render import NO_DATA, NOT_AVAILABLE, VALUES, joined, ordered, quoted
-from covid_utils.runs import read_table, select
+from covid_utils.report.render import NOT_AVAILABLE, VALUES, joined, ordered, quoted
+from covid_utils.runs import select
 
 ALL, UNET = stream_run("all"), stream_run("all", "unet")
 #: Measures of each class in Tables 6 and 7.
@@ -43,7 +42,6 @@ MEASURES = {
 #: Steps whose scores on other hospitals stand beside those on the benchmark: its own networks, on
 #: slices prepared alike, and the shipped one.
 BESIDE = (next(iter(STEPS)), SHIPPED)
-HOSPITAL_KEYS = ("step", "network", "tested on", "class", "average")
 #: Columns of `side_by_side`: metric and subset -> heading.
 SIDES = {
     ("dice", "benchmark"): "benchmark",
@@ -102,13 +100,10 @@ def table8(scored: pd.DataFrame) -> pd.DataFrame:
 def hospitals(scored: pd.DataFrame) -> pd.DataFrame:
     """Scores of every step towards slices of other hospitals, network by network."""
     small, large = HOSPITAL_NETWORKS
-    part = select(scored, run=HOSPITALS)
+    part = select(scored, run=HOSPITALS).rename(columns={"protocol": "step"})
     is_large = part["start"] == HOSPITAL_NETWORKS[large]
-    part = part.assign(
-        step=part["protocol"],
-        network=is_large.map({True: large, False: small}),
-        **{"tested on": part["subset"].replace("test", "benchmark")},
-    )
+    part["network"] = is_large.map({True: large, False: small})
+    part["tested on"] = part["subset"].replace("test", "benchmark")
     return ordered(part, network=HOSPITAL_NETWORKS, step=STEPS)
 
 
@@ -120,16 +115,15 @@ def sides(table: pd.DataFrame) -> pd.DataFrame:
     part = select(table, class_="lesion", average="per_image")
     heads = [SIDES.get(pair, "") for pair in zip(part["metric"], part["tested on"], strict=True)]
     step = part["step"] + ": " + part["step"].map(STEPS)
-    part = ordered(part.assign(metric=heads, step=step), metric=[*SIDES.values()])
-    part = part.sort_values(["step"], kind="stable")
-    return ordered(part, network=HOSPITAL_NETWORKS)[["network", "step", *VALUES]]
+    part = part.assign(metric=heads, step=step)
+    order = {"network": HOSPITAL_NETWORKS, "step": sorted(step.unique())}
+    return ordered(part, **order, metric=SIDES.values())[["network", "step", *VALUES]]
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """The same for people: a row per network and step, a column per heading, all text."""
-    part = sides(table)
-    columns = [name for name in SIDES.values() if name in set(part["metric"])]
-    return render.wide(part, ["network", "step"], ["metric"])[columns]
+    shown = render.wide(sides(table), ["network", "step"], ["metric"])
+    return shown[[name for name in SIDES.values() if name in shown]]
 
 
 def shares_called(shares: pd.DataFrame) -> pd.DataFrame:
@@ -139,27 +133,3 @@ def shares_called(shares: pd.DataFrame) -> pd.DataFrame:
     text["called"] = [render.with_interval(row) for row in text.itertuples()]
     keys = ["network", "tested on", "should be called", "slices"]
     return text.pivot(index=keys, columns="prepared", values="called")[[*PREPARATIONS]]
-
-
-def on_other_hospitals(profile: str) -> str:
-    """What networks of the benchmark, and the shipped one, reach on slices of other hospitals."""
-    if not (paths.results(profile) / "tables" / "hospitals.csv").is_file():
-        return f"Slices of other hospitals: {NO_DATA}, they were not tested in this profile."
-    rows = select(
-        read_table(profile, "tables/hospitals"), class_="lesion", average="per_image", metric="dice"
-    )
-
-    def dice(step: str, subset: str) -> str:
-        found = select(rows, step=step, **{"tested on": subset}).set_index("network")
-        small, large = (
-            render.with_interval(found.loc[name]) if name in found.index else ""
-            for name in HOSPITAL_NETWORKS
-        )
-        return f"{small or NO_DATA}" + (f" (from ImageNet {large})" if large else "")
-
-    as_is = next(iter(STEPS))
-    return (
-        f"Mean Dice of lesions: the networks of the benchmark reach {dice(as_is, 'benchmark')} on "
-        f"its test slices and {dice(as_is, EXTERNAL)} on slices of other hospitals, prepared "
-        f"alike. The network that is shipped reaches {dice(SHIPPED, EXTERNAL)} there."
-    )

@@ -33,17 +33,10 @@ from covid_utils.registry import (
     stream_run,
 )
 from covid_utils.report import claims as ledger
-from covid_utils.report import (
-    recognition_tables,
-    render,
-    stream_tables,
-    verdicts,
-)
-from covid_utils.report.render import NO_DATA, NOT_AVAILABLE, WILSON
+from covid_utils.report import recognition_tables, render, stream_tables, verdicts
+from covid_utils.report.render import NO_DATA, NOT_AVAILABLE, VALUES, WILSON
 from covid_utils.writing import whole
 
-#: Keys of the table of conditions.
-CONDITION_KEYS = ("condition", "task", "model", "subset", "class", "labels", "average")
 #: Task of Table 1 -> run and, where a run has several, its task.
 TASK_RUNS = {
     "1: recognition, 4 classes": (TASK1, "4 classes"),
@@ -124,15 +117,11 @@ def _augmented(profile: str, task: str, without: str) -> dict:
     images = runs.read_predictions(profile, run)
     if part:  # recognition trains on features of each image as it is
         images = runs.select(images, task=part, model="head", run=1)
-    images = images.drop_duplicates("image_id")
-    of_subset = images["subset"].value_counts()
-    train, test = (int(of_subset.get(name, 0)) for name in ("train", "test"))
-    how = "none"
-    if images["image_id"].str.contains("~").any():
-        how = "fixed copies"
-    elif not part:
-        how = _showings(profile, run)
-    return dict(zip(columns, (train, test, how), strict=True))
+    of_subset = images.drop_duplicates("image_id")["subset"].value_counts()
+    how = "none" if part else _showings(profile, run)
+    how = "fixed copies" if images["image_id"].str.contains("~").any() else how
+    after = (*(int(of_subset.get(name, 0)) for name in ("train", "test")), how)
+    return dict(zip(columns, after, strict=True))
 
 
 def _showings(profile: str, run: str) -> str:
@@ -150,7 +139,7 @@ def conditions(scored: pd.DataFrame) -> pd.DataFrame:
     A stream that starts from other weights than most says so in its ``task``.
     """
     part = runs.select(scored, run=[*map(condition_run, CONDITIONS)], repeat=0)
-    part = render.ordered(part, protocol=tuple(CONDITIONS))
+    part = render.ordered(part, protocol=CONDITIONS)
     is_other = (part["model"] == "deeplab") & (part["start"] == "random")
     is_other &= (part["start"] == "nodule").any()
     task = part["task"].where(~is_other, part["task"] + ", random start")
@@ -175,8 +164,11 @@ SCORED = {
     "table7": (stream_tables.table7, ("class", "work", "average", "labels")),
     "table8": (stream_tables.table8, ("work", "average")),
     "table9": (table9, ("stage", "step", "p95 [s]")),
-    "conditions": (conditions, CONDITION_KEYS),
-    "hospitals": (stream_tables.hospitals, stream_tables.HOSPITAL_KEYS),
+    "conditions": (
+        conditions,
+        ("condition", "task", "model", "subset", "class", "labels", "average"),
+    ),
+    "hospitals": (stream_tables.hospitals, ("step", "network", "tested on", "class", "average")),
     "calibration": (recognition_tables.calibration, ("task", "temperature")),
 }
 
@@ -191,29 +183,23 @@ def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
     """One of `TITLES` but the first, with what must be known of our numbers on these data."""
     table, manifest = select(name, scored), saved_manifest(profile)
-    return table.assign(note=_remarked(name, table, profile, manifest))
-
-
-def _remarked(name: str, table: pd.DataFrame, profile: str, manifest: pd.DataFrame) -> list[str]:
-    """Notes with what must be known of our numbers on these data."""
     phantom = ["on the phantom"] if kind(manifest) == "phantom" else []
     slices = phantom + unsure_of_patients(manifest) if name in SLICE_TABLES else phantom
     behind = table["source_run"].map(render.sources)
-    used = {
-        run: runs.read_provenance(profile, run)["parameters"]
+    refit = {
+        run
         for run in behind.explode().dropna().unique()
+        if runs.read_provenance(profile, run)["parameters"].get("refit")
     }
     notes = []
     for row, names in zip(table.to_dict("records"), behind, strict=True):
         # The patients of nodules, and the volumes of other hospitals, are known.
         is_known = "stream nodule" in row.get("work", "") or names == [HOSPITALS]
         remarks = slices if not is_known or row.get("tested on") == "benchmark" else phantom
-        if names == [PUBLISHED]:
-            remarks = [AUTHORS]
-        if any(used[run].get("refit") for run in names):
-            remarks = [*remarks, "validation slices taught as well"]
+        remarks = [AUTHORS] if names == [PUBLISHED] else [*remarks]
+        remarks += ["validation slices taught as well"] if refit & {*names} else []
         notes.append("; ".join(filter(None, [*(remarks if row["n"] else []), row["note"]])))
-    return notes
+    return table.assign(note=notes)
 
 
 def unsure_of_patients(manifest: pd.DataFrame) -> list[str]:
@@ -266,3 +252,21 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
     with whole(path) as partial:
         table.to_csv(partial, index=False, float_format="%.8g")
+
+
+def headlines(profile: str) -> pd.DataFrame:
+    """The few numbers that a reader looks for first: the column ``question``, and `render.VALUES`.
+
+    ``paper/headlines.yaml`` names for each the row of a written table.
+    """
+    rows = []
+    for entry in ledger.read("headlines"):
+        rule = dict(entry["rule"])
+        name, is_optional = rule.pop("table"), entry.get("optional")
+        if is_optional and not (paths.results(profile) / "tables" / f"{name}.csv").is_file():
+            continue
+        row = runs.select(runs.read_table(profile, f"tables/{name}"), **rule).head(1)
+        if row.empty and not is_optional:
+            row = pd.DataFrame([render.NOTHING])
+        rows.append(row.assign(question=entry["question"])[["question", *VALUES]])
+    return pd.concat(rows, ignore_index=True)

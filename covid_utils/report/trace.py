@@ -21,8 +21,7 @@ from covid_utils.writing import digest
 MOST = 12
 #: Columns that are no keys of a row.
 OTHERS = (*render.WILSON, "note", "reason", "departures", "paper_n", "margin", "verdict")
-OTHERS += ("difference", "difference_low", "difference_high")
-NUMBERS = ("ours", "low", "high", "n")
+OTHERS += ("difference", "difference_low", "difference_high", "ours", "low", "high", "n")
 
 
 def origin(profile: str, run: str) -> list[str]:
@@ -46,13 +45,13 @@ def origin(profile: str, run: str) -> list[str]:
 def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
     """Rows of a written table that hold all words, those whose metric is one of them first."""
     if name == "verdicts":  # a row for each of the two answers to a claim
-        whole = verdicts.load(profile)
-        parts = [verdicts.answers(whole, of).assign(answer=of) for of in verdicts.PREFIXES.values()]
+        both = runs.read_table(profile, "verdicts")
+        parts = [verdicts.answers(both, of).assign(answer=of) for of in verdicts.PREFIXES.values()]
         table = pd.concat(parts, ignore_index=True)
     else:
         table = runs.read_table(profile, f"tables/{name}")
     wanted = {word.lower() for word in words}
-    keys = table.drop(columns=[*OTHERS, *NUMBERS], errors="ignore")
+    keys = table.drop(columns=[*OTHERS], errors="ignore")
     texts = [" ".join(map(str, row)).lower() for row in keys.to_numpy()]
     rows = table[[wanted <= set(re.split(r"[\s,:]+", text)) for text in texts]]
     if rows.empty:

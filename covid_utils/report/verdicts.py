@@ -8,31 +8,26 @@ error and the paper's own, and a margin that was fixed beforehand (``paper/margi
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
-from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
+from tabulate import tabulate
 
 from covid_utils import graph, params, registry, runs
 from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.errors import ResultsError
-from covid_utils.evaluation.intervals import difference
+from covid_utils.evaluation.intervals import Interval, difference
 from covid_utils.report import claims as ledger
 from covid_utils.report import render
 from covid_utils.report.judging import (
     CANNOT_BE_ASKED,
-    DIFFERS,
     NO_DATA,
     NOT_COMPARABLE,
     QUOTED,
     REPRODUCED,
-    UNDECIDED,
     VERDICTS,
     WORST,
-    exact,
-    interval,
     judge,
 )
 
@@ -50,10 +45,7 @@ NEUTRAL = ("profile", "data_dir", "stream", "model", "seed", "evaluate_every")
 NEUTRAL += ("conditions", "longer", "repeats", "stream_repeats", "specialists")
 STREAM = "04_task3_stream"
 #: Network -> parameters of the other one.
-IDLE = {
-    "deeplab": ("base",),
-    "unet": ("width", "middle_blocks", "atrous_rates", "decoder_stride"),
-}
+IDLE = {"deeplab": ("base",), "unet": ("width", "middle_blocks", "atrous_rates", "decoder_stride")}
 
 
 def departures(profile: str, run: str) -> list[str]:
@@ -100,46 +92,41 @@ def answer(
     ``tables`` are those of the profile by name, ``manifest`` is its manifest. Of a claim about
     several rows the answer is the first with the worst verdict. ``widened``: see `judging.judge`.
     """
+    if claim.kind == "quoted":
+        return NOTHING | {"verdict": QUOTED, "reason": "not run again"}
     if barrier := _barrier(claim, protocol, manifest):
-        return NOTHING | dict(zip(("verdict", "reason"), barrier, strict=True))
-    found = [_cell(claim, rule, tables) for rule in claim.cells(protocol)]
-    if not all(found):
-        lacking = _lacking(claim, manifest) or "not run yet"
-        return NOTHING | {"verdict": NO_DATA, "reason": lacking}
-    other, answers = _otherness(claim, profile, manifest), []
-    for cell in found:
+        return NOTHING | {"verdict": CANNOT_BE_ASKED, "reason": barrier}
+    cells, answers = [_cell(claim, rule, tables) for rule in claim.cells(protocol)], []
+    if not all(cells):
+        return NOTHING | {"verdict": NO_DATA, "reason": _lacking(claim, manifest) or "not run yet"}
+    other = _otherness(claim, profile, manifest)
+    for cell in cells:
         gap, verdict, reason = judge(cell, claim, widened)
-        if other:
-            verdict, reason = NOT_COMPARABLE, other
-        named = {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
-        answers.append(NOTHING | cell | named | {"verdict": verdict, "reason": reason})
-    worst = _worst(answers)
-    if worst["verdict"] in (REPRODUCED, DIFFERS, UNDECIDED):
+        judged = dict(zip(ANSWER[4:9], (*gap[:3], verdict, reason), strict=True))
+        judged |= {"verdict": NOT_COMPARABLE, "reason": other} if other else {}
+        answers.append(NOTHING | cell | judged)
+    worst = min(answers, key=lambda one: WORST.index(one["verdict"]))
+    if not other:
+        if len(answers) > 1:
+            same = sum(one["verdict"] == worst["verdict"] for one in answers)
+            row = f"{worst.get('task', '')}, {worst['metric']}"
+            worst["reason"] = f"{same} of {len(answers)}; {row}: {worst['reason']}"
         behind = render.sources(worst["source_run"])
         settings = dict.fromkeys(text for run in behind for text in _of_networks(profile, run))
         worst["departures"] = ", ".join(settings)
     return {name: worst[name] for name in ("unit", *ANSWER)}
 
 
-def _worst(answers: list[dict]) -> dict:
-    """Of several answers the first with the worst verdict, which says how many there are."""
-    worst = min(answers, key=lambda one: WORST.index(one["verdict"]))
-    if len(answers) > 1 and worst["verdict"] != NOT_COMPARABLE:
-        same = sum(one["verdict"] == worst["verdict"] for one in answers)
-        worst["reason"] = f"{same} of {len(answers)}; {worst['of']}: {worst['reason']}"
-    return worst
-
-
-def _barrier(claim: ledger.Claim, protocol: str, manifest: pd.DataFrame) -> tuple[str, str] | None:
-    if claim.kind == "quoted":
-        return QUOTED, "not run again"
-    rule, there = claim.rules[protocol], set(manifest["dataset"])
-    if "cannot" in rule:
-        return CANNOT_BE_ASKED, f"missing: {rule['cannot']}"
-    for name, why in claim.needs.get("essential", {}).items():
-        if name not in there:
-            return CANNOT_BE_ASKED, f"{why}; with {name} it could be asked"
-    return None
+def _barrier(claim: ledger.Claim, protocol: str, manifest: pd.DataFrame) -> str:
+    if "cannot" in claim.rules[protocol]:
+        return f"missing: {claim.rules[protocol]['cannot']}"
+    essential = claim.needs.get("essential", {}).items()
+    absent = (
+        f"{why}; with {name} it could be asked"
+        for name, why in essential
+        if name not in set(manifest["dataset"])
+    )
+    return next(absent, "")
 
 
 def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]) -> dict | None:
@@ -152,24 +139,27 @@ def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]
             f"paper/claims.yaml, entry {claim.id}: its rule names {len(rows)} rows of "
             f"{rule['table']}; add the column that tells them apart."
         )
-    other = rule.get("minus", 0.0)
-    other = _cell(claim, other, tables) if isinstance(other, dict) else exact(other)
-    if not rows or not rows[0]["n"] or not other:
+    cell = rows[0] if rows and rows[0]["n"] else None
+    if not cell or "minus" not in rule:
+        return cell
+    other = rule["minus"]
+    if not isinstance(other, dict):  # a value that the paper quotes
+        other = {"ours": other, "low": other, "high": other, "n": 0, "source_run": ""}
+    elif not (other := _cell(claim, other, tables)):
         return None
-    cell = rows[0] | {"of": ", ".join(str(rows[0].get(key, "")) for key in ("task", "metric"))}
-    if "minus" in rule:
-        names = render.sources(f"{cell['source_run']}, {other['source_run']}")
-        cell |= difference(interval(cell), interval(other))._asdict()
-        cell |= {"ours": cell["value"], "source_run": ", ".join(dict.fromkeys(names))}
-    return cell
+    names = ("ours", "low", "high", "n")
+    pair = (Interval(*(one[name] for name in names)) for one in (cell, other))
+    behind = render.sources(f"{cell['source_run']}, {other['source_run']}")
+    gap = dict(zip(names, difference(*pair), strict=True))
+    return cell | gap | {"source_run": ", ".join(dict.fromkeys(behind))}
 
 
 def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str:
+    """What makes a comparison unfair; '' for nothing."""
     if kind(manifest) == "phantom":
         return "simulated scans"
-    smallest = registry.PROFILES[0]
-    rank, needed = registry.PROFILES.index, claim.needs.get("profile", smallest)
-    if rank(profile if profile in registry.PROFILES else smallest) < rank(needed):
+    rank, needed = registry.PROFILES.index, claim.needs.get("profile", registry.PROFILES[0])
+    if rank(profile) < rank(needed):
         return f"other size: the profile '{needed}' would tell"
     lacking = _lacking(claim, manifest)
     return f"other data: {lacking}" if lacking else ""
@@ -185,30 +175,20 @@ def collect(tables: Mapping[str, pd.DataFrame], profile: str, widened: float = 1
     """Both answers to each claim, and the quoted works: `SHARED`, and `ANSWER` with `PREFIXES`."""
     manifest, rows = saved_manifest(profile), []
     for claim in (*ledger.of_kind("claim"), *ledger.of_kind("quoted")):
-        line = {"id": claim.id, "where": claim.where, "claim": _asked(claim)}
+        classes = f"{claim.classes} classes" if claim.classes else ""
+        class_ = registry.name_of(claim.class_ or "")
+        asked = (claim.metric, claim.work, classes, claim.subset, claim.modality, class_)
         unit = "fraction" if claim.over else claim.unit
-        line |= {"metric": claim.metric, "unit": unit, "paper": claim.text}
         metric = next((cell["metric"] for name in claim.rules for cell in claim.cells(name)), "")
-        line |= {"paper_n": claim.n, "margin": ledger.margins().get(metric.partition(" ")[0])}
+        margin = ledger.read("margins").get(metric.partition(" ")[0])
+        words = claim.id, claim.where, ", ".join(filter(None, asked)), claim.metric
+        line = dict(zip(SHARED, (*words, unit, claim.text, claim.n, margin), strict=True))
         for protocol, prefix in PREFIXES.items():
             found = answer(claim, protocol, tables, profile, manifest, widened)
             line["unit"] = found.pop("unit", line["unit"])
             line |= {f"{prefix}_{name}": found[name] for name in ANSWER}
         rows.append(line)
-    columns = [f"{prefix}_{name}" for prefix in PREFIXES.values() for name in ANSWER]
-    return pd.DataFrame(rows, columns=[*SHARED, *columns]).astype({"paper_n": "Int64"})
-
-
-def _asked(claim: ledger.Claim) -> str:
-    classes = f"{claim.classes} classes" if claim.classes else ""
-    class_ = registry.name_of(claim.class_ or "")
-    parts = (claim.metric, claim.work, classes, claim.subset, claim.modality, class_)
-    return ", ".join(part for part in parts if part)
-
-
-def load(profile: str) -> pd.DataFrame:
-    """Verdicts as `tables.write_all` left them; see `collect` and `runs.read_table`."""
-    return runs.read_table(profile, "verdicts")
+    return pd.DataFrame(rows).astype({"paper_n": "Int64"})
 
 
 def answers(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
@@ -242,18 +222,16 @@ def summary(table: pd.DataFrame) -> str:
     return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."
 
 
-def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
-    """Which verdicts would be others with margins half and twice as wide, in a sentence."""
-    found, texts = collect(tables, profile), []
-    for words, factor in (("half", 0.5), ("twice", 2.0)):
-        other, changed = collect(tables, profile, factor), []
-        for prefix, (title, _) in zip(PREFIXES.values(), HEADINGS, strict=True):
-            name = f"{prefix}_verdict"
-            different = other[other[name] != found[name]]
-            changed += (different["id"] + f" {title}: " + different[name]).tolist()
-        named = f" ({'; '.join(changed)})" if changed else ""
-        texts.append(f"{len(changed)} with margins {words} as wide{named}")
-    return f"Of {2 * len(own(found))} verdicts these would be others: {', and '.join(texts)}."
+def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:
+    """The verdicts that would be others with margins half or twice as wide, a row for each."""
+    factors = {"verdict": 1.0, "margin half as wide": 0.5, "margin twice as wide": 2.0}
+    judged = {words: collect(tables, profile, factor) for words, factor in factors.items()}
+    parts = []
+    for prefix, (title, _) in zip(PREFIXES.values(), HEADINGS, strict=True):
+        of = pd.DataFrame({words: each[f"{prefix}_verdict"] for words, each in judged.items()})
+        part = pd.concat([judged["verdict"]["id"], of], axis=1).assign(answer=title)
+        parts.append(part[of.nunique(axis=1) > 1])
+    return pd.concat(parts).set_index(["id", "answer"])
 
 
 def tally(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -267,28 +245,11 @@ def own(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["honest_verdict"] != QUOTED]
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Both answers to each claim that can be asked, as a Markdown table without reasons."""
-    text = readable(own(table))
-    is_asked = (text[[verdict for _, verdict in HEADINGS]] != CANNOT_BE_ASKED).any(axis=1)
-    return render.markdown(text[is_asked].drop(columns=["id", "reason"]))
-
-
 def terminal(table: pd.DataFrame) -> str:
-    """The verdicts for a terminal: one line each, without the quoted works, then the sum."""
-    room = {"where": 11, "claim": 22, "paper": 10, "as published": 22, "patients apart": 22}
-    lines = _wrapped(dict(zip(room, room, strict=True)), room)
-    lines.append("-" * (sum(room.values()) + 2 * (len(room) - 1)))
-    for row in readable(own(table)).to_dict("records"):
-        for value, verdict in HEADINGS:
-            row[value] = ", ".join(filter(None, (row[value], row[verdict])))
-        lines += _wrapped(row, room)
-    return "\n".join([*lines, "", summary(table)])
-
-
-def _wrapped(row: Mapping[str, str], room: Mapping[str, int]) -> list[str]:
-    columns = [textwrap.wrap(row[name], size) or [""] for name, size in room.items()]
-    return [
-        "  ".join(part.ljust(n) for part, n in zip(line, room.values(), strict=True)).rstrip()
-        for line in zip_longest(*columns, fillvalue="")
-    ]
+    """The verdicts for a terminal, without the quoted works, and the sum."""
+    text = readable(own(table))
+    for value, verdict in HEADINGS:
+        text[value] += "\n" + text.pop(verdict)
+    shown = text.drop(columns=["id", "reason"])
+    lines = tabulate(shown, "keys", showindex=False, maxcolwidths=[11, 22, 10, 22, 22])
+    return f"{lines}\n\n{summary(table)}"

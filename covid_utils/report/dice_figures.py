@@ -1,4 +1,4 @@
-"""Which convention of Dice would state the paper's gains? A table, a sentence and a figure.
+"""Dice under every convention and beside the paper's gains, and on slices of other hospitals.
 
 The paper states gains in Dice over other work, but neither its values nor how they were averaged.
 That a value which a gain implies lies within an interval does not show that the paper used this
@@ -14,17 +14,19 @@ from matplotlib.figure import Figure
 
 from covid_utils import paths, runs
 from covid_utils.registry import (
+    CHOSEN_ON,
     COLOURS,
     CONVENTION,
     EMPTY_CASES,
+    EXTERNAL,
     MANY_THRESHOLDS,
-    NONE_EMPTY,
     PUBLISHED,
-    WITH_CLASS,
+    STEPS,
     stream_run,
 )
 from covid_utils.report import claims as ledger
-from covid_utils.report import style, tables
+from covid_utils.report import tables
+from covid_utils.report.style import DOUBLE, SMALL, finished, legend_below, spread
 
 AVERAGES = {
     "pooled": "pooled pixels",
@@ -34,23 +36,33 @@ AVERAGES = {
 }
 #: Targets of the figure -> their title.
 SHOWN = {"lesion": "Any lesion", "mean of lesions": "Mean of manifestations", "ggo": "Ground-glass"}
-#: Run -> name, shift of its line and mark.
 OURS = stream_run("all")
-EMPTY = (
-    "mean over slices: of those that have the class; with empty: of all, where a false alarm is 0\n"
-    "and a slice in which the class is neither true nor predicted counts as stated"
-)
+#: Run -> name, shift of its line and mark.
 MARKS = {
     OURS: ("ours", 0.15, {"fmt": "o", "color": COLOURS["ours"]}),
     PUBLISHED: ("published masks", -0.15, {"fmt": "D", "color": COLOURS["paper"], "mfc": "white"}),
 }
+EMPTY = (
+    "mean over slices: of those that have the class; with empty: of all, where a false alarm is 0\n"
+    "and a slice in which the class is neither true nor predicted counts as stated"
+)
+
+
+#: What is tested on -> its name, colour, mark and place beside the middle of a step.
+SERIES = {
+    "benchmark": ("benchmark", "others", "s", -0.16),
+    CHOSEN_ON: ("other hospitals, volumes that settings were chosen on", "validation", "^", 0.0),
+    EXTERNAL: ("other hospitals, no setting compared", "ours", "o", 0.16),
+}
+#: What each of `STEPS` is called below the axis.
+STEP_NAMES = ("as the benchmark", "lung crop", "gray scale", "cut to lungs")
+STEP_NAMES += ("many gray scales", "phantom", "average", "all slices")
 
 
 def write(profile: str) -> pd.DataFrame:
     """Read ``tables/conventions.csv``, and write the `gains` beside it."""
     table = tables.read_scores(profile, "tables/conventions")
-    path = paths.results(profile) / "tables" / "conventions_gains.csv"
-    tables.write(gains(table), path)
+    tables.write(gains(table), paths.results(profile) / "tables" / "conventions_gains.csv")
     return table
 
 
@@ -60,13 +72,10 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
     To the columns of `write`'s table come the id of the ``claim``, the value ``implied`` by it, and
     whether it lies within the limits: ``holds``.
     """
-    parts = [
-        runs.select(scored, metric="dice", class_=_targets(claim)).assign(
-            claim=claim.id, implied=value
-        )
-        for claim in _gains()
-        for value in claim.implied
-    ]
+    parts = []
+    for claim in _gains():
+        part = runs.select(scored, metric="dice", class_=_targets(claim)).assign(claim=claim.id)
+        parts += [part.assign(implied=value) for value in claim.implied]
     table = pd.concat(parts, ignore_index=True)
     # Without limits nothing is held: comparisons with NaN are false.
     return table.assign(holds=table["implied"].between(table["low"], table["high"]))
@@ -82,35 +91,6 @@ def _targets(claim: ledger.Claim) -> list[str]:
     return [claim.class_] if claim.class_ else ["lesion", "mean of lesions"]
 
 
-def verdict(gained: pd.DataFrame, run: str) -> str:
-    """Whether one convention states all of the paper's `gains` for a run's outlines, in words."""
-    part = gained[gained["run"] == run]
-    work, claims = part["work"].iloc[0], sorted(part["claim"].unique())
-    held = part[part["holds"]]
-    if held.empty:
-        return f"{work}: no convention states any of {', '.join(claims)}."
-    # Where all slices have the class, all ways to count the others give this value; labels that are
-    # exact for the extent are so on all slices.
-    ways = [WITH_CLASS, *EMPTY_CASES]
-    empty = [ways if way == NONE_EMPTY else [way] for way in held["empty"]]
-    labels = held["labels"].where(held["class"] != "lesion", "exact all").str.split()
-    held = held.assign(empty=empty, labels=labels).explode("empty").explode("labels")
-    by_convention = held.groupby([*CONVENTION, "labels"], sort=False)["claim"]
-    stated = by_convention.agg(lambda ids: tuple(sorted(set(ids))))
-    most = stated.map(len).max()
-    listed = [
-        f"{words(*convention)}, {'all' if labels == 'all' else 'exactly labelled'} slices "
-        f"({', '.join(ids)})"
-        for (*convention, labels), ids in stated[stated.map(len) == most].drop_duplicates().items()
-    ]
-    one = "one" if most == len(claims) else "no"
-    tried = len(part.drop_duplicates(["class", "metric", *CONVENTION, "labels"]))
-    return (
-        f"{work}: {one} convention states all of {', '.join(claims)} ({tried} scores tried); "
-        f"most are stated by: {'; '.join(listed)}."
-    )
-
-
 def words(average: str, background: str, empty: str, threshold: str) -> str:
     """A convention in words; a mean over slices is of those with the class, or says ``empty``."""
     is_accuracy = (average, background) == ("pooled_classes", "with")
@@ -123,7 +103,7 @@ def words(average: str, background: str, empty: str, threshold: str) -> str:
     return ", ".join(filter(None, parts))
 
 
-def figure(scored: pd.DataFrame) -> Figure | None:
+def conventions(scored: pd.DataFrame) -> Figure | None:
     """Dice of the same outlines, from `write`: ours, if there are any, and the authors' masks."""
     dice = runs.select(scored, metric="dice", run=[*MARKS])
     if OURS not in set(dice["run"]):
@@ -132,17 +112,15 @@ def figure(scored: pd.DataFrame) -> Figure | None:
     targets = [name for name in SHOWN if name in set(dice["class"])]
     panels = [_lines(dice[dice["class"] == name]) for name in targets]
     heights = [part["line"].nunique() + 1.0 for part in panels]
-    size = (6.4, 0.9 + 0.16 * sum(heights))
-    drawn, axes = plt.subplots(
-        len(panels), figsize=size, sharex=True, squeeze=False, height_ratios=heights
-    )
-    sentences = ["Dice of the same outlines under every convention."]
+    grid = {"figsize": (6.4, 0.9 + 0.16 * sum(heights)), "height_ratios": heights}
+    drawn, axes = plt.subplots(len(panels), sharex=True, squeeze=False, **grid)
+    ranges = {}
     for axis, target, part in zip(axes[:, 0], targets, panels, strict=True):
-        sentences += _draw_panel(axis, target, part)
+        ranges |= _draw_panel(axis, target, part)
     axes[-1, 0].set(xlabel="Dice", xlim=(0, 1.02))
-    style.legend_below(drawn)
-    drawn.suptitle(EMPTY, fontsize=style.SMALL)
-    return style.finished(drawn, " ".join(sentences))
+    legend_below(drawn)
+    drawn.suptitle(EMPTY, fontsize=SMALL)
+    return finished(drawn, "Dice of the same outlines under every convention", ranges)
 
 
 def _lines(part: pd.DataFrame) -> pd.DataFrame:
@@ -154,23 +132,22 @@ def _lines(part: pd.DataFrame) -> pd.DataFrame:
     return part.merge(order.assign(line=range(len(order))), on="words")
 
 
-def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
-    """Draw the lines of one target; their ranges, in sentences."""
-    title, sentences = SHOWN[target], []
-    for run, (name, shift, look) in MARKS.items():
+def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> dict[str, list[str]]:
+    """Draw the lines of one target; their ranges in words."""
+    title, ranges = SHOWN[target], {}
+    for run, (name, shift, mark) in MARKS.items():
         rows = part[part["run"] == run].sort_values("value")
-        if rows.empty:
-            continue
-        limits = style.spread(rows["value"], rows["low"], rows["high"])
-        common = {"markersize": 3.2, "elinewidth": 0.9, "label": f"{name}, 95 % interval"}
-        axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, **look, **common)
-        low, high = (f"{rows['value'].iat[end]:.2f} ({rows['words'].iat[end]})" for end in (0, -1))
-        sentences.append(f"{title}, {name}: from {low} to {high}.")
+        if len(rows):
+            limits = spread(rows["value"], rows["low"], rows["high"])
+            look = {"markersize": 3.2, "elinewidth": 0.9, "label": f"{name}, 95 % interval"} | mark
+            axis.errorbar(rows["value"], rows["line"] + shift, xerr=limits, **look)
+            ends = rows.iloc[[0, -1]][["value", "words"]].to_numpy()
+            between = " to ".join(f"{value:.2f} ({convention})" for value, convention in ends)
+            ranges[f"{title}, {name}"] = [f"from {between}"]
     named = part.drop_duplicates("line").sort_values("line")
     axis.set_yticks(named["line"], named["words"])
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
-    axis.set_axisbelow(True)
     for claim in (claim for claim in _gains() if target in _targets(claim)):
         look = {"color": COLOURS["paper"], "alpha": 0.4, "linewidth": 0, "zorder": 1}
         # A single value would be a band without width.
@@ -178,4 +155,36 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> list[str]:
         axis.axvspan(*band, **look, label="the paper's value, as its gain implies")
         title += f" (paper: {ledger.span(claim.implied)})"
     axis.set_title(title, loc="left")
-    return sentences
+    return ranges
+
+
+def hospitals(table: pd.DataFrame) -> Figure | None:
+    """Mean Dice of lesions of the small network after each step, with 95 % intervals.
+
+    ``table`` is `tables.build("hospitals", ...)`. None where it has no such scores.
+    """
+    part = runs.select(table, network="small", class_="lesion", metric="dice", average="per_image")
+    if part.empty:
+        return None
+    part = part.assign(at=part["step"].map([*STEPS].index))
+    drawn, axis = plt.subplots(figsize=(DOUBLE, 3.3))
+    words = {}
+    for tested, (name, colour, mark, beside) in SERIES.items():
+        rows = part[part["tested on"] == tested]
+        if len(rows):
+            limits = spread(rows["ours"], rows["low"], rows["high"])
+            look = {"color": COLOURS[colour], "markersize": 4.5, "elinewidth": 1.2}
+            look |= {"fmt": f"{mark}-", "linewidth": 0.8, "label": name}
+            axis.errorbar(rows["at"] + beside, rows["ours"], limits, **look)
+            words[name] = map("{} {:.3f}".format, rows["step"], rows["ours"])
+    volumes = part[part["tested on"].str.startswith(f"{EXTERNAL} ")]
+    look = {"color": COLOURS["ours"], "markersize": 2.5, "alpha": 0.5}
+    look["label"] = "one volume of another hospital"
+    axis.plot(volumes["at"] + 0.32, volumes["ours"], ".", **look)
+    axis.set_xticks(range(len(STEPS)), map("{}\n{}".format, STEPS, STEP_NAMES))
+    axis.tick_params(axis="x", labelsize=SMALL)
+    axis.set(ylim=(0, 1), ylabel="mean Dice of lesions")
+    axis.grid(axis="y")
+    drawn.legend(loc="outside lower center", ncols=1)
+    caption = "Mean Dice of lesions on the benchmark and on slices of other hospitals, step by step"
+    return finished(drawn, caption, words)
