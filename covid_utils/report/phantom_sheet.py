@@ -12,7 +12,7 @@ from chest_phantom.disease import infect
 from chest_phantom.landmarks import landmarks
 from chest_phantom.projection import locate, sample_exposure
 from chest_phantom.xray import take_xray
-from covid_utils.evaluation.overlays import overlay
+from covid_utils.data.labels import overlay
 from covid_utils.registry import MANIFESTATIONS, name_of
 from covid_utils.report.sheets import sheet
 from covid_utils.report.style import SMALL
