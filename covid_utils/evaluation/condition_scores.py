@@ -71,7 +71,7 @@ def _recognition(table: pd.DataFrame, base: dict) -> Iterator[dict]:
             right, keys["metric"] = ~right, FALSE_POSITIVES
         is_test, learns = keys["subset"] in ("test", ADULTS), keys["model"] in (HEAD, OTHERS[0])
         if is_test or learns:
-            yield from _share(part, right, np.ones(len(part)), keys)
+            yield from repeats.share_rows(part, right, np.ones(len(part)), keys)
         if keys["subset"] == "test" and learns:
             yield from repeats.seen(part, keys)
 
@@ -83,20 +83,12 @@ def _labels(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     for scope, part in scopes(test).items():
         if len(part):
             truth, probability = label_arrays(part, MANIFESTATIONS)
-            right = truth == (probability >= 0.5)
-            keys, ones = base | {"metric": "accuracy", "labels": scope}, np.ones(len(part))
-            for name, hits in zip(MANIFESTATIONS, right.T, strict=True):
-                yield from _share(part, hits, ones, keys | {"class": name})
-            every = len(MANIFESTATIONS) * ones
-            yield from _share(part, right.sum(axis=1), every, keys | {"class": "overall"})
+            right, ones = truth == (probability >= 0.5), np.ones(len(part))
+            shares = [*zip(right.T, [ones] * 3, strict=True), (right.sum(axis=1), 3 * ones)]
+            for name, pair in zip((*MANIFESTATIONS, "overall"), shares, strict=True):
+                keys = base | {"metric": "accuracy", "labels": scope, "class": name}
+                yield from repeats.share_rows(part, *pair, keys)
     yield from repeats.seen(test, base)
-
-
-def _share(part: pd.DataFrame, hits: np.ndarray, cases: np.ndarray, keys: dict) -> Iterator[dict]:
-    """Share of cases that are hits, both (rows,): of each training, and the mean with limits."""
-    tested = repeats.by_training(part, np.stack([hits, cases], axis=1).astype(float))
-    each = bootstrap.quotient(tested.table.sum(axis=0))
-    yield from repeats.rows(keys, each, tested.table[..., 1] > 0, tested, *repeats.share(tested))
 
 
 def _segmentation(table: pd.DataFrame, base: dict) -> Iterator[dict]:

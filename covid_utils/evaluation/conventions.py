@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.evaluation import bootstrap, intervals, metrics, stream_scores
-from covid_utils.evaluation.scoring import row
+from covid_utils.evaluation.scoring import row, scopes
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS
 from covid_utils.registry import (
     CONVENTION,
@@ -38,13 +38,13 @@ Limits = dict[tuple[str, ...], intervals.Interval]
 
 def of_runs(profile: str) -> pd.DataFrame:
     """`score` of the test slices of every run that outlines manifestations, with ``run, work``."""
-    parts = [pd.DataFrame(columns=["run", "work", *COLUMNS])]
+    rows = []
     for run in stream_scores.stream_runs(profile):
         pixels = stream_scores.test_pixels(profile, run)
         if set(MANIFESTATIONS) & set(pixels["class"]):
             names = {"run": run, "work": work(stream_scores.identity(profile, run))}
-            parts.append(pd.DataFrame(names | dict(score(pixels).items())))
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+            rows += [names | line for line in score(pixels).to_dict("records")]
+    return pd.DataFrame(rows, columns=["run", "work", *COLUMNS])
 
 
 def score(pixels: pd.DataFrame) -> pd.DataFrame:
@@ -56,11 +56,9 @@ def score(pixels: pd.DataFrame) -> pd.DataFrame:
     pixel accuracy), per_image (each slice's mean over its classes, then the mean over slices),
     per_class (the other way round).
     """
-    exact = pixels[pixels["label_quality"] == "exact"]
-    scopes = [("exact", pixels, ["lesion"]), ("exact", exact, [*TARGETS][1:])]
-    if len(exact) < len(pixels):
-        scopes.append(("all", pixels, [*TARGETS][1:]))
-    rows = [line for scope in scopes for line in _of_scope(*scope)]
+    rows = [*_of_scope("exact", pixels, ["lesion"])]
+    for scope, part in scopes(pixels).items():
+        rows += _of_scope(scope, part, [*TARGETS][1:])
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values("value", ascending=False, kind="stable", ignore_index=True)
 

@@ -106,34 +106,33 @@ def rows(
     for number, value, has in zip(of.numbers, each, counted.T, strict=True):
         patients = len(np.unique(of.groups[has]))
         yield keys | {"repeat": number, "value": value, "n": int(has.sum()), "patients": patients}
-    known = each[~np.isnan(each)]
-    mean = Interval(float(known.mean()) if len(known) else np.nan, *limits, 0)
+    known, ever = each[~np.isnan(each)], counted.any(axis=1)
     n = round(counted[:, ~np.isnan(each)].sum() / max(len(known), 1))
-    own = row(keys["class"], keys["metric"], mean._replace(n=n), of.groups[counted.any(axis=1)])
-    few = ONE if len(each) == 1 and np.isfinite(mean.low) else ""
-    differs = (counted.any(axis=1) & ~counted.all(axis=1)).any()
-    notes = (note, few or _spread(each, keys["metric"]), OWN if differs else "")
+    mean = Interval(float(known.mean()) if len(known) else np.nan, *limits, n)
+    own = row(keys["class"], keys["metric"], mean, of.groups[ever])
+    spread = ONE if np.isfinite(mean.low) else ""
+    if len(each) > 1:
+        has = f"{len(known)} of {len(each)}" if len(known) < len(each) else f"{len(each)}"
+        is_dice = keys["metric"] in ("dice", "iou")
+        factor, form, unit = (1, ".3f", "") if is_dice else (100, ".1f", " %")
+        ends = [f"{factor * end(known):{form}}" for end in (np.min, np.max) if len(known)]
+        spread = f"{has} trainings" + (f", {' to '.join(ends)}{unit}" if ends else "")
+    notes = (note, spread, OWN if (ever & ~counted.all(axis=1)).any() else "")
     yield own | keys | {"repeat": 0, "note": "; ".join(filter(None, notes))}
 
 
-def _spread(each: np.ndarray, metric: str) -> str:
-    """How many trainings have a score, and the lowest and highest of them."""
-    known = each[~np.isnan(each)]
-    if len(each) == 1:
-        return ""
-    has = f"{len(known)} of {len(each)}" if len(known) < len(each) else f"{len(each)}"
-    if not len(known):
-        return f"{has} trainings"
-    factor, form, unit = (1, ".3f", "") if metric in ("dice", "iou") else (100, ".1f", " %")
-    low, high = factor * known.min(), factor * known.max()
-    return f"{has} trainings, {low:{form}} to {high:{form}}{unit}"
+def share_rows(
+    part: pd.DataFrame, hits: np.ndarray, cases: np.ndarray, keys: dict, limited: bool = True
+) -> Iterator[dict]:
+    """Rows of a share of cases that are hits, both (rows,) of the predictions."""
+    tested = by_training(part, np.stack([hits, cases], axis=1).astype(float))
+    each = bootstrap.quotient(tested.table.sum(axis=0))
+    more = share(tested) if limited else ()
+    yield from rows(keys, each, tested.table[..., 1] > 0, tested, *more)
 
 
 def seen(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
     """Share of a training's test images whose original, or patient, its training images show."""
-    for column in [name for name in SEEN if name in part]:
-        values = np.stack([part[column], np.ones(len(part))], axis=1).astype(float)
-        tested = by_training(part, values)
-        each = bootstrap.quotient(tested.table.sum(axis=0))
+    for column in (name for name in SEEN if name in part):
         own = keys | {"class": "all", "metric": column.replace("_", " ")}
-        yield from rows(own, each, tested.table[..., 1] > 0, tested)
+        yield from share_rows(part, part[column], np.ones(len(part)), own, limited=False)
