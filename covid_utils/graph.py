@@ -155,8 +155,7 @@ def _condition_jobs(streams: list[Job]) -> list[Job]:
         xray,
         _condition_job("ct", of["M"], (xray.name,), *RECOGNITION_SETS, ("COVID-CT",)),
         _condition_job("S0", ("S0",), trained, LESION_SETS),
-        _condition_job("S3", ("S3",), nodules, LESION_SETS),
-        _condition_job("others", ("S1", "S2", "T0", "T3"), nodules, LESION_SETS),
+        _condition_job("others", ("S1", "S2", "S3", "T0", "T3"), nodules, LESION_SETS),
     ]
 
 

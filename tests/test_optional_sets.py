@@ -22,7 +22,7 @@ RANDOM = {"stream_all_deeplab_random", "stream_all_unet"}
 #: Jobs that take whatever is there.
 ALWAYS = {"data", "scores", "tables", "as_published", "read_a_scan", "overview"}
 #: Jobs of conditions on slices, which start from nodules.
-SLICES = {f"as_published_{name}" for name in ("S0", "S3", "others")}
+SLICES = {f"as_published_{name}" for name in ("S0", "others")}
 XRAY_JOBS = {"task1", "as_published_xray"}
 
 # The plan
@@ -82,10 +82,7 @@ def test_reasons_name_the_sets_the_job_before_and_the_part_that_is_missing():
         "04_task3_together comes after 04_task3_stream (all), which is left out",
         "06_as_published (ct) needs the data set COVID-CT",
         "06_as_published (S0) comes after 04_task3_stream (all), which is left out",
-        *(
-            f"06_as_published ({name}) comes after 04_task3_stream (nodule), which is left out"
-            for name in ("S3", "others")
-        ),
+        "06_as_published (others) comes after 04_task3_stream (nodule), which is left out",
         "07_other_hospitals needs the data set covid-19-ct-seg_20cases or covid19-ct-external",
     ]
 
