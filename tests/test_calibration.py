@@ -1,24 +1,20 @@
-"""Calibration, against loops, scikit-learn and simulated truth."""
+"""Calibration, against loops, scikit-learn and simulated truth; specialists put together."""
 
 import numpy as np
 import pytest
+from scipy.special import expit, softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
 from covid_utils.evaluation import calibration, intervals
-
-
-def softmax(logits):
-    powers = np.exp(logits)
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def simulated(cases, classes, seed, spread=2.0):
     """Probabilities, and truths drawn from these very probabilities; with the logits."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, spread, (cases, classes))
-    cumulated = softmax(logits).cumsum(axis=1)
+    cumulated = softmax(logits, axis=1).cumsum(axis=1)
     truth = (rng.random((cases, 1)) > cumulated).sum(axis=1)
-    return softmax(logits), np.minimum(truth, classes - 1), logits
+    return softmax(logits, axis=1), np.minimum(truth, classes - 1), logits
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -45,6 +41,9 @@ def test_scores_equal_a_loop_and_other_implementations(classes):
     shares = probabilities[:, 1] if classes == 2 else probabilities
     squares = brier_score_loss(truth, shares, scale_by_half=False)
     assert scores["brier"].value == pytest.approx(squares)
+    # Six copies of each case tell nothing more.
+    copies = [np.repeat(part, 6, axis=0) for part in (probabilities, truth, np.arange(300))]
+    assert calibration.scores(*copies)["nll"][:3] == pytest.approx(scores["nll"][:3])
 
 
 def test_a_bin_includes_its_upper_edge():
@@ -54,21 +53,11 @@ def test_a_bin_includes_its_upper_edge():
     assert table["high"].tolist() == pytest.approx(edges.tolist())
 
 
-def test_whole_patients_are_drawn():
-    probabilities, truth, _ = simulated(60, 2, seed=5)
-    alone = calibration.scores(probabilities, truth, np.arange(60))
-    # Six copies of each case tell nothing more.
-    copies = [np.repeat(part, 6, axis=0) for part in (probabilities, truth, np.arange(60))]
-    by_patient = calibration.scores(*copies)
-    for name in ("brier", "nll"):
-        assert by_patient[name][:3] == pytest.approx(alone[name][:3])
-
-
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 4.0])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_temperature_that_sharpened_the_logits_is_fitted(temperature, classes):
     _, truth, logits = simulated(20_000, classes, seed=2)
-    sharpened = softmax(temperature * logits).astype(np.float32)
+    sharpened = softmax(temperature * logits, axis=1).astype(np.float32)
     fitted = calibration.fit_temperature(sharpened, truth)
     assert fitted == pytest.approx(temperature, rel=0.04)
     softened = calibration.apply_temperature(sharpened, fitted)
@@ -90,8 +79,64 @@ def test_certain_probabilities_have_scores_and_a_temperature():
 def test_a_sigmoid_gives_back_probabilities_that_were_distorted():
     rng = np.random.default_rng(4)
     logits = rng.normal(0, 2, 4000)
-    truth = rng.random(4000) < 1 / (1 + np.exp(-logits))
+    truth = rng.random(4000) < expit(logits)
     fitted = calibration.fit_sigmoid(3 * logits + 1, truth)
     assert fitted == pytest.approx((1 / 3, -1 / 3), abs=0.05)
     for said, shown in ((-logits, truth), (logits, truth | True), (logits, truth & False)):
         assert calibration.fit_sigmoid(said, shown) is None
+
+
+# --- Specialists ---------------------------------------------------------------------------------
+
+
+def stored(seed=0, shape=(6, 100, 100)):
+    """Probabilities as a stream keeps them, all 256 steps of them."""
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def chance(probability, slope, offset):
+    share = np.clip(probability / 255, calibration.EDGE, 1 - calibration.EDGE)
+    return expit(slope * np.log(share / (1 - share)) + offset)
+
+
+def drawn(probability, slope, offset):
+    """A truth of which these probabilities, so calibrated, would be right."""
+    likely = chance(probability, slope, offset)
+    return np.random.default_rng(1).random(probability.shape) < likely
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(0.5, 1), (2, -1.5), (1, -4)])
+def test_the_slope_and_the_offset_of_a_specialist_are_found(slope, offset):
+    # Of each kind as many pixels are chosen at most: weights keep the frequency of a rare one.
+    probability = stored(shape=(20, 100, 100))
+    truth = drawn(probability, slope, offset)
+    found = calibration.calibrate(truth, probability, seed=4)
+    assert found == calibration.calibrate(truth, probability, seed=4)
+    assert found == pytest.approx((slope, offset, True), abs=0.15)
+    np.testing.assert_allclose(found(probability), chance(probability, slope, offset), atol=0.04)
+    assert found(probability).mean() == pytest.approx(truth.mean(), rel=0.05)
+    steps = found(np.arange(256, dtype=np.uint8))
+    assert (np.diff(steps) >= 0).all()
+    assert 0 < steps[0] < steps[-1] < 1
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [np.ones((2, 20, 20)), np.zeros((2, 20, 20)), np.zeros((0, 9, 9)), drawn(stored(4), -1, 0)],
+    ids=["all", "none", "empty", "reversed"],
+)
+def test_without_a_kind_of_pixel_or_in_reverse_order_nothing_is_fitted(truth):
+    assert calibration.calibrate(truth > 0, stored(4, truth.shape)) == (1, 0, False)
+
+
+def test_the_surest_specialist_gets_the_pixel():
+    rng = np.random.default_rng(6)
+    maps = {label: rng.random((3, 7, 5)) for label in (2, 1, 3)}
+    maps[3][0, 0, 1], maps[2][0, 0, 1], maps[1][0, 0, 1] = 0.6, 0, 0  # at the threshold
+    labels = calibration.fuse(maps, 0.6)
+    assert labels[0, 0, 1] == 3
+    assert labels.dtype == np.uint8
+    for at in np.ndindex(labels.shape):
+        surest = max(maps, key=lambda label: maps[label][at])
+        assert labels[at] == (surest if maps[surest][at] >= 0.6 else 0)
+    assert set(np.unique(labels)) == {0, 1, 2, 3}

@@ -24,11 +24,6 @@ def scored(home, monkeypatch):
     return score
 
 
-def test_without_runs_there_are_no_rows(scored):
-    assert list(scored()) == list(scores.COLUMNS)
-    assert scored().empty
-
-
 def test_accuracy_is_the_mean_of_trainings_and_each_has_its_own_row(scored):
     parts = [made.recognised("4 classes", 0.8, run) for run in (1, 2, 3)]
     table = scored(R3=parts)
@@ -47,20 +42,15 @@ def test_accuracy_is_the_mean_of_trainings_and_each_has_its_own_row(scored):
     assert np.isnan(seen["low"])
 
 
-def test_trainings_may_test_different_images(scored):
+def test_a_training_counts_for_the_images_that_it_drew(scored):
     parts = [made.recognised("2 classes", 0.8, run) for run in (1, 2)]
     parts = [parts[0].iloc[:100], parts[1].iloc[40:]]
-    mean = one(scored(R2=parts), repeat=0, metric="accuracy")
     each = [(part["truth"] == part["predicted"]).mean() for part in parts]
+    parts.append(parts[1][60:].assign(run=1, drawn=False))
+    mean = one(scored(R2=parts), repeat=0, metric="accuracy")
     assert mean["value"] == pytest.approx(np.mean(each))
     assert (mean["n"], mean["groups"]) == (110, 80)
     assert "each training has test images of its own" in mean["note"]
-
-
-def test_images_that_a_training_did_not_draw_do_not_count(scored):
-    part = made.recognised("2 classes", 0.8)
-    part.loc[:39, "drawn"] = False
-    assert one(scored(R0=[part]), repeat=0, metric="accuracy")["n"] == 120
 
 
 def test_adults_are_counted_as_false_positives(scored):

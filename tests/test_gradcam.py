@@ -34,7 +34,7 @@ def test_grad_cam_equals_traced_gradients_for_every_class(kept):
         assert np.allclose(heat, expected, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (8, 8), (17, 17), (10, 7)])
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (17, 17), (10, 7)])
 def test_even_heat_has_the_frames_share_of_the_area(shape):
     assert gradcam.EVEN_SHARE == 0.4375
     assert np.allclose(gradcam.frame_share(np.full((2, *shape), 0.3)), gradcam.EVEN_SHARE)

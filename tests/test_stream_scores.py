@@ -33,31 +33,34 @@ def four_cases():
     return np.stack(truth), np.stack(found)
 
 
-def test_segmentation_equals_masks_compared_directly():
-    pixels, truth, found = slices(["exact"] * 7)
+def test_segmentation_equals_masks_compared_directly_on_exact_slices_and_on_all():
+    quality = ["exact", "weak", "exact", "weak", "weak", "exact", "weak"]
+    pixels, truth, found = slices(quality)
     scores = stream_scores.segmentation(pixels)
     assert list(scores) == list(scoring.COLUMNS)
-    for index, name in enumerate(CLASSES):
-        for metric, score in (("dice", dice_of), ("iou", iou_of)):
-            pooled = score(truth == index, found == index)
-            each = [score(t == index, f == index) for t, f in zip(truth, found, strict=True)]
-            key = of_class(name, metric) | {"labels": "exact"}
-            assert value(scores, **key, **POOLED) == pytest.approx(pooled)
-            has = [(t == index).any() for t in truth]
-            assert value(scores, **key, **PER_IMAGE) == pytest.approx(np.mean(np.array(each)[has]))
-    assert set(scores["labels"]) == {"exact"}
-
-
-@pytest.mark.parametrize(("metric", "score"), [("dice", dice_of), ("iou", iou_of)])
-def test_means_are_given_with_background_and_without(metric, score):
-    pixels, truth, found = slices(["exact"] * 7)
-    scores = stream_scores.segmentation(pixels)
-    each = [score(truth == index, found == index) for index in range(4)]
-    key = {"metric": metric, "average": "pooled"}
-    assert value(scores, **{"class": "mean"}, **key) == pytest.approx(np.mean(each))
-    without = value(scores, **{"class": "mean of lesions"}, **key)
-    assert without == pytest.approx(np.mean(each[1:]))
+    exact = np.array(quality) == "exact"
+    for metric, score in (("dice", dice_of), ("iou", iou_of)):
+        for scope, chosen in (("exact", exact), ("all", exact | True)):
+            pooled, keys = [], {"metric": metric, "labels": scope}
+            for index, name in enumerate(CLASSES):
+                masks = truth[chosen] == index, found[chosen] == index
+                pooled.append(score(*masks))
+                each = [score(*pair) for pair in zip(*masks, strict=True) if pair[0].any()]
+                assert value(scores, class_=name, **keys, **POOLED) == pytest.approx(pooled[-1])
+                mean = value(scores, class_=name, **keys, **PER_IMAGE)
+                assert mean == pytest.approx(np.mean(each))
+            # Means are given with background and without.
+            for name, first in (("mean", 0), ("mean of lesions", 1)):
+                mean = value(scores, class_=name, **keys, **POOLED)
+                assert mean == pytest.approx(np.mean(pooled[first:]))
+    # The extent is exact on every slice, so it is scored on all of them, once.
+    lesion = scores[(scores["class"] == "lesion") & (scores["average"] == "pooled")]
+    assert lesion["labels"].tolist() == ["exact", "exact"]
+    assert value(lesion, metric="dice") == pytest.approx(dice_of(truth > 0, found > 0))
+    assert set(lesion["n"]) == {7}
     assert not {"hd95", "volume_error"} & set(scores[scores["class"].isin(stream_scores.MEANS)])
+    alone = stream_scores.segmentation(pixels[pixels["label_quality"] == "exact"])
+    assert set(alone["labels"]) == {"exact"}
 
 
 def test_slices_without_a_class_follow_the_stated_rule():
@@ -105,31 +108,6 @@ def test_the_error_of_the_extent_is_in_per_cent_of_the_lung_field():
     assert (error["n"], error["average"]) == (2, "per_image")
     is_background = scores["class"] == "background"
     assert set(scores[is_background]["metric"]) == set(stream_scores.PIXEL_METRICS)
-
-
-def test_weak_classes_are_scored_on_exact_slices_and_on_all():
-    quality = ["exact", "weak", "exact", "weak", "weak", "exact", "weak"]
-    pixels, truth, found = slices(quality)
-    scores = stream_scores.segmentation(pixels)
-    exact = np.array(quality) == "exact"
-    for index, name in ((1, "ggo"), (0, "background"), (3, "effusion")):
-        key = of_class(name, "dice") | POOLED
-        assert value(scores, **key, labels="exact") == pytest.approx(
-            dice_of(truth[exact] == index, found[exact] == index)
-        )
-        assert value(scores, **key, labels="all") == pytest.approx(
-            dice_of(truth == index, found == index)
-        )
-    # The extent is exact on every slice, so it is scored on all of them, once.
-    lesion = scores[(scores["class"] == "lesion") & (scores["average"] == "pooled")]
-    assert lesion["labels"].tolist() == ["exact", "exact"]
-    key = of_class("lesion", "dice") | POOLED
-    assert value(scores, **key) == pytest.approx(dice_of(truth > 0, found > 0))
-    assert set(lesion["n"]) == {7}
-    for scope, chosen in (("exact", exact), ("all", np.ones(7, bool))):
-        ious = [iou_of(truth[chosen] == i, found[chosen] == i) for i in range(4)]
-        mean = value(scores, **of_class("mean", "iou"), labels=scope)
-        assert mean == pytest.approx(np.mean(ious))
 
 
 @pytest.mark.parametrize(("patients", "has_limits"), [(2, False), (3, True)])
