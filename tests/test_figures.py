@@ -4,7 +4,6 @@ import itertools
 import xml.etree.ElementTree as ET
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pytest
 from drawings import (
@@ -15,20 +14,17 @@ from drawings import (
     images,
     labels,
     maps,
-    one_slice,
     outcomes,
-    pairs,
     rivals,
     scores,
     streams,
 )
-from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from PIL import Image
 from seaborn.utils import relative_luminance
 
-from covid_utils import paths, registry
-from covid_utils.report import figures, sheets, style
+from covid_utils import paths
+from covid_utils.report import figures, style
 
 PROFILE = "quick"
 
@@ -102,34 +98,6 @@ def test_numbers_in_maps_can_be_read(draw):
     assert count >= 12
 
 
-def test_a_row_without_images_has_no_percentages():
-    axis = labels().axes[0]
-    assert [text.get_text() for text in axis.texts] == ["48\n100 %", "0\n0 %", "0", "0"]
-    rows = [label.get_text() for label in axis.get_yticklabels()]
-    assert rows == ["present\nn = 48", "absent\nn = 0"]
-
-
-def test_a_subset_has_its_colour_and_dashes_and_no_curve_of_what_it_lacks():
-    for axis, count in zip(curves().axes, (3, 2), strict=True):
-        subsets = ["train", "validation", "test"][:count]
-        thick = {line.get_label(): line for line in axis.lines if line.get_label() in subsets}
-        assert list(thick) == subsets
-        for subset, line in thick.items():
-            assert line.get_color() == registry.COLOURS[subset]
-            assert line.is_dashed() == (subset != "train")
-
-
-def test_legends_name_manifestations_in_their_colours():
-    for figure in (one_slice(), pairs(), streams()):
-        (legend,) = figure.legends
-        shown = {
-            text.get_text(): patch.get_facecolor()[:3]
-            for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
-        }
-        names = ("ggo", "consolidation", "effusion")
-        assert shown == {registry.NAMES[name]: to_rgb(registry.COLOURS[name]) for name in names}
-
-
 def test_the_setting_map_frames_the_papers_setting():
     table = pd.DataFrame([[0.5, 0.6], [0.7, 0.8]], index=[0.01, 0.1], columns=[100, 2800])
     left = figures.setting_maps({"two": table, "four": table - 0.1}, (0.01, 2800)).axes[0]
@@ -165,15 +133,6 @@ def test_the_setting_map_frames_the_papers_setting():
 )
 def test_numbers_of_a_figure_are_in_its_words(draw, words):
     assert words in draw().get_label()
-
-
-def test_words_on_what_is_empty():
-    empty = {"none": (np.zeros((2, 2), int), ("covid", "normal"))}
-    assert "0 of 0 images on the diagonal" in figures.confusion_matrices(empty).get_label()
-    assert "no validation images" in figures.setting_maps({}, (0.01, 2800)).get_label()
-    empty = np.zeros((1, 4, 4), np.uint8)
-    text = sheets.segmentation_sheet(empty, {"U-Net": empty}, "Title").get_label()
-    assert text == "Title. U-Net, share of the pixels: nothing."
 
 
 # Files

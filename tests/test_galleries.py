@@ -56,15 +56,6 @@ def picture(axis):
     return np.asarray(axis.images[0].get_array())
 
 
-def test_masks_of_streams_that_these_data_do_not_allow_are_not_read():
-    keep(**dict.fromkeys(BOTH, masks()))
-    path = paths.results(PROFILE) / "data" / "manifest.csv"
-    prepared().query("dataset == 'medseg'").to_csv(path, index=False)
-    assert galleries.read_masks(PROFILE, {"U-Net": "stream_all_unet"})
-    assert galleries.read_masks(PROFILE, {"from nodules": "stream_all_deeplab"}) == {}
-    assert galleries.write(PROFILE) == []
-
-
 @pytest.mark.parametrize("subset", ["test", "validation"])
 def test_slices_of_one_subset_are_kept_with_their_own_pictures(subset):
     rows = manifest({f"s{i}": 1 for i in range(7)}, "medseg", "covid", "CT")

@@ -83,15 +83,6 @@ def test_quoted_rows_have_no_run_behind_them(built, table):
     assert (empty, last) == ("", f"Quoted from others, or counted from {counted}.")
 
 
-def test_many_rows_are_cut_and_said_to_be(built):
-    more = len(trace.find(PROFILE, "table6", ["dice"])) - trace.MOST
-    assert more > 0
-    lines = trace.trace(PROFILE, "table6", ["dice"]).split("\n")
-    assert len([line for line in lines if line.startswith("table6: ")]) == trace.MOST
-    assert f"... and {more} more; give more words to see fewer." in lines
-    assert "more words" not in trace.trace(PROFILE, "table6", ["u-net", "lesion", "pooled"])
-
-
 def test_a_run_without_its_predictions_is_told(built, tmp_path, monkeypatch):
     source = paths.results(PROFILE)
     monkeypatch.setenv("COVID_HOME", str(tmp_path))

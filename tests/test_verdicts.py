@@ -124,7 +124,7 @@ LUNA = join(SCANS, manifest({"n": 2}, "luna16", "nodule", "CT"))
 def test_what_a_claim_needs_comes_before_its_numbers(
     key, profile, scans, verdict, reason, monkeypatch
 ):
-    monkeypatch.setattr(verdicts, "_of_networks", lambda *_: [])
+    monkeypatch.setattr(verdicts, "departures", lambda *_: [])
     made = answered({"p01": 99.4, "p25b": 0.811, "c03": 0.2})
     found = verdicts.answer(CLAIMS[key], "honest", made, profile, scans)
     assert found["verdict"] == verdict
@@ -151,7 +151,7 @@ def test_a_rule_that_names_two_rows_is_no_rule():
 
 
 def collected(made, monkeypatch):
-    monkeypatch.setattr(verdicts, "_of_networks", lambda profile, run: [f"steps of {run}"])
+    monkeypatch.setattr(verdicts, "departures", lambda profile, run: [f"steps of {run}"])
     monkeypatch.setattr(verdicts, "saved_manifest", lambda profile: SCANS)
     return verdicts.collect(made, "sample").set_index("id")
 

@@ -36,15 +36,8 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
     ``matrices``: title -> counts (K, K) with true classes as rows, and the class names.
     """
     sides = [len(classes) for _, classes in matrices.values()]
-    cell = min(CELL, (DOUBLE - NAMES * len(sides)) / sum(sides))
-    # No layout engine: cells of all panels have one size.
-    width, height = NAMES * len(sides) + cell * sum(sides), cell * max(sides) + 1.05
-    figure, axes, left = plt.figure(figsize=(width, height)), [], 0.0
-    figure.set_layout_engine("none")
-    for side in sides:
-        place = (left + NAMES - 0.05, height - 0.25 - cell * side, cell * side, cell * side)
-        axes.append(figure.add_axes(np.array(place) / (width, height, width, height)))
-        left += NAMES + cell * side
+    size = min(DOUBLE, sum(CELL * side + NAMES for side in sides)), CELL * max(sides) + 1.05
+    figure, axes = _panels(len(sides), size, width_ratios=sides)
     words = {}
     for axis, (title, (counts, classes)) in zip(axes, matrices.items(), strict=True):
         names, n, right = [name_of(name) for name in classes], counts.sum(axis=1), np.trace(counts)
@@ -55,7 +48,7 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
         broken = [name.replace(" ", "\n") for name in names]
         axis.set_xticklabels(broken)
         axis.set_yticklabels(map("{}\nn = {}".format, broken, n))
-        axis.set(xlabel="predicted", title=title)
+        axis.set(xlabel="predicted", title=title, aspect="equal")
         part = f" ({100 * right / n.sum():.1f} %)" if n.any() else ""
         words[title] = [f"{right} of {n.sum()} images{part} on the diagonal"]
         for name, total, row in zip(names, n, counts, strict=True):
@@ -63,7 +56,7 @@ def confusion_matrices(matrices: dict[str, tuple[np.ndarray, tuple[str, ...]]]) 
             words[title].append(f"of {total} {name}: {predicted}")
     axes[0].set_ylabel("true")
     meaning = "images and per cent of the true class; the darker, the more"
-    figure.text(0.5, 0.02, meaning, ha="center", fontsize=SMALL)
+    figure.supxlabel(meaning, fontsize=SMALL)
     return finished(figure, "Confusion matrices, true class by predicted class", words)
 
 

@@ -48,20 +48,16 @@ def table2(scored: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of the 2- and 4-class head on training, validation and test images."""
     part = select(scored, run=TASK1, metric="accuracy")
     first = ordered(part, model=SETTINGS, task=TASKS, subset=SUBSETS, repeat=[1])
-    usual, spread = {"model": HEAD, "subset": "test"}, first["note"].copy()
-    for index, row in select(first, **usual).iterrows():
-        seeds = select(part, **usual, task=row["task"])["value"]
-        if len(seeds) > 1:
-            spread[index] = (
-                f"{len(seeds)} seeds of weights and batches: "
-                f"{100 * seeds.min():.1f} to {100 * seeds.max():.1f} %"
-            )
-    first = with_wilson(first)
-    return first.assign(
-        settings=first["model"].map(SETTINGS),
-        classes=first["task"].map(TASKS),
-        note=spread,
-    )
+    seeds = 100 * select(part, model=HEAD, subset="test").set_index("task")["value"]
+    spread = {
+        task: f"{len(of)} seeds of weights and batches: {of.min():.1f} to {of.max():.1f} %"
+        for task, of in seeds.groupby("task")
+        if len(of) > 1
+    }
+    is_usual = (first["model"] == HEAD) & (first["subset"] == "test")
+    notes = first["task"].map(spread).where(is_usual).fillna(first["note"])
+    names = {"settings": first["model"].map(SETTINGS), "classes": first["task"].map(TASKS)}
+    return with_wilson(first).assign(**names, note=notes)
 
 
 def table3(scored: pd.DataFrame) -> pd.DataFrame:
@@ -128,14 +124,12 @@ def rivals(scored: pd.DataFrame, classes: int) -> pd.DataFrame:
     """Test accuracies of one task: ``name``, ``ours``, ``low``, ``high`` (per cent), head first."""
     keys = {"task": f"{classes} classes", "subset": "test", "metric": "accuracy", "repeat": 1}
     names = {HEAD: RIVALS[HEAD], TUNED: "ours, chosen on validation"} | OTHERS
-    table = ordered(select(scored, run=TASK1, **keys), model=names)
-    table = table.assign(name=table["model"].map(names)).rename(columns={"value": "ours"})
-    table = table.reset_index(drop=True)
-    return table[["name"]].join(100 * table[["ours", "low", "high"]])
+    table = ordered(select(scored, run=TASK1, **keys), model=names).reset_index(drop=True)
+    limits = table[["value", "low", "high"]].rename(columns={"value": "ours"})
+    return (100 * limits).assign(name=table["model"].map(names))
 
 
 def stated_accuracy() -> dict[str, float]:
     """Test accuracy of each task that the paper states, in per cent."""
-    claims = [claim for claim in ledger.of_kind("claim") if claim.classes]
-    tested = {claim.classes: float(claim.value) for claim in claims if claim.subset == "test"}
-    return {task: tested[classes] for task, classes in TASKS.items()}
+    tested = (claim for claim in ledger.of_kind("claim") if claim.subset == "test")
+    return {f"{claim.classes} classes": float(claim.value) for claim in tested if claim.classes}

@@ -27,7 +27,7 @@ from covid_utils.runs import select
 
 ALL, UNET = stream_run("all"), stream_run("all", "unet")
 #: Measures of each class in Tables 6 and 7.
-METRICS = ("dice", "iou", "false alarms")
+METRICS = ["dice", "iou", "false alarms"]
 #: Measures of the extent in Table 8: metric and average -> its name.
 MEASURES = {
     ("dice", "per_image"): "dice",
@@ -64,7 +64,7 @@ def streams(scored: pd.DataFrame) -> pd.DataFrame:
 
 def table6(scored: pd.DataFrame) -> pd.DataFrame:
     """Dice, IoU and false alarms of every stream."""
-    part = select(streams(scored), metric=[*METRICS])
+    part = select(streams(scored), metric=METRICS)
     return part[(part["class"] != "background") & (part["run"] != PUBLISHED)]
 
 

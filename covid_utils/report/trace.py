@@ -43,7 +43,7 @@ def origin(profile: str, run: str) -> list[str]:
 
 
 def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
-    """Rows of a written table that hold all words, those whose metric is one of them first."""
+    """Rows of a written table that hold all words in their keys."""
     if name == "verdicts":  # a row for each of the two answers to a claim
         both = runs.read_table(profile, "verdicts")
         parts = [verdicts.answers(both, of).assign(answer=of) for of in verdicts.PREFIXES.values()]
@@ -56,9 +56,7 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
     rows = table[[wanted <= set(re.split(r"[\s,:]+", text)) for text in texts]]
     if rows.empty:
         raise ParameterError(f"{name}: no row has all of {', '.join(words)}; try fewer words.")
-    if "metric" not in rows:
-        return rows
-    return rows.sort_values("metric", key=lambda metric: ~metric.isin(wanted), kind="stable")
+    return rows
 
 
 def trace(profile: str, name: str, words: Sequence[str]) -> str:

@@ -49,18 +49,16 @@ IDLE = {"deeplab": ("base",), "unet": ("width", "middle_blocks", "atrous_rates",
 
 
 def departures(profile: str, run: str) -> list[str]:
-    """Settings in which a run differs from the published ones, as ``name value``."""
+    """Settings in which a run's networks differ from the published ones, as ``name value``.
+
+    Streams have the same under every condition, and are scored one training at a time there.
+    """
+    if run.startswith(registry.condition_run("S")):
+        return _differing(STREAM, params.load(profile, STREAM) | {"members": 1, "refit": False})
     job = next((job for job in graph.jobs("imagenet").values() if run in job.runs), None)
     if job is None or run == registry.DATA:
         return []
     return _differing(job.notebook, runs.read_provenance(profile, run)["parameters"])
-
-
-def _of_networks(profile: str, run: str) -> list[str]:
-    """Departures of the networks behind a run: streams have the same under every condition."""
-    if run.startswith(registry.condition_run("S")):
-        return _differing(STREAM, params.load(profile, STREAM) | {"members": 1, "refit": False})
-    return departures(profile, run)
 
 
 def _differing(notebook: str, used: Mapping) -> list[str]:
@@ -94,7 +92,7 @@ def answer(
     """
     if claim.kind == "quoted":
         return NOTHING | {"verdict": QUOTED, "reason": "not run again"}
-    if barrier := _barrier(claim, protocol, manifest):
+    if barrier := _barrier(claim, claim.rules[protocol], manifest):
         return NOTHING | {"verdict": CANNOT_BE_ASKED, "reason": barrier}
     cells, answers = [_cell(claim, rule, tables) for rule in claim.cells(protocol)], []
     if not all(cells):
@@ -112,21 +110,18 @@ def answer(
             row = f"{worst.get('task', '')}, {worst['metric']}"
             worst["reason"] = f"{same} of {len(answers)}; {row}: {worst['reason']}"
         behind = render.sources(worst["source_run"])
-        settings = dict.fromkeys(text for run in behind for text in _of_networks(profile, run))
+        settings = dict.fromkeys(text for run in behind for text in departures(profile, run))
         worst["departures"] = ", ".join(settings)
     return {name: worst[name] for name in ("unit", *ANSWER)}
 
 
-def _barrier(claim: ledger.Claim, protocol: str, manifest: pd.DataFrame) -> str:
-    if "cannot" in claim.rules[protocol]:
-        return f"missing: {claim.rules[protocol]['cannot']}"
+def _barrier(claim: ledger.Claim, rule: Mapping, manifest: pd.DataFrame) -> str:
+    """Why a claim cannot be asked; '' if it can."""
     essential = claim.needs.get("essential", {}).items()
-    absent = (
-        f"{why}; with {name} it could be asked"
-        for name, why in essential
-        if name not in set(manifest["dataset"])
-    )
-    return next(absent, "")
+    absent = {name: why for name, why in essential if name not in set(manifest["dataset"])}
+    if "cannot" in rule:
+        return f"missing: {rule['cannot']}"
+    return "".join(f"{why}; with {name} it could be asked" for name, why in absent.items())
 
 
 def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]) -> dict | None:
@@ -166,7 +161,7 @@ def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str
 
 
 def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
-    there = set(manifest["dataset"].unique())
+    there = set(manifest["dataset"])
     names = [name for name in claim.needs.get("data", ()) if name not in there]
     return f"{', '.join(names)} {'were' if len(names) > 1 else 'was'} not there" if names else ""
 
