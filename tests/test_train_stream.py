@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("small_networks")
 def state_files(settings, data):
     each = [settings.replace(members=1, member=number) for number in range(settings.members)]
     paths = [streams.weights_path("quick", own, data.rows) for own in each]
-    return [train_stream.state_path(path) for path in paths]
+    return [path.with_suffix("").with_suffix(".state.npz") for path in paths]
 
 
 class KilledError(Exception):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -67,12 +68,9 @@ class Convolutions:
         relu: bool = True,
     ) -> KerasTensor:
         """Append a convolution; ``channels`` are those at width 1."""
-        from keras import layers
+        from keras.layers import Conv2D
 
-        tensor, padding = _padded(tensor, size, stride, name)
-        options = {"strides": stride, "padding": padding, "use_bias": False, "name": name}
-        tensor = layers.Conv2D(self.scaled(channels), size, **options)(tensor)
-        return self._normed(tensor, name, relu)
+        return self._append(Conv2D, tensor, size, name, stride, relu, self.scaled(channels))
 
     def separable(
         self,
@@ -84,30 +82,24 @@ class Convolutions:
         relu: bool = True,
     ) -> KerasTensor:
         """Append a 3 x 3 depthwise and a 1 x 1 pointwise convolution."""
-        from keras import layers
+        from keras.layers import DepthwiseConv2D
 
-        depthwise = f"{name}_depthwise"
-        tensor, padding = _padded(tensor, 3, stride, depthwise)
-        options = {"strides": stride, "padding": padding, "dilation_rate": rate, "use_bias": False}
-        tensor = layers.DepthwiseConv2D(3, **options, name=depthwise)(tensor)
-        tensor = self._normed(tensor, depthwise, relu)
+        depthwise = partial(DepthwiseConv2D, dilation_rate=rate)
+        tensor = self._append(depthwise, tensor, 3, f"{name}_depthwise", stride, relu)
         return self.plain(tensor, channels, 1, f"{name}_pointwise", relu=relu)
 
-    def _normed(self, tensor: KerasTensor, name: str, relu: bool) -> KerasTensor:
+    def _append(self, kind, tensor, size: int, name: str, stride: int, relu: bool, *channels: int):
         from keras import layers
 
+        padding = "same"
+        if stride > 1 and size > 1:
+            # Explicit before a strided convolution: "same" would shift even sizes by a pixel.
+            tensor, padding = layers.ZeroPadding2D(size // 2, name=f"{name}.pad")(tensor), "valid"
+        options = {"strides": stride, "padding": padding, "use_bias": False, "name": name}
+        tensor = kind(*channels, size, **options)(tensor)
         norm = {"momentum": self.momentum, "epsilon": self.epsilon}
         tensor = layers.BatchNormalization(**norm, name=f"{name}.BatchNorm")(tensor)
         return layers.ReLU(name=f"{name}.relu")(tensor) if relu else tensor
-
-
-def _padded(tensor: KerasTensor, size: int, stride: int, name: str) -> tuple[KerasTensor, str]:
-    # Explicit before a strided convolution: "same" would shift even sizes by a pixel.
-    from keras import layers
-
-    if stride == 1 or size == 1:
-        return tensor, "same"
-    return layers.ZeroPadding2D(size // 2, name=f"{name}.pad")(tensor), "valid"
 
 
 def xception65(

@@ -180,10 +180,3 @@ def prediction_table(
         table[f"truth_{name}"] = truth[:, index].astype(bool)
         table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
     return table
-
-
-def time_one_slice(model: keras.Model, images: np.ndarray | Rows) -> dict[str, object]:
-    """Time of one slice, from the prepared image to its probabilities."""
-    return progress.time_per_item(
-        lambda at: model.predict_on_batch(to_input(images[at : at + 1])), len(images)
-    )

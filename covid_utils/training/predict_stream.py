@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from covid_utils import progress
 from covid_utils.data import augment, lungs
 from covid_utils.data.cache import Rows
 from covid_utils.models.deeplab import resize_aligned
@@ -153,12 +152,3 @@ def together(parts: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.nd
         # A probability of 0, which float32 may have, would overrule all others.
         logs = [np.log(np.maximum(_resized(one, size), FLOOR)) for one in batch]
         yield softmax(np.mean(logs, axis=0))
-
-
-def time_one_slice(
-    model: keras.Model | Committee, images: np.ndarray, settings: StreamSettings
-) -> dict[str, object]:
-    """Time of one slice, from the prepared image to its labels; see `progress.time_per_item`."""
-    return progress.time_per_item(
-        lambda i: next(probabilities(model, images[i : i + 1], settings)).argmax(-1), len(images)
-    )

@@ -67,7 +67,7 @@ def train(
             network.load_weights(path)
         else:
             start(network, profile, usual, collection)
-            states.append(state_path(path))
+            states.append(path.with_suffix("").with_suffix(".state.npz"))
             histories.append(_fit(network, own, data, states[-1]).assign(member=member))
             with whole(path) as partial:
                 network.save_weights(partial)
@@ -162,11 +162,6 @@ def _restore(network: keras.Model, path: Path) -> tuple[list[dict], list[np.ndar
     for variable, value in zip(variables, arrays, strict=False):  # what is kept follows
         variable.assign(value)
     return curve, arrays[len(variables) :]
-
-
-def state_path(path: Path) -> Path:
-    """File that the state of a training is kept in, beside that of its weights."""
-    return path.with_name(path.name.replace(".weights.h5", ".state.npz"))
 
 
 def training_batches(data: StreamData, settings: StreamSettings, step: int) -> tf.data.Dataset:
