@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from builders import adult_xrays, join, manifest
+from builders import join, manifest
 
-from covid_utils.data import readers
 from covid_utils.training import baselines
 from covid_utils.training.recognition import Task
 
@@ -32,16 +31,6 @@ def test_features_are_size_corners_and_histogram():
     assert baselines.trivial_features(every)[7:] == pytest.approx([1 / 16] * 16)
     edges = baselines.trivial_features(np.array([[0, 15, 16, 255]], np.uint8))[7:]
     assert edges.tolist() == [0.5, 0.25, *[0] * 13, 0.25]
-
-
-def test_trivial_features_of_a_manifest_have_its_order(tmp_path):
-    root = adult_xrays(tmp_path / "scans")
-    rows = readers.read("nih-adult", root).rows.iloc[::-1]
-    table = baselines.trivial_table(rows, root)
-    assert table.index.tolist() == rows["image_id"].tolist()
-    for row in rows.itertuples():
-        expected = baselines.trivial_features(readers.load_image(root, row))
-        assert np.array_equal(table.loc[row.image_id], expected)
 
 
 # Models

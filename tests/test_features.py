@@ -192,20 +192,3 @@ def test_copies_have_features_of_their_own(toys, xrays):
     # Another seed moves the copies otherwise, and leaves the originals as they are.
     values(xrays, rows=rows, seed=4)
     assert toys.rows == list(range(6, 13))
-
-
-def test_what_was_extracted_before_a_failure_stays(toys, xrays, monkeypatch):
-    monkeypatch.setattr(features, "BATCH", 2)
-    broken = xrays.root / xrays.rows["path"].iloc[5]
-    whole = broken.read_bytes()
-    broken.write_bytes(b"not an image")
-    with pytest.raises(DataError):
-        extraction(xrays).compute(("mixed2", "mixed0"), before="mixed1")
-    assert toys.rows == [0, 1, 2, 3]
-    broken.write_bytes(whole)
-    extraction(xrays).compute(("mixed2", "mixed0"), before="mixed1")
-    tables = extraction(xrays).features(("mixed2", "mixed0"))
-    assert toys.rows == [0, 1, 2, 3, 4, 5]
-    images = cache.images(xrays.rows, xrays.root, SMALL)
-    for layer, table in tables.items():
-        assert np.allclose(table.values, maps_of(images, layer).mean(axis=(1, 2)), atol=1e-5)

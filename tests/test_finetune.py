@@ -199,19 +199,6 @@ def test_the_best_epoch_on_validation_is_kept(images, monkeypatch, losses, patie
     assert [same(kept, one) for one in seen] == [number == best for number in range(epochs + 1)]
 
 
-def test_predictions_are_those_of_the_kept_weights(images):
-    result = tuned(images)
-    table = result.predictions
-    assert table["image_id"].tolist() == images.rows["image_id"].tolist()
-    marks = table[["task", "model", "split", "run"]].drop_duplicates()
-    assert marks.to_numpy().tolist() == [["dark or bright", "fine-tuned", "R3", 2]]
-    maps = images.extraction.maps("mixed2")[:].astype(np.float32)
-    expected = result.model(maps, training=False).numpy()
-    assert np.allclose(table[["p_dark", "p_bright"]], expected, atol=1e-5)
-    best = result.history[result.history["subset"] == "validation"]["cross_entropy"].min()
-    assert mean_loss(table[table["subset"] == "validation"]) == pytest.approx(best, rel=1e-4)
-
-
 def test_the_seed_decides_and_test_images_do_not(images):
     start = frozen_head(images)[0].head
     first, again, other = (tuned(images, start, epochs=1, seed=seed) for seed in (1, 1, 2))
@@ -223,12 +210,3 @@ def test_the_seed_decides_and_test_images_do_not(images):
     blind = tuned(images, start, epochs=1)
     assert same(first.model.get_weights(), blind.model.get_weights())
     assert blind.history.equals(first.history)
-
-
-def test_a_block_behind_the_features_means_the_last_one(images):
-    """The layer is chosen on validation, after the block to train from was named."""
-    images.extraction = images.extraction.of(images.rows, last="mixed2")
-    start = frozen_head(images)[0].head
-    result = tuned(images, start, before="mixed3")
-    assert list(result.rates) == ["mixed2", "last layer"]
-    assert result.rates == tuned(images, start, before="mixed2").rates

@@ -116,23 +116,6 @@ def test_the_seed_decides_and_watching_does_not(clusters):
     assert np.array_equal(features, kept)
 
 
-def test_points_of_the_curve_are_the_head_before_their_step(clusters):
-    _, history = trained(examples(*clusters, range(180)), 35)
-    for subset in ("train", "validation"):
-        assert history[history["subset"] == subset]["step"].tolist() == [1, 10, 20, 30]
-    # One training and one validation image: whatever is drawn, it is that one.
-    features = np.array([[1.0, -2.0], [0.5, 3.0]], np.float32)
-    data = Examples(features, np.array([0]), np.array([1]), np.array([2, 0]), 3)
-    start, _ = trained(data, learning_rate=0.0)
-    _, history = trained(data, learning_rate=0.7)
-    for subset, image, truth in (("train", 0, 2), ("validation", 1, 0)):
-        point = history[history["subset"] == subset].iloc[0]
-        wanted = cross_entropy(features[[image]], np.array([truth]), start.kernel, start.bias)
-        assert point["cross_entropy"] == pytest.approx(wanted, rel=1e-4)
-        predicted = (features[image].astype(float) @ start.kernel + start.bias).argmax()
-        assert point["accuracy"] == float(predicted == truth)
-
-
 @pytest.mark.parametrize("standardise", [False, True])
 def test_heads_of_a_sweep_are_those_trained_alone(clusters, standardise):
     data = examples(*clusters, range(0, 180, 3))

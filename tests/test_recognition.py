@@ -136,21 +136,6 @@ def test_predictions_name_the_most_probable(has_shares):
 # Heads of tasks
 
 
-def test_every_row_is_predicted_and_some_train(fitting):
-    table, task = fitting
-    shuffled = task.rows.sample(frac=1, random_state=0)
-    (one,) = recognition.study(
-        table, [Task("x", shuffled, LABELS, run=3, split="R2")], replace(SHORT, steps=200)
-    )
-    answers = one.fitted(0.01, 200).predictions
-    assert answers["image_id"].tolist() == shuffled["image_id"].tolist()
-    assert (answers["truth"] == shuffled["label"]).all()
-    assert (answers["predicted"] == answers["truth"]).mean() > 0.8
-    marks = answers[["task", "model", "split", "run", "drawn"]].drop_duplicates()
-    assert marks.to_numpy().tolist() == [["x", "head", "R2", 3, True]]
-    assert set(one.fitted(0.01, 200).part("test")["subset"]) == {"test"}
-
-
 @pytest.mark.parametrize("subset", ["test", "validation"])
 def test_only_training_images_teach(fitting, subset):
     table, task = fitting

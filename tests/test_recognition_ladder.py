@@ -9,7 +9,7 @@ from builders import conditions_scans
 
 from covid_utils.data.image_conditions import TASKS, Conditions
 from covid_utils.registry import PREDICTION_KEYS, SEEN
-from covid_utils.training import baselines, finetune, recognition
+from covid_utils.training import finetune, recognition
 from covid_utils.training import recognition_ladder as ladder
 from covid_utils.training.head import HeadSettings
 
@@ -89,19 +89,6 @@ def test_strangers_are_judged_by_the_heads_that_learned_from_copies(images, blan
     for first, second in zip(*heads, strict=True):
         assert np.array_equal(first.kernel, second.kernel)
         assert np.array_equal(first.bias, second.bias)
-
-
-def test_the_nearest_training_image_decides(images, blank):
-    task = ladder.tasks("R0", images, 1)[1]
-    values, target = task.values(blank) * 10.0 ** np.arange(24), task.rows["target"].to_numpy()
-    table = pd.DataFrame(values, task.rows["image_id"])
-    train = (task.rows["subset"] == "train").to_numpy()
-    spread = values[train].std(axis=0)
-    for scaled in (False, True):
-        shown = values / spread if scaled else values
-        apart = ((shown[~train][:, None] - shown[train][None]) ** 2).sum(axis=-1)
-        expected = np.array(task.names)[target[train][apart.argmin(axis=1)]]
-        assert baselines.nearest(table, task, scaled)["predicted"].tolist() == expected.tolist()
 
 
 def test_the_modality_alone_decides_ct(predictions):

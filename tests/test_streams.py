@@ -9,27 +9,14 @@ import pytest
 from builders import manifest, scans_of, stream_settings
 from stream_cases import NOWHERE, TINY, TOY, gray, same, toy
 
-from covid_utils.data import augment, foreign, labels
+from covid_utils.data import augment, foreign
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import deeplab
-from covid_utils.registry import STREAMS
 from covid_utils.training import networks, predict_stream, streams, train_stream
-from covid_utils.training.batches import shuffled
+from covid_utils.training.batches import of_pairs
 from covid_utils.training.streams import StreamData
 
 # Settings, rows and targets
-
-
-@pytest.mark.parametrize("stream", STREAMS)
-def test_targets_and_labels_round_trip(stream):
-    largest = 1 if stream == "nodule" else 3
-    masks = np.arange(largest + 1, dtype=np.uint8).repeat(8).reshape(1, -1, 4)
-    targets = labels.to_targets(masks, stream)
-    assert set(np.unique(targets)) == set(range(len(STREAMS[stream])))
-    names = labels.label_names(stream)
-    expected = np.where(np.isin(masks, list(names)), masks, 0)
-    assert np.array_equal(labels.to_labels(targets, stream), expected)
-    assert all(STREAMS[stream][name] == (label,) for label, name in names.items())
 
 
 @pytest.mark.parametrize(
@@ -186,12 +173,11 @@ def test_the_augmentation_that_is_set_reaches_the_batches(kind, augmented):
 
 
 def test_every_slice_comes_once_a_round():
-    position = shuffled(5, seed=0)
-    rounds = np.array([position(draw) for draw in range(30)]).reshape(6, 5)
-    assert (np.sort(rounds, axis=1) == np.arange(5)).all()
-    assert len({tuple(one) for one in rounds}) > 1
-    # In any order of asking: threads do not take turns.
-    assert [position(draw) for draw in (29, 3, 14)] == [rounds.ravel()[d] for d in (29, 3, 14)]
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1)
+    drawn = of_pairs(images, images, 5, 0, lambda _, *pair: pair)
+    rounds = [batch.ravel().tolist() for batch, _ in drawn.take(6).as_numpy_iterator()]
+    assert all(sorted(one) == [*range(5)] for one in rounds)
+    assert len({*map(tuple, rounds)}) > 1
 
 
 @pytest.mark.parametrize("kind", ["affine", "published"])

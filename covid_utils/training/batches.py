@@ -1,7 +1,7 @@
 """Augmented training batches, made on all cores while the network trains on the one before.
 
-Each image is read when its turn comes and forgotten after it, so memory does not grow with the
-number of images; and each draw has a seed of its own, so the number of threads changes nothing.
+Each image is read when its turn comes, so memory does not grow with their number; and each draw has
+its own seed, so the number of threads changes nothing.
 """
 
 from __future__ import annotations
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 Augmented = Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def shuffled(count: int, seed: int) -> Callable[[int], int]:
-    """Endless order of items, from a draw to a position: each once a round, in a new order."""
-
-    @lru_cache(maxsize=2)  # a batch may reach into the next round
-    def order(number: int) -> np.ndarray:
-        return np.random.default_rng([seed, number]).permutation(count)
-
-    return lambda draw: int(order(draw // count)[draw % count])
-
-
 def of_pairs(
     images: np.ndarray | Rows,
     targets: np.ndarray | Rows,
@@ -40,16 +30,20 @@ def of_pairs(
     augmented: Augmented,
     first: int = 0,
 ) -> tf.data.Dataset:
-    """Endless batches of what ``augmented`` gives for images and their masks or labels.
+    """Endless batches, from the ``first`` on, of images and their masks or labels.
 
-    ``first`` is the batch to begin with: a training that goes on sees what it would have seen.
+    Each image comes once a round. A training that goes on sees what it would have seen.
     """
     import tensorflow as tf
 
-    position = shuffled(len(images), seed)
+    count = len(images)
+
+    @lru_cache(maxsize=2)  # a batch may reach into the next round, which has a new order
+    def order(number: int) -> np.ndarray:
+        return np.random.default_rng([seed, number]).permutation(count)
 
     def drawn(draw: np.ndarray) -> tuple[np.ndarray, ...]:
-        at = position(int(draw))
+        at = order(int(draw) // count)[int(draw) % count]
         return augmented(np.random.default_rng([seed, int(draw)]), images[at], targets[at])
 
     example = drawn(0)

@@ -161,7 +161,7 @@ def extract(
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Apply a frozen network to some of the images, uint8 (n, size, size), in batches.
 
-    While it works on a batch, the next ones are decoded and prepared. Gives the positions of each
+    While it works on a batch, the next ones are decoded and prepared. Yields the positions of each
     batch, and the rows of each output for them.
     """
     import tensorflow as tf

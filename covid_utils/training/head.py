@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, softmax
 from threadpoolctl import threadpool_limits
 
 #: Validation images per point of the curve, as in ``retrain.py``.
@@ -60,7 +60,7 @@ class Head:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Softmax output, float32 (n, classes), for features (n, channels)."""
-        return softmax(features @ self.kernel + self.bias)
+        return softmax(features @ self.kernel + self.bias, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,6 @@ class Sweep:
     heads: dict[tuple[float, int], Head]
     accuracy: dict[tuple[float, int], float]
     history: pd.DataFrame
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis, shifted so that nothing overflows."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    powers /= powers.sum(axis=-1, keepdims=True)
-    return powers
 
 
 def quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,15 +95,20 @@ def sweep(
     rng = np.random.default_rng(settings.seed)
     # A generator of its own: drawing validation images must not change the training batches.
     validation_rng = np.random.default_rng([settings.seed, 1])
-    channels, features = data.features.shape[1], data.features
-    mean, scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
-    if settings.standardise:
-        mean, scale = _standardisation(features, data.train)
-        features = features - mean
-        features *= scale
-    stack = _Stack(channels, data.classes, rates, rng)
+    features, mean, scale = _scaled(data, settings.standardise)
     draw_train, draw_validation = (_balanced(part, data) for part in (data.train, data.validation))
-    watched, curve, heads, accuracy = len(data.validation), [], {}, {}
+    # Heads lie side by side in one matrix. All start from the same normal weights, cut off at two
+    # deviations.
+    each, shape = np.array(rates, np.float32), (len(rates), data.classes)
+    uniform = rng.uniform(*ndtr([-2.0, 2.0]), (features.shape[1], data.classes))
+    kernel = np.tile((0.001 * ndtri(uniform)).astype(np.float32), len(rates))
+    bias = np.zeros(len(rates) * data.classes, np.float32)
+    curve, heads, accuracy = [], {}, {}
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        logits = batch @ kernel
+        logits += bias
+        return softmax(logits.reshape(-1, *shape), axis=-1)
 
     def add_point(subset: str, probability: np.ndarray, truth: np.ndarray) -> None:
         hits, entropy = (part.tolist() for part in quality(probability, truth))
@@ -119,20 +117,26 @@ def sweep(
     for step in range(1, max(steps) + 1):
         chosen = draw_train(rng, settings.batch_size)
         batch, truth = features[chosen], data.target[chosen]
-        probability = stack.probabilities(batch)
+        probability = predict(batch)
         if step == 1 or step % settings.evaluate_every == 0:
             add_point("train", probability, truth)
-            if watched:
+            if len(data.validation):
                 some = draw_validation(validation_rng, EVALUATION_BATCH)
-                add_point("validation", stack.probabilities(features[some]), data.target[some])
-        stack.descend(batch, truth, probability)
-        if step in steps:
-            now = stack.heads(mean, scale)
-            heads |= {(rate, step): head for rate, head in zip(rates, now, strict=True)}
-            if watched:
-                every = stack.probabilities(features[data.validation])
-                hits, _ = quality(every, data.target[data.validation])
-                accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}
+                add_point("validation", predict(features[some]), data.target[some])
+        probability[np.arange(len(truth)), :, truth] -= 1
+        probability *= (each / len(truth))[:, None]
+        error = probability.reshape(len(truth), -1)
+        kernel -= batch.T @ error
+        bias -= error.sum(axis=0)
+        if step not in steps:
+            continue
+        kernels, biases = (kernel * scale[:, None]).reshape(-1, *shape), bias.reshape(shape)
+        for number, rate in enumerate(rates):  # for features as they are
+            own = np.ascontiguousarray(kernels[:, number])
+            heads[rate, step] = Head(own, biases[number] - mean @ own)
+        if len(data.validation):
+            hits, _ = quality(predict(features[data.validation]), data.target[data.validation])
+            accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}
     columns = ["rate", "step", "subset", "accuracy", "cross_entropy"]
     history = pd.DataFrame(curve, columns=columns).sort_values("rate", kind="stable")
     return Sweep(heads, accuracy, history.reset_index(drop=True))
@@ -155,44 +159,18 @@ def _balanced(
     return draw
 
 
-class _Stack:
-    """Heads in training, one per rate, side by side in one matrix (channels, rates x classes)."""
-
-    def __init__(self, channels: int, classes: int, rates: tuple[float, ...], rng):
-        self._rates, self._shape = np.array(rates, np.float32), (len(rates), classes)
-        # All rates start from the same normal weights, cut off at two deviations.
-        uniform = rng.uniform(*ndtr([-2.0, 2.0]), (channels, classes))
-        self._kernel = np.tile((0.001 * ndtri(uniform)).astype(np.float32), len(rates))
-        self._bias = np.zeros(len(rates) * classes, np.float32)
-
-    def probabilities(self, batch: np.ndarray) -> np.ndarray:
-        """Softmax of every head, (n, rates, classes)."""
-        logits = batch @ self._kernel
-        logits += self._bias
-        return softmax(logits.reshape(-1, *self._shape))
-
-    def descend(self, batch: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> None:
-        """One step of gradient descent; ``probability`` is used up."""
-        probability[np.arange(len(truth)), :, truth] -= 1
-        probability *= (self._rates / len(truth))[:, None]
-        error = probability.reshape(len(truth), -1)
-        self._kernel -= batch.T @ error
-        self._bias -= error.sum(axis=0)
-
-    def heads(self, mean: np.ndarray, scale: np.ndarray) -> list[Head]:
-        """The heads as they are now, for features as they are: scaling becomes part of them."""
-        kernels = (self._kernel * scale[:, None]).reshape(-1, *self._shape)
-        kernels = [np.ascontiguousarray(kernels[:, rate]) for rate in range(len(self._rates))]
-        biases = self._bias.reshape(self._shape)
-        return [Head(k, b - mean @ k) for k, b in zip(kernels, biases, strict=True)]
-
-
-def _standardisation(features: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and inverse deviation of the training images, float32 (channels,) each."""
-    shown = features[train]
+def _scaled(data: Examples, standardise: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features to train on, and what they were shifted and multiplied by, float32 (channels,)."""
+    channels = data.features.shape[1]
+    if not standardise:
+        return data.features, np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    shown = data.features[data.train]
     mean = shown.mean(axis=0, dtype=np.float64)
     squares = np.einsum("ij,ij->j", shown, shown, dtype=np.float64)
-    spread = np.sqrt(np.maximum(squares / len(train) - mean**2, 0))
+    spread = np.sqrt(np.maximum(squares / len(shown) - mean**2, 0))
     # A channel that never varies carries no information; it stays at 0 instead of dividing by 0.
-    scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
-    return mean.astype(np.float32), scale.astype(np.float32)
+    scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0).astype(np.float32)
+    mean = mean.astype(np.float32)
+    features = data.features - mean
+    features *= scale
+    return features, mean, scale

@@ -28,9 +28,8 @@ SETTINGS = ("epochs", "batch_size", "learning_rate", "seed")
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
     """Labels of slices, bool (n, 3): a manifestation is present if its mask is large enough.
 
-    Args:
-        masks: uint8 labels (n, size, size), 0 background, 1-3 as in `MANIFESTATIONS`.
-        minimum_share: Smallest share of the slice's pixels that counts; 0 counts a single pixel.
+    ``masks`` are uint8 (n, size, size), with 1 to 3 for `MANIFESTATIONS`. ``minimum_share`` is the
+    smallest share of a slice's pixels that counts; 0 counts a single pixel.
     """
     shares = [[(mask == label).mean() for label in (1, 2, 3)] for mask in masks]
     shares = np.array(shares).reshape(-1, 3)
@@ -65,9 +64,7 @@ def train(
     """
     import keras
 
-    def augmented(
-        rng: np.random.Generator, image: np.ndarray, label: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def augmented(rng: np.random.Generator, image: np.ndarray, label: np.ndarray) -> tuple:
         return to_input(changed(rng, image)), label.astype(np.float32)
 
     keras.utils.set_random_seed(seed)
@@ -122,18 +119,11 @@ def under_condition(
     tests: int,
     trainings: int,
 ) -> pd.DataFrame:
-    """Train the network under T0 or T3 and predict the test slices.
+    """Train the network several times under T0 or T3 and predict the test slices.
 
     A training takes as many steps under T3 as under T0. Slices, and copies, are augmented anew each
-    time that they are shown.
-
-    Args:
-        condition: T0 or T3.
-        collection: The profile's images.
-        parameters: Those of ``03_task2_multilabel``.
-        copies: For `image_conditions.divide`, as ``tests``.
-        tests: Slices to test on under T3.
-        trainings: How many, each with draws of its own.
+    time that they are shown. ``parameters`` are those of ``03_task2_multilabel``, ``copies`` and
+    ``tests`` those of `image_conditions.divide`.
 
     Returns:
         `prediction_table` of test slices with `SEEN`, and ``repeat``, the number of the training.
@@ -143,10 +133,8 @@ def under_condition(
     rows = collection.training_rows(LESION_SETS, f"condition {condition}", near_copies=True)
     usual = image_conditions.divide(rows, "T0", 1, seed, copies, tests)["subset"]
     settings["epoch_steps"] = steps_of_epoch((usual == "train").sum(), size)
-    each = [
-        image_conditions.divide(rows, condition, number, seed, copies, tests)
-        for number in range(1, trainings + 1)
-    ]
+    numbers, sizes = range(1, trainings + 1), (seed, copies, tests)
+    each = [image_conditions.divide(rows, condition, number, *sizes) for number in numbers]
     # Trainings differ in which slices, or copies, are in which subset.
     data = streams.prepared(each[0], collection.root, Preprocessing(parameters["image_size"]), seed)
     truth = present(data.masks, parameters["minimum_share"])

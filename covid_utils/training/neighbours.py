@@ -6,8 +6,8 @@ with the settings of its own notebook. Nothing of another hospital ever trains.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -38,12 +38,7 @@ OF_HEAD = ("steps", "batch_size", "learning_rate", "standardise", "seed")
 
 
 def called(profile: str, scans: Collection, names: Iterable[str]) -> pd.DataFrame:
-    """Which test slices, and slices of other hospitals, networks call diseased.
-
-    Args:
-        profile: Whose settings are used.
-        scans: The profile's images.
-        names: Networks, of `registry.NEIGHBOURS`.
+    """Which test slices and which of other hospitals some of `registry.NEIGHBOURS` call diseased.
 
     Returns:
         `PREDICTION_KEYS`, ``network``, ``prepared``, ``called`` (bool), and ``truth``: whether the
@@ -59,15 +54,13 @@ def called(profile: str, scans: Collection, names: Iterable[str]) -> pd.DataFram
     masks = cache.masks(rows, scans.root, Preprocessing(labels["image_size"]))
     shown = multilabel.present(masks, labels["minimum_share"])
     others = rows.assign(target=np.where(shown.any(axis=1), 0, 1))[rows["subset"] == EXTERNAL]
-    ask = {
-        "labels": partial(_labels, scans, rows, shown, labels),
-        "recognition": partial(_recognition, scans, others, published),
-    }
-    parts = [
-        ask[name](PREPARED[step]).assign(network=name, prepared=prepared)
-        for name in names
-        for prepared, step in PREPARATIONS.items()
-    ]
+    parts = []
+    for name, (prepared, step) in itertools.product(names, PREPARATIONS.items()):
+        if name == "labels":
+            part = _labels(scans, rows, shown, labels, PREPARED[step])
+        else:
+            part = _recognition(scans, others, published, PREPARED[step])
+        parts.append(part.assign(network=name, prepared=prepared))
     table = pd.concat(parts, ignore_index=True)
     table = table[table["subset"].isin(("test", EXTERNAL))].reset_index(drop=True)
     return table[[*PREDICTION_KEYS, "network", "prepared", "truth", "called"]]

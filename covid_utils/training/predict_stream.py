@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from scipy.special import softmax
 
 from covid_utils.data import augment, lungs
 from covid_utils.data.cache import Rows
 from covid_utils.models.deeplab import resize_aligned
 from covid_utils.training import networks
-from covid_utils.training.head import softmax
 from covid_utils.training.streams import StreamSettings
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class Committee:
 
     def at(self, settings: StreamSettings) -> Committee:
         """The same members for slices of another ``image_size``, whose network is built once."""
-        if settings.image_size not in self._others:
-            twin = Committee(networks.untrained(settings), self.members)
-            self._others[settings.image_size] = twin
-        return self._others[settings.image_size]
+        size = settings.image_size
+        if size not in self._others:
+            self._others[size] = Committee(networks.untrained(settings), self.members)
+        return self._others[size]
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
         """Mean of the members' logits, float32, shaped as the network's own."""
@@ -132,7 +132,7 @@ def _at_scale(
 def _softmax(model: keras.Model | Committee, inputs: np.ndarray) -> np.ndarray:
     # Of several devices each predicts the whole batch; the first replica's result is used.
     logits = model.predict_on_batch(inputs)[: len(inputs)]
-    return softmax(np.asarray(resize_aligned(logits, inputs.shape[1:3])))
+    return softmax(np.asarray(resize_aligned(logits, inputs.shape[1:3])), axis=-1)
 
 
 def _resized(arrays: np.ndarray, size: int) -> np.ndarray:
@@ -151,4 +151,4 @@ def together(parts: Sequence[Iterator[np.ndarray]], size: int) -> Iterator[np.nd
     for batch in zip(*parts, strict=True):
         # A probability of 0, which float32 may have, would overrule all others.
         logs = [np.log(np.maximum(_resized(one, size), FLOOR)) for one in batch]
-        yield softmax(np.mean(logs, axis=0))
+        yield softmax(np.mean(logs, axis=0), axis=-1)

@@ -216,19 +216,17 @@ def collect(studies: Iterable[Study], settings: head.HeadSettings) -> pd.DataFra
 
     Training images are kept of first runs only: runs differ on the others.
     """
-    kept = []
-    for one in studies:
-        table = one.fitted(settings.learning_rate, settings.steps).predictions
-        kept.append(table if one.task.run == 1 else table[table["subset"] != "train"])
-    return pd.concat(kept, ignore_index=True)
+    fits = [one.fitted(settings.learning_rate, settings.steps).predictions for one in studies]
+    every = pd.concat(fits, ignore_index=True)
+    return every[(every["run"] == 1) | (every["subset"] != "train")].reset_index(drop=True)
 
 
 def validation_accuracy(studies: Iterable[Study]) -> pd.DataFrame:
     """Accuracy on all validation images: one row per task, run, learning rate and steps."""
     rows = [
-        (one.task.name, one.task.run, rate, steps, accuracy)
+        (one.task.name, one.task.run, *setting, accuracy)
         for one in studies
-        for (rate, steps), accuracy in one.sweep.accuracy.items()
+        for setting, accuracy in one.sweep.accuracy.items()
     ]
     return pd.DataFrame(rows, columns=["task", "run", "rate", "steps", "accuracy"])
 
