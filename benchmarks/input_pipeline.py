@@ -14,7 +14,7 @@ import chest_phantom
 from covid_utils import paths
 from covid_utils.data import augment, cache, readers
 from covid_utils.data.images import Preprocessing
-from covid_utils.training import batches
+from covid_utils.training import streams
 
 SIDE, BATCH, BATCHES, ROUNDS = 256, 32, 100, 2
 #: Turns of each size: a machine that is busy for a while then slows all of them.
@@ -62,7 +62,7 @@ def measure(count: int) -> dict[str, float]:
     """Read a set from the cache in random order, as a training does; medians of the rounds."""
     kept, names = recipe(count)
     rows = kept.rows(names)
-    stream = iter(batches.of_pairs(rows, rows, BATCH, 0, augment.pair))
+    stream = iter(streams.batches(rows, rows, BATCH, 0, augment.pair))
 
     def read() -> None:
         for _ in range(BATCHES):

@@ -15,7 +15,7 @@ import timing
 
 from covid_utils.data import augment
 from covid_utils.models.deeplab import deeplab_v3plus, resize_aligned
-from covid_utils.training import batches
+from covid_utils.training import streams
 from covid_utils.training.networks import with_fused_norms
 
 CLASSES = 4
@@ -201,7 +201,7 @@ def fed(side: int, shape: dict, steps: int = 6, rounds: int = 3, batch: int = 4)
     update, inside = step(network(side, shape)), []
     with timing.temporary_home():
         images, masks = map(timing.cached, ("images", "masks"), pairs(64, side))
-        endless = batches.of_pairs(images, masks, batch, 0, augment.pair)
+        endless = streams.batches(images, masks, batch, 0, augment.pair)
         stream = iter(endless.take(steps * (1 + rounds)))
 
         def timed_steps() -> None:

@@ -53,11 +53,11 @@ def unwatched(images):
 
 
 def frozen_head(images, steps=30):
-    """The head on the frozen features, with its predictions, and its sweep."""
+    """The head on the frozen features, with its predictions, and its accuracy."""
     last = images.extraction.last
     table = images.extraction.features((last,))[last]
     (one,) = study(table, [images.task], head.HeadSettings(steps, 10, 0.1))
-    return one.fitted(0.1, steps), one.sweep
+    return one.fitted(0.1, steps), one.accuracy
 
 
 def tuned(images, start=None, **changes):
@@ -93,7 +93,7 @@ def mean_loss(table):
 
 
 def test_the_trained_part_starts_as_the_frozen_network(images):
-    fitted, sweep = frozen_head(images)
+    fitted, accuracy = frozen_head(images)
     expected = fitted.predictions[["p_dark", "p_bright"]].to_numpy()
     for before in ("mixed1", "mixed3"):
         model = finetune.build(images.extraction.network, before, fitted.head)
@@ -108,7 +108,7 @@ def test_the_trained_part_starts_as_the_frozen_network(images):
     points = [(0, "validation"), *((e, s) for e in (1, 2) for s in ("train", "validation"))]
     assert list(zip(result.history["epoch"], result.history["subset"], strict=True)) == points
     start = result.history.iloc[0]
-    assert start["accuracy"] == pytest.approx(sweep.accuracy[0.1, 30])
+    assert start["accuracy"] == pytest.approx(accuracy[0.1, 30])
     assert start["cross_entropy"] == pytest.approx(mean_loss(fitted.part("validation")), abs=5e-3)
     still = tuned(images, fitted.head, epochs=0)
     assert not any(any(ws) for ws in moved(images.extraction.network, still.model).values())

@@ -31,8 +31,8 @@ def examples(features, target, watched=()):
 def trained(data, steps=1, **changes):
     """The head of one rate and number of steps, and its curve."""
     settings = replace(PLAIN, **changes)
-    swept = head.sweep(data, settings, (settings.learning_rate,), (steps,))
-    return swept.heads[settings.learning_rate, steps], swept.history
+    heads, _, history = head.sweep(data, settings, (settings.learning_rate,), (steps,))
+    return heads[settings.learning_rate, steps], history
 
 
 def cross_entropy(features, target, kernel, bias):
@@ -120,17 +120,17 @@ def test_the_seed_decides_and_watching_does_not(clusters):
 def test_heads_of_a_sweep_are_those_trained_alone(clusters, standardise):
     data = examples(*clusters, range(0, 180, 3))
     rates, steps = (0.01, 0.03, 0.003), (40, 15)
-    swept = head.sweep(data, replace(PLAIN, standardise=standardise), rates, steps)
-    assert set(swept.heads) == {(rate, step) for rate in rates for step in steps}
-    for (rate, step), one in swept.heads.items():
+    heads, accuracy, whole = head.sweep(data, replace(PLAIN, standardise=standardise), rates, steps)
+    assert set(heads) == {(rate, step) for rate in rates for step in steps}
+    for (rate, step), one in heads.items():
         alone, history = trained(data, step, learning_rate=rate, standardise=standardise)
         assert np.allclose(one.kernel, alone.kernel, rtol=1e-4, atol=1e-6)
         assert np.allclose(one.bias, alone.bias, rtol=1e-4, atol=1e-5)
-        curve = swept.history[(swept.history["rate"] == rate) & (swept.history["step"] <= step)]
+        curve = whole[(whole["rate"] == rate) & (whole["step"] <= step)]
         for name in ("step", "accuracy", "cross_entropy"):
             assert np.allclose(curve[name].to_numpy(), history[name].to_numpy(), atol=1e-4)
         predicted = one.probabilities(data.features[::3]).argmax(axis=1)
-        assert swept.accuracy[rate, step] == pytest.approx((predicted == data.target[::3]).mean())
-    kernels = [one.kernel for one in swept.heads.values()]
+        assert accuracy[rate, step] == pytest.approx((predicted == data.target[::3]).mean())
+    kernels = [one.kernel for one in heads.values()]
     assert all(not np.allclose(a, b) for a, b in combinations(kernels, 2))
-    assert head.sweep(examples(*clusters), PLAIN, rates, steps).accuracy == {}
+    assert head.sweep(examples(*clusters), PLAIN, rates, steps)[1] == {}

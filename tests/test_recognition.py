@@ -146,13 +146,13 @@ def test_only_training_images_teach(fitting, subset):
     (clean,) = recognition.study(table, [task], SHORT, (0.2,), 300)
     other = pd.DataFrame(spoiled, table.index)
     (blind,) = recognition.study(other, [replace(task, rows=lied)], SHORT, (0.2,), 300)
-    assert len(clean.sweep.heads) == 6
-    for key, one in clean.sweep.heads.items():
-        assert np.array_equal(blind.sweep.heads[key].kernel, one.kernel)
-        assert np.array_equal(blind.sweep.heads[key].bias, one.bias)
+    assert len(clean.heads) == 6
+    for key, one in clean.heads.items():
+        assert np.array_equal(blind.heads[key].kernel, one.kernel)
+        assert np.array_equal(blind.heads[key].bias, one.bias)
     if subset == "test":
-        assert blind.sweep.accuracy == clean.sweep.accuracy
-        assert blind.sweep.history.equals(clean.sweep.history)
+        assert blind.accuracy == clean.accuracy
+        assert blind.curve.equals(clean.curve)
 
 
 def test_what_cannot_be_learned_is_refused_in_words(fitting):
@@ -162,9 +162,6 @@ def test_what_cannot_be_learned_is_refused_in_words(fitting):
     )
     with pytest.raises(DataError, match="task '4 classes': no training image of normal"):
         recognition.study(table, [replace(task, rows=rows)], SHORT)
-    stranger = task.rows.assign(image_id="never/seen.png")
-    with pytest.raises(KeyError, match=r"never/seen\.png"):
-        recognition.study(table, [replace(task, rows=stranger)], SHORT)
 
 
 def test_each_run_has_a_seed_of_its_own_and_the_first_keeps_its_training_images(fitting):
@@ -174,9 +171,9 @@ def test_each_run_has_a_seed_of_its_own_and_the_first_keeps_its_training_images(
     kept = recognition.collect(studies, SHORT).groupby(["run", "subset"]).size()
     assert kept[1].to_dict() == {"train": 24, "validation": 8, "test": 8}
     assert kept[2].to_dict() == kept[3].to_dict() == {"validation": 8, "test": 8}
-    kernels = [one.sweep.heads[0.01, 20].kernel for one in studies]
+    kernels = [one.heads[0.01, 20].kernel for one in studies]
     (alone,) = recognition.study(table, [task], replace(SHORT, seed=SHORT.seed + 2))
-    assert np.array_equal(kernels[2], alone.sweep.heads[0.01, 20].kernel)
+    assert np.array_equal(kernels[2], alone.heads[0.01, 20].kernel)
     assert not np.array_equal(kernels[0], kernels[1])
 
 
@@ -185,13 +182,13 @@ def test_a_study_keeps_the_papers_setting_and_the_checkpoints(fitting):
     some = replace(task, rows=task.rows.iloc[::-1])  # another order than the table's
     studies = recognition.study(table, some.runs(2), replace(SHORT, steps=250), (0.1,), 400)
     settings = [(rate, step) for step in (100, 250, 300, 400) for rate in (0.01, 0.1)]
-    assert list(studies[0].sweep.heads) == settings
+    assert list(studies[0].heads) == settings
     accuracy = recognition.validation_accuracy(studies)
     assert list(accuracy) == ["task", "run", "rate", "steps", "accuracy"]
     assert len(accuracy) == 2 * 2 * 4
     watched = task.rows[task.rows["subset"] == "validation"]
     for line in accuracy.itertuples():
-        one = studies[line.run - 1].sweep.heads[line.rate, line.steps]
+        one = studies[line.run - 1].heads[line.rate, line.steps]
         predicted = one.probabilities(table.loc[watched["image_id"]].to_numpy()).argmax(axis=1)
         assert line.accuracy == (predicted == watched["target"]).mean()
     curve = studies[1].history(0.1)
@@ -208,9 +205,9 @@ def sweeps(*lines):
     """Studies with these accuracies: run, rate, steps, accuracy."""
     studies = {}
     for run, rate, steps, accuracy in lines:
-        task, sweep = SimpleNamespace(name="x", run=run), SimpleNamespace(accuracy={})
-        one = studies.setdefault(run, SimpleNamespace(task=task, sweep=sweep))
-        one.sweep.accuracy[rate, steps] = accuracy
+        task = SimpleNamespace(name="x", run=run)
+        one = studies.setdefault(run, SimpleNamespace(task=task, accuracy={}))
+        one.accuracy[rate, steps] = accuracy
     return list(studies.values())
 
 
@@ -237,7 +234,7 @@ def test_the_choice_is_made_on_validation_and_reported_once(fitting):
     part = fit.part("validation")
     key = chosen[name]["rate"], chosen[name]["steps"]
     hits = (part["truth"] == part["predicted"]).mean()
-    assert hits == pytest.approx(studies[0].sweep.accuracy[key])
+    assert hits == pytest.approx(studies[0].accuracy[key])
     unwatched = recognition.study(table, [without(task, "validation")], SHORT, (1.0,))
     assert recognition.choose(unwatched, SHORT) == {"4 classes": {"rate": 0.01, "steps": 20}}
 

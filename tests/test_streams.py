@@ -13,7 +13,6 @@ from covid_utils.data import augment, foreign
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import deeplab
 from covid_utils.training import networks, predict_stream, streams, train_stream
-from covid_utils.training.batches import of_pairs
 from covid_utils.training.streams import StreamData
 
 # Settings, rows and targets
@@ -174,7 +173,7 @@ def test_the_augmentation_that_is_set_reaches_the_batches(kind, augmented):
 
 def test_every_slice_comes_once_a_round():
     images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1)
-    drawn = of_pairs(images, images, 5, 0, lambda _, *pair: pair)
+    drawn = streams.batches(images, images, 5, 0, lambda _, *pair: pair)
     rounds = [batch.ravel().tolist() for batch, _ in drawn.take(6).as_numpy_iterator()]
     assert all(sorted(one) == [*range(5)] for one in rounds)
     assert len({*map(tuple, rounds)}) > 1

@@ -113,14 +113,10 @@ def resize_aligned(tensor, size: tuple[int, int]):
     """
     from keras import ops
 
-    for axis, pattern in ((0, "ij,bjwc->biwc"), (1, "ij,bhjc->bhic")):
-        if tensor.shape[axis + 1] != size[axis]:
-            matrix = _interpolation(tensor.shape[axis + 1], size[axis])
-            tensor = ops.einsum(pattern, matrix, tensor)
+    patterns = "ij,bjwc->biwc", "ij,bhjc->bhic"
+    for source, target, pattern in zip(tensor.shape[1:3], size, patterns, strict=True):
+        if source != target:
+            at = np.linspace(0, source - 1, target)
+            columns = [np.interp(at, np.arange(source), one) for one in np.eye(source)]
+            tensor = ops.einsum(pattern, np.stack(columns, axis=1).astype(np.float32), tensor)
     return tensor
-
-
-def _interpolation(source: int, target: int) -> np.ndarray:
-    at = np.linspace(0, source - 1, target)
-    columns = [np.interp(at, np.arange(source), one) for one in np.eye(source)]
-    return np.stack(columns, axis=1).astype(np.float32)

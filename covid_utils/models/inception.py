@@ -31,10 +31,7 @@ FEATURE_LAYERS = tuple(BLOCKS)
 
 
 def network(
-    weights: str,
-    last: str,
-    seed: int,
-    calibrate: np.ndarray | Sequence[np.ndarray] | None = None,
+    weights: str, last: str, seed: int, calibrate: np.ndarray | Sequence[np.ndarray] | None = None
 ) -> keras.Model:
     """Build the frozen network up to a block.
 

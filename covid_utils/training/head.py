@@ -63,18 +63,6 @@ class Head:
         return softmax(features @ self.kernel + self.bias, axis=-1)
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """Heads of several rates and steps, and their accuracy on all validation images, if any.
-
-    ``history`` has one row per rate and evaluation, of a training batch or of validation images.
-    """
-
-    heads: dict[tuple[float, int], Head]
-    accuracy: dict[tuple[float, int], float]
-    history: pd.DataFrame
-
-
 def quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy and cross entropy of probabilities (n, classes) or (n, rates, classes)."""
     of_truth = probability[np.arange(len(truth)), ..., truth]
@@ -86,11 +74,15 @@ def quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
 @threadpool_limits.wrap(1, "blas")
 def sweep(
     data: Examples, settings: HeadSettings, rates: tuple[float, ...], steps: tuple[int, ...]
-) -> Sweep:
+) -> tuple[dict[tuple[float, int], Head], dict[tuple[float, int], float], pd.DataFrame]:
     """Train heads with several learning rates in one pass over the batches.
 
     The batches depend on the seed alone, and a longer training begins as a shorter one does.
     Nothing is selected on validation: heads are kept as they are after each number of ``steps``.
+
+    Returns:
+        Heads by rate and steps; their accuracy on all validation images, if there are any; and the
+        curve: one row per rate and evaluation, of a training batch or of validation images.
     """
     rng = np.random.default_rng(settings.seed)
     # A generator of its own: drawing validation images must not change the training batches.
@@ -139,7 +131,7 @@ def sweep(
             accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}
     columns = ["rate", "step", "subset", "accuracy", "cross_entropy"]
     history = pd.DataFrame(curve, columns=columns).sort_values("rate", kind="stable")
-    return Sweep(heads, accuracy, history.reset_index(drop=True))
+    return heads, accuracy, history.reset_index(drop=True)
 
 
 def _balanced(

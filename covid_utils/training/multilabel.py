@@ -15,7 +15,7 @@ from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.models.ml_cnn import ml_cnn
 from covid_utils.registry import LESION_SETS, MANIFESTATIONS, PREDICTION_KEYS, SEEN
-from covid_utils.training import batches, streams
+from covid_utils.training import streams
 
 if TYPE_CHECKING:
     import keras
@@ -74,7 +74,7 @@ def train(
         validation = to_input(validation[0]), validation[1].astype(np.float32)
     with progress.bar(total=epochs, desc="epochs") as shown:
         curves = model.fit(
-            batches.of_pairs(images, labels, size, seed, augmented),
+            streams.batches(images, labels, size, seed, augmented),
             steps_per_epoch=epoch_steps or steps_of_epoch(len(images), batch_size),
             epochs=epochs,
             shuffle=False,  # the batches are shuffled already
@@ -163,8 +163,8 @@ def prediction_table(
     rows: pd.DataFrame, truth: np.ndarray, probabilities: np.ndarray
 ) -> pd.DataFrame:
     """Predictions of slices, from arrays (n, 3): ``truth_<label>`` and ``p_<label>``."""
-    table = rows[list(PREDICTION_KEYS)].copy()
+    columns = {}
     for index, name in enumerate(MANIFESTATIONS):
-        table[f"truth_{name}"] = truth[:, index].astype(bool)
-        table[f"p_{name}"] = probabilities[:, index].astype(np.float32)
-    return table
+        columns[f"truth_{name}"] = truth[:, index].astype(bool)
+        columns[f"p_{name}"] = probabilities[:, index].astype(np.float32)
+    return rows[[*PREDICTION_KEYS]].assign(**columns)

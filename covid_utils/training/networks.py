@@ -175,21 +175,6 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
     layer, so that a saved model loads without this package; weights fit either.
     """
     import keras
-
-    fused = _fused_norm()
-
-    def twin(layer: keras.layers.Layer) -> keras.layers.Layer:
-        is_norm = type(layer) is keras.layers.BatchNormalization
-        return (fused if is_norm else type(layer)).from_config(layer.get_config())
-
-    copy = keras.models.clone_model(model, clone_function=twin)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-@lru_cache(maxsize=1)
-def _fused_norm() -> type[keras.layers.BatchNormalization]:
-    import keras
     import tensorflow as tf
 
     class BatchNormalization(keras.layers.BatchNormalization):
@@ -215,4 +200,10 @@ def _fused_norm() -> type[keras.layers.BatchNormalization]:
                     kept.assign(kept * self.momentum + batch * (1 - self.momentum))
             return result
 
-    return BatchNormalization
+    def twin(layer: keras.layers.Layer) -> keras.layers.Layer:
+        is_norm = type(layer) is keras.layers.BatchNormalization
+        return (BatchNormalization if is_norm else type(layer)).from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=twin)
+    copy.set_weights(model.get_weights())
+    return copy

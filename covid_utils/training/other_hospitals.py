@@ -157,9 +157,7 @@ def everything(scans: Collection, settings: StreamSettings) -> StreamData:
     return streams.prepared(rows, scans.root, settings.preprocessing, settings.seed)
 
 
-def lung_fields(
-    scans: Collection,
-) -> tuple[dict[str, str], pd.DataFrame, np.ndarray, np.ndarray]:
+def lung_fields(scans: Collection) -> tuple[dict[str, str], pd.DataFrame, np.ndarray, np.ndarray]:
     """Where lung fields first count, slices of other hospitals, their lungs and the fields found.
 
     Lungs are as annotators outlined them. Masks are uint8, 0 or 1, of whole slices,

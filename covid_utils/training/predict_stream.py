@@ -46,35 +46,28 @@ class Committee:
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
         """Mean of the members' logits, float32, shaped as the network's own."""
-        total = 0.0
-        for weights in self._weights:
-            total = total + np.asarray(self._logits(*weights, inputs))
-        return total / len(self.members)
+        logits, each = self._traced
+        return sum(np.asarray(logits(*weights, inputs)) for weights in each) / len(each)
 
     @cached_property
-    def _logits(self) -> Callable:
+    def _traced(self) -> tuple[Callable, list[tuple[list, list]]]:
+        """From weights and images to logits, and each member's weights, trainable and others.
+
+        Filling the network's own variables would take longer than the slice itself.
+        """
         import tensorflow as tf
 
-        network = self.network
+        network, filled = self.network, []
+        kinds = network.trainable_variables, network.non_trainable_variables
+        for member in self.members:
+            given = {v.path: tf.constant(w) for v, w in zip(network.weights, member, strict=True)}
+            filled.append(tuple([given.get(v.path, v.value) for v in kind] for kind in kinds))
 
-        # Filling the network's own variables would take longer than the slice itself.
         @tf.function(reduce_retracing=True)
         def logits(trainable: list, others: list, images: tf.Tensor) -> tf.Tensor:
             return network.stateless_call(trainable, others, images, training=False)[0]
 
-        return logits
-
-    @cached_property
-    def _weights(self) -> list[tuple[list, list]]:
-        """Each member's weights as the network names them, trainable ones and others."""
-        import tensorflow as tf
-
-        kinds = self.network.trainable_variables, self.network.non_trainable_variables
-        names, filled = [v.path for v in self.network.weights], []
-        for member in self.members:
-            given = dict(zip(names, map(tf.constant, member), strict=True))
-            filled.append(tuple([given.get(v.path, v.value) for v in kind] for kind in kinds))
-        return filled
+        return logits, filled
 
 
 def to_input(images: np.ndarray, settings: StreamSettings) -> np.ndarray:
@@ -119,20 +112,20 @@ def _at_scale(
     if own.image_size != size:
         model, images = model.at(own), _resized(images, own.image_size)
     inputs, side = to_input(images, own), own.image_size
-    probability = _softmax(model, inputs)[:, :side, :side]
+
+    def answer(inputs: np.ndarray) -> np.ndarray:
+        # Of several devices each predicts the whole batch; the first replica's result is used.
+        logits = model.predict_on_batch(inputs)[: len(inputs)]
+        logits = np.asarray(resize_aligned(logits, inputs.shape[1:3]))
+        return softmax(logits, axis=-1)[:, :side, :side]
+
+    probability = answer(inputs)
     if settings.flip_test:
         # Only the slice is mirrored: what pads it stays at its right edge.
         mirrored = inputs.copy()
         mirrored[:, :, :side] = inputs[:, :, :side][:, :, ::-1]
-        other = _softmax(model, mirrored)[:, :side, :side][:, :, ::-1]
-        probability = (probability + other) / 2
+        probability = (probability + answer(mirrored)[:, :, ::-1]) / 2
     return _resized(probability, size)
-
-
-def _softmax(model: keras.Model | Committee, inputs: np.ndarray) -> np.ndarray:
-    # Of several devices each predicts the whole batch; the first replica's result is used.
-    logits = model.predict_on_batch(inputs)[: len(inputs)]
-    return softmax(np.asarray(resize_aligned(logits, inputs.shape[1:3])), axis=-1)
 
 
 def _resized(arrays: np.ndarray, size: int) -> np.ndarray:

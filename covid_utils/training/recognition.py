@@ -23,7 +23,6 @@ from covid_utils.registry import (
     RECOGNITION_CLASSES,
     SEEN,
     SUBSETS,
-    UNUSED,
     XRAY_SHARE,
 )
 from covid_utils.training import head
@@ -128,14 +127,10 @@ def multimodal_tasks(scans: Collection, repeats: int, seed: int) -> tuple[list[T
     """
     ct = ct_tasks(scans)
     rows = pd.concat([recognition_rows(scans, 2), *(task.rows for task in ct)], ignore_index=True)
-    repeats = repeats if ct else 0
     together, twins = [], []
-    for run in range(1, repeats + 1):
-        drawn = np.zeros(len(rows), bool)
-        drawn[_undersample(rows, seed + run - 1)] = True
-        subset = rows["subset"].where(drawn | (rows["subset"] == "test"), UNUSED)
-        marked = rows.assign(subset=subset, drawn=drawn)
-        marked = marked[marked["subset"] != UNUSED].reset_index(drop=True)
+    for run in range(1, 1 + (repeats if ct else 0)):
+        drawn = rows.index.isin(_undersample(rows, seed + run - 1))
+        marked = rows.assign(drawn=drawn)[drawn | (rows["subset"] == "test")].reset_index(drop=True)
         together.append(Task(BOTH, marked, MULTIMODAL_CLASSES, run))
         alone = marked[marked["modality"] == "X-ray"].reset_index(drop=True)
         twins.append(Task(XRAY_SHARE, alone, MULTIMODAL_CLASSES, run))
@@ -168,22 +163,24 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Study:
-    """A task trained with several learning rates, each kept after several numbers of steps."""
+    """A task trained on a table of features, with what `head.sweep` gives."""
 
     task: Task
-    sweep: head.Sweep
     table: pd.DataFrame
+    heads: dict[tuple[float, int], head.Head]
+    accuracy: dict[tuple[float, int], float]
+    curve: pd.DataFrame
 
     def fitted(self, rate: float, steps: int, model: str = "head") -> Fitted:
         """The head of one rate and number of steps, with its predictions of all rows."""
-        one = self.sweep.heads[rate, steps]
+        one = self.heads[rate, steps]
         probabilities = one.probabilities(self.task.values(self.table))
         return Fitted(self.task, one, self.task.predictions(probabilities, model))
 
     def history(self, rate: float) -> pd.DataFrame:
         """The curve of one rate, with the name of its task."""
-        chosen = self.sweep.history
-        return chosen[chosen["rate"] == rate].assign(task=self.task.name, run=self.task.run)
+        chosen = self.curve[self.curve["rate"] == rate]
+        return chosen.assign(task=self.task.name, run=self.task.run)
 
 
 def study(
@@ -206,7 +203,7 @@ def study(
         target = task.rows["target"].to_numpy()
         data = head.Examples(task.values(table), *task.parts(), target, len(task.names))
         seeded = replace(settings, seed=settings.seed + task.run - 1)
-        return Study(task, head.sweep(data, seeded, rates, steps), table)
+        return Study(task, table, *head.sweep(data, seeded, rates, steps))
 
     return [trained(task) for task in progress.bar([*tasks], desc="trainings")]
 
@@ -226,7 +223,7 @@ def validation_accuracy(studies: Iterable[Study]) -> pd.DataFrame:
     rows = [
         (one.task.name, one.task.run, *setting, accuracy)
         for one in studies
-        for setting, accuracy in one.sweep.accuracy.items()
+        for setting, accuracy in one.accuracy.items()
     ]
     return pd.DataFrame(rows, columns=["task", "run", "rate", "steps", "accuracy"])
 

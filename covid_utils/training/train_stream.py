@@ -14,7 +14,7 @@ from covid_utils import progress
 from covid_utils.data import augment, foreign, guard, labels
 from covid_utils.data.collection import Collection
 from covid_utils.models import imagenet
-from covid_utils.training import batches, networks, streams
+from covid_utils.training import networks, streams
 from covid_utils.training.predict_stream import Committee, probabilities, to_input
 from covid_utils.training.streams import StreamData, StreamSettings
 from covid_utils.writing import whole
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 #: Parameter ``augmentation`` -> what it does to a slice and its labels.
-AUGMENTATIONS: dict[str, batches.Augmented] = {
+AUGMENTATIONS: dict[str, streams.Augmented] = {
     "affine": augment.pair,
     "wide": partial(augment.pair, ranges=augment.WIDE),
     "foreign": foreign.pair,
@@ -181,7 +181,7 @@ def training_batches(data: StreamData, settings: StreamSettings, step: int) -> t
         return to_input(image[None], settings)[0], truth
 
     size = min(settings.batch_size, len(images))
-    return batches.of_pairs(images, masks, size, settings.draws, example, step)
+    return streams.batches(images, masks, size, settings.draws, example, step)
 
 
 def validation_dice(
