@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from nibabel.orientations import apply_orientation, ornt_transform
 from PIL import Image
 
 from covid_read import doubts, inputs, series
 from covid_read.inputs import File, Refusal
-from covid_utils.data import axes, gray_scale, guard, lung_field
+from covid_utils.data import gray_scale, guard, lung_field
 from covid_utils.data.readers import decoding, gray
 from covid_utils.errors import DataError
 
+#: Axes that run to the right, front and head, as nibabel codes them.
+RIGHT_FRONT_HEAD = np.array([[0, 1], [1, 1], [2, 1]])
 #: Fewest pixels of a slice along each side.
 LEAST = 32
 #: The gray scale of a volume is told by so many slices, and every so many pixels of them.
@@ -88,7 +91,10 @@ class Case:
 
     def stored(self, labels: np.ndarray) -> np.ndarray:
         """Labels of all slices in the order of the stored voxels: (columns, rows, slices)."""
-        return labels.T if self.oriented is None else axes.stored(labels, self.oriented)
+        if self.oriented is None:
+            return labels.T
+        back = ornt_transform(RIGHT_FRONT_HEAD, self.oriented)
+        return apply_orientation(labels.T[::-1, ::-1], back)
 
 
 def cases(paths: Sequence[Path], without: Path) -> Iterator[Case | Refusal]:
@@ -138,7 +144,7 @@ def _slices(
     name = files[0].name
     if len(files) > 1:
         name = os.path.commonpath([Path(file.name).parent for file in files]) or "series"
-    oriented = None if stack.affine is None else axes.orientation(stack.affine)
+    oriented = None if stack.affine is None else decoding.orientation(stack.affine)
     if oriented is not None:
         if oriented[2, 0] != 2:
             raise DataError(f"{path}: not an axial slice; name the series of axial slices.")
@@ -148,7 +154,7 @@ def _slices(
 
     def load(at: int, shown: tuple[float, float] = gray_scale.LUNG_WINDOW) -> np.ndarray:
         plane = decoding.read_dicom(files[at].path, window=gray.stored_window(window, shown))
-        return plane if oriented is None else axes.upright(plane.T[..., None], oriented)[0]
+        return plane if oriented is None else decoding.upright(plane.T[..., None], oriented)[0]
 
     picture = load(middle)
     shape = _sized(path, (len(files), *picture.shape))
@@ -180,10 +186,10 @@ def _picture(path: Path, file: File) -> Case:
 def _volume(path: Path, file: File) -> Case:
     """A case of a NIfTI volume or slice; voxels are scaled when they are asked for."""
     volume = decoding.open_nifti(path, fewest=2)
-    oriented = decoding.orientation(path, volume)
+    oriented = decoding.orientation_of(path, volume)
     proxy = volume.dataobj
     # As stored, since scaled voxels would take four times the memory, or more.
-    upright = axes.upright(proxy.get_unscaled().reshape((*volume.shape, 1)[:3]), oriented)
+    upright = decoding.upright(proxy.get_unscaled().reshape((*volume.shape, 1)[:3]), oriented)
     shape = _sized(path, upright.shape)
 
     def values(part: np.ndarray) -> np.ndarray:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from covid_read.cases import NOTHING, Case
 from covid_utils.data import lung_field, lungs
-from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, put_back
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, window
 from covid_utils.registry import LABEL_CLASSES
 
 #: Slices that are outlined at once.
@@ -59,6 +60,21 @@ def on_whole_slices(
     return outline
 
 
+def put_back(
+    values: np.ndarray, settings: Preprocessing, field: str, like: np.ndarray
+) -> np.ndarray:
+    """Put what was computed of a prepared slice back on the slice: places, not gray values.
+
+    From float32 (size, size, channels), cropped by ``field`` ('' if it was not), to the size of the
+    slice ``like`` (height, width): float32 (height, width, channels), 0 outside the crop.
+    """
+    whole = np.zeros((*like.shape, values.shape[-1]), np.float32)
+    kept = whole[window(settings, field)]  # a view
+    resized = cv2.resize(values, kept.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    kept[:] = resized.reshape(kept.shape)  # OpenCV drops a single channel
+    return whole
+
+
 class Crops(NamedTuple):
     """Slices as they are prepared for a network, and how to get back from there.
 
@@ -67,7 +83,7 @@ class Crops(NamedTuple):
 
     Attributes:
         images: The crops, uint8 (n, size, size).
-        places: Of the crops in the squares, as `images.put_back` takes them.
+        places: Of the crops in the squares, as `put_back` takes them.
         squares: uint8 (n, side, side).
         fields: Lung fields in the squares, bool (n, side, side).
         own: Where the slices are in the squares.

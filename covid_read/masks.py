@@ -15,8 +15,7 @@ from PIL import Image
 
 import covid_utils
 from covid_read.cases import Case
-from covid_utils.data import axes
-from covid_utils.data.readers.decoding import read_dicom_header
+from covid_utils.data.readers.decoding import read_dicom_header, upright
 from covid_utils.registry import COLOURS, LABEL_CLASSES, name_of
 
 #: Codes of the manifestations: coding scheme, value and meaning. 112120 is DICOM's own.
@@ -51,7 +50,7 @@ def read(folder: Path, case: Case) -> np.ndarray:
         with Image.open(folder / "mask.png") as image:
             return np.asarray(image)[None]
     stored = nibabel.load(folder / "mask.nii.gz").dataobj
-    return axes.upright(np.asarray(stored, np.uint8), case.oriented)
+    return upright(np.asarray(stored, np.uint8), case.oriented)
 
 
 def write_png(path: Path, labels: np.ndarray) -> None:

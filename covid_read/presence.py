@@ -15,11 +15,11 @@ import numpy as np
 from scipy.special import expit, logit
 
 from covid_read import shipped
-from covid_read.extent import crops
+from covid_read.extent import crops, put_back
 from covid_read.stages import CALLED, Present
 from covid_utils.data import cache, foreign
 from covid_utils.data.collection import Collection
-from covid_utils.data.images import Preprocessing, put_back
+from covid_utils.data.images import Preprocessing
 from covid_utils.evaluation import scoring
 from covid_utils.evaluation.calibration import fit_sigmoid
 from covid_utils.models.ml_cnn import ml_cnn

@@ -5,7 +5,8 @@ import pytest
 from builders import save_dicom
 from PIL import Image
 
-from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, put_back
+from covid_read.extent import put_back
+from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 from covid_utils.data.readers.decoding import read_dicom, read_raster
 from covid_utils.data.readers.gray import stretched
 from covid_utils.errors import DataError

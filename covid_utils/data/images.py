@@ -62,18 +62,3 @@ def window(settings: Preprocessing, place: str) -> tuple[slice, slice]:
         return slice(None), slice(None)
     top, left, side, _ = map(int, place.split())
     return slice(top, top + side), slice(left, left + side)
-
-
-def put_back(
-    values: np.ndarray, settings: Preprocessing, field: str, like: np.ndarray
-) -> np.ndarray:
-    """Put what was computed of a prepared slice back on the slice: places, not gray values.
-
-    From float32 (size, size, channels), cropped by ``field`` ('' if it was not), to the size of the
-    slice ``like`` (height, width): float32 (height, width, channels), 0 outside the crop.
-    """
-    whole = np.zeros((*like.shape, values.shape[-1]), np.float32)
-    kept = whole[window(settings, field)]  # a view
-    resized = cv2.resize(values, kept.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    kept[:] = resized.reshape(kept.shape)  # OpenCV drops a single channel
-    return whole

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+from nibabel.orientations import apply_orientation
 from PIL import Image, ImageOps
 
-from covid_utils.data import axes, guard
+from covid_utils.data import guard
 from covid_utils.data.readers.gray import LUNG_WINDOW, holds_air, stretched, to_uint8, window_of
 from covid_utils.errors import DataError
 
@@ -203,12 +204,33 @@ def open_nifti(path: Path, fewest: int = 3) -> nibabel.spatialimages.SpatialImag
     return volume
 
 
-def orientation(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np.ndarray:
-    """Which axis is which, as `axes` has it."""
-    oriented = axes.orientation(volume.affine)
+def orientation(affine: np.ndarray) -> np.ndarray | None:
+    """Which stored axis is which, as nibabel codes it (3, 2); None if the matrix does not tell.
+
+    The matrix leads from indices of voxels to millimetres towards the patient's right, front and
+    head.
+    """
+    if not np.isfinite(affine).all():
+        return None
+    found = nibabel.io_orientation(affine)
+    return found if np.isfinite(found).all() else None
+
+
+def orientation_of(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np.ndarray:
+    """The same of a volume, which must tell it."""
+    oriented = orientation(volume.affine)
     if oriented is None:
         raise DataError(f"{path}: its affine matrix does not tell its axes; download it again.")
     return oriented
+
+
+def upright(stored: np.ndarray, oriented: np.ndarray) -> np.ndarray:
+    """Axial slices (slices, height, width) of stored voxels (three axes); a view.
+
+    They are counted and seen from the feet, with the front of the chest on top.
+    """
+    # Rows run from the front to the back, columns from the patient's right to the left.
+    return apply_orientation(stored, oriented)[::-1, ::-1].T
 
 
 def assert_same_grid(mask: Path, image: Path) -> None:
@@ -237,5 +259,4 @@ def axial_slices(path: Path, like: Path | None = None) -> np.ndarray:
             f"{path}: a mask of {volume.shape} for a volume of {other.shape} (width, height, "
             "slices); take both from the same release."
         )
-    oriented = orientation(like or path, other)
-    return axes.upright(np.asanyarray(volume.dataobj), oriented)
+    return upright(np.asanyarray(volume.dataobj), orientation_of(like or path, other))
