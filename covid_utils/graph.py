@@ -87,19 +87,13 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     """
     # Streams start from one nodule training, of training slices alone.
     nodule = _stream_job("nodule", "nodule", init="random", members=1, refit=False)
-    recognition = Job(
-        TASK1,
-        "02_task1_inception",
-        needs=(DATA,),
-        sets=RECOGNITION_SETS,
-        runs=(TASK1,),
-        priority=10,
-    )
+    own = {"needs": (DATA,), "sets": RECOGNITION_SETS, "runs": (TASK1,)}
+    recognition = Job(TASK1, "02_task1_inception", priority=10, **own)
     labels = Job(TASK2, "03_task2_multilabel", needs=(DATA,), sets=(LESION_SETS,), runs=(TASK2,))
     streams = _lesion_streams(imagenet)
     chain = [Job(DATA, "01_data", runs=(DATA,)), nodule, recognition, labels, *streams]
-    chain += [_together(streams, imagenet), *_condition_jobs(streams)]
-    chain.append(_other_hospitals(streams, imagenet))
+    together, others = _jobs_of_streams(streams, imagenet)
+    chain += [together, *_condition_jobs(streams), others]
     chain.append(Job("scores", "", needs=tuple(job.name for job in chain), takes_any=True))
     chain.append(Job("tables", "05_tables", needs=("scores",)))
     story = {"settings": {"conditions": ""}, "code": ("report",)}
@@ -120,26 +114,17 @@ def _lesion_streams(imagenet: str) -> list[Job]:
     return chain
 
 
-def _together(streams: list[Job], imagenet: str) -> Job:
-    return Job(
-        "together",
-        "04_task3_together",
-        settings={"imagenet": imagenet},
-        sets=(LESION_SETS,),
-        needs=tuple(job.name for job in streams if job.settings["model"] != "unet"),
-        runs=(FUSION, STARTS),
-    )
-
-
-def _other_hospitals(streams: list[Job], imagenet: str) -> Job:
-    return Job(
-        HOSPITALS,
-        "07_other_hospitals",
-        settings={"imagenet": imagenet},
-        # It tests the usual all-class stream, and the one from ImageNet if there is one.
-        needs=tuple(job.name for job in streams if job.name == stream_run("all") or job.all_cores),
-        sets=(LESION_SETS, EXTERNAL_SETS),
-        runs=(HOSPITALS,),
+def _jobs_of_streams(streams: list[Job], imagenet: str) -> tuple[Job, Job]:
+    """What fuses and averages streams, and what tests them on slices of other hospitals."""
+    deeplab = tuple(job.name for job in streams if job.settings["model"] != "unet")
+    # The usual all-class stream, and the one from ImageNet if there is one.
+    tested = tuple(job.name for job in streams if job.name == stream_run("all") or job.all_cores)
+    fused = {"needs": deeplab, "sets": (LESION_SETS,), "runs": (FUSION, STARTS)}
+    others = {"needs": tested, "sets": (LESION_SETS, EXTERNAL_SETS), "runs": (HOSPITALS,)}
+    settings = {"imagenet": imagenet}
+    return (
+        Job("together", "04_task3_together", settings=settings, **fused),
+        Job(HOSPITALS, "07_other_hospitals", settings=settings, **others),
     )
 
 
@@ -179,8 +164,3 @@ def possible(
             needs = tuple(need for need in job.needs if need not in left_out)
             kept[name] = replace(job, needs=needs)
     return kept, left_out
-
-
-def sentences(every: Mapping[str, Job], sets: Container[str]) -> list[str]:
-    """Title of each job that is left out, and the reason."""
-    return [f"{every[name].title} {reason}" for name, reason in possible(every, sets)[1].items()]
