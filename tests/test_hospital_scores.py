@@ -70,6 +70,9 @@ def test_volumes_that_settings_were_chosen_on_are_scored_apart(made):
         else:
             assert np.isnan(row["low"])
     assert set(scored["class"]) == {"lesion", LUNG_FIELD}
+    field = runs.select(scored, class_=LUNG_FIELD, metric="dice", average="per_image")
+    assert set(field["protocol"]) == {"E1"}
+    assert {"external", CHOSEN_ON, "external v17"} < set(field["subset"])
     assert set(scored["metric"]) == {"dice", "iou", "false alarms", "dice difference"}
 
 
@@ -92,13 +95,6 @@ def test_a_difference_is_to_the_step_before_on_the_same_slices(made):
     tested = runs.select(scored, subset="test")
     assert set(tested["protocol"]) == set(STEPS) - {"E7"}
     assert runs.select(tested, metric="false alarms")["n"].eq(1).all()
-
-
-def test_the_lung_field_has_rows_of_its_own(made):
-    _, scored, _ = made
-    field = runs.select(scored, class_=LUNG_FIELD, metric="dice", average="per_image")
-    assert set(field["protocol"]) == {"E1"}
-    assert {"external", CHOSEN_ON, "external v17"} < set(field["subset"])
 
 
 def test_tables_show_benchmark_and_other_hospitals_side_by_side(made):

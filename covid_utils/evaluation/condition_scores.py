@@ -213,13 +213,10 @@ def leak(answers: pd.DataFrame) -> pd.DataFrame:
     """How much a comparison of patients finds of what the marks of hospitals are worth in truth.
 
     ``answers`` are those of `training.controls`: per image ``strength``, ``patient_id``, whether it
-    is recognised at the ``same`` hospital as in training, and whether at the ``other`` one.
-
-    Returns:
-        One row per strength: accuracy of every second patient at the ``same`` hospital, of the
-        others at the ``other``, and the ``difference`` with its limits ``low`` and ``high``, which
-        is all that real scans can show; the ``truth``, which is the difference for the same
-        patients; and the ``share`` of it that is found.
+    is recognised at the ``same`` hospital as in training, and whether at the ``other`` one. In the
+    result, one row per strength, these are the accuracy of every second patient and of the others,
+    of which the ``difference`` with its limits is all that real scans can show; ``truth`` is the
+    difference for the same patients, and ``share`` how much of it is found.
     """
     rows = []
     for strength, one in answers.groupby("strength"):

@@ -22,12 +22,8 @@ def grad_cam(maps: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> np.nda
     Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) of a linear layer on averaged maps. The
     class score is a weighted sum of the maps' averages, so its gradient with respect to a map is
     the weight, spread evenly over the map; no gradient needs to be traced. It then is the class
-    activation mapping of Zhou et al. 2016 without its negative part.
-
-    Args:
-        maps: float (n, height, width, channels), averaged to features.
-        kernel: float (channels, classes) of the last layer.
-        target: int (n,), the class that is explained in each image.
+    activation mapping of Zhou et al. 2016 without its negative part. ``maps`` are float (n, height,
+    width, channels), ``kernel`` float (channels, classes), ``target`` int (n,): what is explained.
     """
     area = maps.shape[1] * maps.shape[2]
     weights = (kernel.T[np.asarray(target)] / area).astype(np.float32)

@@ -59,19 +59,16 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         return np.where(denominator == 0, np.nan, numerator / denominator)
 
 
-def macro(values: np.ndarray) -> np.ndarray:
-    """Mean over classes (..., classes) that leaves out undefined values; NaN if all are."""
-    known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
+def macro(values: np.ndarray, defined: np.ndarray | None = None) -> np.ndarray:
+    """Mean over classes (..., classes) that leaves out undefined values; NaN if all are.
 
-
-def macro_of(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """Mean over the classes that have a metric on all images (..., classes), NaN without any.
-
-    A resample that lacks one of them has no mean (NaN): over the others it would be another score.
+    If it is known which classes are ``defined`` on all images, the mean is over these, and NaN for
+    a resample that lacks one of them: over the others it would be another score.
     """
-    chosen = values[..., defined]
-    return np.where(np.isnan(chosen).any(axis=-1), np.nan, macro(chosen))
+    values = values if defined is None else values[..., defined]
+    known = ~np.isnan(values)
+    mean = _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
+    return mean if defined is None else np.where(known.all(axis=-1), mean, np.nan)
 
 
 def multiclass_mcc(counts: np.ndarray) -> np.ndarray:

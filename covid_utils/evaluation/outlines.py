@@ -59,7 +59,7 @@ def outline(
         masks: Their labels, uint8 (n, size, size).
         stream: One of `registry.STREAMS`.
         kept: Subsets whose masks are kept.
-        classes: As ``names`` of `pixel_table`; those that the stream is scored on if None.
+        classes: As for `pixel_table`; those that the stream is scored on if None.
     """
     is_kept = rows["subset"].isin(kept).to_numpy()
     classes, first = classes or labels.scored_classes(stream), 0
@@ -80,9 +80,8 @@ def outline(
 def several(tested: Iterable[tuple]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Measure the test slices of several trainings, one training in memory at a time.
 
-    Args:
-        tested: Of each training what it is (``stream, model, start, steps, repeat``), its slices,
-            also with `SEEN`, their masks and the probabilities, as for `outline`.
+    ``tested`` tells of each training what it is (``stream, model, start, steps, repeat``), its
+    slices with `SEEN`, their masks and the probabilities, as for `outline`.
 
     Returns:
         `pixel_table` of all, with what each training is and what it had seen. And, unless copies
@@ -109,14 +108,10 @@ def of_steps(
 ) -> tuple[pd.DataFrame, dict[str, Outlines]]:
     """Measure each step towards slices of other hospitals, one network in memory at a time.
 
-    Args:
-        tested: As for `several`, of each step (``step, network``); slices of other hospitals, which
-            have no class but the extent, are apart from the others.
-        fields: What the lung fields are, slices, their lungs as outlined and as found.
-
-    Returns:
-        `pixel_table` of all with what each is, and the outlines on slices of other hospitals after
-        the first step and of the shipped network.
+    ``tested`` is as for `several`, of each step (``step, network``); slices of other hospitals,
+    which have no class but the extent, are apart from the others. ``fields`` tells what the lung
+    fields are, slices, their lungs as outlined and as found. Returns `pixel_table` of all, and the
+    outlines on slices of other hospitals after the first step and of the shipped network.
     """
     tables, kept = [], {}
     for about, rows, masks, probabilities in tested:
@@ -136,7 +131,7 @@ def pixel_table(
     rows: pd.DataFrame,
     truth: np.ndarray,
     predicted: np.ndarray,
-    names: dict[str, tuple[int, ...]],
+    classes: dict[str, tuple[int, ...]],
     lesion: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Measures of a segmentation that all scores are computed from, a row per image and class.
@@ -150,14 +145,14 @@ def pixel_table(
             of a label outside the crop, which count as missed.
         truth: uint8 labels (n, size, size).
         predicted: uint8 labels (n, size, size).
-        names: Name of a class -> the labels that count as that class.
+        classes: Name of a class -> the labels that count as that class.
         lesion: Probability in [0, 1] of any label but 0, float (n, size, size).
     """
     is_watched = rows["subset"].isin(WATCHED).to_numpy()
-    lesions = {name: members for name, members in names.items() if 0 not in members}
+    lesions = {name: members for name, members in classes.items() if 0 not in members}
     widest = max(lesions, key=lambda name: len(lesions[name]))
     tables = []
-    for name, members in names.items():
+    for name, members in classes.items():
         is_true, is_called = np.isin(truth, members), np.isin(predicted, members)
         table = rows[list(PREDICTION_KEYS)].assign(**{"class": name})
         table[[*metrics.OUTCOMES]] = metrics.count(is_true, is_called, axis=(1, 2))

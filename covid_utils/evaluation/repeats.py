@@ -48,13 +48,13 @@ def images_of(part: pd.DataFrame) -> pd.DataFrame:
     return part.drop_duplicates("image_id").set_index("image_id", drop=False).sort_index()
 
 
-def share(tested: Trainings, replaced: bool = False) -> tuple[np.ndarray, str]:
+def share(tested: Trainings, wilson: str = "widens") -> tuple[np.ndarray, str]:
     """Limits of a share, of numbers (images, trainings, 2) of hits and cases, and a note on them.
 
     Close to 0 or 1 a bootstrap would be too sure: where few patients speak for it or against it,
-    limits are no narrower than Wilson's by patient, or ``replaced`` by them. Nothing can be
-    resampled of classes with too few patients: the limits are those with all of their images wrong,
-    and with all of them right.
+    the interval of Wilson by patient ``widens`` limits, or ``replaces`` them, unless it is ''.
+    Nothing can be resampled of classes with too few patients: the limits are those with all of
+    their images wrong, and with all of them right.
     """
     images, groups, strata, limits = tested.images, tested.groups, None, np.full(2, np.nan)
     is_rare, note = few_groups(images) if "truth" in images else (np.zeros(len(images), bool), "")
@@ -66,10 +66,12 @@ def share(tested: Trainings, replaced: bool = False) -> tuple[np.ndarray, str]:
         found = bootstrap.score(table, groups, bootstrap.quotient, strata)
         limits = np.clip(found[1:3], 0, 1)
         hits, cases = table.sum(axis=1).T
-        if intervals.fewest_patients(np.stack([hits, cases - hits], axis=1) > 0, groups) < FEWEST:
-            wilson = np.array(intervals.wilson_by_patient(hits, cases, groups, strata)[1:3])
-            joint = np.fmin(limits[0], wilson[0]), np.fmax(limits[1], wilson[1])
-            limits = wilson if replaced else np.array(joint)
+        shown = np.stack([hits, cases - hits], axis=1) > 0
+        if wilson and intervals.fewest_patients(shown, groups) < FEWEST:
+            _, low, high, _ = intervals.wilson_by_patient(hits, cases, groups, strata)
+            if wilson == "widens":
+                low, high = np.fmin(limits[0], low), np.fmax(limits[1], high)
+            limits = np.array([low, high])
     kept = table[..., 1].sum() / tested.table[..., 1].sum()
     return kept * limits + (0, 1 - kept), note
 
@@ -95,13 +97,8 @@ def rows(
 ) -> Iterator[dict]:
     """Rows of a score: the value of each training, and their mean with its limits.
 
-    Args:
-        keys: What all rows share.
-        each: Values (trainings,), NaN of a training that has none.
-        counted: Images that each value is of, bool (images, trainings).
-        of: What was tested.
-        limits: Of the mean.
-        note: What else must be known of the mean.
+    ``keys`` are shared by all rows; ``each`` is (trainings,), NaN of a training that has no value;
+    ``counted``, bool (images, trainings), says which images a value is of.
     """
     for number, value, has in zip(of.numbers, each, counted.T, strict=True):
         patients = len(np.unique(of.groups[has]))

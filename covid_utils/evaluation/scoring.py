@@ -101,15 +101,17 @@ def _scored(
 
     ``counts`` are (images, classes, 4).
     """
-    whole, is_class = counts.sum(axis=0), np.array(names) != "overall"
-    defined = {m: is_class & ~np.isnan(metrics.score(m, whole)) for m in wanted}
+    whole, defined = counts.sum(axis=0), dict.fromkeys(wanted)
+    if "overall" in names:  # drawn within classes, few resamples lack one
+        is_label = np.array(names) != "overall"
+        defined = {m: is_label & ~np.isnan(metrics.score(m, whole)) for m in wanted}
 
     def statistic(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         found = {}
         for metric in wanted:
             values = metrics.score(metric, sums)
             found |= {(name, metric): values[..., at] for at, name in enumerate(names)}
-            found["macro", metric] = metrics.macro_of(values, defined[metric])
+            found["macro", metric] = metrics.macro(values, defined[metric])
         return found
 
     drawn, rows = bootstrap.score(counts[:, None], groups, statistic, strata), []
@@ -160,7 +162,7 @@ def areas(
             found |= {(part, metric): area[:, None] for metric, area in both.items()}
         for metric in CURVES:
             single = np.stack([found[name, metric] for name in names], axis=-1)
-            found["macro", metric] = metrics.macro_of(single, has_curve)
+            found["macro", metric] = metrics.macro(single, has_curve)
         return found
 
     drawn = bootstrap.score(np.eye(len(patients))[:, None], np.arange(len(patients)), statistic)

@@ -19,14 +19,12 @@ from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import bootstrap, intervals, metrics
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import COLUMNS, row, scopes
-from covid_utils.registry import FUSION, LUNG_FIELD, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
+from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
 
 #: Pixel metrics of a segmentation.
 PIXEL_METRICS = ("dice", "iou")
 #: Classes whose mask labels can be weak; the extent of disease is exact on every slice.
 WEAK_CLASSES = (*MANIFESTATIONS, "background")
-#: Classes that two segmentations are compared by.
-TARGETS = (*MANIFESTATIONS, "lesion", LUNG_FIELD)
 #: Name of the row for the mean over classes -> the class that is none of them. The authors' code
 #: counts background (``mean_iou``), which lifts every score.
 MEANS = {"mean": "", "mean of lesions": "background"}
@@ -90,7 +88,8 @@ def segmentation(pixels: pd.DataFrame) -> pd.DataFrame:
             if len(chosen) > 1:
                 counts, groups = slice_counts(chosen), chosen[0]["patient_id"].to_numpy()
                 for metric, mean in pooled(counts, groups).items():
-                    rows.append(row(name, metric, sure(mean, counts, groups), groups, labels=scope))
+                    limited = sure(mean, counts, groups)
+                    rows.append(row(name, metric, limited, groups, labels=scope))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -164,7 +163,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     Both are pixel counts by class; of manifestations and extent, by average.
     """
     rows = []
-    for name in (name for name in TARGETS if name in set(first["class"])):
+    for name in (name for name in first["class"].unique() if name != "background"):
         own, other = (part[part["class"] == name] for part in (first, second))
         other = other.set_index("image_id").loc[own["image_id"]]
         counts, groups = slice_counts([own, other]), own["patient_id"].to_numpy()

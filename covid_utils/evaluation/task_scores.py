@@ -150,7 +150,7 @@ def _accuracy(part: pd.DataFrame) -> dict:
     hits, count = part["truth"] == part["predicted"], part["run"].nunique()
     numbers = np.stack([hits, np.ones(len(part))], axis=1)
     tested = repeats.by_training(part.rename(columns={"run": "repeat"}), numbers)
-    limits, note = repeats.share(tested, replaced=count == 1)
+    limits, note = repeats.share(tested, wilson="replaces" if count == 1 else "")
     value = bootstrap.quotient(tested.table.sum(axis=0)).mean()
     interval = intervals.Interval(value, *limits, len(part) // count)
     return scoring.row("all", "accuracy", interval, tested.groups) | {"note": note}
