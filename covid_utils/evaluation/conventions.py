@@ -74,43 +74,38 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
             rest = stream_scores.slice_counts([parts["background"]])
         else:  # all that is not this class: its counts in reverse, true for false
             rest = own[..., ::-1]
-        limited = {"without": _limits(own, groups, is_mean)}
-        if not is_mean:
-            limited["without"] |= _over_thresholds(members[0], groups)
-        limited["with"] = _limits(np.append(own, rest, axis=1), groups, is_mean)
-        for background, limits in limited.items():
+        ways = {"without": own, "with": np.append(own, rest, axis=1)}
+        for background, counts in ways.items():
+            is_swept = background == "without" and not is_mean
+            limits = _limits(counts, groups, members[0]["dice_thresholds"] if is_swept else None)
             for (metric, average, *how), interval in limits.items():
-                keys = dict(zip(CONVENTION, (average, background, *how), strict=True))
-                sure = stream_scores.sure(interval, own, groups)
-                yield row(target, metric, sure, groups, labels=labels, **keys)
+                if is_mean or average != "per_class":
+                    keys = dict(zip(CONVENTION, (average, background, *how), strict=True))
+                    sure = stream_scores.sure(interval, own, groups)
+                    yield row(target, metric, sure, groups, labels=labels, **keys)
 
 
-def _limits(counts: np.ndarray, groups: np.ndarray, is_mean: bool) -> Limits:
-    """Under every convention that there is for counts (slices, classes, 4)."""
+def _limits(counts: np.ndarray, groups: np.ndarray, swept: pd.Series | None) -> Limits:
+    """Of counts (slices, classes, 4), and of Dice over thresholds (slices,), where it is wanted."""
     ways = {"pooled": counts}
     if counts.shape[1] > 1:
         ways["pooled_classes"] = counts.sum(axis=1, keepdims=True)
-    limits, means, per_class = {}, {}, {}
+    limits, means, per_class, there = {}, {}, {}, stream_scores.has_class(counts)
     for average, of in ways.items():
         for metric, interval in stream_scores.pooled(of, groups).items():
             limits[metric, average, SUMMED, ONE_THRESHOLD] = interval
     for metric in PIXEL_METRICS:
-        values, there = metrics.score(metric, counts), stream_scores.has_class(counts)
+        values = metrics.score(metric, counts)
         for empty, filled in _counting_absent(values, there, EMPTY_CASES).items():
             means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(filled)
-            if is_mean and EMPTY_CASES.get(empty) not in (0, 1):
+            if EMPTY_CASES.get(empty) not in (0, 1):
                 table = bootstrap.counted(filled[:, ~np.isnan(filled).all(axis=0)])[:, None]
                 mean = bootstrap.score(table, groups, lambda s: bootstrap.quotient(s).mean(axis=-1))
                 per_class[metric, "per_class", empty, ONE_THRESHOLD] = mean
+    if swept is not None and swept.notna().any():
+        filled = _counting_absent(swept.to_numpy(float), swept.notna().to_numpy(), ("as 0",))
+        means |= {("dice", "per_image", way, MANY_THRESHOLDS): of for way, of in filled.items()}
     return limits | bootstrap.means(means, groups) | per_class
-
-
-def _over_thresholds(part: pd.DataFrame, groups: np.ndarray) -> Limits:
-    dice = part["dice_thresholds"].to_numpy(float)
-    if np.isnan(dice).all():
-        return {}
-    means = bootstrap.means(_counting_absent(dice, ~np.isnan(dice), ("as 0",)), groups)
-    return {("dice", "per_image", empty, MANY_THRESHOLDS): mean for empty, mean in means.items()}
 
 
 def _counting_absent(
