@@ -8,11 +8,6 @@ import pytest
 from covid_utils.evaluation import metrics
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(20200624)
-
-
 @pytest.mark.parametrize(
     ("name", "truth", "predicted", "expected"),
     [
@@ -74,7 +69,8 @@ def test_the_larger_direction_counts_but_not_a_lone_pixel():
         assert np.isnan(metrics.hausdorff95(*pair))
 
 
-def test_dice_over_thresholds_equals_a_loop(rng):
+def test_dice_over_thresholds_equals_a_loop():
+    rng = np.random.default_rng(20200624)
     truth = rng.random((30, 20)) < 0.2
     probability = rng.random((30, 20)).astype(np.float32)
     probability[:3] = np.float32([0, 1, 0.6, 0.2])[np.arange(20) % 4]  # on thresholds

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import ct_slices, dice_of, of_class, one, slice_rows, square, stream_settings
+from scipy.special import softmax
 
 from covid_utils.data import collection, readers
 from covid_utils.data.labels import scored_classes
 from covid_utils.data.readers import medseg
 from covid_utils.data.readers.medseg import PublishedMasks
 from covid_utils.errors import DataError
-from covid_utils.evaluation import outlines, stream_scores
+from covid_utils.evaluation import metrics, outlines, stream_scores
 from covid_utils.training import predict_stream
-from covid_utils.training.streams import StreamData
 
 ALL = scored_classes("all")
 
@@ -69,54 +69,39 @@ class Reader:
         return sure * np.eye(self.classes, dtype=np.float32)[said]
 
 
-def stream_data(n, size, top=4):
-    """Random slices whose subsets alternate, and random masks."""
-    rng = np.random.default_rng(8)
-    images = rng.integers(0, 256, (n, size, size), dtype=np.uint8)
-    masks = rng.integers(0, top, (n, size, size), dtype=np.uint8)
-    subsets = [("train", "test", "validation", "unused")[i % 4] for i in range(n)]
-    rows = slice_rows(["exact"] * n, subsets, lung_pixels=np.arange(n) + 9)
-    return StreamData(rows, images, masks)
-
-
 @pytest.mark.parametrize("model", ["unet", "deeplab"])
 @pytest.mark.parametrize(("stream", "classes"), [("all", 4), ("effusion", 2)])
 def test_outlines_are_those_of_the_network_batch_by_batch_in_order(model, stream, classes):
-    n, size = 19, 13
-    data = stream_data(n, size)
+    n, size, rng = 19, 13, np.random.default_rng(8)
+    images = rng.integers(0, 256, (n, size, size), dtype=np.uint8)
+    masks = rng.integers(0, 4, (n, size, size), dtype=np.uint8)
+    subsets = [("train", "test", "validation", "unused")[i % 4] for i in range(n)]
+    rows = slice_rows(["exact"] * n, subsets, lung_pixels=np.arange(n) + 9)
     network = Reader(classes, 256 // classes)
     settings = stream_settings(stream=stream, model=model, init="random", image_size=size)
-    found = outlines.outline(
-        predict_stream.probabilities(network, data.images, settings), data.rows, data.masks, stream
-    )
+    chances = predict_stream.probabilities(network, images, settings)
+    found = outlines.outline(chances, rows, masks, stream)
     assert network.batches == [8, 8, 3]
-    index = data.images // (256 // classes)
+    index = images // (256 // classes)
     said = index if stream == "all" else np.where(index == 1, 3, 0)
     names = scored_classes(stream)
     assert len(found.pixels) == n * len(names)
     for name, labels in names.items():
         part = found.pixels[found.pixels["class"] == name]
-        assert part["image_id"].tolist() == data.rows["image_id"].tolist()
-        assert part["lung_pixels"].tolist() == data.rows["lung_pixels"].tolist()
-        is_true, is_found = np.isin(data.masks, labels), np.isin(said, labels)
-        for column, hit in (
-            ("tp", is_true & is_found),
-            ("fp", ~is_true & is_found),
-            ("fn", is_true & ~is_found),
-            ("tn", ~is_true & ~is_found),
-        ):
-            assert part[column].tolist() == hit.sum(axis=(1, 2)).tolist()
-    watched = data.rows["subset"].isin(("test", "validation")).to_numpy()
-    assert found.rows["image_id"].tolist() == data.rows[watched]["image_id"].tolist()
+        assert part["image_id"].tolist() == rows["image_id"].tolist()
+        assert part["lung_pixels"].tolist() == rows["lung_pixels"].tolist()
+        counts = metrics.count(np.isin(masks, labels), np.isin(said, labels), axis=(1, 2))
+        np.testing.assert_array_equal(part[[*metrics.OUTCOMES]], counts)
+    watched = rows["subset"].isin(("test", "validation")).to_numpy()
+    assert found.rows["image_id"].tolist() == rows[watched]["image_id"].tolist()
     assert found.rows.index.tolist() == list(range(watched.sum()))
     np.testing.assert_array_equal(found.predicted, said[watched])
     # The stored probability is one minus the background's.
-    logits = network.predict_on_batch(data.images[watched][..., None])
-    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    shares = softmax(network.predict_on_batch(images[watched][..., None]), axis=-1)
     assert found.probability.dtype == np.uint8
     np.testing.assert_allclose(found.probability, 255 * (1 - shares[..., 0]), atol=0.51)
     np.testing.assert_array_equal(found.positions, np.flatnonzero(watched))
-    np.testing.assert_array_equal(found.truth, data.masks[watched])
+    np.testing.assert_array_equal(found.truth, masks[watched])
 
 
 def test_published_masks_are_measured_like_ours(tmp_path):
@@ -133,9 +118,8 @@ def test_published_masks_are_measured_like_ours(tmp_path):
     for name, members in ALL.items():
         part = table[table["class"] == name]
         assert part["image_id"].tolist() == names.tolist()
-        is_true, is_found = np.isin(np.stack(truth), members), np.isin(labels, members)
-        assert part["tp"].tolist() == (is_true & is_found).sum(axis=(1, 2)).tolist()
-        assert part["fn"].tolist() == (is_true & ~is_found).sum(axis=(1, 2)).tolist()
+        masks = np.isin(np.stack(truth), members), np.isin(labels, members)
+        np.testing.assert_array_equal(part[[*metrics.OUTCOMES]], metrics.count(*masks, axis=(1, 2)))
     assert table[table["class"] == "lesion"]["hd95"].notna().all()
     assert table[["lung_pixels", "dice_thresholds"]].isna().all(axis=None)
     scores = stream_scores.segmentation(table)
