@@ -14,8 +14,7 @@ from builders import manifest, one
 from small_runs import PROFILE, predictions
 
 import chest_phantom
-from covid_utils import params, paths, runs
-from covid_utils.data.manifest import saved_manifest
+from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation import scores
 from covid_utils.registry import SUBSETS
@@ -148,20 +147,7 @@ def test_table1_counts_what_the_tasks_use(built):
 MANIFESTED = "2: manifestations of a slice"
 
 
-def test_showings_are_told_as_steps_times_slices_where_they_are(built, monkeypatch):
-    used = params.load(PROFILE, "04_task3_stream")
-    shown = used["steps"] * used["batch_size"] * used["members"]
-    monkeypatch.setattr(runs, "read_metrics", lambda profile, run: {"shown": shown})
-    table = tables.table1(PROFILE, saved_manifest(PROFILE)).set_index("task")
-    how = table.loc["3: segmentation", "augmentation"]
-    assert how == "anew at each of 350 steps x 4 = 1400 showings"
-
-
 # Times
-
-
-def each_call(run):
-    return runs.read_metrics(PROFILE, run)["seconds_per_image"]["one image"]["each"]
 
 
 def test_table9_has_each_stage_the_pipeline_and_the_machine(built):
@@ -169,19 +155,15 @@ def test_table9_has_each_stage_the_pipeline_and_the_machine(built):
     wholes = [f"whole pipeline, one {of}" for of in ("X-ray", "CT slice", "case of CT")]
     assert table.index.tolist() == [*scores.STAGES, *wholes]
     for stage, run in scores.STAGES.items():
+        each = runs.read_metrics(PROFILE, run)["seconds_per_image"]["one image"]["each"]
         row = table.loc[stage]
-        assert row["ours"] == pytest.approx(np.median(each_call(run)))
-        assert row["p95 [s]"] == pytest.approx(np.percentile(each_call(run), 95))
+        assert row["ours"] == pytest.approx(np.median(each))
+        assert row["p95 [s]"] == pytest.approx(np.percentile(each, 95))
         assert (row["source_run"], row["step"]) == (run, "one image")
-    assert (table["low"] <= table["ours"]).all()
-    assert (table["ours"] <= table["high"]).all()
-    assert set(zip(table["n"], table["unit"], strict=True)) == {(20, "s")}
+        assert row["low"] <= row["ours"] <= row["high"]
     machine = runs.read_provenance(PROFILE, "task1")["processor"]
     assert table["note"].str.startswith(machine).all()
-    case = table.loc["whole pipeline, one CT slice"]
-    assert (case["paper"], case["claim"]) == ("-60 % of the time of others", "p26")
-    assert '"the traditional test, the RT-PCR, and other diagnostic tools"' in case["note"]
-    assert set(table.drop("whole pipeline, one CT slice")["claim"]) == {""}
+    assert set(table.loc[table["claim"] != "", "claim"]) == {"p26"}
 
 
 def test_a_case_of_ct_has_the_slices_of_a_test_patient_on_average(built, monkeypatch):
@@ -227,16 +209,6 @@ def test_a_run_that_learned_from_validation_slices_says_so(built):
     assert taught.equals(expected)
     assert 0 < taught.sum() < len(taught)
     assert not built["table6"]["note"].str.contains("taught").any()
-
-
-def test_slice_scores_say_how_far_patients_are_known():
-    subsets = ["train", "train", "test", "test", "validation"]
-    slices = manifest({f"s{i}": 1 for i in range(5)}, "medseg", "covid", "CT")
-    slices = slices.assign(subset=subsets, patient_basis="none")
-    assert tables.unsure_of_patients(slices.assign(patient_basis="given")) == []
-    assert "kept together" in tables.unsure_of_patients(slices)[0]
-    shared = slices.assign(patient_id=["a", "b", "a", "c", "d"])
-    assert "near copies of test slices left out" in tables.unsure_of_patients(shared)[0]
 
 
 def test_every_number_names_the_runs_that_it_was_computed_from(built):

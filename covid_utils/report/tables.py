@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from covid_utils import paths, runs
+from covid_utils import paths, registry, runs
 from covid_utils.data.manifest import (
     frontal_xrays,
     kind,
@@ -19,19 +19,6 @@ from covid_utils.data.manifest import (
     saved_manifest,
     without_near_copies,
 )
-from covid_utils.registry import (
-    CONDITIONS,
-    HOSPITALS,
-    NODULE_SETS,
-    PUBLISHED,
-    RECOGNITION_CLASSES,
-    SUBSETS,
-    TASK1,
-    TASK2,
-    UNUSED,
-    condition_run,
-    stream_run,
-)
 from covid_utils.report import claims as ledger
 from covid_utils.report import recognition_tables, render, stream_tables, verdicts
 from covid_utils.report.render import NO_DATA, NOT_AVAILABLE, VALUES, WILSON
@@ -39,11 +26,11 @@ from covid_utils.writing import whole
 
 #: Task of Table 1 -> run and, where a run has several, its task.
 TASK_RUNS = {
-    "1: recognition, 4 classes": (TASK1, "4 classes"),
-    "1: recognition, 2 classes": (TASK1, "2 classes"),
-    "2: manifestations of a slice": (TASK2, ""),
-    "3: segmentation": (stream_run("all"), ""),
-    "3: nodules": (stream_run("nodule"), ""),
+    "1: recognition, 4 classes": (registry.TASK1, "4 classes"),
+    "1: recognition, 2 classes": (registry.TASK1, "2 classes"),
+    "2: manifestations of a slice": (registry.TASK2, ""),
+    "3: segmentation": (registry.stream_run("all"), ""),
+    "3: nodules": (registry.stream_run("nodule"), ""),
 }
 TITLES = {
     "table1": "Table 1. Data",
@@ -59,7 +46,10 @@ TITLES = {
     "conditions": "Conditions of training: all trainings of each",
     "hospitals": "Slices of other hospitals, step by step",
 }
-OWN_RUNS = {"conditions": tuple(map(condition_run, CONDITIONS)), "hospitals": (HOSPITALS,)}
+OWN_RUNS = {
+    "conditions": tuple(map(registry.condition_run, registry.CONDITIONS)),
+    "hospitals": (registry.HOSPITALS,),
+}
 #: What keeps a patient's images together -> how the table says it.
 BASES = {"given": "patient", "figure": "figure, near copies", "none": "near copies"}
 #: Caveat of the authors' masks.
@@ -71,7 +61,7 @@ SLICE_TABLES = ("table5", "table6", "table7", "table8", "hospitals")
 def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     """Table 1: data of each task, before and after augmentation, beside the paper's counts."""
     xrays = frontal_xrays(manifest)
-    four, two = (xrays[xrays["label"].isin(RECOGNITION_CLASSES[:n])] for n in (4, 2))
+    four, two = (xrays[xrays["label"].isin(registry.RECOGNITION_CLASSES[:n])] for n in (4, 2))
     # As the tasks take them: near copies of test slices train nothing.
     slices = without_near_copies(manifest[manifest["dataset"] == "medseg"])
     both = pd.concat([two, manifest[manifest["dataset"] == "covid-ct"]])
@@ -81,7 +71,7 @@ def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
         "1: X-ray + CT, before undersampling": (both, ""),
         "2: manifestations of a slice": (slices, ""),
         "3: segmentation": (slices, "p10"),
-        "3: nodules": (manifest[manifest["dataset"].isin(NODULE_SETS)], ""),
+        "3: nodules": (manifest[manifest["dataset"].isin(registry.NODULE_SETS)], ""),
     }
     stated, rows = ledger.load(), []
     for task, (part, claim) in parts.items():
@@ -100,7 +90,7 @@ def _composition(part: pd.DataFrame) -> dict:
         "patients or groups": part["patient_id"].nunique(),
         "grouped by": " / ".join(bases),
         "images": len(part),
-        **{subset: of_subset.get(subset, 0) for subset in (*SUBSETS, UNUSED)},
+        **{subset: of_subset.get(subset, 0) for subset in (*registry.SUBSETS, registry.UNUSED)},
         "without a patient": "; ".join(
             f"{label}: {', '.join(subsets)}" for label, subsets in lacking(part).items()
         ),
@@ -118,19 +108,18 @@ def _augmented(profile: str, task: str, without: str) -> dict:
     if part:  # recognition trains on features of each image as it is
         images = runs.select(images, task=part, model="head", run=1)
     of_subset = images.drop_duplicates("image_id")["subset"].value_counts()
-    how = "none" if part else _showings(profile, run)
-    how = "fixed copies" if images["image_id"].str.contains("~").any() else how
-    after = (*(int(of_subset.get(name, 0)) for name in ("train", "test")), how)
-    return dict(zip(columns, after, strict=True))
-
-
-def _showings(profile: str, run: str) -> str:
-    """How often a training showed a slice, each time drawn anew; of several, each its share."""
-    used = runs.read_provenance(profile, run)["parameters"]
-    shown = runs.read_metrics(profile, run)["shown"] // used.get("members", 1)
-    steps, batch = used.get("steps", 0), used["batch_size"]
-    sum_ = f"{steps} steps x {batch} = " if steps * batch == shown else ""
-    return f"anew at each of {sum_}{shown} showings"
+    if images["image_id"].str.contains("~").any():
+        how = "fixed copies"
+    elif part:
+        how = "none"
+    else:  # a training draws slices anew each time; of several trainings each has its share
+        used = runs.read_provenance(profile, run)["parameters"]
+        shown = runs.read_metrics(profile, run)["shown"] // used.get("members", 1)
+        steps, batch = used.get("steps", 0), used["batch_size"]
+        product = f"{steps} steps x {batch} = " if steps * batch == shown else ""
+        how = f"anew at each of {product}{shown} showings"
+    counts = (int(of_subset.get(name, 0)) for name in ("train", "test"))
+    return dict(zip(columns, (*counts, how), strict=True))
 
 
 def conditions(scored: pd.DataFrame) -> pd.DataFrame:
@@ -138,8 +127,8 @@ def conditions(scored: pd.DataFrame) -> pd.DataFrame:
 
     A stream that starts from other weights than most says so in its ``task``.
     """
-    part = runs.select(scored, run=[*map(condition_run, CONDITIONS)], repeat=0)
-    part = render.ordered(part, protocol=CONDITIONS)
+    part = runs.select(scored, run=[*map(registry.condition_run, registry.CONDITIONS)], repeat=0)
+    part = render.ordered(part, protocol=registry.CONDITIONS)
     is_other = (part["model"] == "deeplab") & (part["start"] == "random")
     is_other &= (part["start"] == "nodule").any()
     task = part["task"].where(~is_other, part["task"] + ", random start")
@@ -194,9 +183,9 @@ def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
     notes = []
     for row, names in zip(table.to_dict("records"), behind, strict=True):
         # The patients of nodules, and the volumes of other hospitals, are known.
-        is_known = "stream nodule" in row.get("work", "") or names == [HOSPITALS]
+        is_known = "stream nodule" in row.get("work", "") or names == [registry.HOSPITALS]
         remarks = slices if not is_known or row.get("tested on") == "benchmark" else phantom
-        remarks = [AUTHORS] if names == [PUBLISHED] else [*remarks]
+        remarks = [AUTHORS] if names == [registry.PUBLISHED] else [*remarks]
         remarks += ["validation slices taught as well"] if refit & {*names} else []
         notes.append("; ".join(filter(None, [*(remarks if row["n"] else []), row["note"]])))
     return table.assign(note=notes)

@@ -19,17 +19,7 @@ from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation.intervals import Interval, difference
 from covid_utils.report import claims as ledger
-from covid_utils.report import render
-from covid_utils.report.judging import (
-    CANNOT_BE_ASKED,
-    NO_DATA,
-    NOT_COMPARABLE,
-    QUOTED,
-    REPRODUCED,
-    VERDICTS,
-    WORST,
-    judge,
-)
+from covid_utils.report import judging, render
 
 #: Columns of an answer, and what ``verdicts.csv`` calls them under each of `ledger.PROTOCOLS`.
 ANSWER = ("ours", "low", "high", "n", "difference", "difference_low", "difference_high")
@@ -91,19 +81,20 @@ def answer(
     several rows the answer is the first with the worst verdict. ``widened``: see `judging.judge`.
     """
     if claim.kind == "quoted":
-        return NOTHING | {"verdict": QUOTED, "reason": "not run again"}
+        return NOTHING | {"verdict": judging.QUOTED, "reason": "not run again"}
     if barrier := _barrier(claim, claim.rules[protocol], manifest):
-        return NOTHING | {"verdict": CANNOT_BE_ASKED, "reason": barrier}
+        return NOTHING | {"verdict": judging.CANNOT_BE_ASKED, "reason": barrier}
     cells, answers = [_cell(claim, rule, tables) for rule in claim.cells(protocol)], []
+    lacking = _lacking(claim, manifest)
     if not all(cells):
-        return NOTHING | {"verdict": NO_DATA, "reason": _lacking(claim, manifest) or "not run yet"}
-    other = _otherness(claim, profile, manifest)
+        return NOTHING | {"verdict": judging.NO_DATA, "reason": lacking or "not run yet"}
+    other = _otherness(claim, profile, manifest) or (lacking and f"other data: {lacking}")
     for cell in cells:
-        gap, verdict, reason = judge(cell, claim, widened)
+        gap, verdict, reason = judging.judge(cell, claim, widened)
         judged = dict(zip(ANSWER[4:9], (*gap[:3], verdict, reason), strict=True))
-        judged |= {"verdict": NOT_COMPARABLE, "reason": other} if other else {}
+        judged |= {"verdict": judging.NOT_COMPARABLE, "reason": other} if other else {}
         answers.append(NOTHING | cell | judged)
-    worst = min(answers, key=lambda one: WORST.index(one["verdict"]))
+    worst = min(answers, key=lambda one: judging.WORST.index(one["verdict"]))
     if not other:
         if len(answers) > 1:
             same = sum(one["verdict"] == worst["verdict"] for one in answers)
@@ -117,11 +108,11 @@ def answer(
 
 def _barrier(claim: ledger.Claim, rule: Mapping, manifest: pd.DataFrame) -> str:
     """Why a claim cannot be asked; '' if it can."""
-    essential = claim.needs.get("essential", {}).items()
-    absent = {name: why for name, why in essential if name not in set(manifest["dataset"])}
     if "cannot" in rule:
         return f"missing: {rule['cannot']}"
-    return "".join(f"{why}; with {name} it could be asked" for name, why in absent.items())
+    there, essential = set(manifest["dataset"]), claim.needs.get("essential", {}).items()
+    absent = {name: why for name, why in essential if name not in there}
+    return "; ".join(f"{why}; with {name} it could be asked" for name, why in absent.items())
 
 
 def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]) -> dict | None:
@@ -154,10 +145,7 @@ def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str
     if kind(manifest) == "phantom":
         return "simulated scans"
     rank, needed = registry.PROFILES.index, claim.needs.get("profile", registry.PROFILES[0])
-    if rank(profile) < rank(needed):
-        return f"other size: the profile '{needed}' would tell"
-    lacking = _lacking(claim, manifest)
-    return f"other data: {lacking}" if lacking else ""
+    return f"other size: the profile '{needed}' would tell" if rank(profile) < rank(needed) else ""
 
 
 def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
@@ -208,11 +196,11 @@ def summary(table: pd.DataFrame) -> str:
     """How many claims come out under either protocol, in a sentence; quoted works do not count."""
     table = own(table)
     published, honest = (table[f"{name}_verdict"] for name in PREFIXES.values())
-    is_out, is_held = published == REPRODUCED, honest == REPRODUCED
-    cannot = (published == CANNOT_BE_ASKED) & (honest == CANNOT_BE_ASKED)
+    is_out, is_held = published == judging.REPRODUCED, honest == judging.REPRODUCED
+    cannot = (published == judging.CANNOT_BE_ASKED) & (honest == judging.CANNOT_BE_ASKED)
     text = f"Of {len(table)} claims {is_out.sum()} come out as published; of these "
     text += f"{(is_out & is_held).sum()} hold with patients apart; {cannot.sum()} cannot be asked"
-    verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
+    verbs = {judging.NOT_COMPARABLE: "are not comparable", judging.NO_DATA: "were not run"}
     unsure = {words: (published == name).sum() for name, words in verbs.items()}
     return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."
 
@@ -232,12 +220,12 @@ def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFr
 def tally(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """Verdict -> number of claims, as published and with patients apart."""
     counts = [own(table)[f"{name}_verdict"].value_counts() for name in PREFIXES.values()]
-    return {name: tuple(int(of.get(name, 0)) for of in counts) for name in VERDICTS}
+    return {name: tuple(int(of.get(name, 0)) for of in counts) for name in judging.VERDICTS}
 
 
 def own(table: pd.DataFrame) -> pd.DataFrame:
     """Without the values that the paper quotes from others."""
-    return table[table["honest_verdict"] != QUOTED]
+    return table[table["honest_verdict"] != judging.QUOTED]
 
 
 def terminal(table: pd.DataFrame) -> str:
