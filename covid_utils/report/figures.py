@@ -220,7 +220,6 @@ def score_bars(scores: pd.DataFrame, label: str) -> Figure:
 
 
 def _panels(count: int, size: tuple[float, float], **grid: object) -> tuple[Figure, list[Axes]]:
-    """Axes side by side."""
     figure, axes = plt.subplots(1, count, figsize=size, squeeze=False, layout="constrained", **grid)
     return figure, list(axes[0])
 

@@ -74,10 +74,8 @@ def finished(
 ) -> Figure:
     """Attach a figure's text, and detach the figure from pyplot, which frees its memory.
 
-    Args:
-        figure: As drawn.
-        caption: What it shows; the first sentence serves as its title.
-        parts: Title of a panel or row -> its numbers, in words.
+    The first sentence of the caption serves as title; ``parts``: title of a panel or row -> its
+    numbers, in words.
     """
     plt.close(figure)
     texts = [caption, *(f"{title}: {'; '.join(items)}" for title, items in (parts or {}).items())]
@@ -87,22 +85,19 @@ def finished(
     return figure
 
 
-def save(figure: Figure, profile: str, name: str, dpi: int = SETTINGS["savefig.dpi"]) -> Figure:
+def save(figure: Figure, profile: str, name: str) -> Figure:
     """Write a figure as ``results/<profile>/figures/<name>.png``, ``.svg`` and, in words, ``.txt``.
 
-    ``dpi`` is the resolution of pixels. The words are also in the PNG's ``Description`` and in the
-    SVG's ``<desc>``.
-
-    Returns:
-        The figure, so that a cell can end with it.
+    The words are also in the PNG's ``Description`` and in the SVG's ``<desc>``. Returns the figure,
+    so that a cell can end with it.
     """
     text = figure.get_label()
     folder = paths.results(profile) / "figures"
     words = {"Title": text.split(". ")[0].rstrip("."), "Description": text}
     with whole(folder / f"{name}.png") as partial:
-        figure.savefig(partial, dpi=dpi, metadata=words | {"Software": None})
+        figure.savefig(partial, metadata=words | {"Software": None})
     with whole(folder / f"{name}.svg") as partial:
-        figure.savefig(partial, dpi=dpi, metadata=words | {"Date": None})
+        figure.savefig(partial, metadata=words | {"Date": None})
         _describe(partial, name, text)
     with whole(folder / f"{name}.txt") as partial:
         partial.write_text(text + "\n", encoding="utf8")

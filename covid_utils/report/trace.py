@@ -17,8 +17,6 @@ from covid_utils.errors import ParameterError, ResultsError
 from covid_utils.report import render, verdicts
 from covid_utils.writing import digest
 
-#: Rows that a trace shows at most: more words name fewer.
-MOST = 12
 #: Columns that are no keys of a row.
 OTHERS = (*render.WILSON, "note", "reason", "departures", "paper_n", "margin", "verdict")
 OTHERS += ("difference", "difference_low", "difference_high", "ours", "low", "high", "n")
@@ -62,11 +60,8 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
 def trace(profile: str, name: str, words: Sequence[str]) -> str:
     """The chain behind some numbers: cell, run, parameters, revision, data, predictions."""
     rows = find(profile, name, words)
-    shown = rows.head(MOST)
-    lines = [_cell_line(name, row) for _, row in shown.iterrows()]
-    if len(rows) > MOST:
-        lines.append(f"... and {len(rows) - MOST} more; give more words to see fewer.")
-    behind = [run for text in shown.get("source_run", ()) for run in render.sources(text)]
+    lines = [_cell_line(name, row) for _, row in rows.iterrows()]
+    behind = [run for text in rows.get("source_run", ()) for run in render.sources(text)]
     for run in dict.fromkeys(behind):
         lines += ["", *origin(profile, run)]
     if not behind:
