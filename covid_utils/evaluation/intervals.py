@@ -74,6 +74,27 @@ def wilson_by_patient(
     return Interval(share, float(low), float(high), int(n))
 
 
+def cautious(
+    interval: Interval,
+    hits: np.ndarray,
+    cases: np.ndarray,
+    groups: np.ndarray,
+    strata: np.ndarray | None = None,
+    widens: bool = False,
+) -> Interval:
+    """A bootstrap's interval of a share of hits among cases, both (images,).
+
+    Close to 0 or 1 a bootstrap would be too sure: where few patients support the share, or
+    contradict it, limits are Wilson's by patient, or if that only ``widens``, no narrower.
+    """
+    if fewest_patients(np.stack([hits, cases - hits], axis=1) > 0, groups) >= FEWEST:
+        return interval
+    _, low, high, _ = wilson_by_patient(hits, cases, groups, strata)
+    if widens:
+        low, high = np.fmin(interval.low, low), np.fmax(interval.high, high)
+    return interval._replace(low=low, high=high)
+
+
 def difference(ours: Interval, paper: Interval) -> Interval:
     """Interval of ``ours`` minus ``paper``, two values of different cases, from those of each.
 

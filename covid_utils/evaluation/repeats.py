@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.evaluation import bootstrap, intervals
-from covid_utils.evaluation.intervals import FEWEST, FEWEST_WITH_CLASS, Interval
+from covid_utils.evaluation.intervals import FEWEST_WITH_CLASS, Interval
 from covid_utils.evaluation.scoring import row
 from covid_utils.registry import SEEN
 
@@ -51,10 +51,8 @@ def images_of(part: pd.DataFrame) -> pd.DataFrame:
 def share(tested: Trainings, wilson: str = "widens") -> tuple[np.ndarray, str]:
     """Limits of a share, of numbers (images, trainings, 2) of hits and cases, and a note on them.
 
-    Close to 0 or 1 a bootstrap would be too sure: where few patients speak for it or against it,
-    the interval of Wilson by patient ``widens`` limits, or ``replaces`` them, unless it is ''.
-    Nothing can be resampled of classes with too few patients: the limits are those with all of
-    their images wrong, and with all of them right.
+    They are `intervals.cautious` unless ``wilson`` is ''. Nothing can be resampled of classes with
+    too few patients: the limits are those with all of their images wrong, and all of them right.
     """
     images, groups, strata, limits = tested.images, tested.groups, None, np.full(2, np.nan)
     is_rare, note = few_groups(images) if "truth" in images else (np.zeros(len(images), bool), "")
@@ -65,13 +63,10 @@ def share(tested: Trainings, wilson: str = "widens") -> tuple[np.ndarray, str]:
             strata = intervals.class_strata(classes[~is_rare], groups)
         found = bootstrap.score(table, groups, bootstrap.quotient, strata)
         limits = np.clip(found[1:3], 0, 1)
-        hits, cases = table.sum(axis=1).T
-        shown = np.stack([hits, cases - hits], axis=1) > 0
-        if wilson and intervals.fewest_patients(shown, groups) < FEWEST:
-            _, low, high, _ = intervals.wilson_by_patient(hits, cases, groups, strata)
-            if wilson == "widens":
-                low, high = np.fmin(limits[0], low), np.fmax(limits[1], high)
-            limits = np.array([low, high])
+        if wilson:
+            given, shares = found._replace(low=limits[0], high=limits[1]), table.sum(axis=1).T
+            widens = wilson == "widens"
+            limits = np.array(intervals.cautious(given, *shares, groups, strata, widens)[1:3])
     kept = table[..., 1].sum() / tested.table[..., 1].sum()
     return kept * limits + (0, 1 - kept), note
 

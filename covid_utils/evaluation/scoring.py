@@ -102,7 +102,7 @@ def _scored(
     ``counts`` are (images, classes, 4).
     """
     whole, defined = counts.sum(axis=0), dict.fromkeys(wanted)
-    if "overall" in names:  # drawn within classes, few resamples lack one
+    if "overall" in names:  # labels: a resample that lacks one has no mean over them
         is_label = np.array(names) != "overall"
         defined = {m: is_label & ~np.isnan(metrics.score(m, whole)) for m in wanted}
 
@@ -120,11 +120,7 @@ def _scored(
             interval = drawn[name, metric]
             if metric in PROPORTIONS:
                 hits, cases = metrics.fraction(metric, counts[:, index])
-                shown = np.stack([hits, cases - hits], axis=1) > 0
-                # Close to 0 or 1 a bootstrap would be too sure.
-                if intervals.fewest_patients(shown, groups) < intervals.FEWEST:
-                    wilson = intervals.wilson_by_patient(hits, cases, groups, strata)
-                    interval = interval._replace(low=wilson.low, high=wilson.high)
+                interval = intervals.cautious(interval, hits, cases, groups, strata)
             rows.append(row(name, metric, interval, groups))
         if metric in CLASS_METRICS:
             rows.append(row("macro", metric, drawn["macro", metric], groups))
