@@ -1,20 +1,96 @@
-"""Command line of the companion: verdicts on the paper's claims, and where numbers come from."""
+"""Command line of the companion: verdicts on the paper's claims, and where numbers come from.
+
+A trace goes from a cell of a table to its run, whose folder holds parameters, revision, packages,
+the hash of its data and the predictions that every score is computed from.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
-from covid_utils.errors import CompanionError
+import pandas as pd
+import pyarrow.parquet as pq
+
+from covid_utils import paths, runs
+from covid_utils.errors import CompanionError, ParameterError, ResultsError
 from covid_utils.registry import PROFILES
-from covid_utils.report import tables, trace, verdicts
-from covid_utils.runs import read_table
+from covid_utils.report import render, tables, verdicts
+from covid_utils.writing import digest
+
+#: Columns that are no keys of a row.
+OTHERS = (*render.WILSON, "note", "reason", "departures", "paper_n", "margin", "verdict")
+OTHERS += ("difference", "difference_low", "difference_high", "ours", "low", "high", "n")
+
+
+def origin(profile: str, run: str) -> list[str]:
+    """Origin of one run, read from its folder, as lines for a terminal."""
+    facts = runs.read_provenance(profile, run)
+    file = paths.results(profile) / run / "predictions.parquet"
+    if not file.is_file():
+        raise ResultsError(f"{paths.shown(file)}: missing; run 'make reproduce' again.")
+    rows = pq.ParquetFile(file).metadata.num_rows
+    settings = ", ".join(f"{name} {value}" for name, value in facts["parameters"].items())
+    return [
+        f"run          {run}",
+        f"parameters   {settings}",
+        f"revision     {facts['revision']}",
+        f"device       {facts['device']}, {facts['processor']}",
+        f"data         {facts['images']} images, sha256 {facts['data_sha256']}",
+        f"predictions  {paths.shown(file)}, {rows} rows, sha256 {digest(file)}",
+    ]
+
+
+def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
+    """Rows of a written table that hold all words in their keys."""
+    if name == "verdicts":  # a row for each of the two answers to a claim
+        both = runs.read_table(profile, "verdicts")
+        parts = [verdicts.answers(both, of).assign(answer=of) for of in verdicts.PREFIXES.values()]
+        table = pd.concat(parts, ignore_index=True)
+    else:
+        table = runs.read_table(profile, f"tables/{name}")
+    wanted = {word.lower() for word in words}
+    keys = table.drop(columns=[*OTHERS], errors="ignore")
+    texts = [" ".join(map(str, row)).lower() for row in keys.to_numpy()]
+    rows = table[[wanted <= set(re.split(r"[\s,:]+", text)) for text in texts]]
+    if rows.empty:
+        raise ParameterError(f"{name}: no row has all of {', '.join(words)}; try fewer words.")
+    return rows
+
+
+def trace(profile: str, name: str, words: Sequence[str]) -> str:
+    """The chain behind some numbers: cell, run, parameters, revision, data, predictions."""
+    rows = find(profile, name, words)
+    lines = [_cell_line(name, row) for _, row in rows.iterrows()]
+    behind = [run for text in rows.get("source_run", ()) for run in render.sources(text)]
+    for run in dict.fromkeys(behind):
+        lines += ["", *origin(profile, run)]
+    if not behind:
+        counted = paths.shown(paths.results(profile) / "data" / "manifest.csv")
+        lines += ["", f"Quoted from others, or counted from {counted}."]
+    return "\n".join(lines)
+
+
+def _cell_line(name: str, row: pd.Series) -> str:
+    keys = row.drop([*render.VALUES, *OTHERS], errors="ignore")
+    line = f"{name}: {', '.join(map(str, keys))}"
+    if "metric" not in row:
+        return line
+    value = render.with_interval(row)
+    line += f": {row['metric']} {value or 'nothing of ours'}"
+    line += f"; n = {row['n']:g}" if value else ""
+    claim = row.get("id", row["claim"])
+    stated = ", ".join(filter(None, (f"paper {row['paper']}", row.get("verdict"))))
+    return f"{line}; claim {claim}: {stated}" if claim else line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what a command shows; an error is one sentence on standard error, and the status 1."""
-    parser = argparse.ArgumentParser(prog="python -m covid_utils", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m covid_utils", description=__doc__.partition("\n")[0]
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     judged = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
     words = (
@@ -30,9 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         if given.command == "verdicts":
-            print(verdicts.terminal(read_table(given.profile, "verdicts")))
+            print(verdicts.terminal(runs.read_table(given.profile, "verdicts")))
         else:
-            print(trace.trace(given.profile, given.table, given.words))
+            print(trace(given.profile, given.table, given.words))
     except CompanionError as error:
         print(error, file=sys.stderr)
         return 1

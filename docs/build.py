@@ -22,7 +22,7 @@ from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.errors import CompanionError, ResultsError
 from covid_utils.graph import jobs
 from covid_utils.registry import DATA, FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
-from covid_utils.report import claims, judging, render, tables, verdicts
+from covid_utils.report import claims, render, tables, verdicts
 
 DOCS = Path(__file__).parent
 JOBS = list(jobs(imagenet="imagenet").values())
@@ -145,7 +145,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
         keys, known = (t["source_run"] + t[name] + t["ours"].astype(str) for t, name in pairs)
         table.index = keys.map(dict(zip(known, every.index, strict=True))).fillna("")
     number, select = site_tables.number, runs.select
-    quoted = judged[judged["honest_verdict"] == judging.QUOTED]
+    quoted = judged[judged["honest_verdict"] == verdicts.QUOTED]
     published = select(content["table8"], source_run=PUBLISHED, metric="dice")
     accuracy = select(content["table3"], metric="accuracy")
     rule = "baseline: name of the data set only, 2 classes"

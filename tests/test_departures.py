@@ -8,7 +8,7 @@ from small_runs import PROFILE
 
 from covid_utils import params, runs
 from covid_utils.report import verdicts
-from covid_utils.report.judging import DIFFERS, REPRODUCED, UNDECIDED
+from covid_utils.report.verdicts import DIFFERS, REPRODUCED, UNDECIDED
 
 
 def departures(name, parameters):

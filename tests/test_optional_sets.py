@@ -14,7 +14,7 @@ from small_runs import PROFILE
 
 from covid_utils import graph, paths, registry, runs
 from covid_utils.data import manifest
-from covid_utils.report import dice_figures, judging, render, tables, verdicts
+from covid_utils.report import dice_figures, render, tables, verdicts
 
 XRAYS = ("covid-chestxray-dataset", "chest_xray")
 STREAMS = {f"stream_{name}_deeplab" for name in ("all", *registry.MANIFESTATIONS)}
@@ -170,7 +170,7 @@ def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(with
         text = (paths.results(PROFILE) / "tables" / f"{name}.md").read_text("utf8")
         assert ("| no data |" in text) == is_empty
     found = verdicts.own(runs.read_table(PROFILE, "verdicts"))
-    is_asked = ~found["honest_verdict"].isin((judging.CANNOT_BE_ASKED, judging.NO_DATA))
+    is_asked = ~found["honest_verdict"].isin((verdicts.CANNOT_BE_ASKED, verdicts.NO_DATA))
     assert (found["honest_n"] > 0).tolist() == is_asked.tolist()
     answers = render.readable(tables.headlines(PROFILE))["ours"]
     assert (answers == "no data").any()

@@ -11,7 +11,6 @@ from small_runs import PROFILE
 from covid_utils import __main__ as command
 from covid_utils import params, paths, runs
 from covid_utils.errors import ResultsError
-from covid_utils.report import trace
 
 
 def sha256(path):
@@ -35,7 +34,7 @@ def chain_of(lines, run):
     ],
 )
 def test_rows_have_every_word_of_any_key_whatever_its_case(built, name, words, key):
-    found = trace.find(PROFILE, name, words)
+    found = command.find(PROFILE, name, words)
     assert set(found[key[0]]) == {key[1]}
 
 
@@ -66,7 +65,7 @@ def test_the_chain_ends_at_the_predictions_file(built, capsys):
 
 
 def test_a_verdict_is_traced_through_both_answers(built):
-    lines = trace.trace(PROFILE, "verdicts", ["p08"]).split("\n")
+    lines = command.trace(PROFILE, "verdicts", ["p08"]).split("\n")
     row = built["verdicts"].set_index("id").loc["p08"]
     assert lines[0].endswith(f"claim p08: paper 99.5, {row['published_verdict']}")
     value = f"{row['honest_ours']:.1f} % [{row['honest_low']:.1f}, {row['honest_high']:.1f}]"
@@ -77,7 +76,7 @@ def test_a_verdict_is_traced_through_both_answers(built):
 
 @pytest.mark.parametrize("table", ["table7", "table8"])
 def test_quoted_rows_have_no_run_behind_them(built, table):
-    *rows, empty, last = trace.trace(PROFILE, table, ["fan", "2020"]).split("\n")
+    *rows, empty, last = command.trace(PROFILE, table, ["fan", "2020"]).split("\n")
     assert all("nothing of ours" in line for line in rows)
     counted = f"results/{PROFILE}/data/manifest.csv"
     assert (empty, last) == ("", f"Quoted from others, or counted from {counted}.")
@@ -88,12 +87,12 @@ def test_a_run_without_its_predictions_is_told(built, tmp_path, monkeypatch):
     monkeypatch.setenv("COVID_HOME", str(tmp_path))
     for name in ("tables", "stream_all_unet"):
         shutil.copytree(source / name, paths.results(PROFILE) / name)
-    assert trace.trace(PROFILE, "table9", ["u-net"])
+    assert command.trace(PROFILE, "table9", ["u-net"])
     (paths.results(PROFILE) / "stream_all_unet" / "predictions.parquet").unlink()
     with pytest.raises(
         ResultsError, match=r"stream_all_unet/predictions.parquet: missing; run 'make reproduce'"
     ):
-        trace.trace(PROFILE, "table9", ["u-net"])
+        command.trace(PROFILE, "table9", ["u-net"])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import chest_phantom
 from covid_utils import __main__ as command
 from covid_utils.errors import ResultsError
 from covid_utils.report import claims as ledger
-from covid_utils.report import judging, verdicts
-from covid_utils.report.judging import (
+from covid_utils.report import verdicts
+from covid_utils.report.verdicts import (
     CANNOT_BE_ASKED,
     DIFFERS,
     NO_DATA,
@@ -86,7 +86,7 @@ def answered(values, half=0.3):
     ],
 )
 def test_one_cell_is_judged_by_rule(key, row, verdict, words):
-    _, found, reason = judging.judge(row, CLAIMS[key])
+    _, found, reason = verdicts.judge(row, CLAIMS[key])
     assert found == verdict, reason
     assert re.search(words if ".*" in words else re.escape(words), reason)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.registry import CONDITIONS, FINE_TUNED, condition_run
 from covid_utils.report import claims, render, tables, verdicts
-from covid_utils.report.judging import CANNOT_BE_ASKED
+from covid_utils.report.verdicts import CANNOT_BE_ASKED
 
 #: Scores that docs/protocol.md shows beside what was expected: words -> rows of the table.
 ACCURACY = {"metric": "accuracy", "subset": "test", "class": "all"}

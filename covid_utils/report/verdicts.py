@@ -4,6 +4,12 @@ Each claim of the ledger, ``paper/claims.yaml``, has two answers: under the pape
 protocol (as published) and with patients apart (honest). A rule names the row of a table behind
 each; the verdict follows from the difference to the paper's value, whose interval combines our
 error and the paper's own, and a margin that was fixed beforehand (``paper/margins.yaml``).
+
+*Reproduced*: the whole interval of the difference lies within the margin. *Differs*: it excludes 0,
+and the difference is larger than the margin. That one method is better than another is reproduced
+if the interval lies above 0, and differs if it lies below 0 or wholly within the margin.
+*Undecided*: neither. *Not comparable*: other data or size. *Cannot be asked*: something is missing
+for good. Work that the paper quotes is *quoted*, and what was not run has *no data*.
 """
 
 from __future__ import annotations
@@ -19,8 +25,17 @@ from covid_utils.data.manifest import kind, saved_manifest
 from covid_utils.errors import ResultsError
 from covid_utils.evaluation.intervals import Interval, difference
 from covid_utils.report import claims as ledger
-from covid_utils.report import judging, render
+from covid_utils.report import render
 
+REPRODUCED, DIFFERS, UNDECIDED = "reproduced", "differs", "undecided"
+NOT_COMPARABLE, CANNOT_BE_ASKED, NO_DATA = "not comparable", "cannot be asked", render.NO_DATA
+VERDICTS = (REPRODUCED, DIFFERS, UNDECIDED, NOT_COMPARABLE, CANNOT_BE_ASKED, NO_DATA)
+QUOTED = "quoted"
+#: Of the verdicts on several rows the first of these that occurs is that of the claim.
+WORST = (NO_DATA, NOT_COMPARABLE, DIFFERS, UNDECIDED, REPRODUCED)
+#: How many times as many patients and trainings are tried, until they would decide.
+TIMES = np.geomspace(1.1, 1000, 144)
+MORE = "times as many patients and trainings would decide"
 #: Columns of an answer, and what ``verdicts.csv`` calls them under each of `ledger.PROTOCOLS`.
 ANSWER = ("ours", "low", "high", "n", "difference", "difference_low", "difference_high")
 ANSWER += ("verdict", "reason", "source_run", "departures")
@@ -67,6 +82,47 @@ def _short(value: object) -> str:
     return f"{value:g}" if type(value) in (int, float) else str(value).lower()
 
 
+def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Interval, str, str]:
+    """Difference to what a claim states, the verdict on it, and why.
+
+    ``cell`` has ``ours``, ``low``, ``high``, ``n``, ``unit`` and ``metric`` of a row of a table;
+    for a statement ``ours`` is a difference, which is compared with 0. ``widened`` is a factor of
+    the margin.
+    """
+    ours = Interval(*(cell[name] for name in ("ours", "low", "high", "n")))
+    margin = widened * ledger.read("margins")[cell["metric"].split()[0]]
+    is_statement = claim.unit == "statement"
+    paper = Interval(0.0, 0.0, 0.0, 0) if is_statement else claim.stated(ours.value)
+    gap = difference(ours, paper)
+    if np.isnan(gap.value):
+        return gap, UNDECIDED, "no test case that this score is defined on"
+    if np.isnan(gap.low):
+        return gap, UNDECIDED, f"too few cases for an interval (n = {cell['n']:g})"
+    value, low, high = (render.number(one, cell["unit"], "+") for one in gap[:3])
+    unit = "" if cell["unit"] == "fraction" else " points"
+    reason = f"{value}{unit} [{low}, {high}], margin {margin:g}"
+    if verdict := _decided(gap, margin, is_statement):
+        return gap, verdict, reason
+    # How many more cases would decide, if they spread as those that we have.
+    for times in TIMES:
+        near = (ours.value + (limit - ours.value) / np.sqrt(times) for limit in ours[1:3])
+        if _decided(difference(Interval(ours.value, *near, ours.n), paper), margin, is_statement):
+            break
+    else:
+        return gap, UNDECIDED, f"{reason}; not even {times:g} {MORE}"
+    return gap, UNDECIDED, f"{reason}; {float(f'{times:.2g}'):g} {MORE}"
+
+
+def _decided(gap: Interval, margin: float, is_statement: bool) -> str:
+    """The verdict on a difference, or that on one method being better; '' if undecided."""
+    is_within, excludes_0 = max(-gap.low, gap.high) <= margin, not gap.low <= 0 <= gap.high
+    if is_statement:
+        differs = gap.high < 0 or is_within
+        return REPRODUCED if gap.low > 0 else DIFFERS if differs else ""
+    differs = abs(gap.value) > margin and excludes_0
+    return REPRODUCED if is_within else DIFFERS if differs else ""
+
+
 def answer(
     claim: ledger.Claim,
     protocol: str,
@@ -78,23 +134,23 @@ def answer(
     """The answer to a claim under a protocol: ``unit``, and the columns `ANSWER`.
 
     ``tables`` are those of the profile by name, ``manifest`` is its manifest. Of a claim about
-    several rows the answer is the first with the worst verdict. ``widened``: see `judging.judge`.
+    several rows the answer is the first with the worst verdict. ``widened``: see `judge`.
     """
     if claim.kind == "quoted":
-        return NOTHING | {"verdict": judging.QUOTED, "reason": "not run again"}
+        return NOTHING | {"verdict": QUOTED, "reason": "not run again"}
     if barrier := _barrier(claim, claim.rules[protocol], manifest):
-        return NOTHING | {"verdict": judging.CANNOT_BE_ASKED, "reason": barrier}
+        return NOTHING | {"verdict": CANNOT_BE_ASKED, "reason": barrier}
     cells, answers = [_cell(claim, rule, tables) for rule in claim.cells(protocol)], []
     lacking = _lacking(claim, manifest)
     if not all(cells):
-        return NOTHING | {"verdict": judging.NO_DATA, "reason": lacking or "not run yet"}
+        return NOTHING | {"verdict": NO_DATA, "reason": lacking or "not run yet"}
     other = _otherness(claim, profile, manifest) or (lacking and f"other data: {lacking}")
     for cell in cells:
-        gap, verdict, reason = judging.judge(cell, claim, widened)
+        gap, verdict, reason = judge(cell, claim, widened)
         judged = dict(zip(ANSWER[4:9], (*gap[:3], verdict, reason), strict=True))
-        judged |= {"verdict": judging.NOT_COMPARABLE, "reason": other} if other else {}
+        judged |= {"verdict": NOT_COMPARABLE, "reason": other} if other else {}
         answers.append(NOTHING | cell | judged)
-    worst = min(answers, key=lambda one: judging.WORST.index(one["verdict"]))
+    worst = min(answers, key=lambda one: WORST.index(one["verdict"]))
     if not other:
         if len(answers) > 1:
             same = sum(one["verdict"] == worst["verdict"] for one in answers)
@@ -196,11 +252,11 @@ def summary(table: pd.DataFrame) -> str:
     """How many claims come out under either protocol, in a sentence; quoted works do not count."""
     table = own(table)
     published, honest = (table[f"{name}_verdict"] for name in PREFIXES.values())
-    is_out, is_held = published == judging.REPRODUCED, honest == judging.REPRODUCED
-    cannot = (published == judging.CANNOT_BE_ASKED) & (honest == judging.CANNOT_BE_ASKED)
+    is_out, is_held = published == REPRODUCED, honest == REPRODUCED
+    cannot = (published == CANNOT_BE_ASKED) & (honest == CANNOT_BE_ASKED)
     text = f"Of {len(table)} claims {is_out.sum()} come out as published; of these "
     text += f"{(is_out & is_held).sum()} hold with patients apart; {cannot.sum()} cannot be asked"
-    verbs = {judging.NOT_COMPARABLE: "are not comparable", judging.NO_DATA: "were not run"}
+    verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
     unsure = {words: (published == name).sum() for name, words in verbs.items()}
     return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."
 
@@ -220,12 +276,12 @@ def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFr
 def tally(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """Verdict -> number of claims, as published and with patients apart."""
     counts = [own(table)[f"{name}_verdict"].value_counts() for name in PREFIXES.values()]
-    return {name: tuple(int(of.get(name, 0)) for of in counts) for name in judging.VERDICTS}
+    return {name: tuple(int(of.get(name, 0)) for of in counts) for name in VERDICTS}
 
 
 def own(table: pd.DataFrame) -> pd.DataFrame:
     """Without the values that the paper quotes from others."""
-    return table[table["honest_verdict"] != judging.QUOTED]
+    return table[table["honest_verdict"] != QUOTED]
 
 
 def terminal(table: pd.DataFrame) -> str:
