@@ -97,7 +97,14 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str) -> Iterator[dict]:
     if part.empty:
         return
     counts, groups = slice_counts([part]), part["patient_id"].to_numpy()
-    of_pooled, each = pooled(counts, groups), _measures(part)
+    of_pooled, has = pooled(counts, groups), has_class(counts)[:, 0]
+    # Values of each slice, NaN where there is none.
+    each = {m: np.where(has, metrics.score(m, counts)[:, 0], np.nan) for m in PIXEL_METRICS}
+    if name != "background":
+        each |= {measure: part[measure].to_numpy(float) for measure in ("hd95", "dice_thresholds")}
+        # The error of a severity score: predicted minus true lesion in per cent of the lung field.
+        error, lung = 100 * np.abs(part["fp"] - part["fn"]), part["lung_pixels"].astype(float)
+        each["volume_error"] = (error / lung.where(lung > 0)).to_numpy()
     for metric, mean in bootstrap.means(each, groups).items():
         if metric in of_pooled:
             limited = sure(of_pooled[metric], counts, groups)
@@ -105,24 +112,9 @@ def _class_scores(part: pd.DataFrame, name: str, scope: str) -> Iterator[dict]:
         if mean.n or metric in of_pooled:
             limited, own = sure(mean, counts, groups), groups[~np.isnan(each[metric])]
             yield row(name, metric, limited, own, average="per_image", labels=scope)
-    lacks, alarms = ~has_class(counts)[:, 0], counts[:, 0, 1] > 0
-    if lacks.any() and name != "background":
-        share = intervals.wilson_by_patient(lacks & alarms, lacks, groups)
-        yield row(name, "false alarms", share, groups[lacks], average="per_image", labels=scope)
-
-
-def _measures(part: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Values of each slice of a class (slices,), NaN where there is none."""
-    counts = slice_counts([part])[:, 0]
-    has = has_class(counts)
-    values = {m: np.where(has, metrics.score(m, counts), np.nan) for m in PIXEL_METRICS}
-    if part["class"].iloc[0] == "background":
-        return values
-    values |= {name: part[name].to_numpy(float) for name in ("hd95", "dice_thresholds")}
-    lung = part["lung_pixels"].to_numpy(float)
-    # The error of a severity score: predicted minus true lesion in per cent of the lung field.
-    error = 100 * np.abs(part["fp"] - part["fn"]).to_numpy() / np.where(lung > 0, lung, np.nan)
-    return values | {"volume_error": error}
+    if not has.all() and name != "background":
+        share = intervals.wilson_by_patient(~has & (counts[:, 0, 1] > 0), ~has, groups)
+        yield row(name, "false alarms", share, groups[~has], average="per_image", labels=scope)
 
 
 def slice_counts(parts: Iterable[pd.DataFrame]) -> np.ndarray:
