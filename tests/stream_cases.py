@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import manifest, stream_settings
 
-from covid_utils.models import unet, xception
+from covid_utils.models import deeplab, unet
 from covid_utils.training.streams import StreamData
 
 TOY = stream_settings(
@@ -48,10 +48,10 @@ NOWHERE = SimpleNamespace(root=Path("/nowhere"))
 @contextmanager
 def small_networks(home):
     """A U-Net of two levels and an encoder of two blocks; runs are kept in ``home``."""
-    blocks = list(xception.blocks(0))[:2]
+    blocks = list(deeplab.blocks(0))[:2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unet, "DEPTH", 1)
-        patch.setattr(xception, "blocks", lambda _: blocks)
+        patch.setattr(deeplab, "blocks", lambda _: blocks)
         patch.setenv("COVID_HOME", str(home))
         yield
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from covid_utils import paths
-from covid_utils.models import deeplab, xception
+from covid_utils.models import deeplab
 from covid_utils.report import claims as ledger
 
 PARITY = paths.PROJECT.parent / "shared" / "parity"
@@ -191,7 +191,7 @@ def test_outputs_have_the_shape_that_the_stride_says(shape, decoder, rates):
     assert late.shape[1:3] == early.shape[1:3] == tuple(sides)
     assert early.shape[-1] == 8  # a quarter of the first decoder's
     joined = model.get_layer("decoder_1.feature_projection0").input
-    assert joined is model.get_layer(xception.STEM).output
+    assert joined is model.get_layer(deeplab.STEM).output
 
 
 @pytest.mark.parametrize("size", [(17, 9), (3, 7), (2, 1)])
@@ -205,5 +205,5 @@ def test_resizing_is_that_of_tensorflow_1_with_aligned_corners(size):
 
 
 def test_channels_of_another_width_are_a_multiple_of_8():
-    scaled = [xception.Convolutions(w, 0.9, 0.1).scaled(728) for w in (1, 0.5, 0.125, 0.001)]
+    scaled = [deeplab.Convolutions(w, 0.9, 0.1).scaled(728) for w in (1, 0.5, 0.125, 0.001)]
     assert scaled == [728, 368, 88, 8]
