@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_utils.data import guard
-from covid_utils.errors import DataError, ParameterError
+from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
     import keras
@@ -87,17 +87,12 @@ def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> ke
 
     wanted = [keras.layers.GlobalAveragePooling2D()(model.get_layer(n).output) for n in layers]
     if before:
-        below = block_below(before)
-        if below not in {layer.name for layer in model.layers}:
-            raise ParameterError(f"block '{before}' lies behind the last block of the network.")
-        wanted.append(model.get_layer(below).output)
+        wanted.append(model.get_layer(block_below(before)).output)
     return keras.Model(model.input, wanted)
 
 
 def block_below(block: str) -> str:
-    """The block whose maps enter another one; below the first there is only the stem."""
-    if block not in FEATURE_LAYERS[1:]:
-        raise ParameterError(f"block '{block}' is none of {', '.join(FEATURE_LAYERS[1:])}.")
+    """The block whose maps enter another one, which is not the first."""
     return FEATURE_LAYERS[FEATURE_LAYERS.index(block) - 1]
 
 
