@@ -51,14 +51,13 @@ def train(scans: Collection, like: Preprocessing, values: Mapping[str, Any]) -> 
         The part of a pack that `load` takes, with what is known of its ``quality``.
     """
     own, least = replace(like, size=SIZE), values["minimum_share"]
-    settings = {name: values[name] for name in multilabel.SETTINGS}
     rows = scans.training_rows(LESION_SETS, "the network of manifestations", near_copies=True)
     data = streams.prepared(rows, scans.root, own, values["seed"])
     images, truth = data.images[:], multilabel.present(data.masks, least)
     groups = rows["patient_id"].to_numpy()
-    chance = _cross_validated(images, truth, groups, settings)
+    chance = _cross_validated(images, truth, groups, values)
     quality, fitted = _judged(chance, truth, groups)
-    network, _ = multilabel.train(images, truth, None, changed=_foreign, **settings)
+    network, _ = multilabel.train(images, truth, None, values, changed=_foreign)
     about = {"preprocessing": asdict(own), "sigmoid": fitted, "caution": _caution(quality)}
     about |= {"slices": len(rows), "groups": len(set(groups)), "quality": quality}
     others = scans.select(dataset=EXTERNAL_SETS, subset=EXTERNAL)
@@ -75,15 +74,15 @@ def _foreign(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _cross_validated(
-    images: np.ndarray, truth: np.ndarray, groups: np.ndarray, settings: dict[str, Any]
+    images: np.ndarray, truth: np.ndarray, groups: np.ndarray, values: Mapping[str, Any]
 ) -> np.ndarray:
     """Probabilities (n, 3) of slices by trainings that saw none of their group."""
     from sklearn.model_selection import GroupKFold
 
     chance = np.zeros(truth.shape)
-    folds = GroupKFold(FOLDS, shuffle=True, random_state=settings["seed"])
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=values["seed"])
     for seen, unseen in folds.split(images, groups=groups):
-        network, _ = multilabel.train(images[seen], truth[seen], None, changed=_foreign, **settings)
+        network, _ = multilabel.train(images[seen], truth[seen], None, values, changed=_foreign)
         chance[unseen] = multilabel.predict(network, images[unseen])
     return chance
 

@@ -71,7 +71,7 @@ def test_a_training_has_a_curve_of_each_subset_and_predicts_every_slice():
     images = rng.integers(0, 256, (6, 16, 16), dtype=np.uint8)
     labels = rng.random((6, 3)) < 0.5
     watched = (images[:2], labels[:2])
-    network, history = multilabel.train(images, labels, watched, **SETTINGS)
+    network, history = multilabel.train(images, labels, watched, SETTINGS)
     epochs = history.groupby("subset")["epoch"].apply(list).to_dict()
     assert epochs == {"train": [1, 2], "validation": [1, 2]}
     assert multilabel.predict(network, images).shape == (6, 3)
@@ -90,7 +90,7 @@ def test_the_loss_equals_a_hand_calculation(monkeypatch):
     monkeypatch.setattr(multilabel, "ml_cnn", lambda labels, size: tiny)
     images = np.repeat(np.array([0, 85, 170, 255], np.uint8), 64).reshape(4, 8, 8)
     settings = SETTINGS | {"epochs": 1, "learning_rate": 1e-12}
-    _, history = multilabel.train(images, LABELS, (images, LABELS), **settings)
+    _, history = multilabel.train(images, LABELS, (images, LABELS), settings)
     p = multilabel.predict(tiny, images).astype(float)
     expected = -(LABELS * np.log(p) + ~LABELS * np.log(1 - p)).sum(axis=1).mean()
     # Each of the four slices is drawn once an epoch; the loss is a mean over slices.
@@ -109,9 +109,9 @@ def test_both_conditions_take_the_same_steps(monkeypatch, condition, shown, slic
     monkeypatch.setattr(cache, "images", lambda rows, *_: masks * 20)
     monkeypatch.setattr(cache, "masks", lambda rows, *_: masks)
 
-    def watched(images, labels, validation, **settings):
+    def watched(images, labels, validation, values, steps):
         assert len(images) == len(labels) == shown
-        networks.append((train(images, labels, validation, **settings)[0], settings["seed"]))
+        networks.append((train(images, labels, validation, values, steps)[0], values["seed"]))
         return networks[-1][0], None
 
     monkeypatch.setattr(multilabel, "train", watched)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     import keras
 
 
-#: Parameters of ``03_task2_multilabel`` that `train` takes.
-SETTINGS = ("epochs", "batch_size", "learning_rate", "seed")
-
-
 def present(masks: np.ndarray | Rows, minimum_share: float = 0.0) -> np.ndarray:
     """Labels of slices, bool (n, 3): a manifestation is present if its mask is large enough.
 
@@ -44,19 +40,15 @@ def train(
     images: np.ndarray | Rows,
     labels: np.ndarray,
     validation: tuple[np.ndarray, np.ndarray] | None,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
+    values: Mapping[str, Any],
     epoch_steps: int = 0,
     changed: Callable[[np.random.Generator, np.ndarray], np.ndarray] = _moved,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train the network on uint8 images (n, size, size) and their labels, bool (n, 3).
 
-    The paper names 50 epochs and Adam, and no rate. Images and labels for ``validation`` make only
-    the curve. An epoch shows each slice once, unless ``epoch_steps`` says how many steps it has,
-    and each time ``changed`` in another way.
+    ``values`` are parameters of ``03_task2_multilabel``. Images and labels for ``validation`` make
+    only the curve. An epoch shows each slice once, unless ``epoch_steps`` says how many steps it
+    has, and each time ``changed`` in another way.
 
     Returns:
         The network after the last epoch, and the history: one row per epoch and subset with
@@ -67,15 +59,15 @@ def train(
     def augmented(rng: np.random.Generator, image: np.ndarray, label: np.ndarray) -> tuple:
         return to_input(changed(rng, image)), label.astype(np.float32)
 
-    keras.utils.set_random_seed(seed)
-    model = _compiled(labels.shape[1], images.shape[1], learning_rate)
-    size = min(batch_size, len(images))
+    keras.utils.set_random_seed(values["seed"])
+    model = _compiled(labels.shape[1], images.shape[1], values["learning_rate"])
+    size, epochs = min(values["batch_size"], len(images)), values["epochs"]
     if validation:
         validation = to_input(validation[0]), validation[1].astype(np.float32)
     with progress.bar(total=epochs, desc="epochs") as shown:
         curves = model.fit(
-            streams.batches(images, labels, size, seed, augmented),
-            steps_per_epoch=epoch_steps or steps_of_epoch(len(images), batch_size),
+            streams.batches(images, labels, size, values["seed"], augmented),
+            steps_per_epoch=epoch_steps or -(-len(images) // size),
             epochs=epochs,
             shuffle=False,  # the batches are shuffled already
             validation_data=validation,
@@ -106,11 +98,6 @@ def _compiled(count: int, side: int, learning_rate: float) -> keras.Model:
     return model
 
 
-def steps_of_epoch(slices: int, batch_size: int) -> int:
-    """Steps that show each slice once; in the last of them a few are shown again."""
-    return -(-slices // min(batch_size, slices))
-
-
 def under_condition(
     condition: str,
     collection: Collection,
@@ -128,11 +115,11 @@ def under_condition(
     Returns:
         `prediction_table` of test slices with `SEEN`, and ``repeat``, the number of the training.
     """
-    settings = {name: parameters[name] for name in SETTINGS}
     seed, size = parameters["seed"], parameters["batch_size"]
     rows = collection.training_rows(LESION_SETS, f"condition {condition}", near_copies=True)
     usual = image_conditions.divide(rows, "T0", 1, seed, copies, tests)["subset"]
-    settings["epoch_steps"] = steps_of_epoch((usual == "train").sum(), size)
+    slices = (usual == "train").sum()
+    steps = -(-slices // min(size, slices))
     numbers, sizes = range(1, trainings + 1), (seed, copies, tests)
     each = [image_conditions.divide(rows, condition, number, *sizes) for number in numbers]
     # Trainings differ in which slices, or copies, are in which subset.
@@ -141,8 +128,8 @@ def under_condition(
     tables = []
     for number, own in enumerate(each, start=1):
         trained, tested = (np.flatnonzero(own["subset"] == name) for name in ("train", "test"))
-        settings["seed"] = seed + 1000 * (number - 1)
-        network, _ = train(rows_of(data.images, trained), truth[trained], None, **settings)
+        values = parameters | {"seed": seed + 1000 * (number - 1)}
+        network, _ = train(rows_of(data.images, trained), truth[trained], None, values, steps)
         found = predict(network, rows_of(data.images, tested))
         table = prediction_table(own.iloc[tested], truth[tested], found)
         tables.append(table.join(own[[*SEEN]]).assign(repeat=number))

@@ -75,8 +75,7 @@ def _labels(
     """
     images = cache.images(rows, scans.root, Preprocessing(values["image_size"], **change))[:]
     trains = (rows["subset"] == "train").to_numpy()
-    settings = {name: values[name] for name in multilabel.SETTINGS}
-    network, _ = multilabel.train(images[trains], shown[trains], None, **settings)
+    network, _ = multilabel.train(images[trains], shown[trains], None, values)
     found = multilabel.predict(network, images) >= 0.5
     return rows.assign(truth=shown.any(axis=1), called=found.any(axis=1))
 
