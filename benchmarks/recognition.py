@@ -149,7 +149,7 @@ def sweep_of(
     """A sweep over some rates, with the settings of a real run: standardised, curves kept."""
     train, validation = np.split(np.arange(len(target)), [TRAIN])
     data = head.Examples(values, train, validation, target, classes)
-    settings = head.HeadSettings(steps, BATCH, standardise=True, seed=seed)
+    settings = head.PAPER | {"batch_size": BATCH, "standardise": True, "seed": seed}
     return lambda: head.sweep(data, settings, rates, (steps,))
 
 

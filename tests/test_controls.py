@@ -13,9 +13,9 @@ from covid_utils.data.image_conditions import ADULT_SOURCE, SOURCES, Conditions
 from covid_utils.evaluation import bootstrap, condition_scores, intervals
 from covid_utils.registry import RECOGNITION_CLASSES
 from covid_utils.training import baselines, controls, recognition_ladder
-from covid_utils.training.head import HeadSettings
+from covid_utils.training.head import PAPER
 
-SETTINGS = HeadSettings(steps=100, standardise=True)
+SETTINGS = PAPER | {"steps": 100, "standardise": True}
 
 
 @pytest.fixture(scope="module")

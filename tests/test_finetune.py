@@ -56,7 +56,9 @@ def frozen_head(images, steps=30):
     """The head on the frozen features, with its predictions, and its accuracy."""
     last = images.extraction.last
     table = images.extraction.features((last,))[last]
-    (one,) = study(table, [images.task], head.HeadSettings(steps, 10, 0.1))
+    (one,) = study(
+        table, [images.task], head.PAPER | {"steps": steps, "batch_size": 10, "learning_rate": 0.1}
+    )
     return one.fitted(0.1, steps), one.accuracy
 
 

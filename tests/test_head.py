@@ -1,6 +1,5 @@
 """The last layer against a numerical gradient, and what must not change it."""
 
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,9 +7,9 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from covid_utils.training import head
-from covid_utils.training.head import Examples, HeadSettings
+from covid_utils.training.head import Examples
 
-PLAIN = HeadSettings(learning_rate=0.1, batch_size=20, seed=7)
+PLAIN = head.PAPER | {"learning_rate": 0.1, "batch_size": 20, "seed": 7}
 
 
 @pytest.fixture
@@ -30,9 +29,9 @@ def examples(features, target, watched=()):
 
 def trained(data, steps=1, **changes):
     """The head of one rate and number of steps, and its curve."""
-    settings = replace(PLAIN, **changes)
-    heads, _, history = head.sweep(data, settings, (settings.learning_rate,), (steps,))
-    return heads[settings.learning_rate, steps], history
+    settings = PLAIN | changes
+    heads, _, history = head.sweep(data, settings, (settings["learning_rate"],), (steps,))
+    return heads[settings["learning_rate"], steps], history
 
 
 def cross_entropy(features, target, kernel, bias):
@@ -120,7 +119,7 @@ def test_the_seed_decides_and_watching_does_not(clusters):
 def test_heads_of_a_sweep_are_those_trained_alone(clusters, standardise):
     data = examples(*clusters, range(0, 180, 3))
     rates, steps = (0.01, 0.03, 0.003), (40, 15)
-    heads, accuracy, whole = head.sweep(data, replace(PLAIN, standardise=standardise), rates, steps)
+    heads, accuracy, whole = head.sweep(data, PLAIN | {"standardise": standardise}, rates, steps)
     assert set(heads) == {(rate, step) for rate in rates for step in steps}
     for (rate, step), one in heads.items():
         alone, history = trained(data, step, learning_rate=rate, standardise=standardise)

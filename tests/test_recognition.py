@@ -11,12 +11,12 @@ from builders import join, manifest, scans_of
 from covid_utils import registry
 from covid_utils.errors import DataError
 from covid_utils.training import recognition
-from covid_utils.training.head import HeadSettings
+from covid_utils.training.head import PAPER
 from covid_utils.training.recognition import Task
 
 LABELS = registry.RECOGNITION_CLASSES
 SUBSETS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
-SHORT = HeadSettings(20, 8, 0.01, standardise=True, seed=5)
+SHORT = PAPER | {"steps": 20, "batch_size": 8, "standardise": True, "seed": 5}
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_each_run_has_a_seed_of_its_own_and_the_first_keeps_its_training_images(
     assert kept[1].to_dict() == {"train": 24, "validation": 8, "test": 8}
     assert kept[2].to_dict() == kept[3].to_dict() == {"validation": 8, "test": 8}
     kernels = [one.heads[0.01, 20].kernel for one in studies]
-    (alone,) = recognition.study(table, [task], replace(SHORT, seed=SHORT.seed + 2))
+    (alone,) = recognition.study(table, [task], SHORT | {"seed": 7})
     assert np.array_equal(kernels[2], alone.heads[0.01, 20].kernel)
     assert not np.array_equal(kernels[0], kernels[1])
 
@@ -180,7 +180,7 @@ def test_each_run_has_a_seed_of_its_own_and_the_first_keeps_its_training_images(
 def test_a_study_keeps_the_papers_setting_and_the_checkpoints(fitting):
     table, task = fitting
     some = replace(task, rows=task.rows.iloc[::-1])  # another order than the table's
-    studies = recognition.study(table, some.runs(2), replace(SHORT, steps=250), (0.1,), 400)
+    studies = recognition.study(table, some.runs(2), SHORT | {"steps": 250}, (0.1,), 400)
     settings = [(rate, step) for step in (100, 250, 300, 400) for rate in (0.01, 0.1)]
     assert list(studies[0].heads) == settings
     accuracy = recognition.validation_accuracy(studies)
@@ -248,7 +248,7 @@ def test_the_best_layer_is_chosen_on_validation_alone(fitting):
     layers = {"mixed0": leaking, "mixed4": table.values, "mixed8": table.values}
     tables = {name: pd.DataFrame(values, table.index) for name, values in layers.items()}
     pair = [task, replace(task, name="y", rows=task.rows.iloc[::-1])]
-    best, compared = recognition.best_layer(tables, pair, replace(SHORT, learning_rate=0.1))
+    best, compared = recognition.best_layer(tables, pair, SHORT | {"learning_rate": 0.1})
     assert best == "mixed4"
     assert compared.index.tolist() == list(layers)
     assert compared.columns.tolist() == ["4 classes", "y"]

@@ -11,9 +11,8 @@ from covid_utils.data.image_conditions import TASKS, Conditions
 from covid_utils.registry import PREDICTION_KEYS, SEEN
 from covid_utils.training import finetune, recognition
 from covid_utils.training import recognition_ladder as ladder
-from covid_utils.training.head import HeadSettings
 
-SETTINGS = HeadSettings(200, 20, 0.1, standardise=True, seed=5)
+SETTINGS = {"steps": 200, "batch_size": 20, "learning_rate": 0.1, "standardise": True, "seed": 5}
 TOTALS = {"2 classes": 240, "4 classes": 480, "CT": 200}
 NEAREST = ["nearest neighbour", "nearest neighbour, standardised"]
 
@@ -125,7 +124,7 @@ def test_fine_tuning_learns_from_as_many_images_of_both_conditions(
     # What enters the first block that is trained is computed in one pass.
     assert computed == [(("mixed8",), "mixed7", {n for one in given for n in one.rows["image_id"]})]
     for one in given:
-        assert one.how == ("mixed7", 2, 0.5, SETTINGS.seed)
+        assert one.how == ("mixed7", 2, 0.5, SETTINGS["seed"])
         assert one.rows is one.task.rows
         # R0 has 32 images to train on in the two-class task, 56 in the other.
         expected = min(most, {"2 classes": 32, "4 classes": 56}[one.task.name])

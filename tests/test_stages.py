@@ -22,7 +22,7 @@ from covid_utils.models import inception
 from covid_utils.registry import MANIFESTATIONS
 from covid_utils.training import multilabel, networks, recognition
 from covid_utils.training.features import Extraction
-from covid_utils.training.head import HeadSettings
+from covid_utils.training.head import PAPER
 from covid_utils.training.predict_stream import Committee
 
 FIELD = Preprocessing(32, clahe_clip=0.0, crop="field", gray="landmarks")
@@ -97,7 +97,9 @@ def test_recognition_says_of_a_file_what_the_notebook_predicted(
     weights.write_bytes(b"of Inception-v3")
     frozen = Extraction(rows, scans.root, Preprocessing(64), str(weights), "mixed1", 3)
     table = frozen.features(("mixed1",))["mixed1"]
-    studied = recognition.study(table, tasks, HeadSettings(60, 16, 0.1, standardise=True))
+    studied = recognition.study(
+        table, tasks, PAPER | {"steps": 60, "learning_rate": 0.1, "standardise": True}
+    )
     fits = {one.task.name: one.fitted(0.1, 60) for one in studied}
     heads.keep("ci", frozen, fits.values())
     folder = paths.models("ci")

@@ -20,7 +20,7 @@ from covid_utils.data.collection import Collection
 from covid_utils.data.image_conditions import SOURCES, Conditions
 from covid_utils.registry import RECOGNITION_CLASSES
 from covid_utils.training import recognition, recognition_ladder
-from covid_utils.training.head import HeadSettings
+from covid_utils.training.head import PAPER
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNMARKED = chest_phantom.Settings(patients=60, ct_size=64, xray_size=64, hospital_mark=0.0)
@@ -29,7 +29,7 @@ UNMARKED = chest_phantom.Settings(patients=60, ct_size=64, xray_size=64, hospita
 BORDER, SIDE = 12, 16
 #: Each patient is tested by the one of so many trainings that did not see it.
 FOLDS = 5
-SETTINGS = HeadSettings(steps=400, standardise=True)
+SETTINGS = PAPER | {"steps": 400, "standardise": True}
 
 
 def unmarked() -> Collection:
@@ -54,7 +54,7 @@ def answers(scans: Collection, strengths: tuple[float, ...] = STRENGTHS) -> pd.D
     for fold in range(FOLDS):
         subset = np.where(patient % FOLDS == fold, "test", "train")
         own = replace(scans, manifest=scans.manifest.assign(subset=subset))
-        tasks.append(recognition_ladder.tasks("R1", Conditions(own, {}, SETTINGS.seed), 1)[-1])
+        tasks.append(recognition_ladder.tasks("R1", Conditions(own, {}, SETTINGS["seed"]), 1)[-1])
     rows = scans.manifest[scans.manifest["modality"] == "X-ray"]
     xrays = [readers.load_image(scans.root, row) / 255 for row in rows.itertuples()]
     for strength in strengths:
@@ -66,7 +66,7 @@ def answers(scans: Collection, strengths: tuple[float, ...] = STRENGTHS) -> pd.D
 
 
 def _hits(study: recognition.Study) -> pd.Series:
-    tested = study.fitted(SETTINGS.learning_rate, SETTINGS.steps).part("test")
+    tested = study.fitted(SETTINGS["learning_rate"], SETTINGS["steps"]).part("test")
     tested, first = tested.set_index(["image_id", "patient_id"]), RECOGNITION_CLASSES[0]
     return (tested["truth"] == first) == (tested["predicted"] == first)
 

@@ -7,7 +7,7 @@ side on the same batches: reading a batch costs more than multiplying it with on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,22 +17,11 @@ from threadpoolctl import threadpool_limits
 
 #: Validation images per point of the curve, as in ``retrain.py``.
 EVALUATION_BATCH = 100
-
-
-@dataclass(frozen=True)
-class HeadSettings:
-    """Settings of a training, of which the defaults are the paper's (section 3.3).
-
-    Features of earlier blocks or random weights are so small that the paper's steps end far from
-    convergence unless they are brought to mean 0 and variance 1 (``standardise``).
-    """
-
-    steps: int = 2800
-    batch_size: int = 100
-    learning_rate: float = 0.01
-    evaluate_every: int = 10
-    standardise: bool = False
-    seed: int = 2020
+#: The paper's settings (section 3.3), by the names that parameters of notebooks have. Features of
+#: earlier blocks or random weights are so small that these steps end far from convergence unless
+#: they are brought to mean 0 and variance 1 (``standardise``).
+PAPER = {"steps": 2800, "batch_size": 100, "learning_rate": 0.01, "standardise": False}
+PAPER |= {"seed": 2020}
 
 
 @dataclass(frozen=True)
@@ -73,10 +62,11 @@ def quality(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
 # The matrices are small: more than one thread each only wait.
 @threadpool_limits.wrap(1, "blas")
 def sweep(
-    data: Examples, settings: HeadSettings, rates: tuple[float, ...], steps: tuple[int, ...]
+    data: Examples, settings: Mapping, rates: tuple[float, ...], steps: tuple[int, ...]
 ) -> tuple[dict[tuple[float, int], Head], dict[tuple[float, int], float], pd.DataFrame]:
     """Train heads with several learning rates in one pass over the batches.
 
+    ``settings`` are those of `PAPER`, or parameters of a notebook, perhaps with ``evaluate_every``.
     The batches depend on the seed alone, and a longer training begins as a shorter one does.
     Nothing is selected on validation: heads are kept as they are after each number of ``steps``.
 
@@ -84,10 +74,10 @@ def sweep(
         Heads by rate and steps; their accuracy on all validation images, if there are any; and the
         curve: one row per rate and evaluation, of a training batch or of validation images.
     """
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(settings["seed"])
     # A generator of its own: drawing validation images must not change the training batches.
-    validation_rng = np.random.default_rng([settings.seed, 1])
-    features, mean, scale = _scaled(data, settings.standardise)
+    validation_rng = np.random.default_rng([settings["seed"], 1])
+    features, mean, scale = _scaled(data, settings["standardise"])
     draw_train, draw_validation = (_balanced(part, data) for part in (data.train, data.validation))
     # Heads lie side by side in one matrix. All start from the same normal weights, cut off at two
     # deviations.
@@ -107,10 +97,10 @@ def sweep(
         curve.extend((r, step, subset, *q) for r, *q in zip(rates, hits, entropy, strict=True))
 
     for step in range(1, max(steps) + 1):
-        chosen = draw_train(rng, settings.batch_size)
+        chosen = draw_train(rng, settings["batch_size"])
         batch, truth = features[chosen], data.target[chosen]
         probability = predict(batch)
-        if step == 1 or step % settings.evaluate_every == 0:
+        if step == 1 or step % settings.get("evaluate_every", 10) == 0:
             add_point("train", probability, truth)
             if len(data.validation):
                 some = draw_validation(validation_rng, EVALUATION_BATCH)

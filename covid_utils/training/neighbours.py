@@ -28,13 +28,11 @@ from covid_utils.registry import (
 )
 from covid_utils.training import multilabel, recognition
 from covid_utils.training.features import Extraction
-from covid_utils.training.head import HeadSettings
 from covid_utils.training.other_hospitals import PREPARED
 from covid_utils.training.recognition import Task
 
-#: Notebooks whose settings are used, and those of the head among them.
+#: Notebooks whose settings are used.
 SETTINGS_OF = ("03_task2_multilabel", "06_as_published")
-OF_HEAD = ("steps", "batch_size", "learning_rate", "standardise", "seed")
 
 
 def called(profile: str, scans: Collection, names: Iterable[str]) -> pd.DataFrame:
@@ -93,8 +91,7 @@ def _recognition(
     task = Task(CT_ALONE, pd.concat([own, others], ignore_index=True), MULTIMODAL_CLASSES)
     prepared = Preprocessing(values["image_size"], **change)
     frozen = Extraction(task.rows, scans.root, prepared, values["weights"], layer, seed)
-    settings = HeadSettings(**{name: values[name] for name in OF_HEAD})
-    (studied,) = recognition.study(frozen.features((layer,))[layer], [task], settings)
-    found = studied.fitted(settings.learning_rate, settings.steps).predictions
+    (studied,) = recognition.study(frozen.features((layer,))[layer], [task], values)
+    found = studied.fitted(values["learning_rate"], values["steps"]).predictions
     is_covid = found[["truth", "predicted"]] == MULTIMODAL_CLASSES[0]
     return found.assign(truth=is_covid["truth"], called=is_covid["predicted"])

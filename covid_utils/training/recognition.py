@@ -5,7 +5,7 @@ One table of features serves all heads (paper, sections 3.3 and 4.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -186,7 +186,7 @@ class Study:
 def study(
     table: pd.DataFrame,
     tasks: Iterable[Task],
-    settings: head.HeadSettings,
+    settings: Mapping,
     rates: tuple[float, ...] = (),
     last_step: int = 0,
 ) -> list[Study]:
@@ -195,25 +195,25 @@ def study(
     Run k has the seed of the settings plus k - 1. Besides the settings' own rate and steps there
     are further ``rates``, and `CHECKPOINTS` as far as ``last_step``.
     """
-    rates = tuple(sorted({settings.learning_rate, *rates}))
+    rates = tuple(sorted({settings["learning_rate"], *rates}))
     kept = [step for step in (*CHECKPOINTS, last_step) if 0 < step <= last_step]
-    steps = (settings.steps, *kept)
+    steps = (settings["steps"], *kept)
 
     def trained(task: Task) -> Study:
         target = task.rows["target"].to_numpy()
         data = head.Examples(task.values(table), *task.parts(), target, len(task.names))
-        seeded = replace(settings, seed=settings.seed + task.run - 1)
+        seeded = settings | {"seed": settings["seed"] + task.run - 1}
         return Study(task, table, *head.sweep(data, seeded, rates, steps))
 
     return [trained(task) for task in progress.bar([*tasks], desc="trainings")]
 
 
-def collect(studies: Iterable[Study], settings: head.HeadSettings) -> pd.DataFrame:
+def collect(studies: Iterable[Study], settings: Mapping) -> pd.DataFrame:
     """Predictions of the heads at the settings' rate and steps, one table.
 
     Training images are kept of first runs only: runs differ on the others.
     """
-    fits = [one.fitted(settings.learning_rate, settings.steps).predictions for one in studies]
+    fits = [one.fitted(settings["learning_rate"], settings["steps"]).predictions for one in studies]
     every = pd.concat(fits, ignore_index=True)
     return every[(every["run"] == 1) | (every["subset"] != "train")].reset_index(drop=True)
 
@@ -228,13 +228,13 @@ def validation_accuracy(studies: Iterable[Study]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "run", "rate", "steps", "accuracy"])
 
 
-def choose(studies: list[Study], settings: head.HeadSettings) -> dict[str, dict[str, float]]:
+def choose(studies: list[Study], settings: Mapping) -> dict[str, dict[str, float]]:
     """For each task, the ``rate`` and ``steps`` that do best on validation, on average over runs.
 
     Of equally good ones the fewest steps, then the smallest rate. Without validation images there
     is nothing to choose by, and those of the settings stay.
     """
-    paper = {"rate": settings.learning_rate, "steps": settings.steps}
+    paper = {"rate": settings["learning_rate"], "steps": settings["steps"]}
     chosen = {one.task.name: paper for one in studies}
     for task, accuracy in validation_accuracy(studies).groupby("task"):
         mean = accuracy.groupby(["steps", "rate"])["accuracy"].mean().round(9)
@@ -250,7 +250,7 @@ def at_chosen(studies: Iterable[Study], chosen: dict[str, dict[str, float]]) -> 
 
 
 def best_layer(
-    tables: dict[str, pd.DataFrame], tasks: list[Task], settings: head.HeadSettings
+    tables: dict[str, pd.DataFrame], tasks: list[Task], settings: Mapping
 ) -> tuple[str, pd.DataFrame]:
     """The block whose features do best on validation, on average over tasks; of equals the first.
 

@@ -7,6 +7,7 @@ network, steps or seeds. What each is expected to show stands in docs/protocol.m
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -16,7 +17,6 @@ from covid_utils.data.image_conditions import TASKS, TUNED, Conditions
 from covid_utils.registry import ADULTS, RECOGNITION_TASKS, UNUSED
 from covid_utils.training import baselines, finetune, recognition
 from covid_utils.training.features import Extraction
-from covid_utils.training.head import HeadSettings
 from covid_utils.training.recognition import Task
 
 #: Model of R5 beside the fine-tuned one: the head that it starts from, of fewer images than R0's.
@@ -39,7 +39,7 @@ def tasks(condition: str, images: Conditions, repeats: int) -> list[Task]:
 
 
 def train(
-    condition: str, images: Conditions, table: pd.DataFrame, settings: HeadSettings, repeats: int
+    condition: str, images: Conditions, table: pd.DataFrame, settings: Mapping, repeats: int
 ) -> pd.DataFrame:
     """Train under one of the conditions R0 to R4 or M0 to M2 with a frozen network, and predict.
 
@@ -67,7 +67,7 @@ def train(
 def tune(
     images: Conditions,
     frozen: Extraction,
-    settings: HeadSettings,
+    settings: Mapping,
     before: str,
     most: int,
     epochs: int,
@@ -90,8 +90,8 @@ def tune(
         own = frozen.of(task.rows)
         table = own.features((frozen.last,))[frozen.last]
         (studied,) = recognition.study(table, [task], settings)
-        start = studied.fitted(settings.learning_rate, settings.steps, FEWER)
-        tuned = finetune.train(own, task, start.head, before, epochs, rate, settings.seed)
+        start = studied.fitted(settings["learning_rate"], settings["steps"], FEWER)
+        tuned = finetune.train(own, task, start.head, before, epochs, rate, settings["seed"])
         parts += [start.predictions, tuned.predictions]
     return pd.concat(parts, ignore_index=True)
 
