@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import shutil
@@ -13,8 +12,6 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
-
-import psutil
 
 T = TypeVar("T")
 
@@ -45,10 +42,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        owner = int(leftover.name.split(".")[-2])
-        if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it
-            shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of a process of this number that was killed
     partial.mkdir(parents=True)
     try:
         yield partial

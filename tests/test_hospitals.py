@@ -19,7 +19,7 @@ def save_volume(path, voxels, affine=None):
     nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine).to_filename(path)
 
 
-def volume(root, name="a", inside=False, scale="hu", slices=30, turned_over=False):
+def volume(root, name="a", scale="hu", slices=30, turned_over=False):
     """A body with two lungs in all but 5 slices, and a lesion at the left front of each lung.
 
     Voxels run from right to left, back to front and feet to head, or the other way round.
@@ -38,20 +38,18 @@ def volume(root, name="a", inside=False, scale="hu", slices=30, turned_over=Fals
         affine[0, 0] = affine[1, 1] = -1
         voxels, lungs, infection = (part[::-1, ::-1] for part in (voxels, lungs, infection))
     folder = root / CASES
-    save_volume((folder / CASES if inside else folder) / f"{name}.nii.gz", voxels, affine)
-    place = folder if inside else root
-    save_volume(place / INFECTION / f"{name}.nii.gz", infection)  # without the volume's axes
-    save_volume(place / LUNGS / f"{name}.nii.gz", lungs)
+    save_volume(folder / CASES / f"{name}.nii.gz", voxels, affine)
+    save_volume(folder / INFECTION / f"{name}.nii.gz", infection)  # without the volume's axes
+    save_volume(folder / LUNGS / f"{name}.nii.gz", lungs)
     return root
 
 
-@pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("turned_over", [False, True])
 @pytest.mark.parametrize("scale", ["hu", "8 bit"])
 def test_slices_with_lung_are_evenly_taken_and_upright_with_their_masks(
-    tmp_path, inside, turned_over, scale
+    tmp_path, turned_over, scale
 ):
-    reading = readers.read(VOLUMES, volume(tmp_path, "a", inside, scale, 45, turned_over))
+    reading = readers.read(VOLUMES, volume(tmp_path, "a", scale, 45, turned_over))
     assert reading.problems.empty
     frames = reading.rows["frame"].to_numpy()
     assert len(frames) == MOST_SLICES
@@ -72,18 +70,18 @@ def test_slices_with_lung_are_evenly_taken_and_upright_with_their_masks(
 
 
 def damage(root, kind):
-    path = root / INFECTION / "b.nii.gz"
+    path = root / CASES / INFECTION / "b.nii.gz"
     if kind == "no mask":
         path.unlink()
     elif kind == "cut mask":
         path.write_bytes(path.read_bytes()[:-40])
     elif kind == "cut volume":
-        path = root / CASES / "b.nii.gz"
+        path = root / CASES / CASES / "b.nii.gz"
         path.write_bytes(path.read_bytes()[:-40])
     elif kind == "other size":
         save_volume(path, np.zeros((20, 24, 29), np.uint8))
     else:
-        save_volume(root / LUNGS / "b.nii.gz", np.zeros((20, 24, 30), np.uint8))
+        save_volume(root / CASES / LUNGS / "b.nii.gz", np.zeros((20, 24, 30), np.uint8))
 
 
 @pytest.mark.parametrize(

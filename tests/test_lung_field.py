@@ -10,7 +10,7 @@ from chest_phantom.anatomy import build
 from chest_phantom.ct import ct_slice, lung_slices
 from chest_phantom.disease import infect
 from covid_utils import paths
-from covid_utils.data import cache, gray_scale, lung_field, readers
+from covid_utils.data import cache, gray_scale, lung_field, lungs, readers
 from covid_utils.data.gray_scale import HOUNSFIELD, LUNG_WINDOW
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import to_uint8
@@ -47,28 +47,28 @@ def test_the_field_is_the_lungs_with_their_lesions(slices, show, turn):
 
 
 def test_lungs_that_the_edge_cuts_and_one_lung_alone_are_found(slices):
-    for hu, lungs in slices[2:-2]:
+    for hu, truth in slices[2:-2]:
         gray = to_uint8(hu, *LUNG_WINDOW)
-        rows, columns = (np.flatnonzero(lungs.any(axis))[[0, -1]] for axis in (1, 0))
+        rows, columns = (np.flatnonzero(truth.any(axis))[[0, -1]] for axis in (1, 0))
         cut = (slice(rows[0] + 3, rows[1] - 3), slice(columns[0] + 4, columns[1] - 4))
-        assert overlap(lung_field.field(gray[cut]), lungs[cut]) > 0.9
+        assert overlap(lung_field.field(gray[cut]), truth[cut]) > 0.9
         middle = gray.shape[1] // 2
         alone = gray.copy()
-        alone[:, :middle][cv2.dilate(lungs[:, :middle].astype(np.uint8), np.ones((5, 5))) > 0] = 236
+        alone[:, :middle][cv2.dilate(truth[:, :middle].astype(np.uint8), np.ones((5, 5))) > 0] = 236
         right = np.arange(gray.shape[1]) >= middle
-        assert overlap(lung_field.field(alone), lungs & right) > 0.9
+        assert overlap(lung_field.field(alone), truth & right) > 0.9
 
 
 def test_slivers_at_the_base_and_small_apices_are_found():
     chest = build(np.random.default_rng(5), 192)
     volume = infect(chest, "normal", 0.0, 5)
-    lungs = np.zeros(volume.hu.shape, bool)
-    lungs[chest.lung.box] = chest.lung.share >= 0.5
-    share = lungs.mean((1, 2)) / lungs.mean((1, 2)).max()
+    truth = np.zeros(volume.hu.shape, bool)
+    truth[chest.lung.box] = chest.lung.share >= 0.5
+    share = truth.mean((1, 2)) / truth.mean((1, 2)).max()
     small = np.flatnonzero((share > 0.1) & (share < 0.3))
     ends = small[[0, len(small) // 4, -len(small) // 4, -1]]
     found = [
-        overlap(lung_field.field(to_uint8(ct_slice(volume, at)[0], *LUNG_WINDOW)), lungs[at])
+        overlap(lung_field.field(to_uint8(ct_slice(volume, at)[0], *LUNG_WINDOW)), truth[at])
         for at in ends
     ]
     assert min(found) > 0.8
@@ -78,7 +78,7 @@ def test_slivers_at_the_base_and_small_apices_are_found():
 def test_without_lungs_there_is_no_field(value):
     gray = np.full((64, 80), value, np.uint8)
     assert not lung_field.field(gray).any()
-    assert lung_field.find(gray) == "0 0 64 0"
+    assert lungs.place(lung_field.field(gray)) == "0 0 64 0"
 
 
 @pytest.mark.usefixtures("home")
@@ -127,8 +127,8 @@ def test_published_lesions_lie_in_the_field_and_their_gray_is_canonical(rows, re
     marks = []
     for row in chosen.itertuples():
         image = readers.load_image(real_data, row)
-        assert lung_field.find(image) == row.field
         field = lung_field.field(image)
+        assert lungs.place(field) == row.field
         labels = np.isin(readers.load_mask(real_data, row), (1, 2))
         inside, lesion = inside + (field & labels).sum(), lesion + labels.sum()
         area += field.mean() / len(chosen)

@@ -147,7 +147,7 @@ def test_any_volume(affine, slope, intercept, data):
 
     for name in ("tr_im", "tr_mask"):
         read("medseg", lambda root, name=name: spoil(ct_slices(root) / f"medseg/{name}.nii.gz"))
-    read(VOLUMES, lambda root: spoil(volume(root, slices=7) / CASES / "a.nii.gz"))
+    read(VOLUMES, lambda root: spoil(volume(root, slices=7) / CASES / CASES / "a.nii.gz"))
 
 
 FIELDS = ("NDims", "DimSize", "ElementSpacing", "Offset", "TransformMatrix", "ElementType")

@@ -1,5 +1,6 @@
 """Run folders and files: whole or nothing, and where each number comes from."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,7 @@ def test_a_run_that_breaks_leaves_what_was_there_before(rows, error):
 
 
 def test_a_run_is_not_visible_before_it_ends_and_has_no_file_of_an_older_one(rows):
-    nobody = 2**22 + 1  # above the largest process number of Linux
-    leftover = paths.results("quick") / f".task.{nobody}.partial"
+    leftover = paths.results("quick") / f".task.{os.getpid()}.partial"
     leftover.mkdir(parents=True)
     (leftover / "predictions.parquet").write_bytes(b"half")
     with runs.record("quick", "task", {}, rows) as run:

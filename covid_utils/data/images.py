@@ -15,7 +15,7 @@ import numpy as np
 from covid_utils.data import gray_scale, lung_field, lungs
 
 #: What a slice can be cropped to -> what finds it.
-FINDERS = {"lungs": lungs.find, "field": lung_field.find}
+FINDERS = {"lungs": lungs.lung_field, "field": lung_field.field}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def preprocess(
     its ``gray``; '' finds them now.
     """
     if settings.crop != "none":
-        place = place or FINDERS[settings.crop](gray)
+        place = place or lungs.place(FINDERS[settings.crop](gray))
     if settings.gray == "landmarks":  # of the whole slice, whose outside tells what air is
         found = gray_scale.Landmarks.parse(scale) if scale else gray_scale.landmarks(gray)
         gray = gray_scale.canonical(gray, found)

@@ -60,11 +60,6 @@ MIDLINE, BETWEEN, TABLE, TURNED = 0.12, 0.25, 0.5, -0.3
 GROWTH = 0.04
 
 
-def find(gray: np.ndarray) -> str:
-    """The manifest's ``field``: `lungs.place` of `field`."""
-    return lungs.place(field(gray))
-
-
 def field(gray: np.ndarray) -> np.ndarray:
     """Lung field, boolean (height, width), of a uint8 slice; all False without aerated lung."""
     parts = body.parts(gray)

@@ -31,11 +31,6 @@ REACH, EDGE = 0.08, 0.008
 HEALTHY = 0.1
 
 
-def find(gray: np.ndarray) -> str:
-    """The manifest's ``lungs``: `place` of `lung_field`."""
-    return place(lung_field(gray))
-
-
 def place(field: np.ndarray) -> str:
     """Top, left and side of `box` around a lung field, and its pixels, as in the manifest."""
     return " ".join(map(str, (*box(field), np.count_nonzero(field))))

@@ -1,7 +1,7 @@
 """Readers of slices of other hospitals, which test networks and never train one.
 
-* ``COVID-19-CT-Seg_20cases`` (Ma et al. 2021, Zenodo 3757476): volumes as NIfTI, and of the same
-  names below ``Infection_Mask`` and ``Lung_Mask`` (1 left, 2 right), beside that folder or in it.
+* ``COVID-19-CT-Seg_20cases`` (Ma et al. 2021, Zenodo 3757476): volumes as NIfTI in a folder of the
+  same name, and masks of the same names in ``Infection_Mask`` and ``Lung_Mask``.
 * ``covid19-ct-external``: pictures of such slices in ``ct``, masks of the same names in
   ``infection`` and ``lungs``, and ``slices.csv`` with the volume of each.
 
@@ -67,20 +67,14 @@ def _evenly(frames: np.ndarray) -> tuple[int, ...]:
     return tuple(int(frames[(2 * k + 1) * len(frames) // (2 * parts)]) for k in range(parts))
 
 
-def _mask(volume: Path, kind: str) -> Path:
-    """Mask of a volume, which may not be there: in the folder of the data set, or beside it."""
-    folder = next(place for place in volume.parents if place.name == CASES)
-    while folder.parent.name == CASES:  # archives that were unpacked into a folder of their own
-        folder = folder.parent
-    places = [place / kind / volume.name for place in (folder, folder.parent)]
-    return next((place for place in places if place.is_file()), places[0])
+def _mask(path: Path, kind: str) -> Path:
+    return path.parents[1] / kind / path.name
 
 
 def volumes(root: Path, problems: guard.Problems) -> list[dict]:
     """At most `MOST_SLICES` slices with lung of each volume that has both masks."""
-    found = problems.files(root / CASES, NIFTI_SUFFIXES, deep=True)
     rows = []
-    for path in (path for path in found if not path.parent.name.endswith("_Mask")):
+    for path in problems.files(root / CASES / CASES, NIFTI_SUFFIXES):
         absent = [kind for kind in (INFECTION, LUNGS) if not _mask(path, kind).is_file()]
         if absent:
             remedy = f"{' and '.join(absent)} has no file of this name; unpack it beside {CASES}."
@@ -111,7 +105,7 @@ def pictures(root: Path, problems: guard.Problems) -> list[dict]:
         if not volume.get(path.stem):
             problems.add(path, "unlabelled", f"{SLICES} names no volume of it; it is not used.")
         elif problems.attempt(_assert_masks, path):
-            about = {"path": path, "mask_path": folder / "infection" / path.name}
+            about = {"path": path, "mask_path": _mask(path, "infection")}
             rows.append(about | {"patient_id": f"{EXPORT}/{volume[path.stem]}"})
     return rows
 
@@ -119,7 +113,7 @@ def pictures(root: Path, problems: guard.Problems) -> list[dict]:
 @guard.reads("picture with its masks")
 def _assert_masks(path: Path) -> bool:
     size = read_raster(path).shape
-    for mask in (path.parents[1] / kind / path.name for kind in ("infection", "lungs")):
+    for mask in (_mask(path, kind) for kind in ("infection", "lungs")):
         if read_raster(mask).shape != size:
             raise DataError(f"{mask}: not of the size of its picture; take both from one release.")
     return True
@@ -144,5 +138,5 @@ PICTURES = Source(
     pictures,
     read_raster,
     lambda root, row: _extent(root / row.mask_path),
-    lambda root, row: _extent(root / EXPORT / "lungs" / Path(row.path).name),
+    lambda root, row: _extent(_mask(root / row.path, "lungs")),
 )
