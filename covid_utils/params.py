@@ -24,15 +24,11 @@ from covid_utils.registry import NOTEBOOKS, PROFILES
 
 
 @cache
-def _declarations() -> dict[str, dict[str, dict]]:
-    return yaml.safe_load(paths.DECLARATIONS.read_text(encoding="utf8"))
-
-
 def declared(notebook: str) -> dict[str, dict]:
     """Declarations of the parameters of a notebook, such as ``02_task1_inception``, in order."""
     if notebook not in NOTEBOOKS:
         raise ParameterError(f"{notebook}: no such notebook; there are {', '.join(NOTEBOOKS)}.")
-    return _declarations()[notebook]
+    return yaml.safe_load(paths.DECLARATIONS.read_text(encoding="utf8"))[notebook]
 
 
 def comment(notebook: str, name: str) -> str:

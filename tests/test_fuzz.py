@@ -6,12 +6,9 @@ import signal
 import sys
 import time
 
-import numpy as np
 import pytest
 from builders import modules_of
-from PIL import Image
 
-from covid_read.cases import cases
 from covid_utils import paths
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems limit no address space")
@@ -43,24 +40,6 @@ def test_a_few_damaged_files_of_each_format_are_read_or_refused(fuzz, tmp_path, 
     rows = [fuzz.run(name, 24, root) for name in fuzz.FORMATS]
     assert [row["crashed"] for row in rows] == [0] * 8
     assert sum(row["read"] for row in rows) > 20 < sum(row["refused"] for row in rows)
-
-
-@linux
-def test_a_file_beside_the_named_one_is_noticed(fuzz, tmp_path):
-    root = tmp_path / "phantom"
-    (root / "variants").mkdir(parents=True)
-    for name in ("a.png", "b.png"):
-        Image.fromarray(np.zeros((40, 40), np.uint8)).save(root / "variants" / name)
-    contents = [(path, path.read_bytes()) for path in sorted((root / "variants").iterdir())]
-    assert fuzz.batch(root, contents, True)[0] == ["read", "read"]
-
-    def curious(paths, without):
-        yield from cases(paths, without)
-        (root / "variants" / "b.png").read_bytes()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fuzz, "cases", curious)
-        assert fuzz.batch(root, contents, True)[0] == ["crashed", "read"]
 
 
 @linux

@@ -48,13 +48,6 @@ def test_path_hash_on_pinned_paths(number, percent):
     assert splits.path_hash(path, 0, percent - 0.01) == "train"
 
 
-def test_path_hash_uses_the_whole_path_without_what_follows_nohash():
-    plain = [splits.path_hash(f"a/person{i}") for i in range(60)]
-    assert set(plain) == set(SUBSETS)
-    assert [splits.path_hash(f"a/person{i}_nohash_1.jpeg") for i in range(60)] == plain
-    assert [splits.path_hash(f"b/person{i}") for i in range(60)] != plain
-
-
 @pytest.mark.parametrize(("validation", "test"), [(10, 10), (15, 25), (0, 20), (10, 0)])
 def test_patients_stay_whole_and_shares_are_near_in_every_stratum(many, validation, test):
     table = splits.assign(many, validation=validation, test=test)

@@ -64,10 +64,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
             )
             problems.add(folder, "not CT", remedy)
         if not all(row["mask_path"] for row in used):
-            remedy = (
-                "No XML file of the readers' outlines belongs to these slices; they have no mask."
-            )
-            problems.add(folder, guard.MISSING, remedy)
+            problems.add(folder, guard.MISSING, NO_OUTLINES)
         rows += used
     for path in dict.fromkeys(row["mask_path"] for row in rows if row["mask_path"]):
         outlined = _parse(path)[1].keys()
