@@ -59,18 +59,14 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 def stated(table: pd.DataFrame) -> pd.Series:
     """The column ``paper`` of a table, numbers with their ``unit``."""
-    is_number = pd.to_numeric(table["paper"], errors="coerce").notna()
-    with_unit = table["paper"].astype(str) + table["unit"].map(_sign)
-    return table["paper"].where(~is_number, with_unit)
+    is_plain = pd.to_numeric(table["paper"], errors="coerce").isna() | (table["unit"] == "fraction")
+    return table["paper"].where(is_plain, table["paper"].astype(str) + " " + table["unit"])
 
 
 def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFrame:
     """A table of `VALUES` for people: a row per ``keys``, a column per score named ``across``."""
-    text = readable(table)
-    rows, columns = (pd.MultiIndex.from_frame(text[of].drop_duplicates()) for of in (keys, across))
-    rows, columns = (i.get_level_values(0) if i.nlevels == 1 else i for i in (rows, columns))
-    pivoted = text.pivot(index=keys, columns=across, values="ours").fillna("")
-    return pivoted.reindex(index=rows, columns=columns)
+    form = {"index": keys, "columns": across, "values": "ours", "aggfunc": "first", "sort": False}
+    return readable(table).pivot_table(**form).fillna("")
 
 
 def with_interval(row) -> str:
@@ -80,17 +76,13 @@ def with_interval(row) -> str:
     if pd.isna(row.ours):
         return "undefined"
     value, low, high = (number(one, row.unit) for one in (row.ours, row.low, row.high))
-    value += _sign(row.unit)
+    value += "" if row.unit == "fraction" else f" {row.unit}"
     return value if pd.isna(row.low) else f"{value} [{low}, {high}]"
 
 
 def number(value: float, unit: str, sign: str = "") -> str:
     """A value with as many decimal places as its unit is shown with; a ``sign`` + or none."""
     return format(value, f"{sign}.{DIGITS.get(unit, 1)}f")
-
-
-def _sign(unit: str) -> str:
-    return "" if unit == "fraction" else f" {unit}"
 
 
 def markdown(table: pd.DataFrame) -> str:
