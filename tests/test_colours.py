@@ -59,11 +59,6 @@ def test_what_meets_in_a_figure_can_be_told_apart_by_anyone(group, vision):
         assert apart >= APART_IN_A_FIGURE, (one, other, apart)
 
 
-def test_every_colour_can_meet_others():
-    assert set().union(*TOGETHER) == set(registry.COLOURS)
-    assert set(registry.DASHES) == set(registry.SUBSETS)
-
-
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("gray", [30, 120, 210])
 @pytest.mark.parametrize("group", [registry.MANIFESTATIONS, OUTCOMES])

@@ -116,14 +116,6 @@ def test_the_outcome_sheet_compares_both_networks_on_the_same_slices():
             np.testing.assert_allclose(picture(axis), expected)
 
 
-def test_without_slices_or_lesions_there_is_no_sheet():
-    keep(**dict.fromkeys([*RUNS, *BOTH], masks(n=0)))
-    assert galleries.write(PROFILE) == []
-    empty = np.zeros((6, SIZE, SIZE), np.uint8)
-    keep(**dict.fromkeys(BOTH, masks(truth=empty, predicted=empty)))
-    assert galleries.outcome_sheet(PROFILE) is None
-
-
 def test_pictures_are_written_where_masks_are_and_say_whether_they_are_simulated():
     keep(**dict.fromkeys(BOTH, masks()))
     assert galleries.write(PROFILE) == ["fig11"]

@@ -61,18 +61,6 @@ def test_the_difference_of_two_models_is_paired(built):
     assert row["note"].startswith(note)
 
 
-def test_the_forest_repeats_the_tables(built):
-    forest = recognition_tables.rivals(built["scores"], 4).set_index("name")
-    words = recognition_tables.OTHERS.values()
-    assert forest.index.tolist() == ["ours", "ours, chosen on validation", *words]
-    first = one(built["table2"], **PUBLISHED, classes=4, subset="test")
-    assert forest.iloc[0].tolist() == pytest.approx(first[["ours", "low", "high"]].tolist())
-    for words in recognition_tables.OTHERS.values():
-        row = one(built["table3"], work=f"{words}, 4 classes", metric="accuracy")
-        assert forest.loc[words, "ours"] == pytest.approx(row["ours"])
-    assert recognition_tables.stated_accuracy() == {"2 classes": 99.4, "4 classes": 98.1}
-
-
 def test_table4_means_and_extremes(built):
     table = built["table4"]
     plain = table[table["run"].isin(["1", "2", "3", "mean"])]

@@ -239,17 +239,6 @@ def test_the_keyboard_sorts_numbers_as_numbers(tab, site):
         assert [int(text) for text in column(tab, 4)] == expected
 
 
-def test_a_long_table_shows_eight_rows_and_the_rest_on_request(tab, site):
-    show(tab, site, "notebooks/05_tables")
-    region = tab.locator(".table-region.short").nth(1)
-    region.evaluate("one => one.id = 'long'")
-    rows = tab.locator("#long tbody tr")
-    assert rows.count() > 12
-    assert rows.locator("visible=true").count() <= 8
-    tab.locator("#long + .more").press("Enter")
-    assert rows.locator("visible=true").count() == rows.count()
-
-
 def test_a_number_leads_to_its_row_and_from_there_to_the_files(tab, site):
     show(tab, site, "index")
     link = tab.locator("table a.origin").first

@@ -194,23 +194,6 @@ def test_our_numbers_on_the_phantom_are_marked_and_only_those(built):
     assert not built["table7"]["note"].str.contains("phantom").any()
 
 
-def test_a_run_that_learned_from_validation_slices_says_so(built):
-    path = paths.results(PROFILE) / "stream_all_deeplab" / "provenance.json"
-    written = path.read_bytes()
-    provenance = json.loads(written)
-    provenance["parameters"]["refit"] = True
-    try:
-        path.write_text(json.dumps(provenance))
-        table = tables.build("table6", PROFILE, built["scores"])
-    finally:
-        path.write_bytes(written)
-    taught = table["note"].str.contains("validation slices taught as well")
-    expected = table["source_run"].map(lambda names: "stream_all_deeplab" in render.sources(names))
-    assert taught.equals(expected)
-    assert 0 < taught.sum() < len(taught)
-    assert not built["table6"]["note"].str.contains("taught").any()
-
-
 def test_every_number_names_the_runs_that_it_was_computed_from(built):
     there = {path.parent.name for path in paths.results(PROFILE).glob("*/provenance.json")}
     for name in (*SCORED, "table9"):
