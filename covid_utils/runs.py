@@ -117,10 +117,13 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
     for name in RECORDED_PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
+    tensorflow = sys.modules.get("tensorflow")
+    gpus = tensorflow.config.list_physical_devices("GPU") if tensorflow else []
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, but bytes on a Mac
     return {
         "parameters": {name: _without_folder(value) for name, value in parameters.items()},
-        "device": _device(),
+        # GPUs that TensorFlow sees, if it is in use; else the processor does the work.
+        "device": ", ".join(gpu.name for gpu in gpus) or "CPU",
         "revision": revision(),
         "python": platform.python_version(),
         "packages": installed,
@@ -139,14 +142,6 @@ def provenance(parameters: dict[str, Any], manifest: pd.DataFrame) -> dict[str, 
 def _without_folder(value: Any) -> Any:
     """A parameter as it may be published: an absolute path is cut to its last part."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-
-
-def _device() -> str:
-    """GPUs that TensorFlow sees, if it is in use; else the processor does the work."""
-    if "tensorflow" not in sys.modules:
-        return "CPU"
-    gpus = sys.modules["tensorflow"].config.list_physical_devices("GPU")
-    return ", ".join(gpu.name for gpu in gpus) or "CPU"
 
 
 def data_hash(manifest: pd.DataFrame) -> str:

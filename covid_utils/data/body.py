@@ -66,7 +66,9 @@ def parts(gray: np.ndarray) -> Parts:
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     small = cv2.resize(gray, size, interpolation=how)
     smooth = cv2.GaussianBlur(cv2.medianBlur(small, 3), (0, 0), 1.0)
-    padding = _padding(small)
+    numbers, areas = pieces(small == 0)
+    is_padding = np.bincount(_edge(numbers), minlength=len(areas)) > 0
+    padding = (is_padding & (areas > SIDE // 8))[numbers]
     known = smooth[~padding]
     threshold = cv2.threshold(known, 0, 255, cv2.THRESH_OTSU)[0] if known.size else 255.0
     body = _body((smooth > threshold) & ~padding)
@@ -123,12 +125,6 @@ def histogram(values: np.ndarray, smoothing: float = SMOOTHING) -> np.ndarray:
 def mode(values: np.ndarray) -> float:
     """Most frequent of some gray values, smoothed for that; nan without any."""
     return float(np.argmax(histogram(values))) if values.size else np.nan
-
-
-def _padding(small: np.ndarray) -> np.ndarray:
-    numbers, areas = pieces(small == 0)
-    is_padding = np.bincount(_edge(numbers), minlength=len(areas)) > 0
-    return (is_padding & (areas > SIDE // 8))[numbers]
 
 
 def _edge(image: np.ndarray) -> np.ndarray:

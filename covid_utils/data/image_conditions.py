@@ -71,7 +71,12 @@ class Conditions:
             rows = augment.expand(rows.assign(subset="train"), total, self.seed)
         else:
             rows = augment.expand(rows, {}, self.seed)
-        return self.with_seen(by_hash(rows, training) if condition in HASHED else rows)
+        if condition in HASHED:
+            # A copy has a path of its own, so it may fall elsewhere than its original. Each training
+            # has the images in a folder of another name, and so another assignment.
+            own = rows["path"] + ("~" + rows["copy"].astype(str)).where(rows["copy"] > 0, "")
+            rows = rows.assign(subset=[splits.path_hash(f"deal {training}/{p}") for p in own])
+        return self.with_seen(rows)
 
     def needed(self, conditions: Iterable[str]) -> pd.DataFrame:
         """Every image and copy that some conditions need, once, with the manifest's ``subset``.
@@ -153,16 +158,6 @@ class Conditions:
             xrays = rng.permutation(part.index[~is_ct[part.index]])
             drawn[xrays[: is_ct[part.index].sum()]] = True
         return rows.assign(subset=rows["subset"].where(drawn, UNUSED))
-
-
-def by_hash(rows: pd.DataFrame, training: int) -> pd.DataFrame:
-    """Assign rows to subsets by the hash of their paths, as `splits.path_hash` does.
-
-    A copy has a path of its own, so it may fall elsewhere than its original. Each training has the
-    images in a folder of another name, and so another assignment.
-    """
-    paths = rows["path"] + ("~" + rows["copy"].astype(str)).where(rows["copy"] > 0, "")
-    return rows.assign(subset=[splits.path_hash(f"deal {training}/{path}") for path in paths])
 
 
 def _multimodal(rows: pd.DataFrame) -> pd.DataFrame:

@@ -39,7 +39,13 @@ def assign(
     own = manifest[~manifest["dataset"].isin(EXTERNAL_SETS)]
     subset = _stratified(own, joined_patients(own), seed, validation, test)
     if published is not None:
-        subset = _published(own, subset, published, seed, validation)
+        rows = own["image_id"].isin(published.keys())
+        if not rows.any():
+            raise DataError("split: no image of the published benchmark is here; check slices.csv.")
+        subset = own["image_id"].map(published).where(rows, subset).replace("", UNUSED)
+        # Validation slices are taken from the published training part, by patient.
+        part = own[rows & (subset == "train")]
+        subset.loc[part.index] = _stratified(part, joined_patients(part), seed, validation, 0)
     return manifest.assign(subset=subset.reindex(manifest.index, fill_value=EXTERNAL))
 
 
@@ -96,20 +102,6 @@ def _fill(counts: np.ndarray, validation: float, test: float) -> list[str]:
             by_size = spare[counts[spare].argsort(kind="stable")]
             subset[by_size[-1 if name == "train" else 0]] = name
     return subset.tolist()
-
-
-def _published(
-    manifest: pd.DataFrame, subset: pd.Series, published: dict[str, str], seed: int, share: float
-) -> pd.Series:
-    """Follow a published split; validation slices are taken from its training part, by patient."""
-    names = manifest["image_id"]
-    rows = names.isin(published.keys())
-    if not rows.any():
-        raise DataError("split: no image of the published benchmark is here; check slices.csv.")
-    subset = names.map(published).where(rows, subset).replace("", UNUSED)
-    training = manifest[rows & (subset == "train")]
-    subset.loc[training.index] = _stratified(training, joined_patients(training), seed, share, 0)
-    return subset
 
 
 def assert_disjoint(manifest: pd.DataFrame) -> None:
