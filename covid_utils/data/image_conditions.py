@@ -72,7 +72,7 @@ class Conditions:
         else:
             rows = augment.expand(rows, {}, self.seed)
         if condition in HASHED:
-            # A copy has a path of its own, so it may fall elsewhere than its original. Each training
+            # A copy has its own path, so it may fall elsewhere than its original. Each training
             # has the images in a folder of another name, and so another assignment.
             own = rows["path"] + ("~" + rows["copy"].astype(str)).where(rows["copy"] > 0, "")
             rows = rows.assign(subset=[splits.path_hash(f"deal {training}/{p}") for p in own])
