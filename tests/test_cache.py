@@ -121,6 +121,16 @@ def recipe(version=1, settings=(), shape=(2, 3), dtype=np.float32, kind="feature
     return cache.Recipe(kind, version, dict(settings), shape, dtype)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+@pytest.mark.parametrize("shape", [(), (35, 35, 288)])
+def test_a_file_is_an_npy_array_with_the_header_that_is_skipped(shape, dtype):
+    one = recipe(shape=shape, dtype=dtype)
+    array = np.random.default_rng(0).integers(0, 99, shape).astype(dtype)
+    one.write("a", array.astype(np.float64))
+    assert np.array_equal(np.load(one.path("a")), array)
+    assert np.array_equal(one.rows(["a"])[0], array)
+
+
 # Lazy rows
 
 

@@ -26,6 +26,8 @@ from covid_utils.writing import whole
 #: Versions of the recipes of this module: what decodes and prepares images and masks, and what
 #: finds lung fields.
 IMAGES, MASKS, FIELDS = 1, 1, 3
+#: Bytes that NumPy writes before an array of few dimensions.
+HEADER = 128
 
 
 class Rows:
@@ -93,8 +95,13 @@ class Recipe:
 
     def rows(self, contents: Sequence[str]) -> Rows:
         """Arrays of contents that are kept, in order; each is read when asked for."""
-        shape = (len(contents), *self.shape)
-        return Rows(shape, self.dtype, lambda at: np.load(self.path(contents[at])))
+        files = [str(self.path(content)) for content in contents]
+
+        def read(at: int) -> np.ndarray:
+            # Without a look at the header it takes a third of the time.
+            return np.fromfile(files[at], self.dtype, offset=HEADER).reshape(self.shape)
+
+        return Rows((len(files), *self.shape), self.dtype, read)
 
     def filled(self, contents: Sequence[str], make: Callable[[int], np.ndarray]) -> Rows:
         """Arrays of contents; ``make`` makes those that are missing first, on all cores."""
