@@ -222,12 +222,12 @@ def leak(answers: pd.DataFrame) -> pd.DataFrame:
     for strength, one in answers.groupby("strength"):
         patient = pd.factorize(one["patient_id"])[0]
         halves = {"same": patient % 2 == 0, "other": patient % 2 == 1}
-        means = [
-            bootstrap.mean(one[name].to_numpy(float)[half], patient[half])
+        means = {
+            name: bootstrap.mean(one[name].to_numpy(float)[half], patient[half])
             for name, half in halves.items()
-        ]
-        gap, truth = difference(*means), one["same"].mean() - one["other"].mean()
-        line = {"strength": strength, "same": means[0].value, "other": means[1].value}
+        }
+        gap, truth = difference(*means.values()), one["same"].mean() - one["other"].mean()
+        line = {"strength": strength} | {name: mean.value for name, mean in means.items()}
         line |= {"difference": gap.value, "low": gap.low, "high": gap.high, "truth": truth}
         rows.append(line | {"share": gap.value / truth if truth else np.nan})
     return pd.DataFrame(rows)

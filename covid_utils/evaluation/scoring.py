@@ -162,12 +162,9 @@ def areas(
         return found
 
     drawn = bootstrap.score(np.eye(len(patients))[:, None], np.arange(len(patients)), statistic)
-    curves = {}
-    for metric in CURVES:
-        for part, is_unsure in unsure.items():
-            area = drawn[part, metric]._replace(n=len(truth))
-            curves[part, metric] = area.without_limits() if is_unsure else area
-    return curves
+    ordered = [(part, metric) for metric in CURVES for part in unsure]
+    curves = {key: drawn[key]._replace(n=len(truth)) for key in ordered}
+    return {key: of.without_limits() if unsure[key[0]] else of for key, of in curves.items()}
 
 
 def weighted_areas(
