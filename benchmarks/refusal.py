@@ -68,7 +68,8 @@ def part(picture: np.ndarray, *shares: tuple[float, float]) -> np.ndarray:
 
 def resonance(picture: np.ndarray) -> np.ndarray:
     """A CT slice with fat brighter than muscle and bone dark."""
-    return np.interp(gray_scale.canonical(picture), *RESONANCE).astype(np.uint8)
+    gray = gray_scale.landmarks(picture).curve[picture]
+    return np.interp(gray, *RESONANCE).astype(np.uint8)
 
 
 def reduced(picture: np.ndarray, side: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from covid_utils.data import archives, guard
+from covid_utils.data import guard
 from covid_utils.data.readers.decoding import NIFTI_SUFFIXES, RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
@@ -114,7 +114,7 @@ def _listed(path: Path, name: str, without: Path | None = None) -> list[File]:
 @guard.reads("ZIP archive")
 def _unpacked(path: Path, folder: Path, name: str) -> dict[File, str]:
     likely = max(LARGE_ARCHIVE, PACKED * path.stat().st_size)
-    archives.extract(path, folder, min(LARGEST_ARCHIVE, likely))
+    guard.extract(path, folder, min(LARGEST_ARCHIVE, likely))
     kinds = {file: kind(file.path) for file in _listed(folder, name)}
     if not kinds:
         raise DataError(f"{path}: holds no files; leave it out.")

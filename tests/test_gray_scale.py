@@ -86,7 +86,8 @@ def test_landmarks_are_recovered_within_30_hu(slices, change):
 def test_a_window_is_undone(slices, change):
     for hu, lungs in slices:
         wanted = to_uint8(hu, *LUNG_WINDOW)[lungs].astype(float)
-        seen = gray_scale.canonical(CHANGES[change](hu))[lungs]
+        gray = CHANGES[change](hu)
+        seen = gray_scale.landmarks(gray).curve[gray][lungs]
         assert np.abs(seen - wanted).mean() < 2  # 12 HU
     curve = gray_scale.landmarks(CHANGES[change](hu)).curve
     assert (np.diff(curve.astype(int)) >= 0).all()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from covid_utils.data import archives, guard
+from covid_utils.data import guard
 from covid_utils.data.readers.decoding import RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
@@ -55,13 +55,13 @@ class Archive:
 
     def _extract(self, source: Path, goal: Path) -> Path:
         """Extract what is wanted; folders that hold nothing but one folder are left out."""
-        archives.extract(source, goal, self.limit, self._is_wanted)
+        guard.extract(source, goal, self.limit, self._is_wanted)
         while [path.is_dir() and path.name not in self.top for path in goal.iterdir()] == [True]:
             goal = next(goal.iterdir())
         return goal
 
     def _is_wanted(self, name: str) -> bool:
-        if not archives.is_content(name):
+        if not guard.is_content(name):
             return False
         parts = PurePosixPath(name).parts
         return not self.top or not set(self.top).isdisjoint(parts)

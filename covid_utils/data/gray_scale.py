@@ -99,11 +99,6 @@ class Landmarks:
 CANONICAL = Landmarks(*TARGETS, confidence=1.0)
 
 
-def canonical(gray: np.ndarray, found: Landmarks | None = None) -> np.ndarray:
-    """A uint8 slice in the canonical window, by its landmarks, which are found now if not given."""
-    return (found or landmarks(gray)).curve[gray]
-
-
 def landmarks(gray: np.ndarray) -> Landmarks:
     """Find the landmarks of a uint8 slice (height, width).
 

@@ -1,4 +1,4 @@
-"""The one guarded way to find and read a data set's files.
+"""The one guarded way to unpack, find and read a data set's files.
 
 Whatever a decoder raises becomes one sentence: the file, the first cause, a remedy. `Problems`
 collects these sentences for ``skipped.csv``, and the run goes on with what can be read.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
@@ -30,6 +31,8 @@ UNREADABLE, MISSING, WRONG_ENDING = "unreadable", "missing", "wrong ending"
 LARGEST = 2**30
 #: Longest side of one, in pixels or slices.
 LONGEST = 2**14
+#: Most files of an archive: 100 CT volumes of 1,000 slices.
+MOST_FILES = 100_000
 #: Causes whose remedy is not another download, first match first.
 REMEDIES = (
     (PermissionError, "allow this user to read it"),
@@ -199,3 +202,27 @@ def table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             "use the file that comes with the data set."
         )
     return rows
+
+
+def is_content(name: str) -> bool:
+    """Whether an entry is more than what a system notes beside the files."""
+    path = PurePosixPath(name)
+    is_note = path.name.startswith("._") or path.name == ".DS_Store"
+    return not is_note and "__MACOSX" not in path.parts
+
+
+def extract(
+    source: Path, goal: Path, limit: int, is_wanted: Callable[[str], bool] = is_content
+) -> None:
+    """Extract entries with the wanted names into a folder, never more than their headers state.
+
+    All of them together may have ``limit`` bytes.
+    """
+    with zipfile.ZipFile(source) as opened:
+        entries = [entry for entry in opened.infolist() if is_wanted(entry.filename)]
+        if sum(entry.file_size for entry in entries) > limit or len(entries) > MOST_FILES:
+            raise DataError(
+                f"{source}: holds more than the {limit:,} bytes or {MOST_FILES:,} files that it "
+                "may; delete it and get it from its publisher, or unpack it and name the folder."
+            )
+        opened.extractall(goal, entries)  # drops drives, leading slashes and ".."

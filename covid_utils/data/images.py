@@ -41,7 +41,7 @@ def preprocess(
         place = place or lungs.place(FINDERS[settings.crop](gray))
     if settings.gray == "landmarks":  # of the whole slice, whose outside tells what air is
         found = gray_scale.Landmarks.parse(scale) if scale else gray_scale.landmarks(gray)
-        gray = gray_scale.canonical(gray, found)
+        gray = found.curve[gray]
     gray = np.ascontiguousarray(gray[window(settings, place)])
     how = cv2.INTER_AREA if max(gray.shape) > settings.size else cv2.INTER_LINEAR
     resized = cv2.resize(gray, (settings.size, settings.size), interpolation=how)
