@@ -22,8 +22,14 @@ export COVID_IMAGENET := $(value IMAGENET)
 RUN = $(BIN)/python workflow/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce recompute report test lint unit notebooks-check notebooks readme \
+TARGETS := help setup reproduce recompute report test lint unit notebooks-check notebooks readme \
 	models bench fuzz refusal geometry lab lock clean
+.PHONY: $(TARGETS)
+
+# Any other word: one sentence with the target that is most like it.
+.DEFAULT:
+	@$(PYTHON) -c 'import difflib, sys; wrong, *names = sys.argv[1:]; sys.exit("make %s: no such target; the nearest is make %s, and make alone explains all." % (wrong, *difflib.get_close_matches(wrong, names, 1, 0)))' \
+		'$(subst ',,$@)' $(TARGETS)
 
 help: ## Explain the targets
 	@echo "Usage: make TARGET [PROFILE=quick|sample|paper] [DATA=folder]"

@@ -2,7 +2,8 @@
 
 ``results/<profile>/<run>/`` holds ``metrics.json``, ``predictions.parquet``, ``history.csv`` and
 ``provenance.json``. It is written under a temporary name and renamed when complete, so a run that
-was killed leaves nothing that a table could pick up.
+was killed leaves nothing that a table could pick up. Of two processes that record the same run the
+second waits with renaming, and readers wait until it is done.
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import psutil
+from filelock import FileLock
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
 from covid_utils.writing import whole, whole_folder
 
+T = TypeVar("T")
 RECORDED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless")
 #: Columns of texts that can be empty, of scores and of what is selected from them, and keys of the
 #: tables, which are empty where there are no data.
@@ -75,10 +78,15 @@ def record(
     ``manifest`` has the rows that the run used: their hashes identify the data.
     """
     final = paths.results(profile) / name
-    with whole_folder(final) as partial:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(final, FileLock(_lock(final))) as partial:
         yield Run(partial)
         write_json(partial / "provenance.json", provenance(parameters, manifest))
     forget_done(profile, name)
+
+
+def _lock(run: Path) -> Path:
+    return run.with_name(f".{run.name}.lock")
 
 
 def forget_done(profile: str, name: str) -> None:
@@ -197,28 +205,24 @@ def _plain(content: Any) -> Any:
 
 def read_metrics(profile: str, name: str) -> dict[str, Any]:
     """Metrics of a finished run."""
-    return _json(_existing(profile, f"{name}/metrics.json"))
+    return _read(profile, f"{name}/metrics.json", _json)
 
 
 def read_provenance(profile: str, name: str) -> dict[str, Any]:
     """Provenance of a finished run."""
-    return _json(_existing(profile, f"{name}/provenance.json"))
+    return _read(profile, f"{name}/provenance.json", _json)
 
 
 def read_predictions(profile: str, name: str) -> pd.DataFrame:
     """Predictions of a finished run."""
-    return pd.read_parquet(_existing(profile, f"{name}/predictions.parquet"))
+    return _read(profile, f"{name}/predictions.parquet", pd.read_parquet)
 
 
 def read_table(profile: str, name: str) -> pd.DataFrame:
     """``scores``, ``verdicts`` or ``tables/<name>``, as written; empty texts are ''."""
-    table = pd.read_csv(
-        _existing(profile, f"{name}.csv"),
-        keep_default_na=False,
-        na_values=[""],
-        dtype={"paper": str},
-        float_precision="round_trip",
-    )
+    form = {"keep_default_na": False, "na_values": [""], "dtype": {"paper": str}}
+    form |= {"float_precision": "round_trip"}
+    table = _read(profile, f"{name}.csv", lambda path: pd.read_csv(path, **form))
     return table.fillna(dict.fromkeys(TEXTS & set(table), ""))
 
 
@@ -240,10 +244,14 @@ def _json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _existing(profile: str, name: str) -> Path:
+def _read(profile: str, name: str, decode: Callable[[Path], T]) -> T:
     path = paths.results(profile) / name
-    if path.is_file():
-        return path
+    with suppress(FileNotFoundError):
+        return decode(path)
+    lock = _lock(path.parent)
+    if lock.is_file():  # the run may be getting its name at this moment
+        with FileLock(lock), suppress(FileNotFoundError):
+            return decode(path)
     raise ResultsError(
         f"{paths.shown(path)}: not there yet; 'make reproduce PROFILE={profile}' computes every "
         "result of this profile."

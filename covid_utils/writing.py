@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache, wraps
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
+
+import psutil
 
 T = TypeVar("T")
 
@@ -34,23 +37,33 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iterator[Path]:
     """Write a folder under a temporary name beside it; it replaces an older one when all is there.
+
+    Args:
+        path: The folder wanted.
+        lock: Held while the folder gets its name, if it is given.
 
     Yields:
         An empty folder to write to.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process of this number that was killed
+    partial, old = (
+        path.with_name(f".{path.name}.{end}") for end in (f"{os.getpid()}.partial", "old")
+    )
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        owner = int(leftover.name.split(".")[-2])
+        if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it
+            shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        if path.exists():
-            path.replace(old)
-        partial.replace(path)
+        with lock or nullcontext():
+            if path.exists():  # else a process was killed here, and the older one is all there is
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
 
 

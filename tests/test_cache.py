@@ -64,6 +64,18 @@ def test_images_are_made_once_whatever_the_order_and_choice_of_rows(root, decode
     assert len(files()) == len(rows)
 
 
+@pytest.mark.parametrize("left", [0, 60, 500])
+def test_a_cut_file_is_made_anew(root, left, decoded):
+    rows = rows_of(root)
+    right = cache.images(rows, root, SMALL)[:]
+    files()[2].write_bytes(files()[2].read_bytes()[:left])
+    decoded.clear()
+    assert np.array_equal(cache.images(rows, root, SMALL), right)
+    assert len(decoded) == 1
+    files()[2].unlink()
+    assert np.array_equal(cache.images(rows, root, SMALL), right)
+
+
 def test_other_settings_and_versions_make_other_files(root, monkeypatch, decoded):
     gray = np.random.default_rng(0).integers(0, 256, (60, 50), dtype=np.uint8)
     content = hashlib.sha256(preprocess(gray, Preprocessing(32)).tobytes()).hexdigest()[:12]

@@ -101,7 +101,7 @@ def test_opened_is_what_was_prepared(root):
     opened = collection.open_or_prepare("quick", str(root))
     assert_frame_equal(opened.manifest, made.manifest)
     names = {path.name for path in (paths.results("quick") / "data").iterdir()}
-    assert names == {"manifest.csv", "provenance.json", "skipped.csv", "source.json"}
+    assert names == {"manifest.csv", "provenance.json", "skipped.csv", "source.json", ".lock"}
     assert_frame_equal(opened.problems, made.problems, check_dtype=False)
     assert opened.root == made.root
 

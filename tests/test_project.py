@@ -8,6 +8,7 @@ import sys
 import tomllib
 
 import pytest
+import yaml
 
 from covid_read import shipped
 from covid_utils import paths
@@ -67,6 +68,16 @@ def test_the_lock_holds_what_the_package_asks_for():
         assert package(requirement) in held, requirement
         pin = re.search(r"==[\w.]+", requirement.split(";")[0])
         assert pin is None or f"{pin[0]} " in held[package(requirement)], requirement
+
+
+def test_conda_environment_is_the_lock():
+    text = (paths.PROJECT / "environment.yml").read_text(encoding="utf8")
+    *plain, pip = yaml.safe_load(text)["dependencies"]
+    assert pip == {"pip": ["-r requirements.lock"]}
+    project = tomllib.loads((paths.PROJECT / "pyproject.toml").read_text())["project"]
+    assert f"python {project['requires-python']}" in plain
+    # Everything else comes from the lock; make is no Python package.
+    assert {package(entry) for entry in plain} == {"python", "pip", "make"}
 
 
 # The library
@@ -269,3 +280,11 @@ def test_files_that_messages_send_people_to_exist():
     for path in LIBRARY:
         for link in re.findall(r"see (docs/[\w-]+\.md)", path.read_text(encoding="utf8")):
             assert (paths.PROJECT / link).is_file(), f"{name(path)}: {link}"
+
+
+def test_a_mistyped_target_is_answered_with_the_nearest():
+    done = subprocess.run(
+        ["make", "lba"], cwd=paths.PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "make lba: no such target; the nearest is make lab" in done.stderr

@@ -1,6 +1,6 @@
 """Run folders and files: whole or nothing, and where each number comes from."""
 
-import os
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ def make(rows, value=1, **parameters):
 
 
 def everything_in(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".task.lock")
 
 
 def test_a_finished_run_can_be_read_back(rows):
@@ -57,8 +57,28 @@ def test_a_run_that_breaks_leaves_what_was_there_before(rows, error):
     assert everything_in(paths.results("quick")) == ["task"]
 
 
+def record_often(value, rows):
+    for _ in range(40):
+        make(rows, value)
+
+
+def test_readers_of_a_run_that_others_replace_never_see_half_of_it(rows, monkeypatch):
+    monkeypatch.setattr(runs, "provenance", lambda *_: {})  # looking up versions takes longest
+    make(rows, 0)
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=record_often, args=(value, rows)) for value in (1, 2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert runs.read_metrics("quick", "task")["value"] in (0, 1, 2)
+        assert len(runs.read_predictions("quick", "task")) == 2
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert everything_in(paths.results("quick")) == ["task"]
+
+
 def test_a_run_is_not_visible_before_it_ends_and_has_no_file_of_an_older_one(rows):
-    leftover = paths.results("quick") / f".task.{os.getpid()}.partial"
+    nobody = 2**22 + 1  # above the largest process number of Linux
+    leftover = paths.results("quick") / f".task.{nobody}.partial"
     leftover.mkdir(parents=True)
     (leftover / "predictions.parquet").write_bytes(b"half")
     with runs.record("quick", "task", {}, rows) as run:

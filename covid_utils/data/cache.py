@@ -84,9 +84,12 @@ class Recipe:
         return self._folder / f"{_hash(content)}.npy"
 
     def missing(self, contents: Sequence[str]) -> list[int]:
-        """Positions of the contents that are not kept; of equal ones the first."""
+        """Positions of the contents that are not kept, or not whole; of equal ones the first."""
+        size = HEADER + self.dtype.itemsize * int(np.prod(self.shape))
         first = {content: at for at, content in reversed(list(enumerate(contents)))}
-        return sorted(at for content, at in first.items() if not self.path(content).is_file())
+        files = {at: self.path(content) for content, at in first.items()}
+        kept = {at for at, file in files.items() if file.is_file() and file.stat().st_size == size}
+        return sorted(files.keys() - kept)
 
     def write(self, content: str, array: np.ndarray) -> None:
         """Keep the array of one content; of two processes that do so at once, the later one's."""

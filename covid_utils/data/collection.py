@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 import chest_phantom
 from covid_utils import params, paths, runs
@@ -112,16 +113,24 @@ def prepare(parameters: Mapping[str, Any]) -> Collection:
     table, seen = without_seen(splits.assign(rows, seed, *shares, published), root)
     assert_apart(table, split)
     problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
-    folder = paths.results(profile) / "data"
-    for name, content in (("skipped", problems), ("manifest", table)):
-        with whole(folder / f"{name}.csv") as partial:
-            content.to_csv(partial, index=False)
     settings = {name: parameters[name] for name in SETTINGS}
-    runs.write_json(folder / "provenance.json", runs.provenance(settings, table))
-    # The last file: where it is, all are whole.
-    runs.write_json(folder / "source.json", {"folder": fingerprint(root)})
-    runs.forget_done(profile, "data")
+    _keep(profile, {"skipped": problems, "manifest": table}, runs.provenance(settings, table), root)
     return Collection(table, root, problems)
+
+
+def _keep(
+    profile: str, tables: Mapping[str, pd.DataFrame], provenance: Mapping[str, Any], root: Path
+) -> None:
+    folder = paths.results(profile) / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # or files of two processes would be mixed
+        for name, content in tables.items():
+            with whole(folder / f"{name}.csv") as partial:
+                content.to_csv(partial, index=False)
+        runs.write_json(folder / "provenance.json", provenance)
+        # The last file: where it is, all are whole.
+        runs.write_json(folder / "source.json", {"folder": fingerprint(root)})
+        runs.forget_done(profile, "data")
 
 
 def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
