@@ -55,6 +55,22 @@ def built(small_profile):
         yield tables
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """Folder of a pack that outlines with random weights, and does no more."""
+    from stream_cases import TOY
+
+    from covid_read import shipped
+    from covid_utils.training import networks, predict_stream
+
+    look = {"crop": "field", "gray": "landmarks", "clahe_clip": 0.0}
+    settings = TOY.replace(stream="all", image_size=32, **look)
+    network = networks.build(settings)
+    file = tmp_path_factory.mktemp("model") / "shipped.npz"
+    shipped.save(file, predict_stream.Committee(network, [network.get_weights()]), settings)
+    return file.parent
+
+
 @pytest.fixture
 def small_networks(tmp_path):
     """Streams of few layers in a home of their own."""

@@ -1,14 +1,19 @@
-"""The benchmarks' page matches the stored results, and all candidates do the same work."""
+"""Pages of benchmarks match what they state; all candidates of a benchmark do the same work."""
 
 import json
+import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from builders import modules_of
+from phantom_chest import slices_of_a_chest
 
 from covid_utils import paths
 from covid_utils.data import augment
+from covid_utils.data.gray_scale import LUNG_WINDOW
+from covid_utils.data.readers.gray import to_uint8
 
 FOLDER = paths.PROJECT / "benchmarks"
 RESULTS = json.loads((FOLDER / "results.json").read_text(encoding="utf8"))
@@ -45,16 +50,6 @@ def test_the_page_is_that_of_the_stored_results_and_reports_missed_targets(bench
     assert bench.run.page(slow).count("**missed**") == 7
 
 
-def test_sections_are_measured_one_by_one(bench, monkeypatch):
-    monkeypatch.setitem(bench.run.SECTIONS, "segmentation", lambda: "new")
-    with pytest.raises(SystemExit, match="another machine"):
-        bench.run.measure(["segmentation"], RESULTS | {"machine": {}})
-    with pytest.raises(SystemExit, match="No section phantom"):
-        bench.run.measure(["phantom"], RESULTS)
-    stored = RESULTS | {"machine": bench.run.machine()}
-    assert bench.run.measure(["segmentation"], stored) == stored | {"segmentation": "new"}
-
-
 def test_scipy_applies_the_same_map(bench):
     side = bench.comparisons.SIDE
     image, mask = bench.timing.chest(side=side)
@@ -85,27 +80,6 @@ def test_all_ways_to_features_give_the_same_numbers(bench):
         assert np.allclose(theirs, ours[: len(theirs)], atol=1e-5), name
 
 
-def test_last_layers_are_trained(bench):
-    values, target = bench.recognition.example()
-    fit = bench.recognition.keras_head(values, target)
-    assert fit(20).history["loss"][0] > fit(20).history["loss"][0]
-    sweeps = bench.recognition.sweep_all(values, target, 20)
-    assert sum(len(heads) for heads, *_ in sweeps) == 60
-    assert max(sweeps[-1][1].values()) > 0.5
-
-
-def test_a_growing_set_computes_what_is_new(bench):
-    counts = bench.recognition.growing(40, 33)
-    assert (counts["computed"], counts["passed"], counts["again"]) == (33, 64, 0)
-
-
-def test_deeplab_is_measured(bench, eager):
-    tiny = {"width": 0.125, "middle_blocks": 0}
-    norms = bench.segmentation.norms(17, tiny, batch=2, rounds=1)
-    assert min(one["median_ms"] for one in norms["candidates"].values()) > 0
-    assert 0 < bench.segmentation.fed(17, tiny, steps=2, rounds=1)["busy"] <= 1
-
-
 def test_other_layers_compute_the_same_numbers(bench, eager):
     deeplab, maps = bench.segmentation, eager.random.stateless_normal((1, 4, 5, 8), (0, 1))
     layers = deeplab.layers(8)
@@ -116,3 +90,61 @@ def test_other_layers_compute_the_same_numbers(bench, eager):
             flat = [eager.nest.flatten(one, expand_composites=True) for one in each]
             for one, other in zip(*flat, strict=True):
                 assert np.allclose(one, other, rtol=1e-3, atol=1e-3), (names, kind)
+
+
+# Damaged files, and pictures that are no slices
+
+
+@pytest.fixture(scope="module")
+def fuzz():
+    with modules_of("benchmarks", "fuzz") as (module,):
+        yield module
+
+
+@pytest.mark.parametrize(("page", "formats"), [("PAGE", "FORMATS"), ("SCANS_PAGE", "SCANS")])
+def test_no_file_crashed_in_the_committed_tables(fuzz, page, formats):
+    text = getattr(fuzz, page).read_text(encoding="utf8")
+    rows = [re.split(r"\s*\|\s*", line)[1:6] for line in text.splitlines() if "0 |" in line]
+    assert [row[0] for row in rows] == list(getattr(fuzz, formats))
+    for name, files, *counts in rows:
+        read, refused, crashed = (int(count.replace(",", "")) for count in counts)
+        assert (files, read + refused, crashed) == ("10,000", 10_000, 0)
+        # Checksums cover all of a pack and of what an archive holds.
+        assert read > {"ZIP": 10, "pack": -1}.get(name, 100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems limit no address space")
+def test_a_few_damaged_files_of_each_format_are_read_or_refused(fuzz, tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "GIB", 32)  # earlier tests may have taken most of the usual three
+    root = fuzz.whole_files(tmp_path / "phantom")
+    rows = [fuzz.run(name, 24, root) for name in fuzz.FORMATS]
+    assert [row["crashed"] for row in rows] == [0] * 8
+    assert sum(row["read"] for row in rows) > 20 < sum(row["refused"] for row in rows)
+
+
+@pytest.fixture(scope="module")
+def refusal():
+    with modules_of("benchmarks", "refusal") as (module,):
+        yield module
+
+
+def test_the_committed_table_has_all_kinds_and_every_picture_of_them(refusal):
+    text = refusal.PAGE.read_text(encoding="utf8")
+    rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in text.splitlines() if line[:1] == "|"]
+    names, counts = [row[1] for row in rows[2:]], [[int(n) for n in row[2:]] for row in rows[2:]]
+    assert {f"altered CT: {name}" for name in refusal.MADE} < set(names)
+    assert all(pictures == sum(verdicts) > 0 for pictures, *verdicts in counts)
+
+
+def test_pictures_are_counted_by_what_the_shipped_network_says(refusal, tmp_path, monkeypatch):
+    ((hounsfield, _),) = slices_of_a_chest(1)
+    chest = to_uint8(hounsfield, *LUNG_WINDOW)
+    kinds = {
+        "chest": [chest],
+        "turned": [chest[::-1]],
+        "not": [255 - chest, refusal.reduced(chest, 24), np.zeros((64, 64), np.uint8)],
+    }
+    listed = [(name, name == "chest", pictures) for name, pictures in kinds.items()]
+    monkeypatch.setattr(refusal, "kinds", lambda folder: listed)
+    table = refusal.read(tmp_path).set_index("kind")[list(refusal.VERDICTS)]
+    assert table.to_dict("split")["data"] == [[0, 0, 1], [0, 1, 0], [3, 0, 0]]

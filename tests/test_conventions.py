@@ -5,12 +5,11 @@ import pandas as pd
 import pytest
 from builders import manifest
 
-from covid_utils import paths, registry
+from covid_utils import registry
 from covid_utils.data import manifest as manifests
 from covid_utils.data.labels import scored_classes
 from covid_utils.evaluation import conventions, outlines, stream_scores
 from covid_utils.report import dice_figures as report
-from covid_utils.report import style
 
 
 def slices(count, quality="exact", first=0):
@@ -158,26 +157,3 @@ def test_a_gain_is_held_where_a_value_that_it_implies_lies_within_the_limits(cas
     expected = [0.911] if case["class"] == "ggo" else [0.811, 0.814, 0.82, 0.823]
     assert gains["implied"].tolist() == expected
     assert set(gains.loc[gains["holds"], "implied"]) == held
-
-
-def test_table_and_figure_of_a_profile(built):
-    style.use()
-    table = report.write("sample")
-    runs = set(table["run"])
-    assert {"stream_all_deeplab", "stream_all_unet", "fusion_deeplab", "stream_ggo_deeplab"} <= runs
-    assert "stream_nodule_deeplab" not in runs
-    folder = paths.results("sample") / "tables"
-    kept = pd.read_csv(folder / "conventions.csv")
-    assert list(kept) == ["run", "work", *conventions.COLUMNS]
-    assert kept["value"].tolist() == pytest.approx(table["value"].tolist(), rel=1e-4, nan_ok=True)
-    gains = pd.read_csv(folder / "conventions_gains.csv")
-    assert set(gains["claim"]) == {"p23a", "p23b", "p25b"}
-    deeplab = table[table["run"] == "stream_all_deeplab"]
-    table8 = built["table8"].query("work == 'ours, DeepLab-v3+, stream all' and metric == 'dice'")
-    pooled = table8[table8["average"] == "pooled"].iloc[0]
-    assert value(deeplab, "lesion", "pooled") == pytest.approx(pooled["ours"])
-    drawn = report.conventions(table)
-    dice = deeplab[(deeplab["metric"] == "dice") & (deeplab["class"] == "lesion")]["value"]
-    assert f"from {dice.min():.2f} (" in drawn.get_label()
-    assert f"to {dice.max():.2f} (" in drawn.get_label()
-    assert len([axis for axis in drawn.axes if axis.lines]) == len(report.SHOWN)

@@ -1,14 +1,10 @@
 """A verdict names the settings in which our runs depart from the paper, and no others."""
 
-import re
-
 import pytest
 from builders import manifest
-from small_runs import PROFILE
 
 from covid_utils import params, runs
 from covid_utils.report import verdicts
-from covid_utils.report.verdicts import DIFFERS, REPRODUCED, UNDECIDED
 
 
 def departures(name, parameters):
@@ -42,35 +38,3 @@ def test_departures_name_what_differs_from_the_paper_and_nothing_else(home):
     changed = {name: value for name, (value, _) in changes.items()}
     found = departures("stream_ggo_deeplab", params.load("paper", "04_task3_stream") | changed)
     assert found == [f"{name} {text}" for name, (_, text) in changes.items()]
-
-
-def differing(notebook):
-    """Names of settings in which the profile of the small runs is not the paper's."""
-    used, published = (params.load(profile, notebook) for profile in (PROFILE, "paper"))
-    idle = {*verdicts.NEUTRAL, *verdicts.IDLE.get(used.get("model", ""), ())}
-    return {name for name in used if used[name] != published[name]} - idle
-
-
-def named(departures):
-    """Names in a cell of departures; values may hold a comma, names come first in each part."""
-    return re.findall(r"(?:^|, )(\w+) ", departures)
-
-
-def test_a_comparison_names_its_departures_and_what_is_none_does_not(built):
-    found = built["verdicts"]
-    seen = 0
-    for prefix in verdicts.PREFIXES.values():
-        answers = verdicts.answers(found, prefix)
-        compared = answers["verdict"].isin((REPRODUCED, DIFFERS, UNDECIDED))
-        assert set(answers[~compared]["departures"]) <= {""}
-        for row in answers[compared].to_dict("records"):
-            if row["source_run"] == "task1":
-                seen += 1
-                assert set(named(row["departures"])) == differing("02_task1_inception"), row["id"]
-    assert seen
-
-
-def test_streams_under_a_condition_have_the_settings_of_their_own_notebook():
-    found = ", ".join(verdicts.departures(PROFILE, "condition_S0"))
-    # Each training is scored alone there, and validation slices teach nothing.
-    assert set(named(found)) == differing("04_task3_stream") - {"members", "refit"}

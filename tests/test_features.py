@@ -64,31 +64,10 @@ def maps_of(images, layer, seed=3):
     return part.predict_on_batch(features.to_input(np.stack(list(images))))
 
 
-def test_input_is_scaled_resized_and_repeated():
-    images = np.zeros((2, 40, 40), np.uint8)
-    images[1] = 255
-    scaled = features.to_input(images)
-    assert (scaled.shape, scaled.dtype) == ((2, 299, 299, 3), np.float32)
-    assert (scaled[0] == -1).all()
-    assert np.allclose(scaled[1], 1)
-
-
-def test_a_short_last_batch_changes_nothing():
-    import keras
-
-    image = keras.Input((299, 299, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(image)
-    model = keras.Model(image, [pooled, keras.layers.Rescaling(-2.0)(pooled)])
-    images = np.random.default_rng(0).integers(0, 256, (features.BATCH + 1, 8, 8), np.uint8)
-    batches = list(features.extract(model, images, np.arange(33)))
-    assert [chosen.tolist() for chosen, _ in batches] == [list(range(32)), [32]]
-    means, doubled = (np.concatenate(part) for part in zip(*(o for _, o in batches), strict=True))
-    assert np.allclose(means[:, 0], features.to_input(images).mean(axis=(1, 2, 3)), atol=1e-4)
-    assert np.allclose(doubled, -2 * means)
-    assert list(features.extract(model, images, np.array([], int))) == []
-
-
-def test_features_are_the_averages_of_each_blocks_maps(toys, xrays):
+def test_features_are_the_averages_of_each_blocks_maps_whatever_the_batches(
+    toys, xrays, monkeypatch
+):
+    monkeypatch.setattr(features, "BATCH", 4)
     rows = xrays.rows.iloc[::-1]
     tables = extraction(xrays, rows).features(("mixed2", "mixed0"))
     images = cache.images(rows, xrays.root, SMALL)

@@ -5,7 +5,6 @@ import hashlib
 import numpy as np
 import pytest
 import small_runs
-import yaml
 from builders import join, one
 from small_runs import PROFILE
 
@@ -15,13 +14,12 @@ from covid_utils.errors import CompanionError
 from covid_utils.evaluation import bootstrap, metrics, scores
 from covid_utils.registry import (
     CHOSEN_ON,
-    HOSPITALS,
     LUNG_FIELD,
     MANIFESTATIONS,
     SHIPPED,
     STEPS,
 )
-from covid_utils.report import stream_tables, tables
+from covid_utils.report import tables
 
 LESION = {"class": "lesion", "metric": "dice", "average": "per_image"}
 
@@ -97,38 +95,6 @@ def test_a_difference_is_to_the_step_before_on_the_same_slices(made):
     assert runs.select(tested, metric="false alarms")["n"].eq(1).all()
 
 
-def test_tables_show_benchmark_and_other_hospitals_side_by_side(made):
-    _, scored, built = made
-    shown = stream_tables.side_by_side(built["hospitals"])
-    assert list(shown) == list(stream_tables.SIDES.values())
-    named = [f"{step}: {words}" for step, words in STEPS.items()]
-    assert shown.loc["small"].index.tolist() == named
-    assert shown.loc["large"].index.tolist() == named[:4]
-    value = one(scored, **LESION, protocol="E7", subset="external")["value"]
-    last = shown.loc["small"].iloc[-1]
-    assert last["other hospitals"].startswith(f"{value:.3f} [")
-    assert last["benchmark"] == ""
-    for name in ("table6", "table8"):
-        works = built[name][built[name]["source_run"] == HOSPITALS].set_index("work")
-        assert set(works.index) == {
-            f"ours, DeepLab-v3+, on other hospitals: {words}"
-            for words in (STEPS["E0"], f"{STEPS['E0']}, from imagenet", "the shipped network")
-        }
-        own = works[(works["metric"] == "dice") & (works["average"] == "per_image")]
-        (shipped,) = own.loc[own.index.str.endswith("the shipped network"), "ours"]
-        assert shipped == pytest.approx(value)
-        assert not works["note"].str.contains("patients unknown").any()
-
-
-def test_headlines_name_the_scores(made):
-    _, _, built = made
-    entries = yaml.safe_load(paths.HEADLINES.read_text(encoding="utf8"))
-    rules = [each["rule"] for each in entries if each["rule"]["table"] == "hospitals"]
-    for rule, step in zip(rules, ("E0", SHIPPED), strict=True):
-        keys = {name: value for name, value in rule.items() if name != "table"}
-        assert one(built["hospitals"], **keys)["step"] == step
-
-
 def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_checksum(made):
     with pytest.raises(CompanionError, match=r"shipped\.npz: no shipped network here"):
         card.write(PROFILE)
@@ -149,10 +115,3 @@ def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_chec
     assert "**No better than chance.**" in text
     assert "not a medical device" in text
     assert "{" not in text
-
-
-def test_without_the_run_there_are_no_data(built):
-    assert "hospitals" not in built
-    unset = tables.build("hospitals", PROFILE, built["scores"])
-    assert unset["note"].str.contains("no data").all()
-    assert not built["scores"]["run"].eq(HOSPITALS).any()

@@ -1,10 +1,7 @@
 """Any subset of the data sets: which jobs run, and what scores, tables and verdicts say."""
 
-import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,7 +11,7 @@ from small_runs import PROFILE
 
 from covid_utils import graph, paths, registry, runs
 from covid_utils.data import manifest
-from covid_utils.report import dice_figures, render, tables, verdicts
+from covid_utils.report import render, tables, verdicts
 
 XRAYS = ("covid-chestxray-dataset", "chest_xray")
 STREAMS = {f"stream_{name}_deeplab" for name in ("all", *registry.MANIFESTATIONS)}
@@ -40,7 +37,6 @@ def sentences(sets):
     [
         (XRAYS, XRAY_JOBS),
         (XRAYS[:1], set()),
-        (XRAYS[1:], set()),
         (("medseg",), {"task2"} | RANDOM),
         (("lidc-idri",), {"stream_nodule_deeplab"}),
         (
@@ -63,13 +59,6 @@ def test_the_jobs_that_some_data_sets_allow_and_a_reason_for_each_other_one(sets
     assert all(left_out.values())
 
 
-def test_all_data_sets_leave_nothing_out():
-    sets = {"covid-chestxray-dataset", "chest_xray", "covid-ct", "medseg", "lidc-idri"}
-    sets |= {registry.EXTERNAL_SETS[0]}
-    every = graph.jobs("imagenet")
-    assert graph.possible(every, sets) == (every, {})
-
-
 def test_reasons_name_the_sets_the_job_before_and_the_part_that_is_missing():
     both = "needs the data sets covid-chestxray-dataset and chest_xray"
     assert f"02_task1_inception {both}" in sentences(["medseg"])
@@ -87,27 +76,6 @@ def test_reasons_name_the_sets_the_job_before_and_the_part_that_is_missing():
         "06_as_published (others) comes after 04_task3_stream (nodule), which is left out",
         "07_other_hospitals needs the data set covid-19-ct-seg_20cases or covid19-ct-external",
     ]
-
-
-def test_the_terminal_is_told_what_is_left_out(tmp_path):
-    recognition_sets(tmp_path / "scans")
-    (tmp_path / "results" / "quick" / "task2").mkdir(parents=True)
-    command = [Path(sys.executable).with_name("snakemake"), "--profile", "profiles/local"]
-    command += ["--cores", "1", "--dry-run", "--quiet", "host", "--config", "profile=quick"]
-    folders = {"COVID_HOME": str(tmp_path), "COVID_DATA_DIR": str(tmp_path / "scans")}
-    done = subprocess.run(
-        command,
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=paths.PROJECT,
-        env=os.environ | {"COVID_IMAGENET": ""} | folders,
-    )
-    said = re.findall(r"^Left out: (.*)\.$", done.stderr, re.M)
-    assert said == sentences(XRAYS)
-    assert "What an earlier run left of these in results/quick is not used." in done.stderr
-    planned = set(re.findall(r"^(\w+) +1$", done.stdout + done.stderr, re.M))
-    assert planned == ALWAYS | XRAY_JOBS | {"all"}
 
 
 def test_a_job_is_left_out_where_nothing_that_it_needs_can_be_read(tmp_path, monkeypatch):
@@ -149,26 +117,15 @@ def with_sets(tmp_path, monkeypatch):
     return built
 
 
-#: Data sets -> tables without a number of ours, and runs that scores are made of.
-CASES = {
-    XRAYS: ({"table5", "table6", "table7", "table8"}, {"task1"}),
-    ("covid-ct",): ({f"table{number}" for number in range(2, 10)}, set()),
-}
-
-
-@pytest.mark.parametrize("sets", CASES)
-def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(with_sets, sets):
-    built = with_sets(*sets)
-    without, behind = CASES[sets]
+def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(with_sets):
+    built = with_sets(*XRAYS)
     scored = built["scores"]
-    assert {run for names in scored["run"] for run in names.split(", ")} == behind
+    assert {run for names in scored["run"] for run in names.split(", ")} == {"task1"}
     for name in (tables.SCORED.keys() & tables.TITLES.keys()) - tables.OWN_RUNS.keys():
         written = runs.read_table(PROFILE, f"tables/{name}")
         is_empty = not (written["n"] > 0).any()
-        assert is_empty == (name in without), name
+        assert is_empty == (name in {"table5", "table6", "table7", "table8"}), name
         assert ("no data" in set(render.readable(written)["ours"])) == is_empty
-        text = (paths.results(PROFILE) / "tables" / f"{name}.md").read_text("utf8")
-        assert ("| no data |" in text) == is_empty
     found = verdicts.own(runs.read_table(PROFILE, "verdicts"))
     is_asked = ~found["honest_verdict"].isin((verdicts.CANNOT_BE_ASKED, verdicts.NO_DATA))
     assert (found["honest_n"] > 0).tolist() == is_asked.tolist()
@@ -177,21 +134,7 @@ def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(with
     assert not (answers == "").any()
 
 
-def test_a_run_by_hand_is_ignored_too_where_its_slices_are_gone(with_sets):
-    with_sets(*XRAYS)
-    small_runs.write_stream("published_masks", small_runs.ct_rows())
-    small_runs.write_stream("stream_ggo_deeplab_random", small_runs.ct_rows())
-    absent = manifest.left_out(PROFILE)
-    assert {"published_masks", "stream_ggo_deeplab_random", "starts_deeplab"} <= set(absent)
-    assert "task1" not in absent
-    scored = tables.read_scores(PROFILE, "scores")
-    assert not scored["run"].str.contains("published|ggo").any()
-    conventions = dice_figures.write(PROFILE)
-    assert conventions.empty
-    assert dice_figures.conventions(conventions) is None
-
-
-def test_reasons_times_and_the_site_know_what_was_left_out(with_sets, tmp_path):
+def test_reasons_and_times_know_what_was_left_out(with_sets):
     built = with_sets("medseg")
     found = built["verdicts"].set_index("id")["honest_reason"]
     assert found["p08"] == "covid-chestxray-dataset, covid-ct were not there"
@@ -203,18 +146,3 @@ def test_reasons_times_and_the_site_know_what_was_left_out(with_sets, tmp_path):
     # Without all stages there is no time of the whole pipeline.
     assert built["table9"]["stage"].tolist() == ["manifestations", "segmentation, U-Net"]
     assert pd.to_numeric(built["table9"]["ours"]).notna().all()
-    folder = paths.results(PROFILE) / "figures"
-    folder.mkdir()
-    for name in ("fig07", "fig09", "fig10"):
-        for ending in ("png", "txt"):
-            (folder / f"{name}.{ending}").write_text("left by an earlier run")
-    command = [sys.executable, "docs/build.py", PROFILE]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=paths.PROJECT)
-    assert done.returncode == 0, done.stderr
-    site = tmp_path / "build" / "site" / PROFILE
-    pages = {path.stem for path in (site / "runs").glob("*.html")} - {"index"}
-    assert pages == {"data", "task2"} | RANDOM
-    assert {path.name for path in (site / "figures").iterdir()} == {"fig09.png"}
-    texts = {name: (site / f"{name}.html").read_text("utf8") for name in ("task1", "task2")}
-    assert "no data: the runs behind it were left out" in texts["task1"]
-    assert "no data" not in texts["task2"]

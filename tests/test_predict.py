@@ -9,27 +9,12 @@ import pytest
 import skimage
 from own_scans import HEAD_FIRST, chest, series, slice_points, volume
 from PIL import Image
-from stream_cases import TOY
 
 import covid_read
 from covid_read import shipped
 from covid_read.__main__ import main
 from covid_utils.data.readers.gray import to_uint8
 from covid_utils.errors import CompanionError
-from covid_utils.training import networks
-from covid_utils.training.predict_stream import Committee
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Folder of a small network with random weights."""
-    settings = TOY.replace(
-        stream="all", image_size=32, crop="field", gray="landmarks", clahe_clip=0.0
-    )
-    network = networks.build(settings)
-    file = tmp_path_factory.mktemp("model") / "shipped.npz"
-    shipped.save(file, Committee(network, [network.get_weights()]), settings)
-    return file.parent
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +42,6 @@ def test_a_slice_is_outlined_within_its_lungs_and_shown_in_a_notebook(slices, mo
     assert (folder / "0.png" / "mask.png").is_file()
     del result
     assert not folder.exists()
-
-
-def test_pictures_of_one_name_are_all_shown(slices, tmp_path, model):
-    for place in ("one", "other"):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "0.png").write_bytes((slices / "0.png").read_bytes())
-    result = covid_read.read([tmp_path / at / "0.png" for at in ("one", "other")], model=model)
-    assert result._repr_html_().count("data:image/png") == 2
 
 
 def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
@@ -141,20 +118,6 @@ def test_a_changed_or_shortened_network_is_refused_before_it_is_opened(
         covid_read.read(slices, tmp_path / "out", model=file)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"formats": ["dcm"]}, "'dcm' is none of"),
-        ({"batch": 0}, "at least one"),
-        ({"stages": 4}, "4 is none of 1, 2, 3"),
-        ({"stages": ()}, "name at least one of 1, 2, 3"),
-    ],
-)
-def test_wrong_wishes_are_one_sentence(wrong, said, slices, model):
-    with pytest.raises(CompanionError, match=said):
-        covid_read.read(slices, model=model, **wrong)
-
-
 def test_a_folder_that_cannot_hold_results_is_named_before_anything_is_read(slices, tmp_path):
     (tmp_path / "list.csv").write_text("mine")
     for out in (tmp_path / "list.csv", tmp_path / "list.csv" / "below"):
@@ -190,9 +153,3 @@ def test_earlier_cases_go_and_odd_names_and_empty_inputs_stop_nothing(slices, tm
     assert len(result.summary.rows) == 4
     assert list(result.cases.columns) == covid_read.HEADINGS
     assert covid_read.read(tmp_path / "empty", out, model=model).cases["ggo"].empty
-
-
-def test_what_is_wished_for_and_cannot_be_written_is_a_warning(slices, tmp_path, model):
-    wishes = {"formats": "dicom-seg", "probabilities": True}
-    (record,) = covid_read.read(slices / "0.png", tmp_path, model=model, **wishes).cases["record"]
-    assert [text.split(" ")[1] for text in record["warnings"][-2:]] == ["DICOM", "probabilities"]

@@ -1,22 +1,8 @@
 """How far a computation is: seen where somebody watches, stored in no notebook; times."""
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from covid_utils import progress
-
-CELL = """
-from covid_utils import progress
-print(*progress.bar("abc", desc="letters"))
-"""
-
-
-def test_a_stored_notebook_holds_no_bar(monkeypatch):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    NotebookClient(notebook, kernel_name="python3").execute()
-    assert [output.text for output in notebook.cells[0].outputs] == ["a b c\n"]
 
 
 @pytest.mark.parametrize("is_watched", [True, False])

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from builders import save_dicom
-from own_scans import chest, series, slice_points
+from own_scans import series
 from PIL import Image
 
 from covid_read import inputs
@@ -88,15 +88,6 @@ def test_compressed_slices_are_the_same_slices(tmp_path, syntax):
 
 
 # Pictures and archives
-
-
-def test_what_tells_the_gray_scale_of_a_picture_is_said(tmp_path):
-    points = slice_points((-32, -24, 4), (1, 0, 0, 0, 1, 0), (0.25, 0.25), (192, 256))
-    Image.fromarray(to_uint8(chest(points), -1000, 400)).save(tmp_path / "a.png")
-    Image.fromarray(np.full((64, 64), 90, np.uint8)).save(tmp_path / "b.png")
-    found = list(cases([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out"))
-    assert [case.gray_scale for case in found] == ["anatomy", "nothing"]
-    assert "inferred from anatomy" in " ".join(found[0].warnings)
 
 
 def test_too_small_and_unknown_values_are_refused_with_a_sentence(tmp_path):

@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import logging
-import re
 import warnings
 import zipfile
 
@@ -23,7 +22,6 @@ from covid_read.folder import FORMATS, Wishes, read_all
 from covid_read.stages import RECOGNISED, Recognition, Stages
 from covid_utils import paths
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
-from covid_utils.errors import CompanionError
 from covid_utils.registry import COLOURS
 
 SCHEMA = paths.PROJECT / "covid_read" / "case.schema.json"
@@ -178,15 +176,6 @@ def test_no_identifying_tag_reaches_an_output_or_a_log(mixed):
                 assert secret not in content, f"{path.name}: {secret}"
 
 
-def test_the_sheet_shows_every_case_and_names_every_refusal(mixed):
-    root, summary = mixed
-    page = (root / "results" / "index.html").read_text(encoding="utf8")
-    for link in re.findall(r'src="([^"]+)"', page):
-        assert (root / "results" / link).is_file()
-    assert page.count("<section>") == len(summary.records)
-    assert page.count("<li>") == len(summary.refused) == 6
-
-
 def test_a_picture_gets_a_picture_as_mask_in_the_colours_of_the_registry(mixed):
     root, _ = mixed
     mask = Image.open(root / "results" / "scans_a.png" / "mask.png")
@@ -204,17 +193,6 @@ def test_probabilities_have_the_geometry_of_the_source(mixed):
     assert np.allclose(mask.affine, chance.affine)
     marked = np.asarray(mask.dataobj) == 2
     assert np.allclose(chance.get_fdata()[marked], 0.75, atol=1 / 255)
-
-
-def test_reading_again_replaces_results_and_nothing_else(tmp_path):
-    Image.fromarray(picture()[0]).save(tmp_path / "a.png")
-    for _ in range(2):
-        read_all([tmp_path], tmp_path / "out", outline)
-    assert len(rows(tmp_path / "out")) == 1
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "index.html").touch()
-    with pytest.raises(CompanionError, match="holds other files; name a new folder"):
-        read_all([tmp_path / "a.png"], tmp_path / "own", outline)
 
 
 # Values of DICOM

@@ -31,20 +31,6 @@ def test_ours_is_what_the_predictions_say(built):
         assert row["wilson_high"] == pytest.approx(100 * wilson.high)
 
 
-@pytest.mark.parametrize(
-    ("classes", "claim", "paper", "note"),
-    [(2, "p01", "0.56", "paper: 3 of 536"), (4, "p06", "1.88", "paper: 18 of 955")],
-)
-def test_the_error_rate_is_what_accuracy_leaves(built, classes, claim, paper, note):
-    keys = {"work": f"ours, {classes} classes", "class": "all"}
-    wrong, right = (one(built["table3"], **keys, metric=m) for m in ("error rate", "accuracy"))
-    for limit, other in (("ours", "ours"), ("low", "high"), ("high", "low")):
-        assert wrong[limit] == pytest.approx(100 - right[other])
-    assert (wrong["n"], wrong["unit"]) == (right["n"], "%")
-    assert (wrong["claim"], wrong["paper"]) == (claim, paper)
-    assert wrong["note"].startswith(f"{note} images; no other number of errors")
-
-
 def test_the_difference_of_two_models_is_paired(built):
     svm, head = (
         predictions("4 classes", subset="test", model=model).set_index("image_id").sort_index()

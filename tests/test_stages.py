@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from stream_cases import TOY
 from test_reading_outputs import SCHEMA
 
 import covid_read
@@ -20,10 +19,9 @@ from covid_utils.data.images import Preprocessing
 from covid_utils.evaluation import calibration, gradcam
 from covid_utils.models import inception
 from covid_utils.registry import MANIFESTATIONS
-from covid_utils.training import multilabel, networks, recognition
+from covid_utils.training import multilabel, recognition
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import PAPER
-from covid_utils.training.predict_stream import Committee
 
 FIELD = Preprocessing(32, clahe_clip=0.0, crop="field", gray="landmarks")
 
@@ -43,18 +41,6 @@ def scans(home, phantom):
     rows = readers.read_all(phantom, names).rows
     subset = np.resize(["train", "train", "train", "validation", "test"], len(rows))
     return Collection(rows.assign(subset=subset), phantom, pd.DataFrame())
-
-
-@pytest.fixture(scope="module")
-def model(home):
-    """Folder of a pack that outlines, and does no more."""
-    settings = TOY.replace(
-        stream="all", image_size=32, crop="field", gray="landmarks", clahe_clip=0.0
-    )
-    network = networks.build(settings)
-    file = shipped.path("quick")
-    shipped.save(file, Committee(network, [network.get_weights()]), settings)
-    return file.parent
 
 
 def records(result):

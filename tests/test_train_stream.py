@@ -11,11 +11,10 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from builders import stream_settings
 from stream_cases import NOWHERE, PLAIN, TINY, TOY, same, scramble, small_networks, state_of, toy
 
 from covid_utils.errors import DataError
-from covid_utils.models import deeplab, imagenet, unet
+from covid_utils.models import deeplab, unet
 from covid_utils.training import networks, predict_stream, streams, train_stream
 from covid_utils.training.streams import StreamData
 
@@ -207,20 +206,6 @@ def test_a_stream_starts_from_nodules_but_for_the_last_layer(settings, logits, m
     assert report["layer"].tolist() == with_weights
     assert set(report["how"]) == {"carried"}
     assert not any(np.any(variable) for variable in model.optimizer.variables)
-
-
-def test_imagenet_takes_its_file_from_the_data_folder(monkeypatch):
-    model = networks.build(TOY)
-    before = state_of(model)
-    report = train_stream.start(model, "quick", TOY, NOWHERE)
-    assert report.empty
-    assert list(report) == ["layer", "source", "how"]
-    assert all(same(state_of(model), before))
-    monkeypatch.setattr(imagenet, "load_xception", lambda file: file)
-    monkeypatch.setattr(imagenet, "carry_over", lambda _, source: source)
-    for weights, path in (("imagenet", "imagenet"), ("x.keras", NOWHERE.root / "x.keras")):
-        settings = stream_settings(init="imagenet", weights=weights)
-        assert train_stream.start(model, "quick", settings, NOWHERE) == path
 
 
 def with_still_norms(model):
