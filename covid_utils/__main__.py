@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from covid_utils import paths, runs
 from covid_utils.errors import CompanionError, ParameterError, ResultsError
-from covid_utils.registry import PROFILES
+from covid_utils.registry import PROFILES, name_of
 from covid_utils.report import render, tables, verdicts
 from covid_utils.writing import digest
 
@@ -53,7 +53,10 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
         table = runs.read_table(profile, f"tables/{name}")
     wanted = {word.lower() for word in words}
     keys = table.drop(columns=[*OTHERS], errors="ignore")
-    texts = [" ".join(map(str, row)).lower() for row in keys.to_numpy()]
+    # As the files have them, and as figures do.
+    texts = [
+        " ".join(f"{key} {name_of(str(key))}" for key in row).lower() for row in keys.to_numpy()
+    ]
     rows = table[[wanted <= set(re.split(r"[\s,:]+", text)) for text in texts]]
     if rows.empty:
         raise ParameterError(f"{name}: no row has all of {', '.join(words)}; try fewer words.")

@@ -36,7 +36,7 @@ class Job:
     label: str = ""  # distinguishes the jobs of one notebook on the terminal
     settings: dict = field(default_factory=dict)  # parameters that make this job what it is
     needs: tuple[str, ...] = ()  # jobs before it
-    takes_any: bool = False  # whether it does with those of them that can run
+    takes_any: bool = False  # whether it runs even if some of them are left out
     sets: tuple[tuple[str, ...], ...] = ()  # folders of data sets: it needs one of each group
     runs: tuple[str, ...] = ()  # run folders that it writes
     priority: int = 0  # jobs with a larger one start first
@@ -118,7 +118,11 @@ def _jobs_of_streams(streams: list[Job], imagenet: str) -> tuple[Job, Job]:
     """What fuses and averages streams, and what tests them on slices of other hospitals."""
     deeplab = tuple(job.name for job in streams if job.settings["model"] != "unet")
     # The usual all-class stream, and the one from ImageNet if there is one.
-    tested = tuple(job.name for job in streams if job.name == stream_run("all") or job.all_cores)
+    tested = tuple(
+        job.name
+        for job in streams
+        if job.name == stream_run("all") or job.settings.get("init") == "imagenet"
+    )
     fused = {"needs": deeplab, "sets": (LESION_SETS,), "runs": (FUSION, STARTS)}
     others = {"needs": tested, "sets": (LESION_SETS, EXTERNAL_SETS), "runs": (HOSPITALS,)}
     settings = {"imagenet": imagenet}

@@ -1,7 +1,7 @@
 """Names that more than one module uses: profiles, classes, streams, runs, notebooks, colours.
 
-Nothing else in the project types one of these names. To add a stream, a run or a notebook, add it
-here; the graph, the tables, the figures and the site follow.
+A name that two modules share is typed here alone. A new stream, condition or notebook also needs
+its job in `graph.jobs`; the tables, the figures and the site follow.
 """
 
 from __future__ import annotations

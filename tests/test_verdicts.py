@@ -231,7 +231,8 @@ def test_the_sum_counts_claims_and_no_quoted_work(monkeypatch):
     made = agreeing_but_r0()
     found = collected(made, monkeypatch).reset_index()
     assert verdicts.summary(found) == (
-        "Of 23 claims 13 come out as published; of these 6 hold with patients apart; "
+        "Of 23 claims 13 are reproduced under the paper's protocol, "
+        "6 of them also with patients apart; "
         "9 cannot be asked."
     )
     assert verdicts.tally(found)[REPRODUCED][0] == 13

@@ -254,8 +254,9 @@ def summary(table: pd.DataFrame) -> str:
     published, honest = (table[f"{name}_verdict"] for name in PREFIXES.values())
     is_out, is_held = published == REPRODUCED, honest == REPRODUCED
     cannot = (published == CANNOT_BE_ASKED) & (honest == CANNOT_BE_ASKED)
-    text = f"Of {len(table)} claims {is_out.sum()} come out as published; of these "
-    text += f"{(is_out & is_held).sum()} hold with patients apart; {cannot.sum()} cannot be asked"
+    text = f"Of {len(table)} claims {is_out.sum()} are reproduced under the paper's protocol, "
+    text += f"{(is_out & is_held).sum()} of them also with patients apart; "
+    text += f"{cannot.sum()} cannot be asked"
     verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
     unsure = {words: (published == name).sum() for name, words in verbs.items()}
     return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."

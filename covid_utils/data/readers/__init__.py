@@ -4,6 +4,9 @@ To add a data set, write a module with its `build.Source` and list that below; a
 into folders needs only a rule for its file names in `folders`. Then describe it in
 ``workflow/catalogue.yaml`` (where it comes from), ``docs/data.md`` and ``docs/data_card.md``, and
 let `chest_phantom` write a folder in its layout, so that tests can run the reader.
+
+Frontal X-rays whose ``label`` is one of `registry.RECOGNITION_CLASSES` then belong to the tasks of
+recognition. CT slices train streams once their set is in `registry.LESION_SETS` or `NODULE_SETS`.
 """
 
 from collections.abc import Callable, Iterable

@@ -33,9 +33,11 @@ class Source(NamedTuple):
     folder: str
     #: Columns of the manifest that are the same for all its images.
     about: dict[str, str]
-    #: From the data folder to one dictionary per image: ``path`` and other columns, those of
-    #: `DEFAULTS` only where they differ; ``path`` and ``mask_path`` as full paths, ``view`` in the
-    #: words of the source. One with a ``frame`` is a slice, named and hashed by itself.
+    #: From the data folder to one dictionary per image. It needs ``path``, ``label`` (one of
+    #: `manifest.LABELS`) and ``patient_id`` (beginning with the set's name, or two sets could share
+    #: one), and those of `DEFAULTS` where they differ; ``path`` and ``mask_path`` are full paths,
+    #: ``view`` is in the words of the source. One with a ``frame`` is a slice, named and hashed by
+    #: itself.
     candidates: Callable[[Path, guard.Problems], list[dict]]
     #: From a path and a frame to a gray uint8 image (height, width).
     load_image: Callable[[Path, int], np.ndarray]
