@@ -74,7 +74,9 @@ def train(
     step, rng = _train_step(model, rates), np.random.default_rng(seed)
     curve, best, best_weights, waited = [], np.inf, [], 0
 
-    def add_point(subset: str, probabilities: np.ndarray, positions: np.ndarray) -> float:
+    def add_point(
+        epoch: int, subset: str, probabilities: np.ndarray, positions: np.ndarray
+    ) -> float:
         curve.append((epoch, subset, *map(float, quality(probabilities, target[positions]))))
         return curve[-1][-1]
 
@@ -82,10 +84,10 @@ def train(
         if epoch:
             order = rng.permutation(train_rows)
             outputs = [np.asarray(step(b, target[part])) for part, b in _batches(maps, order)]
-            add_point("train", np.concatenate(outputs), order)
+            add_point(epoch, "train", np.concatenate(outputs), order)
         loss = -epoch  # without validation images the last is the best
         if len(validation):
-            loss = add_point("validation", predict(model, maps, validation), validation)
+            loss = add_point(epoch, "validation", predict(model, maps, validation), validation)
         waited += 1
         if loss < best or not epoch:
             best, best_weights, waited = loss, model.get_weights(), 0
