@@ -2,7 +2,8 @@
 
 Aerated lung is found by its gray value, and the convex hull of each lung adds the lesions and
 vessels between. Consolidation that fills the back of a lung right to its edge is cut off by the
-hull, and the hull takes in a part of the heart.
+hull, and the hull takes in a part of the heart. The networks of the benchmark use this field, which
+takes slices in the lung window; `lung_field` finds one in slices from anywhere.
 """
 
 from __future__ import annotations
