@@ -71,6 +71,16 @@ def model(tmp_path_factory):
     return file.parent
 
 
+@pytest.fixture(scope="module")
+def eager():
+    """Functions run as they are: to trace them takes longer than a small network."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture
 def small_networks(tmp_path):
     """Streams of few layers in a home of their own."""

@@ -27,15 +27,6 @@ def bench():
         yield SimpleNamespace(**dict(zip(names, modules, strict=True)))
 
 
-@pytest.fixture
-def eager(bench):
-    """Tracing takes longer than a tiny network."""
-    tf = bench.timing.tf
-    tf.config.run_functions_eagerly(True)
-    yield tf
-    tf.config.run_functions_eagerly(False)
-
-
 def test_the_page_is_that_of_the_stored_results_and_reports_missed_targets(bench):
     text = (FOLDER / "README.md").read_text(encoding="utf8")
     assert text == bench.run.page(RESULTS)
@@ -81,13 +72,14 @@ def test_all_ways_to_features_give_the_same_numbers(bench):
 
 
 def test_other_layers_compute_the_same_numbers(bench, eager):
-    deeplab, maps = bench.segmentation, eager.random.stateless_normal((1, 4, 5, 8), (0, 1))
+    tf = bench.timing.tf
+    deeplab, maps = bench.segmentation, tf.random.stateless_normal((1, 4, 5, 8), (0, 1))
     layers = deeplab.layers(8)
     for names in ((deeplab.DEPTHWISE, deeplab.SHIFTED), (deeplab.NORM, deeplab.FUSED)):
         # Forward before the training step, which moves the statistics of batch norm.
         for kind in ("forward", "step"):
             each = [deeplab.chained(*layers[name], kind)(maps) for name in names]
-            flat = [eager.nest.flatten(one, expand_composites=True) for one in each]
+            flat = [tf.nest.flatten(one, expand_composites=True) for one in each]
             for one, other in zip(*flat, strict=True):
                 assert np.allclose(one, other, rtol=1e-3, atol=1e-3), (names, kind)
 
@@ -117,9 +109,9 @@ def test_no_file_crashed_in_the_committed_tables(fuzz, page, formats):
 def test_a_few_damaged_files_of_each_format_are_read_or_refused(fuzz, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "GIB", 32)  # earlier tests may have taken most of the usual three
     root = fuzz.whole_files(tmp_path / "phantom")
-    rows = [fuzz.run(name, 24, root) for name in fuzz.FORMATS]
+    rows = [fuzz.run(name, 10, root) for name in fuzz.FORMATS]
     assert [row["crashed"] for row in rows] == [0] * 8
-    assert sum(row["read"] for row in rows) > 20 < sum(row["refused"] for row in rows)
+    assert sum(row["read"] for row in rows) > 8 < sum(row["refused"] for row in rows)
 
 
 @pytest.fixture(scope="module")

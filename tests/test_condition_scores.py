@@ -62,14 +62,6 @@ def test_adults_are_counted_as_false_positives(scored):
     assert value(table, subset="test", repeat=0, metric="accuracy") > 0.85
 
 
-def test_fine_tuned_rows_belong_to_the_condition_that_they_learned_from(scored):
-    parts = [made.recognised("4 classes", 0.9, 1, of, "fine-tuned") for of in ("R0", "R3")]
-    table = runs.select(scored(R5=parts), metric="accuracy", repeat=0)
-    assert table["protocol"].tolist() == ["R0", "R3"]
-    assert set(table["run"]) == {condition_run("R5")}
-    assert table["note"].str.contains("one training").all()
-
-
 def test_classes_of_few_groups_are_taken_as_all_wrong_and_all_right(scored):
     part = made.recognised("2 classes", 0.9)
     part.loc[part["truth"] == "covid", "patient_id"] = "one"

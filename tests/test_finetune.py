@@ -14,6 +14,8 @@ from covid_utils.training import finetune, head
 from covid_utils.training.features import Extraction
 from covid_utils.training.recognition import Task, study
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 NAMES = ("dark", "bright")
 SETTINGS = {"before": "mixed2", "epochs": 2, "rate": 0.01, "seed": 1}
 #: Constants of the module as these tests need them.

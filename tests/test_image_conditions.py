@@ -122,14 +122,6 @@ def test_a_published_split_that_mixes_patients_leaves_their_other_slices_out(sca
     assert (counts.loc["train", "CT"], counts.loc["train", "X-ray"]) == (14, 14), "12 and 2"
 
 
-def test_each_needed_image_is_there_once_with_its_prepared_subset(images, scans):
-    rows = images.needed(["R5", "M1", "R4"])
-    assert rows["image_id"].is_unique
-    prepared = scans.manifest.set_index("image_id")["subset"]
-    assert (rows["subset"] == rows["original"].map(prepared)).all()
-    assert set(images.rows("R0", "2 classes")["image_id"]) < set(rows["image_id"])
-
-
 def test_a_class_without_images_of_its_source_is_named(scans):
     rows = scans.manifest
     rows = rows[(rows["label"] != "viral") | (rows["dataset"] != "chest_xray")]

@@ -18,6 +18,8 @@ from covid_utils.data.readers.gray import to_uint8
 from covid_utils.training import networks
 from covid_utils.training.predict_stream import Committee
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 SETTINGS = TOY.replace(image_size=32, base=4)
 
 

@@ -204,12 +204,6 @@ def test_what_a_crop_leaves_out_is_missed(scans, home, phantom, monkeypatch):
     assert table["fn"].tolist() == rows["ggo_beyond"].tolist()
 
 
-def test_the_large_network_takes_part_where_its_weights_are_named(home, phantom):
-    with toys(home, phantom):
-        assert [*other_hospitals.benchmark("quick", "")] == ["small"]
-        assert [*other_hospitals.benchmark("quick", "imagenet")] == ["small", "large"]
-
-
 def test_a_shipped_file_gives_the_same_outlines(small_networks, tmp_path, monkeypatch):
     settings, data = TOY.replace(members=2, gray="landmarks"), toy()
     network, _ = train_stream.train("quick", settings, NOWHERE, data)

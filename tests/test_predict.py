@@ -16,6 +16,8 @@ from covid_read.__main__ import main
 from covid_utils.data.readers.gray import to_uint8
 from covid_utils.errors import CompanionError
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 @pytest.fixture(scope="module")
 def slices(tmp_path_factory):

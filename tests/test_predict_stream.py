@@ -12,7 +12,7 @@ from covid_utils.models import deeplab
 from covid_utils.registry import STREAMS
 from covid_utils.training import networks, predict_stream
 
-pytestmark = pytest.mark.usefixtures("small_networks")
+pytestmark = pytest.mark.usefixtures("small_networks", "eager")
 
 
 @pytest.mark.parametrize("settings", [TOY.replace(image_size=13), TINY], ids=["unet", "deeplab"])

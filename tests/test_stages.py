@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import toy_inception
 from test_reading_outputs import SCHEMA
 
 import covid_read
@@ -17,11 +18,12 @@ from covid_utils.data import cache, readers
 from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.evaluation import calibration, gradcam
-from covid_utils.models import inception
 from covid_utils.registry import MANIFESTATIONS
 from covid_utils.training import multilabel, recognition
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import PAPER
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 FIELD = Preprocessing(32, clahe_clip=0.0, crop="field", gray="landmarks")
 
@@ -54,29 +56,16 @@ def records(result):
     return found
 
 
-def toy_inception(monkeypatch):
-    """A toy in place of Inception-v3, and what it was built from."""
-    import keras
-
+def test_recognition_says_of_a_file_what_the_notebook_predicted(
+    scans, home, model, tmp_path, monkeypatch
+):
     built = []
 
     def network(weights, last, seed, calibrate=None):
         built.append((weights, last, seed))
-        keras.utils.set_random_seed(seed)
-        image = keras.Input((299, 299, 3))
-        out = keras.layers.AveragePooling2D(74)(image)
-        out = keras.layers.Conv2D(5, 3, padding="same", activation="tanh", name=last)(out)
-        return keras.Model(image, out)
+        return toy_inception.network(weights, last, seed)
 
-    monkeypatch.setattr(inception, "network", network)
-    monkeypatch.setattr(inception, "BLOCKS", {"mixed1": (4, 5)})
-    return built
-
-
-def test_recognition_says_of_a_file_what_the_notebook_predicted(
-    scans, home, model, tmp_path, monkeypatch
-):
-    built = toy_inception(monkeypatch)
+    toy_inception.install(monkeypatch, network)
     tasks = [*recognition.xray_tasks(scans), *recognition.ct_tasks(scans)]
     rows = recognition.all_rows(tasks)
     weights = tmp_path / "weights.npz"

@@ -16,6 +16,8 @@ from covid_utils.registry import MANIFESTATIONS
 from covid_utils.training import stream_ladder, streams, train_stream
 from covid_utils.training.stream_ladder import Training
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 SETTINGS = TOY.replace(stream="all", steps=2, evaluate_every=1, members=3)
 ONE = SETTINGS.replace(members=1)
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,15 +65,6 @@ def test_a_stream_learns_keeps_its_best_and_never_sees_the_test(monkeypatch):
     assert history.empty
     assert all(same(again.members[0], trained.members[0]))
     assert not state_files(TOY, data)[0].exists()
-
-
-def test_a_training_that_nothing_watches_says_so():
-    data = toy()
-    data = replace(data, rows=data.rows.replace({"subset": {"validation": "train"}}))
-    settings = TOY.replace(refit=True, average_last=1)
-    _, history = train_stream.train("quick", settings, NOWHERE, data)
-    assert history["dice"].isna().all()
-    assert history["loss"].notna().all()
 
 
 @pytest.mark.parametrize(
