@@ -51,13 +51,6 @@ def test_scipy_applies_the_same_map(bench):
     assert (augment.warp(mask, matrix, is_mask=True) == their_mask)[inner].mean() > 0.99
 
 
-def test_multiply_adds_are_counted_from_the_layers(bench):
-    keras = bench.timing.keras
-    depthwise = keras.layers.DepthwiseConv2D((3, 1), strides=2, depth_multiplier=2)
-    model = keras.Sequential([keras.Input((9, 9, 3)), depthwise, keras.layers.Conv2D(5, 1)])
-    assert bench.timing.multiply_adds(model) == 4 * 5 * (3 * 3 * 2) + 4 * 5 * (6 * 5)
-
-
 def test_all_ways_to_features_give_the_same_numbers(bench):
     task1 = bench.recognition
     model = task1.inception.outputs(task1.stand_in()[0], (task1.LAYER,))

@@ -7,7 +7,7 @@ import pytest
 from builders import one, value
 
 from covid_utils import registry, runs
-from covid_utils.evaluation import bootstrap, intervals, metrics, scores
+from covid_utils.evaluation import bootstrap, metrics, scores
 from covid_utils.registry import condition_run
 
 
@@ -62,22 +62,6 @@ def test_adults_are_counted_as_false_positives(scored):
     assert value(table, subset="test", repeat=0, metric="accuracy") > 0.85
 
 
-def test_classes_of_few_groups_are_taken_as_all_wrong_and_all_right(scored):
-    part = made.recognised("2 classes", 0.9)
-    part.loc[part["truth"] == "covid", "patient_id"] = "one"
-    row = one(scored(M0=[part]), repeat=0, metric="accuracy")
-    assert row["low"] < 0.5
-    assert row["high"] > 0.9
-    assert "all wrong" in row["note"]
-
-
-def test_few_errors_are_not_called_certain(scored):
-    table = scored(R0=[made.recognised("2 classes", 1.0, run) for run in (1, 2)])
-    row = one(table, repeat=0, metric="accuracy")
-    assert (row["value"], row["high"]) == (1, 1)
-    assert row["low"] == pytest.approx(intervals.wilson(80, 80).low)
-
-
 def test_segmentation_follows_from_summed_counts(scored):
     parts = [made.outlined(repeat=k) for k in (1, 2, 3)]
     table = scored(S2=parts)
@@ -101,20 +85,6 @@ def test_segmentation_follows_from_summed_counts(scored):
         for n in registry.MANIFESTATIONS
     ]
     assert mean["value"] == pytest.approx(np.mean([row["value"] for row in own]))
-
-
-def test_a_class_in_few_slices_or_in_no_slice_of_a_training(scored):
-    parts = [made.outlined(repeat=k, quality=["exact"] * 5) for k in (1, 2)]
-    for part, shown in zip(parts, (2, 0), strict=True):
-        rows = part["class"] == "effusion"
-        lacks = rows & (part.groupby("class").cumcount() >= shown)
-        part.loc[lacks, "tn"] += part.loc[lacks, ["tp", "fp", "fn"]].sum(axis=1)
-        part.loc[lacks, ["tp", "fp", "fn"]] = 0
-    row = one(scored(S2=parts), repeat=0, class_="effusion", metric="dice", average="per_image")
-    assert row["n"] == 2
-    assert 0 < row["value"] < 1
-    assert np.isnan(row["low"])
-    assert "1 of 2 trainings" in row["note"]
 
 
 def test_differences_and_longer_trainings(scored):

@@ -93,13 +93,6 @@ def test_sharpness_and_noise_change_what_is_fine_and_nothing_else(chest, only, n
     assert abs(image[middle].mean() - chest[0][middle].mean()) < 3
 
 
-def test_equalised_contrast_is_local(chest, only):
-    only(clahe=Change(1, 4, 4))
-    image, _ = shown(chest)
-    grays = [set(image[chest[0] == value]) for value in np.unique(chest[0])]
-    assert max(map(len, grays)) > 5
-
-
 @pytest.mark.parametrize(("name", "strength"), [("letters", 3.0), ("table", 240.0)])
 def test_what_is_burned_in_is_bright_and_outside_the_lungs_and_lesions(chest, only, name, strength):
     only(**{name: Change(1, strength, strength)})

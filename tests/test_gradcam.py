@@ -61,17 +61,6 @@ def test_share_of_heat_in_the_frame(side, cells, share):
     assert gradcam.frame_share(heat)[0] == pytest.approx(share, nan_ok=True)
 
 
-def test_the_most_certain_are_right_answers_and_then_wrong_ones():
-    shares = [[6, 3, 1], [9, 1, 0], [2, 7, 1], [1, 9, 0], [8, 1, 1], [4, 5, 1], [3, 6, 1]]
-    table = pd.DataFrame({"truth": list("aaabbcc")}, index=[70, 10, 40, 20, 90, 60, 30])
-    table[["p_a", "p_b", "p_c"]] = np.array(shares) / 10
-    table["predicted"] = np.array(list("abc"))[np.argmax(shares, axis=1)]
-    # No answer about c is right.
-    assert gradcam.most_certain(table).index.tolist() == [10, 20, 40, 90, 30]
-    assert gradcam.most_certain(table.iloc[[0, 1, 3]]).index.tolist() == [10, 20]
-    assert gradcam.most_certain(table.iloc[:0]).empty
-
-
 def test_heat_in_the_frame_is_reported_by_class():
     truth = np.array(["covid", "normal", "viral"] * 6)
     answers = pd.DataFrame({"truth": truth, "patient_id": range(18)})

@@ -47,25 +47,6 @@ def test_the_difference_of_two_models_is_paired(built):
     assert row["note"].startswith(note)
 
 
-def test_table4_means_and_extremes(built):
-    table = built["table4"]
-    plain = table[table["run"].isin(["1", "2", "3", "mean"])]
-    for _, part in plain.groupby("tested on"):
-        each, mean = part[part["run"] != "mean"], part[part["run"] == "mean"].iloc[0]
-        assert each["run"].tolist() == ["1", "2", "3"]
-        assert mean["ours"] == pytest.approx(each["ours"].mean())
-        # Their mean has an interval over patients and runs, and is no proportion.
-        assert 0 <= mean["low"] < mean["ours"] < mean["high"] <= 100
-        assert np.isnan(mean["wilson_low"])
-        extremes = f"runs from {each['ours'].min():.1f} to {each['ours'].max():.1f} %; "
-        assert mean["note"].startswith(extremes)
-        assert f"standard deviation {each['ours'].std():.1f}" in mean["note"]
-        drew = "each run on the X-rays that it drew" in mean["note"]
-        assert drew == ("X-ray" in mean["tested on"])
-    both = table[table["run"] == "1"].set_index("tested on")["n"]
-    assert both["X-ray + CT"] == both["X-ray"] + both["CT"]
-
-
 def test_table4_compares_on_all_test_xrays_and_scores_the_drawn_ones(built):
     table = built["table4"].set_index(["tested on", "run"])
     part = predictions("X-ray + CT", subset="test", run=[1, 2, 3, 4, 5])
