@@ -10,7 +10,7 @@ import pytest
 from builders import modules_of
 from phantom_chest import slices_of_a_chest
 
-from covid_utils import paths
+from covid_utils import paths, progress
 from covid_utils.data import augment
 from covid_utils.data.gray_scale import LUNG_WINDOW
 from covid_utils.data.readers.gray import to_uint8
@@ -133,3 +133,12 @@ def test_pictures_are_counted_by_what_the_shipped_network_says(refusal, tmp_path
     monkeypatch.setattr(refusal, "kinds", lambda folder: listed)
     table = refusal.read(tmp_path).set_index("kind")[list(refusal.VERDICTS)]
     assert table.to_dict("split")["data"] == [[0, 0, 1], [0, 1, 0], [3, 0, 0]]
+
+
+def test_time_per_item_warms_up_and_goes_round(monkeypatch):
+    monkeypatch.setattr(progress, "CALLS", 7)
+    seen = []
+    times = progress.time_per_item(seen.append, items=3)
+    assert seen == [0, 0, 1, 2, 0, 1, 2, 0]
+    assert 0 <= times["median"] <= times["p95"]
+    assert times["calls"] == len(times["each"]) == 7

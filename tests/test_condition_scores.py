@@ -42,26 +42,6 @@ def test_accuracy_is_the_mean_of_trainings_and_each_has_its_own_row(scored):
     assert np.isnan(seen["low"])
 
 
-def test_a_training_counts_for_the_images_that_it_drew(scored):
-    parts = [made.recognised("2 classes", 0.8, run) for run in (1, 2)]
-    parts = [parts[0].iloc[:100], parts[1].iloc[40:]]
-    each = [(part["truth"] == part["predicted"]).mean() for part in parts]
-    parts.append(parts[1][60:].assign(run=1, drawn=False))
-    mean = one(scored(R2=parts), repeat=0, metric="accuracy")
-    assert mean["value"] == pytest.approx(np.mean(each))
-    assert (mean["n"], mean["groups"]) == (110, 80)
-    assert "each training has test images of its own" in mean["note"]
-
-
-def test_adults_are_counted_as_false_positives(scored):
-    adults = made.recognised("2 classes", 0.7, subset="adults", learned="R3")
-    table = scored(R4=[made.recognised("2 classes", 0.9, learned="R3"), adults[80:]])
-    false = one(table, subset="adults", repeat=0)
-    assert (false["metric"], false["split"], false["n"]) == ("false positives", "R3", 80)
-    assert false["value"] == pytest.approx((adults[80:]["predicted"] == "covid").mean())
-    assert value(table, subset="test", repeat=0, metric="accuracy") > 0.85
-
-
 def test_segmentation_follows_from_summed_counts(scored):
     parts = [made.outlined(repeat=k) for k in (1, 2, 3)]
     table = scored(S2=parts)
@@ -116,15 +96,3 @@ def test_differences_and_longer_trainings(scored):
     longer = runs.select(table, task="stream all, 1400 steps", repeat=0, class_="lesion")
     assert len(longer) == 4
     assert not table.duplicated(list(scores.KEYS)).any()
-
-
-def test_labels_are_scored_alone_and_together(scored):
-    parts = [made.labelled(0.8, k) for k in (1, 2)]
-    table = runs.select(scored(T3=parts), metric="accuracy", repeat=0, labels="all")
-    right = [
-        [((part[f"p_{n}"] >= 0.5) == part[f"truth_{n}"]).mean() for n in registry.MANIFESTATIONS]
-        for part in parts
-    ]
-    expected = [*np.mean(right, axis=0), np.mean(right)]
-    assert table["class"].tolist() == [*registry.MANIFESTATIONS, "overall"]
-    assert table["value"].tolist() == pytest.approx(expected)

@@ -8,7 +8,7 @@ import pytest
 from builders import conditions_scans
 
 from covid_utils.data.image_conditions import TASKS, Conditions
-from covid_utils.registry import PREDICTION_KEYS, SEEN
+from covid_utils.registry import SEEN
 from covid_utils.training import finetune, recognition
 from covid_utils.training import recognition_ladder as ladder
 
@@ -43,27 +43,6 @@ def accuracy(table, subset="test", **keys):
         table = table[table[name] == value]
     part = table[table["subset"] == subset]
     return (part["truth"] == part["predicted"]).mean()
-
-
-@pytest.mark.parametrize("condition", TASKS)
-def test_the_file_of_a_condition_has_its_tasks_models_and_trainings(predictions, condition):
-    table = predictions[condition]
-    assert {*PREDICTION_KEYS, *SEEN, "task", "model", "split", "run"} < set(table)
-    assert set(table["split"]) == {"R3" if condition == "R4" else condition}
-    rules = ["modality only"] if condition == "M2" else []
-    combinations = set(table.groupby(["task", "model", "run"]).groups)
-    assert combinations == {
-        (task, model, run)
-        for task in TASKS[condition]
-        for model in ["head", *NEAREST, *rules]
-        for run in (1, 2)
-    }
-    learned = table[table["subset"] == "train"]
-    assert set(learned["run"]) == (set() if condition == "R4" else {1})
-    assert not learned["model"].isin(NEAREST).any()
-    assert set(table["subset"]) <= {"train", "validation", "test", "adults"}
-    assert ("adults" in set(table["subset"])) == (condition == "R4")
-    assert not table.duplicated(["task", "model", "run", "image_id"]).any()
 
 
 def test_where_only_memory_helps_copies_alone_raise_the_score(predictions):

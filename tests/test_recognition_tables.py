@@ -7,7 +7,7 @@ from builders import one
 from small_runs import PROFILE, predictions
 
 from covid_utils import runs
-from covid_utils.evaluation import intervals, scores, task_scores
+from covid_utils.evaluation import intervals, scores
 from covid_utils.report import recognition_tables, tables
 
 TWO = {"work": "ours, 2 classes"}
@@ -45,38 +45,6 @@ def test_the_difference_of_two_models_is_paired(built):
         f"only the first right: {(right & ~ours).sum()}, only the second: {(ours & ~right).sum()}"
     )
     assert row["note"].startswith(note)
-
-
-def test_table4_compares_on_all_test_xrays_and_scores_the_drawn_ones(built):
-    table = built["table4"].set_index(["tested on", "run"])
-    part = predictions("X-ray + CT", subset="test", run=[1, 2, 3, 4, 5])
-    xrays = part[part["modality"] == "X-ray"]
-    assert 0 < xrays["drawn"].sum() < len(xrays)
-    assert table.loc[("X-ray", "1"), "n"] == len(xrays[(xrays["run"] == 1) & xrays["drawn"]])
-    alone = predictions("X-ray, as many", subset="test", run=[1, 2, 3, 4, 5])
-    # The paper's claim is over all X-rays, of which there are more.
-    row = table.loc[("X-ray", "mean, minus all X-rays alone")]
-    assert (row["paper"], row["claim"]) == ("stated without a number", "c02")
-    row = table.loc[("X-ray", "mean, minus as many X-rays alone")]
-    assert (row["paper"], row["claim"]) == ("not available", "")
-    right = [100 * (part["truth"] == part["predicted"]) for part in (xrays, alone)]
-    assert row["ours"] == pytest.approx(right[0].mean() - right[1].mean())
-    assert row["n"] == xrays["image_id"].nunique()
-    single = right[0].groupby(xrays["run"]).mean() - right[1].groupby(alone["run"]).mean()
-    assert row["note"].startswith(f"single runs {single.min():.1f} to {single.max():.1f};")
-    for rule in ("modality only", "dataset only"):
-        assert table.loc[("X-ray + CT", rule), "note"].startswith("baseline: knows")
-
-
-def test_calibration_is_fitted_on_validation_and_told_of_the_test(built):
-    table = tables.select("calibration", built["scores"])
-    assert table.groupby("task")["temperature"].nunique().tolist() == [2, 2]
-    test = predictions("4 classes", subset="test")
-    of_truth = [row[f"p_{row['truth']}"] for _, row in test.iterrows()]
-    plain = one(table, task="4 classes", temperature=1, metric="log loss")
-    assert plain["ours"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-5)
-    degree = task_scores.temperature(runs.read_predictions(PROFILE, "task1"), "4 classes")
-    assert round(degree, 3) in set(table["temperature"])
 
 
 def test_copies_and_classes_in_one_group_are_not_taken_for_patients(built, monkeypatch):

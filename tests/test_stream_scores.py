@@ -244,11 +244,7 @@ def test_published_masks_are_measured_like_ours(tmp_path):
         assert part["image_id"].tolist() == names.tolist()
         masks = np.isin(np.stack(truth), members), np.isin(labels, members)
         np.testing.assert_array_equal(part[[*metrics.OUTCOMES]], metrics.count(*masks, axis=(1, 2)))
-    assert table[table["class"] == "lesion"]["hd95"].notna().all()
     assert table[["lung_pixels", "dice_thresholds"]].isna().all(axis=None)
-    scores = stream_scores.segmentation(table)
-    assert not {"volume_error", "dice_thresholds"} & set(scores["metric"])
-    assert one(scores, **of_class("lesion", "dice"), average="per_image")["n"] == len(frame)
     kept = rows["image_id"] != names[0]  # a profile with fewer images
     fewer = replace(scans, manifest=rows[kept])
     part = outlines.of_published(PublishedMasks(names, labels), fewer)
