@@ -182,8 +182,6 @@ def test_a_picture_gets_a_picture_as_mask_in_the_colours_of_the_registry(mixed):
     assert np.array_equal(np.asarray(mask) == 2, picture()[0] == 255)
     wanted = tuple(bytes.fromhex(COLOURS["consolidation"][1:]))
     assert wanted in set(mask.convert("RGB").getdata())
-    overlay = np.asarray(Image.open(root / "results" / "scans_a.png" / "overlay.png"))
-    assert (overlay[:200] == wanted).all(-1).any()
 
 
 def test_probabilities_have_the_geometry_of_the_source(mixed):
@@ -193,6 +191,3 @@ def test_probabilities_have_the_geometry_of_the_source(mixed):
     assert np.allclose(mask.affine, chance.affine)
     marked = np.asarray(mask.dataobj) == 2
     assert np.allclose(chance.get_fdata()[marked], 0.75, atol=1 / 255)
-
-
-# Values of DICOM

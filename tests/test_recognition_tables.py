@@ -11,7 +11,6 @@ from covid_utils.evaluation import intervals, scores
 from covid_utils.report import recognition_tables, tables
 
 TWO = {"work": "ours, 2 classes"}
-PUBLISHED = {"settings": "published rate and steps"}
 
 
 def test_ours_is_what_the_predictions_say(built):

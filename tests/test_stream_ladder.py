@@ -10,7 +10,6 @@ from builders import scans_of
 from stream_cases import TOY, toy
 
 from covid_utils.data import augment
-from covid_utils.errors import DataError
 from covid_utils.evaluation import outlines
 from covid_utils.registry import MANIFESTATIONS
 from covid_utils.training import stream_ladder, streams, train_stream
@@ -143,9 +142,3 @@ def test_a_longer_training_starts_from_the_same_nodules(scans, fits, monkeypatch
     names = {f"{name}_{kind}" for name in ("all", "ggo") for kind in ("labels", "probability")}
     assert set(maps) == names | {"image_id"}
     assert len(maps["all_labels"]) == 2
-
-
-def test_without_slices_to_train_on_the_condition_is_named(scans):
-    bare = scans_of(scans.manifest.assign(subset="test"))
-    with pytest.raises(DataError, match="condition S2 needs slices of medseg to train on"):
-        measured(bare, "S2", [Training(SETTINGS)])
