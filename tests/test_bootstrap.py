@@ -149,6 +149,13 @@ def test_a_score_of_sums_is_the_mean_of_that_of_each_training(rng):
     assert bootstrap.score(more, np.arange(40), DICE) == pytest.approx(found)
 
 
+def test_a_training_without_a_score_is_as_if_it_were_not_there(rng):
+    one = outlines(rng, 20, 1)
+    both = np.concatenate([one, np.zeros_like(one)], axis=1)
+    alone = bootstrap.score(one, np.arange(20), DICE)
+    assert bootstrap.score(both, np.arange(20), DICE) == pytest.approx(alone)
+
+
 def test_equal_sides_do_not_differ_and_a_shift_is_found(rng):
     table, groups = outlines(rng, spread=0.05), np.arange(40)
     same = bootstrap.contrast([table, table], [1, -1], groups, DICE)

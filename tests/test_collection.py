@@ -1,5 +1,8 @@
 """The collection: nothing is lost in silence, and what was prepared is what is opened."""
 
+import multiprocessing
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,6 +125,20 @@ def test_a_preparation_that_was_killed_half_way_is_made_again(root):
     (folder / "source.json").unlink()  # it is written last
     (folder / "manifest.csv").write_text("half")
     assert len(collection.open_or_prepare("quick", str(root)).manifest) == 30
+
+
+def test_a_folder_that_is_being_prepared_is_waited_for(root, tmp_path):
+    prepare(root)
+    other = shutil.copytree(root, tmp_path / "other")
+    next(other.glob("chest_xray/train/NORMAL/*")).unlink()
+    context = multiprocessing.get_context("fork")
+    writer = context.Process(target=lambda: [prepare(other) for _ in range(3)])
+    writer.start()
+    while writer.is_alive():
+        for folder, count in ((root, 30), (other, 29)):
+            opened = collection.open_or_prepare("quick", str(folder))
+            assert (opened.root, len(opened.manifest)) == (folder.resolve(), count)
+    assert writer.exitcode == 0
 
 
 def test_data_root_messages(tmp_path, monkeypatch):

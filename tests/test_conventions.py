@@ -88,6 +88,14 @@ def test_two_lesions_of_which_one_is_in_one_slice_only():
     assert not table.duplicated(["class", "metric", *registry.CONVENTION, "labels"]).any()
 
 
+def test_a_lesion_that_is_called_and_in_no_slice_leaves_the_other_scores():
+    with_effusion = np.where(PREDICTED == 0, 3, PREDICTED)
+    table = conventions.score(measured(predicted=with_effusion))
+    assert value(table, "ggo", "pooled", "without", registry.SUMMED) == pytest.approx(6 / 11)
+    assert value(table, "effusion", "per_image", "without", "as 0") == 0
+    assert np.isnan(value(table, "effusion", "per_image", "without", registry.WITH_CLASS))
+
+
 def test_mean_over_thresholds_counts_an_absent_class_as_0_or_leaves_it_out():
     pixels = measured(lesion=np.random.default_rng(0).random(TRUTH.shape))
     dice = pixels.loc[pixels["class"] == "lesion", "dice_thresholds"]

@@ -67,3 +67,5 @@ def test_a_wide_table_has_a_column_a_score_in_the_order_of_the_rows():
     assert wide.index.tolist() == ["b", "a"]
     assert wide.columns.tolist() == [("iou", "pooled"), ("dice", "pooled")]
     assert wide.to_numpy().tolist() == [["0.500", "0.250"], ["", "1.000"]]
+    with pytest.raises(ValueError, match="duplicate"):
+        render.wide(pd.DataFrame(rows), ["average"], ["metric"])

@@ -41,6 +41,13 @@ def test_recognition_equals_scikit_learn(classes):
             assert value(scores, **of_class("macro", metric)) == pytest.approx(np.mean(each))
 
 
+@pytest.mark.parametrize("pair", [("odd", "covid"), ("covid", "odd")])
+def test_a_label_that_is_no_class_is_refused(pair):
+    table = class_predictions(*([name, "normal"] for name in pair))
+    with pytest.raises(DataError, match="label 'odd' is not among the classes covid, normal"):
+        scoring.recognition(table, CLASSES[:2])
+
+
 def test_a_class_that_never_occurs_has_no_scores_and_does_not_pull_the_mean():
     table = class_predictions(["covid", "normal"] * 2, ["covid", "normal", "normal", "normal"])
     three = scoring.recognition(table, CLASSES[:3])

@@ -112,12 +112,12 @@ def _combined(sides: list[list], weights: Sequence[float], strata: int, n: int) 
 
     Trainings without a score are left out of it.
     """
-    if len(sides) == 1 and sides[0][0].shape[1] == 1:
-        return _expanded(*(part[:, 0] for part in sides[0]), strata, n)
     sides = [[part[:, ~np.isnan(side[0][0])] for part in side] for side in sides]
     counts = np.array([side[0].shape[1] for side in sides])
     if not counts.min():
         return Interval(np.nan, np.nan, np.nan, n)
+    if counts.tolist() == [1]:
+        return _expanded(*(part[:, 0] for part in sides[0]), strata, n)
     total, drawn, left_out = 0.0, 0.0, 0.0
     for position, (weight, side) in enumerate(zip(weights, sides, strict=True)):
         picks = np.random.default_rng([position, 1]).integers(counts[position], size=side[1].shape)

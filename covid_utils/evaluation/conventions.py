@@ -98,7 +98,7 @@ def _limits(counts: np.ndarray, groups: np.ndarray, swept: pd.Series | None) -> 
         values = metrics.score(metric, counts)
         for empty, filled in _counting_absent(values, there, EMPTY_CASES).items():
             means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(filled)
-            if EMPTY_CASES.get(empty) not in (0, 1):
+            if there.any() and EMPTY_CASES.get(empty) not in (0, 1):
                 table = bootstrap.counted(filled[:, ~np.isnan(filled).all(axis=0)])[:, None]
                 mean = bootstrap.score(table, groups, lambda s: bootstrap.quotient(s).mean(axis=-1))
                 per_class[metric, "per_class", empty, ONE_THRESHOLD] = mean

@@ -62,6 +62,11 @@ def _one_vs_rest(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Counts (images, classes, 4), patients, and classes as strata."""
     truth, called = (predictions[[name]].to_numpy(str) for name in ("truth", "predicted"))
+    if unknown := {*truth.flat, *called.flat} - {*classes}:
+        raise DataError(
+            f"label '{min(unknown)}' is not among the classes {', '.join(classes)}; map or leave "
+            "out such cases."
+        )
     counts = metrics.count(truth == classes, called == classes, axis=())
     groups = predictions["patient_id"].to_numpy()
     return counts, groups, intervals.class_strata((truth == classes).argmax(axis=1), groups)

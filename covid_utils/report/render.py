@@ -65,8 +65,10 @@ def stated(table: pd.DataFrame) -> pd.Series:
 
 def wide(table: pd.DataFrame, keys: list[str], across: list[str]) -> pd.DataFrame:
     """A table of `VALUES` for people: a row per ``keys``, a column per score named ``across``."""
+    text = readable(table)
+    text.set_index([*keys, *across], verify_integrity=True)  # two scores in one cell would lose one
     form = {"index": keys, "columns": across, "values": "ours", "aggfunc": "first", "sort": False}
-    return readable(table).pivot_table(**form).fillna("")
+    return text.pivot_table(**form).fillna("")
 
 
 def with_interval(row) -> str:
