@@ -12,6 +12,8 @@ from covid_utils.data.images import Preprocessing
 from covid_utils.errors import DataError
 from covid_utils.training import features
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 SMALL = Preprocessing(24)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from stream_cases import same
 
 from covid_utils.errors import DataError
 from covid_utils.models import deeplab, imagenet
@@ -48,10 +49,6 @@ def carried(source):
     shape = (33, 33, 3)
     models = {n: deeplab.deeplab_v3plus(4, shape, middle_blocks=n) for n in (4, 16)}
     return {n: (model, imagenet.carry_over(model, source)) for n, model in models.items()}
-
-
-def equal(first, second):
-    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 # What goes where
@@ -110,7 +107,7 @@ def test_batch_norms_are_keras_s_where_it_has_them(carried, source):
             continue
         theirs = source.get_layer(behind.get(row.source, f"{row.source}_bn"))
         assert norm.epsilon == theirs.epsilon
-        assert equal(norm.get_weights(), theirs.get_weights())
+        assert all(same(norm.get_weights(), theirs.get_weights()))
 
 
 def test_layers_that_keras_lacks_pass_their_input_on(carried):
@@ -148,7 +145,7 @@ def test_copies_are_silent_by_their_last_batch_norm_and_no_other_block_is(carrie
 def test_a_weights_file_comes_back_whole(source, tmp_path):
     path = tmp_path / "xception.weights.h5"
     source.save_weights(path)
-    assert equal(source.get_weights(), imagenet.load_xception(path).get_weights())
+    assert all(same(source.get_weights(), imagenet.load_xception(path).get_weights()))
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container")

@@ -176,18 +176,14 @@ def test_blocks_are_those_of_the_real_network(base):
     assert inception.named_layers("mixed8, mixed7") == ("mixed7", "mixed8")
 
 
-def test_random_network_is_frozen_and_decided_by_the_seed():
+def test_a_random_network_is_frozen_and_its_features_do_not_vanish():
     images = np.random.default_rng(0).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
-    found = []
-    for seed in (1, 2):
-        model = inception.network("none", "mixed0", seed, images)
-        assert model.trainable_weights == []
-        assert model.output_shape == (None, 35, 35, 256)
-        found.append(model(images, training=False).numpy().mean(axis=(1, 2)))
-    assert not np.allclose(*found)
-    # Without calibration random features vanish; with it they differ from image to image.
-    assert found[0].std(axis=0).mean() > 1e-3
-    assert np.isfinite(found[0]).all()
+    model = inception.network("none", "mixed0", 1, images)
+    assert model.trainable_weights == []
+    assert model.output_shape == (None, 35, 35, 256)
+    found = model(images, training=False).numpy().mean(axis=(1, 2))
+    assert found.std(axis=0).mean() > 1e-3, "with calibration they differ from image to image"
+    assert np.isfinite(found).all()
 
 
 def test_random_weights_come_again_from_their_seed_and_statistics(base, built_once):

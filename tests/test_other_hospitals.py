@@ -207,7 +207,7 @@ def test_what_a_crop_leaves_out_is_missed(scans, home, phantom, monkeypatch):
 
 
 def test_a_shipped_file_gives_the_same_outlines(small_networks, tmp_path, monkeypatch):
-    settings, data = TOY.replace(members=2, gray="landmarks"), toy()
+    settings, data = TOY.replace(members=2, gray="landmarks", steps=8), toy()
     network, _ = train_stream.train("quick", settings, NOWHERE, data)
     file = tmp_path / "shipped.npz"
     shipped.save(file, network, settings)

@@ -48,13 +48,10 @@ def test_a_slice_is_outlined_within_its_lungs_and_shown_in_a_notebook(slices, mo
 
 def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
     volume(tmp_path / "v.nii.gz")
-    (record,) = covid_read.read(tmp_path / "v.nii.gz", tmp_path / "out", model=model).cases[
-        "record"
-    ]
-    assert record["voxel_ml"] == pytest.approx(0.9 * 1.1 * 2.5 / 1000)
-    assert record["lung_field_ml"] == pytest.approx(
-        record["lung_field_pixels"] * record["voxel_ml"]
-    )
+    result = covid_read.read(tmp_path / "v.nii.gz", tmp_path / "out", model=model)
+    (record,), ml = result.cases["record"], 0.9 * 1.1 * 2.5 / 1000
+    assert record["voxel_ml"] == pytest.approx(ml)
+    assert record["lung_field_ml"] == pytest.approx(ml * record["lung_field_pixels"])
     found = [row for row in record["manifestations"].values() if row["pixels"]]
     assert found
     for row in found:
