@@ -36,17 +36,16 @@ LESION = {"class": "lesion", "metric": "dice", "average": "per_image"}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Pixels of a made-up run, its scores and their tables."""
+    """Pixels of a made-up run, and its scores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(bootstrap, "RESAMPLES", 500)
         small_runs.write_data(join(small_runs.data_rows(), small_runs.external_rows()))
         pixels = small_runs.write_hospitals()
         scored = scores.compute(PROFILE, "hospitals")
-        names = ("hospitals", "table6", "table8")
-        built = {name: tables.build(name, PROFILE, scored) for name in names}
-        tables.write(built["hospitals"], paths.results(PROFILE) / "tables" / "hospitals.csv")
-        yield pixels, scored, built
+        table = tables.build("hospitals", PROFILE, scored)
+        tables.write(table, paths.results(PROFILE) / "tables" / "hospitals.csv")
+        yield pixels, scored
 
 
 def dice_of(pixels):
@@ -61,7 +60,7 @@ def of_step(pixels, step, network, volumes=""):
 
 
 def test_volumes_that_settings_were_chosen_on_are_scored_apart(made):
-    pixels, scored, _ = made
+    pixels, scored = made
     for subset, volumes, n, groups in (
         ("external", "v1", 8, 4),
         (CHOSEN_ON, "v0", 10, 5),
@@ -85,7 +84,7 @@ def test_volumes_that_settings_were_chosen_on_are_scored_apart(made):
 
 
 def test_a_difference_is_to_the_step_before_on_the_same_slices(made):
-    pixels, scored, _ = made
+    pixels, scored = made
     change = {"class": "lesion", "metric": "dice difference", "subset": "external"}
     row = one(scored, **change, protocol="E3", start="nodule", average="per_image")
     now, before = (dice_of(of_step(pixels, step, "small", "v1")) for step in ("E3", "E2"))
@@ -114,7 +113,7 @@ def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_chec
     about |= {"slices": 10, "groups": 9, "caution": "No better than chance."}
     shipped.write(file, {"presence": shipped.Part(about)})
     text = card.write(PROFILE).read_text(encoding="utf8")
-    _, scored, _ = made
+    _, scored = made
     for subset, average in (("external", "per_image"), (CHOSEN_ON, "pooled")):
         about = LESION | {"average": average, "subset": subset, "protocol": SHIPPED}
         row = one(scored, **about)
