@@ -1,4 +1,4 @@
-"""Augmentation: image and mask move together, by no more than was said; slices as hospitals differ."""
+"""Augmentation: image and mask move together, and by no more than was said."""
 
 import numpy as np
 import pytest
@@ -197,7 +197,7 @@ NAMES = [name for name, value in vars(foreign).items() if isinstance(value, Chan
 
 
 @pytest.fixture
-def only(monkeypatch):
+def changed_only(monkeypatch):
     """Slices are changed as told, and not else."""
 
     def change(**changes):
@@ -224,8 +224,8 @@ def shown(chest, seed=0):
     return foreign.pair(np.random.default_rng(seed), *chest[:2])
 
 
-def test_what_is_never_drawn_changes_nothing(chest, only):
-    only()
+def test_what_is_never_drawn_changes_nothing(chest, changed_only):
+    changed_only()
     assert np.array_equal(shown(chest), chest[:2])
 
 
@@ -239,8 +239,8 @@ def test_a_draw_is_its_seed_and_stays_a_slice_with_its_labels(chest):
     assert len({image.tobytes() for image, _ in drawn}) == 20
 
 
-def test_upside_down_has_its_share_and_takes_the_labels_along(chest, only):
-    only(upside_down=Change(0.25))
+def test_upside_down_has_its_share_and_takes_the_labels_along(chest, changed_only):
+    changed_only(upside_down=Change(0.25))
     drawn = [shown(chest, seed) for seed in range(200)]
     ways = [np.array_equal(pair, [part[::-1] for part in chest[:2]]) for pair in drawn]
     plain = [np.array_equal(pair, chest[:2]) for pair in drawn]
@@ -257,14 +257,14 @@ def test_upside_down_has_its_share_and_takes_the_labels_along(chest, only):
     ],
 )
 def test_a_window_and_a_gamma_are_what_a_viewer_shows(chest, only, change, expected):
-    only(**change)
+    changed_only(**change)
     wanted = np.rint(255 * np.clip(expected(chest[0].astype(float)), 0, 1))
     assert np.array_equal(shown(chest)[0], wanted)
 
 
 @pytest.mark.parametrize(("name", "strength"), [("letters", 3.0), ("table", 240.0)])
 def test_what_is_burned_in_is_bright_and_outside_the_lungs_and_lesions(chest, only, name, strength):
-    only(**{name: Change(1, strength, strength)})
+    changed_only(**{name: Change(1, strength, strength)})
     image, mask, lungs = chest
     mask[-12:] = 1  # such as effusion in the margin below
     burned = np.zeros((SIDE, SIDE), bool)
