@@ -256,14 +256,16 @@ def test_upside_down_has_its_share_and_takes_the_labels_along(chest, changed_onl
         ({"gamma": Change(1, -0.5, -0.5)}, lambda g: (g / 255) ** 2**-0.5),
     ],
 )
-def test_a_window_and_a_gamma_are_what_a_viewer_shows(chest, only, change, expected):
+def test_a_window_and_a_gamma_are_what_a_viewer_shows(chest, changed_only, change, expected):
     changed_only(**change)
     wanted = np.rint(255 * np.clip(expected(chest[0].astype(float)), 0, 1))
     assert np.array_equal(shown(chest)[0], wanted)
 
 
 @pytest.mark.parametrize(("name", "strength"), [("letters", 3.0), ("table", 240.0)])
-def test_what_is_burned_in_is_bright_and_outside_the_lungs_and_lesions(chest, only, name, strength):
+def test_what_is_burned_in_is_bright_and_outside_the_lungs_and_lesions(
+    chest, changed_only, name, strength
+):
     changed_only(**{name: Change(1, strength, strength)})
     image, mask, lungs = chest
     mask[-12:] = 1  # such as effusion in the margin below
