@@ -58,8 +58,8 @@ if workflow.is_main_process and not workflow.dryrun:
 
 
 if workflow.is_main_process and SETS:
-    for name, reason in LEFT_OUT.items():
-        print(f"Left out: {EVERY[name].title} {reason}.", file=sys.stderr)
+    for sentence in graph.sentences(EVERY, SETS):
+        print(f"Left out: {sentence}.", file=sys.stderr)
     if any(Path(OUT, run).exists() for name in LEFT_OUT for run in EVERY[name].runs):
         print(f"What an earlier run left of these in {OUT} is not used.", file=sys.stderr)
 

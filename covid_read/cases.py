@@ -49,7 +49,7 @@ class Case:
         load: One slice by its number, upright, uint8 (height, width). Where Hounsfield units are
             known, a second argument (low, high) names a window that is not the lung's.
         gray_scale: What tells it: `HOUNSFIELD`, `ANATOMY` or `NOTHING`; '' of an X-ray.
-        oriented: Which stored axis is which (`axes`); None of a picture.
+        oriented: Which stored axis is which (`decoding.orientation`); None of a picture.
         affine: From stored voxels to mm towards right, front and head (4, 4); None if not known.
         is_placed: Whether it is of DICOM slices that a DICOM SEG can refer to.
         warnings: What a reader of the result must know.

@@ -38,6 +38,7 @@ class Job:
     needs: tuple[str, ...] = ()  # jobs before it
     takes_any: bool = False  # whether it runs even if some of them are left out
     sets: tuple[tuple[str, ...], ...] = ()  # folders of data sets: it needs one of each group
+    parts: dict = field(default_factory=dict)  # what it does only with further sets -> such groups
     runs: tuple[str, ...] = ()  # run folders that it writes
     priority: int = 0  # jobs with a larger one start first
     all_cores: bool = False
@@ -88,6 +89,7 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     # Streams start from one nodule training, of training slices alone.
     nodule = _stream_job("nodule", "nodule", init="random", members=1, refit=False)
     own = {"needs": (DATA,), "sets": RECOGNITION_SETS, "runs": (TASK1,)}
+    own["parts"] = {"Table 4, X-rays and CT together,": (("COVID-CT",),)}
     recognition = Job(TASK1, "02_task1_inception", priority=10, **own)
     labels = Job(TASK2, "03_task2_multilabel", needs=(DATA,), sets=(LESION_SETS,), runs=(TASK2,))
     streams = _lesion_streams(imagenet)
@@ -168,3 +170,14 @@ def possible(
             needs = tuple(need for need in job.needs if need not in left_out)
             kept[name] = replace(job, needs=needs)
     return kept, left_out
+
+
+def sentences(every: Mapping[str, Job], sets: Container[str]) -> list[str]:
+    """For each job, or part of one, that is left out, its name and the reason."""
+    kept, left_out = possible(every, sets)
+    lines = [f"{every[name].title} {reason}" for name, reason in left_out.items()]
+    for job in kept.values():
+        for part, groups in job.parts.items():
+            if reason := missing_sets(groups, sets):
+                lines.append(f"{part} of {job.title} {reason}")
+    return lines

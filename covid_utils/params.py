@@ -83,11 +83,11 @@ def _assigned(source: str) -> dict[str, Any]:
 
 
 def from_text(notebook: str, text: str) -> tuple[str, Any]:
-    """Name and value of a setting ``NAME=VALUE``, read as YAML where it is not declared as text."""
+    """Name and value of a setting ``NAME=VALUE``; what is declared as text stays as it is."""
     name, _, value = text.partition("=")
     if declared(notebook).get(name, {}).get("type") != "string":
-        with suppress(yaml.YAMLError):
-            return name, yaml.safe_load(value)
+        with suppress(ValueError, SyntaxError):
+            return name, ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
     return name, value
 
 

@@ -24,8 +24,19 @@ def test_a_missing_decoder_names_the_packages_to_install(tmp_path):
     header.file_meta.TransferSyntaxUID = HTJ2KLossless
     header.PixelData = pydicom.encaps.encapsulate([b"pixels"])
     header.save_as(path)
-    with pytest.raises(DataError, match=r"compressed \(High-Throughput.*install .*openjpeg"):
+    with pytest.raises(
+        DataError, match=r"compressed \(High-Throughput.*install \S+>=\S+.*openjpeg"
+    ):
         read_dicom(path)
+
+
+def test_an_xray_is_shown_through_its_table_for_display(tmp_path):
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4, 0, 16]
+    table.LUTData = np.array([0, 300, 100, 200], "<u2").tobytes()
+    tags = {"VOILUTSequence": [table], "WindowCenter": 1, "WindowWidth": 2}
+    save_dicom(tmp_path / "a.dcm", np.arange(4).reshape(2, 2), **tags)
+    assert read_dicom(tmp_path / "a.dcm").tolist() == [[0, 255], [85, 170]]
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,15 @@ def test_settings_of_the_user_change_nothing_in_a_kernel(hostile_home):
     done = run_as_kernel("-m", "IPython", "-c", code, env=hostile_home)
     assert done.stdout.split() == ["tensorflow", "float32", "channels_last", "1e-07", "10.0", "6"]
     assert "matplotlibrc" not in done.stderr
+
+
+def test_keras_of_another_backend_is_refused(hostile_home):
+    code = """if True:
+        import sys, types
+        backend = types.SimpleNamespace(backend=lambda: "jax")
+        sys.modules["keras"] = types.SimpleNamespace(backend=backend)
+        from covid_utils.training import reproducible
+        reproducible.start(1)
+    """
+    done = run_as_kernel("-c", code, env=hostile_home)
+    assert "ParameterError: Keras computes with 'jax' in this process" in done.stderr

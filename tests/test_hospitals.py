@@ -69,6 +69,21 @@ def test_slices_with_lung_are_evenly_taken_and_upright_with_their_masks(
     assert image[lungs & (mask == 0)].max() < image[mask > 0].min() < 255
 
 
+@pytest.mark.parametrize("place", ["", "COVID-19-CT-Seg_20cases", "more"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_volumes_and_masks_are_found_however_the_archives_were_unpacked(tmp_path, place, beside):
+    whole = readers.read(VOLUMES, volume(tmp_path / "whole")).rows
+    folder = volume(tmp_path / "other") / CASES
+    goal = folder / place / "a.nii.gz"
+    goal.parent.mkdir(exist_ok=True)
+    (folder / CASES / "a.nii.gz").rename(goal)
+    for kind in (INFECTION, LUNGS) if beside else ():
+        (folder / kind).rename(folder.parent / kind)
+    reading = readers.read(VOLUMES, folder.parent)
+    assert reading.problems.empty
+    assert reading.rows["frame"].tolist() == whole["frame"].tolist()
+
+
 def damage(root, kind):
     path = root / CASES / INFECTION / "b.nii.gz"
     if kind == "no mask":

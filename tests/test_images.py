@@ -9,7 +9,7 @@ from covid_read.extent import put_back
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 from covid_utils.data.readers.decoding import read_dicom, read_raster
 from covid_utils.data.readers.gray import stretched
-from covid_utils.errors import DataError
+from covid_utils.errors import DataError, ParameterError
 
 
 @pytest.fixture
@@ -73,6 +73,13 @@ def test_dicom_that_is_no_gray_image_is_named(tmp_path, tags, message):
     save_dicom(tmp_path / "odd.dcm", np.zeros((4, 6)), **tags)
     with pytest.raises(DataError, match=rf"odd\.dcm: .*{message}"):
         read_dicom(tmp_path / "odd.dcm")
+
+
+@pytest.mark.parametrize("wrong", [{"gray": "landmark"}, {"crop": "lung"}, {"size": 0}])
+def test_settings_that_cannot_be_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ParameterError, match=rf"^{name} is .*(give one of|at least one pixel)"):
+        Preprocessing(**wrong)
 
 
 def test_clahe_raises_the_contrast_and_zero_leaves_it_and_flat_is_black():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covid_utils.errors import DataError
+from covid_utils.errors import DataError, ParameterError
 from covid_utils.models import inception, unet
 from covid_utils.training import finetune
 
@@ -173,6 +173,8 @@ def test_blocks_are_those_of_the_real_network(base):
     assert [inception.block_below(name) for name in inception.FEATURE_LAYERS[1:]] == list(
         inception.FEATURE_LAYERS[:-1]
     )
+    with pytest.raises(ParameterError, match="block 'mixed0' is none of mixed1, mixed2"):
+        inception.block_below("mixed0")
     assert inception.named_layers("mixed8, mixed7") == ("mixed7", "mixed8")
 
 

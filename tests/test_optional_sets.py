@@ -1,7 +1,10 @@
 """Any subset of the data sets: which jobs run, and what scores, tables and verdicts say."""
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import small_runs
@@ -46,9 +49,41 @@ def test_the_jobs_that_some_data_sets_allow_and_a_reason_for_each_other_one(sets
     assert set(kept) == ALWAYS | expected
     assert set(left_out) == set(every) - set(kept)
     assert all(set(job.needs) <= set(kept) for job in kept.values())
-    assert all(left_out.values())
+    sentences = graph.sentences(every, sets)
+    for name, reason in left_out.items():
+        assert f"{every[name].title} {reason}" in sentences
     if sets == XRAYS[:1]:
-        assert left_out["task1"] == "needs the data set chest_xray"
+        assert "02_task1_inception needs the data set chest_xray" in sentences
+
+
+def test_all_data_sets_leave_nothing_out():
+    sets = {*XRAYS, "covid-ct", "medseg", "lidc-idri", registry.EXTERNAL_SETS[0]}
+    every = graph.jobs("imagenet")
+    assert graph.possible(every, sets) == (every, {})
+    assert graph.sentences(every, sets) == []
+
+
+def test_the_terminal_is_told_what_is_left_out(tmp_path):
+    recognition_sets(tmp_path / "scans")
+    (tmp_path / "results" / "quick" / "task2").mkdir(parents=True)
+    command = [Path(sys.executable).with_name("snakemake"), "--profile", "profiles/local"]
+    command += ["--cores", "1", "--dry-run", "--quiet", "host", "--config", "profile=quick"]
+    folders = {"COVID_HOME": str(tmp_path), "COVID_DATA_DIR": str(tmp_path / "scans")}
+    done = subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=paths.PROJECT,
+        env=os.environ | {"COVID_IMAGENET": ""} | folders,
+    )
+    said = re.findall(r"^Left out: (.*)\.$", done.stderr, re.M)
+    assert said == graph.sentences(graph.jobs(), XRAYS)
+    table4 = "Table 4, X-rays and CT together, of 02_task1_inception needs the data set COVID-CT"
+    assert said[-1] == table4
+    assert "What an earlier run left of these in results/quick is not used." in done.stderr
+    planned = set(re.findall(r"^(\w+) +1$", done.stdout + done.stderr, re.M))
+    assert planned == ALWAYS | XRAY_JOBS | {"all"}
 
 
 def test_a_job_is_left_out_where_nothing_that_it_needs_can_be_read(tmp_path, monkeypatch):
@@ -75,12 +110,16 @@ def test_a_job_is_left_out_where_nothing_that_it_needs_can_be_read(tmp_path, mon
 # What an earlier, fuller run left is ignored
 
 
-def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(home):
-    """Of a full run, after which the data folder was reduced to slices."""
+def write_runs(*sets):
+    """Runs of all data sets, after which the data folder was reduced to some."""
     small_runs.write_all()
     rows = manifest.saved_manifest(PROFILE)
-    rows = rows[rows["dataset"] == "medseg"]
+    rows = rows[rows["dataset"].isin(sets)]
     rows.to_csv(paths.results(PROFILE) / "data" / "manifest.csv", index=False)
+
+
+def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(home):
+    write_runs("medseg")
     built = tables.write_all(PROFILE)
     names = {name for each in built["scores"]["run"] for name in each.split(", ")}
     assert names == {"task2"} | RANDOM
@@ -102,3 +141,14 @@ def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(home
     assert table["3: segmentation"] == "left out"
     # Without all stages there is no time of the whole pipeline.
     assert built["table9"]["stage"].tolist() == ["manifestations", "segmentation, U-Net"]
+
+
+def test_a_run_by_hand_is_ignored_too_where_its_slices_are_gone(home):
+    write_runs(*XRAYS)
+    small_runs.write_stream("published_masks", small_runs.ct_rows())
+    small_runs.write_stream("stream_ggo_deeplab_random", small_runs.ct_rows())
+    absent = manifest.left_out(PROFILE)
+    assert {"published_masks", "stream_ggo_deeplab_random", "starts_deeplab"} <= set(absent)
+    assert "task1" not in absent
+    scored = tables.write_all(PROFILE)["scores"]
+    assert not scored["run"].str.contains("published|ggo").any()

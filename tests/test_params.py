@@ -99,6 +99,10 @@ def test_missing_profile_notebook_and_changes():
         ("seed=1_000", 1000),
         ("test_percent=nan", "nan"),
         ("limit=true", True),
+        ("seed=010", "010"),  # neither 8 nor 10: the check refuses it
+        ("seed=1:30", "1:30"),
+        ("seed=2020-13-45", "2020-13-45"),
+        ("test_percent=1e-3", 0.001),
     ],
 )
 def test_a_setting_of_the_command_line_is_read_as_it_is_declared(text, value):

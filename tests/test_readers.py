@@ -68,6 +68,7 @@ def test_covid_chestxray(tmp_path):
         {"filename": "b.png", "view": "AP erect", "modality": "CT", "patientid": ""},
         {"filename": "absent.png"},
         {"filename": "m.png", "modality": "MR"},
+        {"filename": "v.nii.gz", "modality": "CT", "folder": "volumes"},
     )
     for name in ("a.png", "b.png", "m.png", "stray.png"):
         save_png(folder / "images" / name, 0)
@@ -77,8 +78,9 @@ def test_covid_chestxray(tmp_path):
     assert column(reading, "modality") == ["X-ray", "CT"]
     assert column(reading, "licence") == ["CC BY 4.0", "unknown"]
     assert column(reading, "patient_id") == ["1", "row-1"]
-    noted = [("missing", "absent.png"), ("unknown modality", "m.png"), ("unknown view", "a.png")]
-    assert kinds(reading) == [*noted, ("unreferenced", "stray.png")]
+    noted = [("missing", "absent.png"), ("not used", "v.nii.gz"), ("unknown modality", "m.png")]
+    noted += [("unknown view", "a.png"), ("unreferenced", "stray.png")]
+    assert kinds(reading) == noted
     assert frontal_xrays(reading.rows).empty
 
 

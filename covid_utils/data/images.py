@@ -13,9 +13,13 @@ import cv2
 import numpy as np
 
 from covid_utils.data import gray_scale, lung_field, lungs
+from covid_utils.errors import ParameterError
 
 #: What a slice can be cropped to -> what finds it.
 FINDERS = {"lungs": lungs.lung_field, "field": lung_field.field}
+
+#: What can be done to the gray values of a slice.
+GRAY_SCALES = ("as is", "landmarks")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,14 @@ class Preprocessing:
     clahe_tiles: int = 8  # along each side
     crop: str = "none"  # as in the paper; or `FINDERS`: the square of `lungs.box` around the field
     gray: str = "as is"  # or `landmarks`: brought to the canonical window, see `gray_scale`
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise ParameterError(f"size is {self.size}; an image has at least one pixel a side.")
+        for name, known in (("crop", ("none", *FINDERS)), ("gray", GRAY_SCALES)):
+            if getattr(self, name) not in known:
+                message = f"{name} is {getattr(self, name)!r}; give one of {', '.join(known)}."
+                raise ParameterError(message)
 
 
 def preprocess(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import guard
+from covid_utils.errors import DataError
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +41,9 @@ def load_xception(weights: str | Path) -> keras.Model:
 
     if weights == "imagenet":
         return keras.applications.Xception(include_top=False, weights="imagenet")
+    if not Path(weights).is_file():
+        remedy = "name a file of keras.applications.Xception without its top, or 'imagenet'."
+        raise DataError(f"{weights}: no such weights file; {remedy}")
     model = keras.applications.Xception(include_top=False, weights=None)
     guard.read(Path(weights), "weights file of Xception without its top", model.load_weights)
     return model

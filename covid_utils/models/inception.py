@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_utils.data import guard
-from covid_utils.errors import DataError
+from covid_utils.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     import keras
@@ -92,7 +92,9 @@ def outputs(model: keras.Model, layers: tuple[str, ...], before: str = "") -> ke
 
 
 def block_below(block: str) -> str:
-    """The block whose maps enter another one, which is not the first."""
+    """The block whose maps enter another one; below the first there is only the stem."""
+    if block not in FEATURE_LAYERS[1:]:
+        raise ParameterError(f"block '{block}' is none of {', '.join(FEATURE_LAYERS[1:])}.")
     return FEATURE_LAYERS[FEATURE_LAYERS.index(block) - 1]
 
 

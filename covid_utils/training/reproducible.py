@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from covid_utils.errors import ParameterError
+
 
 def start(seed: int) -> None:
     """Seed Python, NumPy and TensorFlow, and make TensorFlow's operations deterministic."""
@@ -21,6 +23,12 @@ def overrule() -> None:
     import keras
     import tensorflow as tf
 
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ParameterError(
+            f"Keras computes with '{backend}' in this process, and the networks need TensorFlow; "
+            "start Python with KERAS_BACKEND=tensorflow."
+        )
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")

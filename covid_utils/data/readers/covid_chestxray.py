@@ -13,7 +13,7 @@ import pandas as pd
 
 from covid_utils.data import guard, similarity
 from covid_utils.data.readers.build import Source
-from covid_utils.data.readers.decoding import RASTER_SUFFIXES, read_raster
+from covid_utils.data.readers.decoding import NIFTI_SUFFIXES, RASTER_SUFFIXES, read_raster
 
 NAME = "covid-chestxray-dataset"
 METADATA = "metadata.csv"
@@ -67,6 +67,9 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
 def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guard.Problems) -> None:
     for path in absent:
+        if path.lower().endswith(NIFTI_SUFFIXES):
+            noted.add(path, "not used", "A CT volume; not used.")
+            continue
         remedy = "The image is not on disk; download it, or leave it: the run goes on without it."
         if os.path.exists(noted.root / path):  # noqa: PTH110 never raises
             remedy = "The file is there, but its ending or folder is that of no image; rename it."

@@ -57,13 +57,19 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
 def read_dicom(path: Path, frame: int = 0, window: tuple[float, float] | None = None) -> np.ndarray:
     """Read a DICOM image as 8-bit gray (height, width); ``frame`` is not used.
 
-    CT is shown in the lung window, an X-ray in its own window or, without one, `stretched`, and
-    ``MONOCHROME1`` (white is low) is inverted. Padding becomes black. ``window`` has the values
-    that become black and white, where the rest of a CT series tells them.
+    CT is shown in the lung window, an X-ray through its own table for display, in its own window
+    or, without either, `stretched`, and ``MONOCHROME1`` (white is low) is inverted. Padding
+    becomes black. ``window`` has the values that become black and white, where the rest of a CT
+    series tells them.
     """
+    import pydicom.pixels
+
     pixels, padding, header = _dicom(path)
     if header.get("Modality") == "CT":
         gray = to_uint8(pixels, *(window or _ct_window(path, pixels, header)))
+    elif header.get("VOILUTSequence"):
+        whole = np.nan_to_num(pixels).astype(np.int32)  # a table has entries for whole numbers
+        gray = stretched(pydicom.pixels.apply_voi(whole, header), padding)
     elif window := _own_window(path, header):
         gray = to_uint8(pixels, *window)
     else:
@@ -140,7 +146,8 @@ def _assert_decoder(path: Path, header: pydicom.Dataset) -> None:
     syntax = header.file_meta.TransferSyntaxUID
     decoder = get_decoder(syntax)
     if not decoder.is_available:
-        packages = "; or ".join(decoder.missing_dependencies)
+        needs = [line.partition(" - requires ")[2] for line in decoder.missing_dependencies]
+        packages = "; or ".join(needs)
         raise DataError(f"{path}: compressed ({syntax.name}); to read it install {packages}.")
 
 

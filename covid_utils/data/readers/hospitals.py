@@ -1,7 +1,7 @@
 """Readers of slices of other hospitals, which test networks and never train one.
 
-* ``COVID-19-CT-Seg_20cases`` (Ma et al. 2021, Zenodo 3757476): volumes as NIfTI in a folder of the
-  same name, and masks of the same names in ``Infection_Mask`` and ``Lung_Mask``.
+* ``COVID-19-CT-Seg_20cases`` (Ma et al. 2021, Zenodo 3757476): volumes as NIfTI, and of the same
+  names below ``Infection_Mask`` and ``Lung_Mask`` (1 left, 2 right), beside that folder or in it.
 * ``covid19-ct-external``: pictures of such slices in ``ct``, masks of the same names in
   ``infection`` and ``lungs``, and ``slices.csv`` with the volume of each.
 
@@ -67,14 +67,18 @@ def _evenly(frames: np.ndarray) -> tuple[int, ...]:
     return tuple(int(frames[(2 * k + 1) * len(frames) // (2 * parts)]) for k in range(parts))
 
 
-def _mask(path: Path, kind: str) -> Path:
-    return path.parents[1] / kind / path.name
+def _mask(volume: Path, kind: str) -> Path:
+    """Mask of a volume, which may not be there: in a folder of the set's name, or beside it."""
+    named = [folder for folder in volume.parents if folder.name == CASES]
+    places = [place / kind / volume.name for each in named for place in (each, each.parent)]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def volumes(root: Path, problems: guard.Problems) -> list[dict]:
     """At most `MOST_SLICES` slices with lung of each volume that has both masks."""
+    found = problems.files(root / CASES, NIFTI_SUFFIXES, deep=True)
     rows = []
-    for path in problems.files(root / CASES / CASES, NIFTI_SUFFIXES):
+    for path in (path for path in found if path.parent.name not in (INFECTION, LUNGS)):
         absent = [kind for kind in (INFECTION, LUNGS) if not _mask(path, kind).is_file()]
         if absent:
             remedy = f"{' and '.join(absent)} has no file of this name; unpack it beside {CASES}."
@@ -92,6 +96,10 @@ def _slice_of(path: Path, frame: int, part: str) -> np.ndarray:
     return getattr(scan, part)[scan.frames.index(frame)]
 
 
+def _picture(path: Path, kind: str) -> Path:
+    return path.parents[1] / kind / path.name
+
+
 def pictures(root: Path, problems: guard.Problems) -> list[dict]:
     """The pictures that ``slices.csv`` names the volume of and that have both masks."""
     folder = root / EXPORT
@@ -105,7 +113,7 @@ def pictures(root: Path, problems: guard.Problems) -> list[dict]:
         if not volume.get(path.stem):
             problems.add(path, "unlabelled", f"{SLICES} names no volume of it; it is not used.")
         elif problems.attempt(_assert_masks, path):
-            about = {"path": path, "mask_path": _mask(path, "infection")}
+            about = {"path": path, "mask_path": _picture(path, "infection")}
             rows.append(about | {"patient_id": f"{EXPORT}/{volume[path.stem]}"})
     return rows
 
@@ -113,7 +121,7 @@ def pictures(root: Path, problems: guard.Problems) -> list[dict]:
 @guard.reads("picture with its masks")
 def _assert_masks(path: Path) -> bool:
     size = read_raster(path).shape
-    for mask in (_mask(path, kind) for kind in ("infection", "lungs")):
+    for mask in (_picture(path, kind) for kind in ("infection", "lungs")):
         if read_raster(mask).shape != size:
             raise DataError(f"{mask}: not of the size of its picture; take both from one release.")
     return True
@@ -138,5 +146,5 @@ PICTURES = Source(
     pictures,
     read_raster,
     lambda root, row: _extent(root / row.mask_path),
-    lambda root, row: _extent(_mask(root / row.path, "lungs")),
+    lambda root, row: _extent(_picture(root / row.path, "lungs")),
 )

@@ -66,9 +66,12 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
         if not all(row["mask_path"] for row in used):
             problems.add(folder, guard.MISSING, NO_OUTLINES)
         rows += used
-    for path in dict.fromkeys(row["mask_path"] for row in rows if row["mask_path"]):
+    uids: dict[Path, set[str]] = {}
+    for row in rows:
+        uids.setdefault(row["mask_path"], set()).add(row["uid"])
+    for path in filter(None, uids):
         outlined = _parse(path)[1].keys()
-        if outlined and outlined.isdisjoint(r["uid"] for r in rows if r["mask_path"] == path):
+        if outlined and outlined.isdisjoint(uids[path]):
             remedy = "No slice outlined here is among the images; all count as without nodule."
             problems.add(path, guard.MISSING, remedy)
     return _once(rows, problems)

@@ -28,10 +28,14 @@ ANNOTATIONS = "annotations.csv"
 #: Diameter in mm above which a nodule is a mistake: LUNA16's are 3 to 33 mm.
 LARGEST = 200
 #: Types of voxels, and most bytes of a header.
-TYPES = {"MET_SHORT": "<i2", "MET_USHORT": "<u2", "MET_INT": "<i4", "MET_FLOAT": "<f4"}
+TYPES = {"MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4"}
+TYPES |= {"MET_FLOAT": "f4", "MET_DOUBLE": "f8"}
 LONGEST = 2**16
-#: What the voxels may not be: compressed, or with the highest byte first.
-PACKED = ("CompressedData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+#: Names under which a header may have its numbers, first the usual one.
+NAMES = (("DimSize",), ("ElementSpacing", "ElementSize"), ("Offset", "Position", "Origin"))
+NAMES += (("TransformMatrix", "Rotation", "Orientation"),)
+#: What a header need not state.
+USUAL = {"Orientation": "1 0 0 0 1 0 0 0 1", "ElementNumberOfChannels": "1", "HeaderSize": "0"}
 _POSITION, _DIAMETER = ["coordX", "coordY", "coordZ"], "diameter_mm"
 
 
@@ -78,23 +82,24 @@ def open_scan(path: Path) -> Scan:
     """Read a header and compare it with the file of voxels."""
     with path.open("rb") as file:
         pairs = (line.partition("=") for line in file.read(LONGEST).decode().splitlines())
-    fields = {name.strip(): value.strip() for name, _, value in pairs}
-    names = ("DimSize", "ElementSpacing", "Offset", "TransformMatrix")
-    numbers = [np.array(fields[name].split(), np.float64) for name in names]
+    fields = USUAL | {name.strip(): value.strip() for name, _, value in pairs}
+    words = [next((fields[name] for name in names if name in fields), "") for names in NAMES]
+    numbers = [np.array(each.split(), np.float64) for each in words]
     if [len(each) for each in numbers] != [3, 3, 3, 9] or not np.isfinite(np.hstack(numbers)).all():
-        raise DataError(f"{path}: numbers of {', '.join(names)} are missing; download it again.")
+        wanted = ", ".join(names[0] for names in NAMES)
+        raise DataError(f"{path}: numbers of {wanted} are missing; download it again.")
     size, (spacing, origin) = tuple(numbers[0].astype(int).tolist()), numbers[1:3]
     direction = numbers[3].reshape(3, 3).T
     if min(size) < 1 or min(spacing) <= 0 or abs(abs(np.linalg.det(direction)) - 1) > 0.01:
         raise DataError(f"{path}: its sizes, spacings or axes are no scan's; download it again.")
     guard.bounded(path, size)
-    kind, voxels = fields.get("ElementType"), path.parent / fields["ElementDataFile"]
-    if kind not in TYPES:
-        raise DataError(f"{path}: voxels of type {kind} are no CT; download it again.")
-    is_packed = any(fields.get(name, "").lower() == "true" for name in PACKED)
-    if is_packed or voxels.suffix != ".raw":
-        raise DataError(f"{path}: its voxels are not in one .raw file; save it as .mhd and .raw.")
-    dtype = np.dtype(TYPES[kind])
+    dtype, voxels = _dtype(path, fields), path.parent / fields.get("ElementDataFile", "LOCAL")
+    is_packed = fields.get("CompressedData", "").lower() == "true"
+    if is_packed or fields["HeaderSize"] not in ("0", "-1") or voxels.suffix != ".raw":
+        raise DataError(
+            f"{path}: its voxels are not in one .raw file, uncompressed and without a header; "
+            "save it as .mhd and .raw."
+        )
     need = math.prod(size) * dtype.itemsize
     have = guard.read(voxels, "file of voxels", lambda file: file.stat().st_size)
     if have != need:
@@ -103,6 +108,14 @@ def open_scan(path: Path) -> Scan:
             "again."
         )
     return Scan(size, spacing, origin, direction, dtype, voxels)
+
+
+def _dtype(path: Path, fields: dict[str, str]) -> np.dtype:
+    kind, channels = fields.get("ElementType"), fields["ElementNumberOfChannels"]
+    if kind not in TYPES or channels != "1":
+        raise DataError(f"{path}: voxels of type {kind} x {channels} are no CT; download it again.")
+    order = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))
+    return np.dtype((">" if order.lower() == "true" else "<") + TYPES[kind])
 
 
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
