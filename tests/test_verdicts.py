@@ -231,7 +231,7 @@ def test_the_sum_counts_claims_and_no_quoted_work(monkeypatch):
     made = agreeing_but_r0()
     found = collected(made, monkeypatch).reset_index()
     assert verdicts.summary(found) == (
-        "Of 23 claims 13 are reproduced under the paper's protocol, "
+        "Of 23 claims 13 are reproduced as published, "
         "6 of them also with patients apart; "
         "9 cannot be asked."
     )

@@ -254,7 +254,7 @@ def summary(table: pd.DataFrame) -> str:
     published, honest = (table[f"{name}_verdict"] for name in PREFIXES.values())
     is_out, is_held = published == REPRODUCED, honest == REPRODUCED
     cannot = (published == CANNOT_BE_ASKED) & (honest == CANNOT_BE_ASKED)
-    text = f"Of {len(table)} claims {is_out.sum()} are reproduced under the paper's protocol, "
+    text = f"Of {len(table)} claims {is_out.sum()} are reproduced as published, "
     text += f"{(is_out & is_held).sum()} of them also with patients apart; "
     text += f"{cannot.sum()} cannot be asked"
     verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
