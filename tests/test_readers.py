@@ -72,6 +72,7 @@ def test_covid_chestxray(tmp_path):
     )
     for name in ("a.png", "b.png", "m.png", "stray.png"):
         save_png(folder / "images" / name, 0)
+    save_volume(folder / "volumes" / "v.nii.gz", np.zeros((4, 6, 5), np.int16))
     reading = readers.read(COHEN, tmp_path)
     assert reading.rows["path"].tolist() == [f"{COHEN}/images/{name}.png" for name in "ab"]
     assert column(reading, "view") == ["other", "AP"]

@@ -67,13 +67,13 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
 
 def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guard.Problems) -> None:
     for path in absent:
-        if path.lower().endswith(NIFTI_SUFFIXES):
-            noted.add(path, "not used", "A CT volume; not used.")
-            continue
+        problem = guard.MISSING
         remedy = "The image is not on disk; download it, or leave it: the run goes on without it."
         if os.path.exists(noted.root / path):  # noqa: PTH110 never raises
             remedy = "The file is there, but its ending or folder is that of no image; rename it."
-        noted.add(path, guard.MISSING, remedy)
+            if path.lower().endswith(NIFTI_SUFFIXES):
+                problem, remedy = "not used", "A CT volume; not used."
+        noted.add(path, problem, remedy)
     for path in here.loc[here["path"].duplicated(), "path"].unique():
         remedy = "Several rows name this file; all stay, and their patients count as one."
         noted.add(path, "repeated", remedy)
