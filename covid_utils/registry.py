@@ -169,7 +169,7 @@ NOTEBOOKS = {
     "04_task3_together": ("data", "models", "training", "evaluation"),
     "05_tables": ("report",),
     "06_as_published": ("data", "models", "training", "evaluation"),
-    "07_other_hospitals": ("data", "models", "training", "evaluation"),
+    "07_other_hospitals": ("data", "models", "training", "evaluation", "covid_read"),
     "08_read_a_scan": ("data", "models", "training", "covid_read"),
 }
 #: Code that a change of computes the scores again.
