@@ -47,7 +47,8 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
     """Rows of a written table that hold all words in their keys."""
     if name == "verdicts":  # a row for each of the two answers to a claim
         both = runs.read_table(profile, "verdicts")
-        parts = [verdicts.answers(both, of).assign(answer=of) for of in verdicts.PREFIXES.values()]
+        headings = verdicts.HEADINGS.items()
+        parts = [verdicts.answers(both, of).assign(answer=words) for of, (words, _) in headings]
         table = pd.concat(parts, ignore_index=True)
     else:
         table = runs.read_table(profile, f"tables/{name}")

@@ -41,7 +41,7 @@ TEXTS = {"task", "model", "start", "split", "subset", "unit", "note", "claim", "
 TEXTS |= {"work", "class", "average", "labels", "metric", "manifestation", "tested on", "run"}
 TEXTS |= {"settings", "classes", "stage", "step", "without a patient"}
 _ANSWERS = ("verdict", "reason", "source_run", "departures")
-TEXTS |= {f"{answer}_{name}" for answer in ("published", "honest") for name in _ANSWERS}
+TEXTS |= {f"{answer}_{name}" for answer in ("as_published", "patients_apart") for name in _ANSWERS}
 
 
 @dataclass

@@ -135,7 +135,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
     real = (paths.home() / "build" / "site" / "sample" / "index.html").is_file()
     link = ' <a href="../sample/index.html">Their site</a>.' if is_phantom and real else ""
     headline, own = tables.headlines(profile), verdicts.own(judged)
-    answers = {prefix: verdicts.answers(own, prefix) for prefix in verdicts.PREFIXES.values()}
+    answers = {prefix: verdicts.answers(own, prefix) for prefix in verdicts.HEADINGS}
     every = pd.concat(content.values())
     for table, about, same in (
         (headline, "metric", "metric"),
@@ -145,7 +145,7 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
         keys, known = (t["source_run"] + t[name] + t["ours"].astype(str) for t, name in pairs)
         table.index = keys.map(dict(zip(known, every.index, strict=True))).fillna("")
     number, select = site_tables.number, runs.select
-    quoted = judged[judged["honest_verdict"] == verdicts.QUOTED]
+    quoted = judged[judged["patients_apart_verdict"] == verdicts.QUOTED]
     published = select(content["table8"], source_run=PUBLISHED, metric="dice")
     accuracy = select(content["table3"], metric="accuracy")
     rule = "baseline: name of the data set only, 2 classes"

@@ -136,7 +136,7 @@ def verdict_table(rows: pd.DataFrame, answers: dict[str, pd.DataFrame], caption:
     """Claims of the paper with both of our answers, as `numbers` takes them, and the reasons."""
     text = verdicts.readable(rows).drop(columns="id").map(words)
     text["where"] = '<span id="claim-' + rows["id"] + '"></span>' + text["where"]
-    for answer, (value, word) in zip(answers.values(), verdicts.HEADINGS, strict=True):
+    for answer, (value, word) in zip(answers.values(), verdicts.HEADINGS.values(), strict=True):
         text[value] = numbers(answer)
         text[word] = [*map(verdict, answer["verdict"])]
     return table(text, caption)

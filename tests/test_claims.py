@@ -64,7 +64,7 @@ def test_a_gain_is_over_every_value_that_is_quoted_for_its_target(claims, publis
         shares = [row.value / (100 if row.unit == "%" else 1) for row in rows.itertuples()]
         assert claim.over == pytest.approx(tuple(sorted(shares)))
         # Nothing can be said of a gain over what is not quoted.
-        assert bool(claim.over) == bool(claim.cells("honest"))
+        assert bool(claim.over) == bool(claim.cells("patients_apart"))
 
 
 def test_a_gain_implies_scores_above_all_that_it_is_over(claims):
@@ -80,7 +80,7 @@ def test_a_gain_implies_scores_above_all_that_it_is_over(claims):
 
 
 def test_each_claim_has_two_rules_that_differ_in_the_condition_alone(claims):
-    """Honest is R0 or S0, or Table 4; as published is the condition with the paper's images."""
+    """Patients are apart in R0, S0 and Table 4; as published is what has the paper's images."""
     asked = [claim for claim in ledger.of_kind("claim") if claim.cells("as_published")]
     assert {"p01", "p06", "p08", "p23a", "p25b", "c01"} <= {claim.id for claim in asked}
     for claim in ledger.of_kind("claim"):
@@ -91,10 +91,10 @@ def test_each_claim_has_two_rules_that_differ_in_the_condition_alone(claims):
                 # A row of Table 4 stems from patients apart, as all of them do.
                 condition = cell.get("condition", "M0")
                 assert condition in CONDITIONS
-                known = ("R0", "S0", "M0") if protocol == "honest" else ("R3", "S3", "M2")
+                known = ("R0", "S0", "M0") if protocol == "patients_apart" else ("R3", "S3", "M2")
                 assert condition in known, claim.id
                 assert cell["table"] in ("conditions", "table4")
-        if all(cell["table"] == "conditions" for cell in claim.cells("honest")):
+        if all(cell["table"] == "conditions" for cell in claim.cells("patients_apart")):
             pair = [
                 [{k: v for k, v in cell.items() if k != "condition"} for cell in claim.cells(name)]
                 for name in ledger.PROTOCOLS
@@ -103,9 +103,9 @@ def test_each_claim_has_two_rules_that_differ_in_the_condition_alone(claims):
 
 
 def test_a_list_of_values_names_a_row_for_each(claims):
-    cells = claims["c01"].cells("honest")
+    cells = claims["c01"].cells("patients_apart")
     assert len({(cell["task"], cell["metric"]) for cell in cells}) == len(cells) == 4 * 2
-    quoted = [cell["minus"] for cell in claims["c07"].cells("honest")]
+    quoted = [cell["minus"] for cell in claims["c07"].cells("patients_apart")]
     assert quoted == [*claims["p23a"].over, *claims["p23b"].over] == [*claims["q06"].value]
 
 

@@ -65,12 +65,12 @@ def test_first_page_counts_claims_under_both_protocols(site):
     html = site.pages["index"]
     counts = re.findall(r"<li><span>(\d+) \| (\d+)</span> <span[^>]*>([^<]+)<", html)
     for *pair, word in counts:
-        columns = (judged["published_verdict"], judged["honest_verdict"])
+        columns = (judged["as_published_verdict"], judged["patients_apart_verdict"])
         assert [int(n) for n in pair] == [(column == word).sum() for column in columns]
     assert sum(int(count[0]) for count in counts) == len(judged)
     assert " ".join(verdicts.summary(judged).split()) in html
     table = html.partition("<caption>Claims of the paper")[2].partition("</table>")[0]
-    ours = judged[["published_ours", "honest_ours"]].notna()
+    ours = judged[["as_published_ours", "patients_apart_ours"]].notna()
     assert table.count('class="origin"') == ours.sum().sum()
     assert {f"claim-{one}" for one in pd.read_csv(site.results / "verdicts.csv")["id"]} <= set(
         ids(html)

@@ -28,7 +28,7 @@ def chain_of(lines, run):
     [
         ("table2", ["p06"], ("claim", "p06")),
         ("table1", ["nodules"], ("task", "3: nodules")),
-        ("verdicts", ["accuracy", "4", "validation", "honest"], ("answer", "honest")),
+        ("verdicts", ["accuracy", "4", "validation", "apart"], ("answer", "patients apart")),
         ("table7", ["GGO", "dice", "U-Net"], ("work", "ours, U-Net, stream all")),
         ("table7", ["ggo", "dice", "u-net", "pooled", "exact"], ("metric", "dice")),
     ],
@@ -67,10 +67,11 @@ def test_the_chain_ends_at_the_predictions_file(built, capsys):
 def test_a_verdict_is_traced_through_both_answers(built):
     lines = command.trace(PROFILE, "verdicts", ["p08"]).split("\n")
     row = built["verdicts"].set_index("id").loc["p08"]
-    assert lines[0].endswith(f"claim p08: paper 99.5, {row['published_verdict']}")
-    value = f"{row['honest_ours']:.1f} % [{row['honest_low']:.1f}, {row['honest_high']:.1f}]"
+    assert lines[0].endswith(f"claim p08: paper 99.5, {row['as_published_verdict']}")
+    ours, low, high = (row[f"patients_apart_{name}"] for name in ("ours", "low", "high"))
+    value = f"{ours:.1f} % [{low:.1f}, {high:.1f}]"
     assert value in lines[1]
-    assert lines[1].endswith(f"claim p08: paper 99.5, {row['honest_verdict']}")
+    assert lines[1].endswith(f"claim p08: paper 99.5, {row['patients_apart_verdict']}")
     assert chain_of(lines, "task1")
 
 

@@ -27,7 +27,7 @@ CLAIMS = ledger.load()
 SETS = ("covid-chestxray-dataset", "chest_xray", "covid-ct", "medseg")
 SCANS = join(*(manifest({f"p{name}": 2}, name, "covid") for name in SETS))
 PHANTOM = SCANS.assign(licence=chest_phantom.LICENCE)
-BOTH = ("as_published", "honest")
+BOTH = ("as_published", "patients_apart")
 
 
 def cell(ours, low, high, unit="%", metric="accuracy", n=322):
@@ -116,16 +116,16 @@ def test_what_a_claim_needs_comes_before_its_numbers(
 ):
     monkeypatch.setattr(verdicts, "departures", lambda *_: [])
     made = answered({"p01": 99.4, "p25b": 0.811, "c03": 0.2})
-    found = verdicts.answer(CLAIMS[key], "honest", made, profile, scans)
+    found = verdicts.answer(CLAIMS[key], "patients_apart", made, profile, scans)
     assert found["verdict"] == verdict
     assert reason in found["reason"] or verdict == REPRODUCED
 
 
 def test_nothing_is_said_of_what_was_not_run():
-    found = verdicts.answer(CLAIMS["p23a"], "honest", {}, "sample", SCANS)
+    found = verdicts.answer(CLAIMS["p23a"], "patients_apart", {}, "sample", SCANS)
     assert (found["verdict"], found["reason"]) == (NO_DATA, "not run yet")
     without = SCANS[SCANS["dataset"] != "medseg"]
-    found = verdicts.answer(CLAIMS["p23a"], "honest", {}, "sample", without)
+    found = verdicts.answer(CLAIMS["p23a"], "patients_apart", {}, "sample", without)
     assert (found["verdict"], found["reason"]) == (NO_DATA, "medseg was not there")
 
 
@@ -133,7 +133,7 @@ def test_a_rule_that_names_two_rows_is_no_rule():
     made = answered({"p01": 99.4})
     made["conditions"] = pd.concat([made["conditions"]] * 2)
     with pytest.raises(ResultsError, match=r"entry p01: its rule names 2 rows of conditions"):
-        verdicts.answer(CLAIMS["p01"], "honest", made, "sample", SCANS)
+        verdicts.answer(CLAIMS["p01"], "patients_apart", made, "sample", SCANS)
 
 
 # The shipped ledger
@@ -165,7 +165,7 @@ def test_other_numbers_give_other_verdicts_claim_by_claim(shift, verdict, monkey
     shifted = {key: v + shift * (1 if v > 1 else 0.02) for key, v in stated.items()}
     half = 7 if verdict == UNDECIDED else 0.3
     found = collected(answered(shifted | {"others": 0.2}, half), monkeypatch)
-    for prefix in verdicts.PREFIXES.values():
+    for prefix in ledger.PROTOCOLS:
         assert set(found.loc[[*stated], f"{prefix}_verdict"]) == {verdict}
         gap = found.loc[[*stated], f"{prefix}_difference"]
         expected = [shift * (1 if value > 1 else 0.02) for value in stated.values()]
@@ -177,10 +177,10 @@ def test_the_two_answers_stand_side_by_side(monkeypatch):
     made = agreeing_but_r0()
     found = collected(made, monkeypatch)
     one = found.loc["p06"]
-    assert (one["published_verdict"], one["honest_verdict"]) == (REPRODUCED, DIFFERS)
-    assert (one["published_ours"], one["honest_ours"]) == (98.1, 81.0)
+    assert (one["as_published_verdict"], one["patients_apart_verdict"]) == (REPRODUCED, DIFFERS)
+    assert (one["as_published_ours"], one["patients_apart_ours"]) == (98.1, 81.0)
     assert (one["paper"], one["paper_n"], one["margin"], one["unit"]) == ("98.1", 955, 2, "%")
-    assert one["honest_departures"] == "steps of condition_X"
+    assert one["patients_apart_departures"] == "steps of condition_X"
     assert len(found) == len(ledger.of_kind("claim")) + len(ledger.of_kind("quoted"))
     assert found.index.is_unique
 
@@ -205,10 +205,10 @@ def test_a_claim_about_several_rows_is_true_only_if_it_is_so_of_all(
         value, half = changed
         table.loc[is_one, ["ours", "low", "high"]] = (value, value - half, value + half)
     found = collected(made, monkeypatch).loc["c01"]
-    assert (found["published_verdict"], found["honest_verdict"]) == (REPRODUCED, verdict)
-    assert found["honest_reason"].startswith(said)
+    assert (found["as_published_verdict"], found["patients_apart_verdict"]) == (REPRODUCED, verdict)
+    assert found["patients_apart_reason"].startswith(said)
     made["conditions"] = table[~is_one]
-    assert collected(made, monkeypatch).loc["c01", "honest_verdict"] == NO_DATA
+    assert collected(made, monkeypatch).loc["c01", "patients_apart_verdict"] == NO_DATA
 
 
 def test_what_is_subtracted_is_another_row_or_what_the_paper_quotes(monkeypatch):
@@ -218,10 +218,10 @@ def test_what_is_subtracted_is_another_row_or_what_the_paper_quotes(monkeypatch)
         is_one = table["condition"] == condition
         table.loc[is_one, ["ours", "low", "high"]] = (value, value - 0.3, value + 0.4)
     found = collected(made, monkeypatch)
-    gap = found.loc["c02", [f"published_{name}" for name in ("ours", "low", "high")]]
+    gap = found.loc["c02", [f"as_published_{name}" for name in ("ours", "low", "high")]]
     assert gap.tolist() == pytest.approx([1.0, 0.5, 1.5])
-    assert found.loc["c02", "published_verdict"] == REPRODUCED
-    assert found.loc["c07", "honest_ours"] == pytest.approx(0.911 - 0.646)
+    assert found.loc["c02", "as_published_verdict"] == REPRODUCED
+    assert found.loc["c07", "patients_apart_ours"] == pytest.approx(0.911 - 0.646)
 
 
 # The file, the terminal, the sum

@@ -50,7 +50,9 @@ def filled(text: str) -> str:
 def answers(found: pd.DataFrame) -> str:
     """Both answers to each claim that can be asked, as a Markdown table without reasons."""
     text = verdicts.readable(found)
-    is_asked = (text[[verdict for _, verdict in verdicts.HEADINGS]] != CANNOT_BE_ASKED).any(axis=1)
+    is_asked = (
+        text[[verdict for _, verdict in verdicts.HEADINGS.values()]] != CANNOT_BE_ASKED
+    ).any(axis=1)
     return render.markdown(text[is_asked].drop(columns=["id", "reason"]))
 
 

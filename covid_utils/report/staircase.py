@@ -68,7 +68,7 @@ LINES = ({"linestyle": "-"}, {"fmt": "s", "linestyle": "--", "markerfacecolor": 
 
 def _rule(title: str) -> dict:
     """What names the rows behind one of `STAIRCASES`, whatever the condition."""
-    (rule,) = ledger.load()[STAIRCASES[title][0]].cells("honest")
+    (rule,) = ledger.load()[STAIRCASES[title][0]].cells("patients_apart")
     return {key: value for key, value in rule.items() if key not in ("table", "condition")}
 
 

@@ -1,9 +1,9 @@
 """Verdicts: does what we measure agree with what the paper states?
 
 Each claim of the ledger, ``paper/claims.yaml``, has two answers: under the paper's apparent
-protocol (as published) and with patients apart (honest). A rule names the row of a table behind
-each; the verdict follows from the difference to the paper's value, whose interval combines our
-error and the paper's own, and a margin that was fixed beforehand (``paper/margins.yaml``).
+protocol (as published) and with patients apart. A rule names the row of a table behind each; the
+verdict follows from the difference to the paper's value, whose interval combines our error and the
+paper's own, and a margin that was fixed beforehand (``paper/margins.yaml``).
 
 *Reproduced*: the whole interval of the difference lies within the margin. *Differs*: it excludes 0,
 and the difference is larger than the margin. That one method is better than another is reproduced
@@ -36,13 +36,15 @@ WORST = (NO_DATA, NOT_COMPARABLE, DIFFERS, UNDECIDED, REPRODUCED)
 #: How many times as many patients and trainings are tried, until they would decide.
 TIMES = np.geomspace(1.1, 1000, 144)
 MORE = "times as many patients and trainings would decide"
-#: Columns of an answer, and what ``verdicts.csv`` calls them under each of `ledger.PROTOCOLS`.
+#: Columns of an answer; in ``verdicts.csv`` one of `ledger.PROTOCOLS` stands before each.
 ANSWER = ("ours", "low", "high", "n", "difference", "difference_low", "difference_high")
 ANSWER += ("verdict", "reason", "source_run", "departures")
-PREFIXES = dict(zip(ledger.PROTOCOLS, ("published", "honest"), strict=True))
 NOTHING = dict.fromkeys(ANSWER, np.nan) | dict.fromkeys(ANSWER[-4:], "") | {"n": 0}
-#: What people read above the value and the verdict of each answer.
-HEADINGS = (("as published", "verdict"), ("patients apart", "verdict, apart"))
+#: Protocol -> what people read above the value and the verdict of its answer.
+HEADINGS = {
+    "as_published": ("as published", "verdict"),
+    "patients_apart": ("patients apart", "verdict, apart"),
+}
 #: Columns of ``verdicts.csv`` that both answers share.
 SHARED = ("id", "where", "claim", "metric", "unit", "paper", "paper_n", "margin")
 #: Parameters that are no settings of a method.
@@ -211,7 +213,7 @@ def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
 
 
 def collect(tables: Mapping[str, pd.DataFrame], profile: str, widened: float = 1.0) -> pd.DataFrame:
-    """Both answers to each claim, and the quoted works: `SHARED`, and `ANSWER` with `PREFIXES`."""
+    """Both answers to each claim, and the quoted works: `SHARED`, and `ANSWER` by protocol."""
     manifest, rows = saved_manifest(profile), []
     for claim in (*ledger.of_kind("claim"), *ledger.of_kind("quoted")):
         classes = f"{claim.classes} classes" if claim.classes else ""
@@ -222,28 +224,28 @@ def collect(tables: Mapping[str, pd.DataFrame], profile: str, widened: float = 1
         margin = ledger.read("margins").get(metric.partition(" ")[0])
         words = claim.id, claim.where, ", ".join(filter(None, asked)), claim.metric
         line = dict(zip(SHARED, (*words, unit, claim.text, claim.n, margin), strict=True))
-        for protocol, prefix in PREFIXES.items():
+        for protocol in ledger.PROTOCOLS:
             found = answer(claim, protocol, tables, profile, manifest, widened)
             line["unit"] = found.pop("unit", line["unit"])
-            line |= {f"{prefix}_{name}": found[name] for name in ANSWER}
+            line |= {f"{protocol}_{name}": found[name] for name in ANSWER}
         rows.append(line)
     return pd.DataFrame(rows).astype({"paper_n": "Int64"})
 
 
-def answers(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
+def answers(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """One of the two answers to each claim: `SHARED` and `ANSWER`."""
-    names = {f"{prefix}_{name}": name for name in ANSWER}
+    names = {f"{protocol}_{name}": name for name in ANSWER}
     return table[[*SHARED, *names]].rename(columns=names)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Verdicts for people, all text: what is claimed, both answers, and why."""
     text = table[["id", "where", "claim"]].assign(paper=render.stated(table))
-    for prefix, (value, verdict) in zip(PREFIXES.values(), HEADINGS, strict=True):
-        part = answers(table, prefix)
+    for protocol, (value, verdict) in HEADINGS.items():
+        part = answers(table, protocol)
         text[value] = [render.with_interval(row) for row in part.itertuples()]
         text[verdict] = part["verdict"]
-    first, second = (table[f"{prefix}_reason"] for prefix in PREFIXES.values())
+    first, second = (table[f"{name}_reason"] for name in HEADINGS)
     both = "As published: " + first + ". Patients apart: " + second
     return text.assign(reason=both.where(first != second, first))
 
@@ -251,9 +253,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 def summary(table: pd.DataFrame) -> str:
     """How many claims come out under either protocol, in a sentence; quoted works do not count."""
     table = own(table)
-    published, honest = (table[f"{name}_verdict"] for name in PREFIXES.values())
-    is_out, is_held = published == REPRODUCED, honest == REPRODUCED
-    cannot = (published == CANNOT_BE_ASKED) & (honest == CANNOT_BE_ASKED)
+    published, apart = (table[f"{name}_verdict"] for name in HEADINGS)
+    is_out, is_held = published == REPRODUCED, apart == REPRODUCED
+    cannot = (published == CANNOT_BE_ASKED) & (apart == CANNOT_BE_ASKED)
     text = f"Of {len(table)} claims {is_out.sum()} are reproduced as published, "
     text += f"{(is_out & is_held).sum()} of them also with patients apart; "
     text += f"{cannot.sum()} cannot be asked"
@@ -267,8 +269,8 @@ def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFr
     factors = {"verdict": 1.0, "margin half as wide": 0.5, "margin twice as wide": 2.0}
     judged = {words: collect(tables, profile, factor) for words, factor in factors.items()}
     parts = []
-    for prefix, (title, _) in zip(PREFIXES.values(), HEADINGS, strict=True):
-        of = pd.DataFrame({words: each[f"{prefix}_verdict"] for words, each in judged.items()})
+    for protocol, (title, _) in HEADINGS.items():
+        of = pd.DataFrame({words: each[f"{protocol}_verdict"] for words, each in judged.items()})
         part = pd.concat([judged["verdict"]["id"], of], axis=1).assign(answer=title)
         parts.append(part[of.nunique(axis=1) > 1])
     return pd.concat(parts).set_index(["id", "answer"])
@@ -276,19 +278,19 @@ def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFr
 
 def tally(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """Verdict -> number of claims, as published and with patients apart."""
-    counts = [own(table)[f"{name}_verdict"].value_counts() for name in PREFIXES.values()]
+    counts = [own(table)[f"{name}_verdict"].value_counts() for name in HEADINGS]
     return {name: tuple(int(of.get(name, 0)) for of in counts) for name in VERDICTS}
 
 
 def own(table: pd.DataFrame) -> pd.DataFrame:
     """Without the values that the paper quotes from others."""
-    return table[table["honest_verdict"] != QUOTED]
+    return table[table["patients_apart_verdict"] != QUOTED]
 
 
 def terminal(table: pd.DataFrame) -> str:
     """The verdicts for a terminal, without the quoted works, and the sum."""
     text = readable(own(table))
-    for value, verdict in HEADINGS:
+    for value, verdict in HEADINGS.values():
         text[value] += "\n" + text.pop(verdict)
     shown = text.drop(columns=["id", "reason"])
     lines = tabulate(shown, "keys", showindex=False, maxcolwidths=[11, 22, 10, 22, 22])
