@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from covid_read.cases import NOTHING, Case
-from covid_utils.data import lung_field, lungs
-from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask, window
+from covid_utils.data import lung_field
+from covid_utils.data.images import Preprocessing, place_of, preprocess, preprocess_mask, window
 from covid_utils.registry import LABEL_CLASSES
 
 #: Slices that are outlined at once.
@@ -108,7 +108,7 @@ def crops(
     own = [slice(at, at + length) for at, length in zip(starts, slices.shape[1:], strict=True)]
     around = [(0, 0), *((each.start, side - each.stop) for each in own)]
     squares, fields = np.pad(slices, around), np.pad(np.stack(fields), around)
-    places = [lungs.place(field) for field in fields]
+    places = [place_of(field) for field in fields]
     given = zip(squares, places, scales, strict=True)
     images = np.stack([preprocess(each, settings, place, scale) for each, place, scale in given])
     return Crops(images, places, squares, fields, (slice(None), *own))

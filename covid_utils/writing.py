@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, read once, or told by their content."""
+"""Files and folders that are written whole or not at all, and the hash of a file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache, wraps
 from pathlib import Path
-from threading import Lock
-from typing import TypeVar
 
 import psutil
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -71,23 +66,3 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def once(most: int) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
-    """Keep what a function makes of the last ``most`` files, until a file changes.
-
-    However many threads ask, each file is decoded once.
-    """
-
-    def kept(decode: Callable[[Path], T]) -> Callable[[Path], T]:
-        lock, known = Lock(), lru_cache(most)(lambda path, state: decode(path))
-
-        @wraps(decode)
-        def asked(path: Path) -> T:
-            state = path.stat()
-            with lock:
-                return known(path, (state.st_ino, state.st_mtime_ns, state.st_size))
-
-        return asked
-
-    return kept

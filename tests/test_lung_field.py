@@ -10,9 +10,9 @@ from chest_phantom.anatomy import build
 from chest_phantom.ct import ct_slice, lung_slices
 from chest_phantom.disease import infect
 from covid_utils import paths
-from covid_utils.data import cache, gray_scale, lung_field, lungs, readers
+from covid_utils.data import cache, gray_scale, lung_field, readers
 from covid_utils.data.gray_scale import HOUNSFIELD, LUNG_WINDOW
-from covid_utils.data.images import Preprocessing
+from covid_utils.data.images import Preprocessing, place_of
 from covid_utils.data.readers.gray import to_uint8
 
 
@@ -78,7 +78,7 @@ def test_slivers_at_the_base_and_small_apices_are_found():
 def test_without_lungs_there_is_no_field(value):
     gray = np.full((64, 80), value, np.uint8)
     assert not lung_field.field(gray).any()
-    assert lungs.place(lung_field.field(gray)) == "0 0 64 0"
+    assert place_of(lung_field.field(gray)) == "0 0 64 0"
 
 
 @pytest.mark.usefixtures("home")
@@ -128,7 +128,7 @@ def test_published_lesions_lie_in_the_field_and_their_gray_is_canonical(rows, re
     for row in chosen.itertuples():
         image = readers.load_image(real_data, row)
         field = lung_field.field(image)
-        assert lungs.place(field) == row.field
+        assert place_of(field) == row.field
         labels = np.isin(readers.load_mask(real_data, row), (1, 2))
         inside, lesion = inside + (field & labels).sum(), lesion + labels.sum()
         area += field.mean() / len(chosen)

@@ -16,7 +16,8 @@ import chest_phantom
 import covid_read
 from covid_read import shipped
 from covid_utils import paths
-from covid_utils.data import cache, lung_field, lungs, readers
+from covid_utils.data import cache, lung_field, readers
+from covid_utils.data.benchmark_lungs import rough_field
 from covid_utils.data.collection import Collection
 from covid_utils.errors import ParameterError
 from covid_utils.evaluation import outlines
@@ -41,7 +42,7 @@ VALUES |= {"members": 2, "phantom_share": 0.5, "phantom_patients": 30, "imagenet
 def picture(folder, number, image, mask):
     """A slice in another window, as other hospitals' slices are stored."""
     shown = np.clip((image.astype(float) - 20) * 255 / 230, 0, 255).astype(np.uint8)
-    outlined = lungs.lung_field(image).astype(np.uint8)
+    outlined = rough_field(image).astype(np.uint8)
     for kind, array in (("ct", shown), ("infection", mask > 0), ("lungs", outlined)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(

@@ -31,7 +31,7 @@ def scans(small_networks, monkeypatch):
         array = getattr(data, kind)
         read = partial(lambda array, rows, *_: array[at[rows["image_id"]]], array)
         monkeypatch.setattr(streams.cache, kind, read)
-    monkeypatch.setattr(streams.lungs, "lung_field", lambda image: np.ones((8, 8), bool))
+    monkeypatch.setattr(streams.benchmark_lungs, "rough_field", lambda image: np.ones((8, 8), bool))
     return scans_of(rows)
 
 

@@ -77,7 +77,7 @@ def test_a_stream_without_its_data_set_says_which():
 def test_slices_are_loaded_with_their_lungs_and_validation_teaches_in_a_refit(monkeypatch):
     rows, plain = toy().rows, gray(10, 16)
     scans = SimpleNamespace(training_rows=lambda *_: rows.copy(), root=NOWHERE.root)
-    monkeypatch.setattr(streams.lungs, "lung_field", lambda image: np.ones((8, 8), bool))
+    monkeypatch.setattr(streams.benchmark_lungs, "rough_field", lambda image: np.ones((8, 8), bool))
     for kind in ("images", "masks"):
         monkeypatch.setattr(streams.cache, kind, lambda *_: plain)
     data = streams.load_data(scans, TOY)

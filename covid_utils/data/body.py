@@ -111,6 +111,18 @@ def closed(mask: np.ndarray, radius: float) -> np.ndarray:
     return (distance(~near) > radius)[rim:-rim, rim:-rim] | mask
 
 
+def middle(aerated: np.ndarray, body: np.ndarray) -> int:
+    """Column between the lungs: the one with least air within the middle quarter of the body."""
+    columns = np.flatnonzero(body.any(0))
+    if not len(columns):
+        return body.shape[1] // 2
+    left, right = columns[[0, -1]]
+    start, stop = left + (right - left) * 3 // 8, left + (right - left) * 5 // 8 + 1
+    air = aerated.sum(0, dtype=np.float64)[None]
+    # Smoothed, since lungs that touch in front are joined along a slanted line.
+    return int(start + np.argmin(cv2.blur(air, (max(3, body.shape[1] // 40), 1))[0, start:stop]))
+
+
 def disk(radius: int) -> np.ndarray:
     """Structuring element of OpenCV's morphology."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)

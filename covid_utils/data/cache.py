@@ -34,7 +34,7 @@ class Rows:
     """Looks like an array; ``row`` reads or makes one when it is asked for, and none is kept."""
 
     def __init__(self, shape: tuple[int, ...], dtype: type, row: Callable[[int], np.ndarray]):
-        self.shape, self.dtype, self._row = tuple(shape), np.dtype(dtype), row
+        self.shape, self.dtype, self.row = tuple(shape), np.dtype(dtype), row
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -42,10 +42,10 @@ class Rows:
     def __getitem__(self, index: int | slice | Sequence | np.ndarray) -> np.ndarray:
         positions = np.arange(len(self))[index]
         if np.ndim(positions) == 0:
-            return self._row(int(positions))
+            return self.row(int(positions))
         rows = np.empty((len(positions), *self.shape[1:]), self.dtype)
         for place, position in enumerate(positions):
-            rows[place] = self._row(int(position))
+            rows[place] = self.row(int(position))
         return rows
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -54,7 +54,7 @@ class Rows:
     def of(self, positions: np.ndarray) -> Rows:
         """Some of the rows, still computed only when read."""
         shape = (len(positions), *self.shape[1:])
-        return Rows(shape, self.dtype, lambda at: self._row(int(positions[at])))
+        return Rows(shape, self.dtype, lambda at: self.row(int(positions[at])))
 
 
 def rows_of(array: np.ndarray | Rows, positions: np.ndarray) -> np.ndarray | Rows:
@@ -126,33 +126,43 @@ def contents(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list
 
 def images(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """Prepared images of manifest rows, kept in the cache: uint8 (images, size, size)."""
-    return _filled("images", IMAGES, rows, settings, lambda row: _image(root, row, settings))
-
-
-def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
-    """Label masks of manifest rows, in the geometry of `images`: uint8 (images, size, size)."""
-
-    def make(row: Any) -> np.ndarray:
-        return preprocess_mask(readers.load_mask(root, row), settings, place(row, settings))
-
-    # A mask can be mended while its image stays the same.
-    return _filled("masks", MASKS, rows, settings, make, "mask_sha256", "image_id")
-
-
-def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
-    """Lung fields of CT slices, in the geometry of `images`: uint8 0 or 1 (images, size, size)."""
-
-    def make(row: Any) -> np.ndarray:
-        field = lung_field.field(readers.load_image(root, row)).astype(np.uint8)
-        return preprocess_mask(field, settings, place(row, settings))
-
-    return _filled("fields", FIELDS, rows, settings, make)
+    make = prepared(rows, root, settings).row
+    return _recipe("images", IMAGES, settings).filled(contents(rows, settings), make)
 
 
 def prepared(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
     """As `images`, but made at each reading and never kept: for what needs each image once."""
     listed, shape = list(rows.itertuples()), (len(rows), settings.size, settings.size)
-    return Rows(shape, np.uint8, lambda at: _image(root, listed[at], settings))
+
+    def row(at: int) -> np.ndarray:
+        image = readers.load_image(root, listed[at])
+        return preprocess(image, settings, place(listed[at], settings), listed[at].gray)
+
+    return Rows(shape, np.uint8, row)
+
+
+def masks(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
+    """Label masks of manifest rows, in the geometry of `images`: uint8 (images, size, size)."""
+    listed = list(rows.itertuples())
+
+    def make(at: int) -> np.ndarray:
+        mask = readers.load_mask(root, listed[at])
+        return preprocess_mask(mask, settings, place(listed[at], settings))
+
+    # A mask can be mended while its image stays the same.
+    names = contents(rows, settings, "mask_sha256", "image_id")
+    return _recipe("masks", MASKS, settings).filled(names, make)
+
+
+def fields(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:
+    """Lung fields of CT slices, in the geometry of `images`: uint8 0 or 1 (images, size, size)."""
+    listed = list(rows.itertuples())
+
+    def make(at: int) -> np.ndarray:
+        field = lung_field.field(readers.load_image(root, listed[at])).astype(np.uint8)
+        return preprocess_mask(field, settings, place(listed[at], settings))
+
+    return _recipe("fields", FIELDS, settings).filled(contents(rows, settings), make)
 
 
 def place(row: Any, settings: Preprocessing) -> str:
@@ -160,19 +170,5 @@ def place(row: Any, settings: Preprocessing) -> str:
     return row.field if settings.crop == "field" else row.lungs
 
 
-def _image(root: Path, row: Any, settings: Preprocessing) -> np.ndarray:
-    image = readers.load_image(root, row)
-    return preprocess(image, settings, place(row, settings), row.gray)
-
-
-def _filled(
-    kind: str,
-    version: int,
-    rows: pd.DataFrame,
-    settings: Preprocessing,
-    make: Callable[[Any], np.ndarray],
-    *further: str,
-) -> Rows:
-    recipe = Recipe(kind, version, asdict(settings), (settings.size,) * 2, np.uint8)
-    listed = list(rows.itertuples())
-    return recipe.filled(contents(rows, settings, *further), lambda at: make(listed[at]))
+def _recipe(kind: str, version: int, settings: Preprocessing) -> Recipe:
+    return Recipe(kind, version, asdict(settings), (settings.size,) * 2, np.uint8)

@@ -11,9 +11,11 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
@@ -46,28 +48,51 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 BEGINNINGS, DICOM = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*"), b"DICM"
 
 
-def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
-    """Read a file with whatever decoder; ``kind`` is what it should be."""
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Make one sentence of whatever is raised while a file is read; ``kind`` is what it is."""
     try:
         str(path).encode()  # fails for a name that no table could hold
         if path.exists() and not path.is_file():
             raise DataError(f"{path}: no file but a folder or a device; delete or rename it.")
-        return decode(path)
+        yield
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{printable(path)}: {_explain(path, kind, error)}.") from error
 
 
-def reads(kind: str) -> Callable[[Decoder], Decoder]:
-    """Guard a function whose first argument is the file that it reads, see `read`."""
+def read(path: Path, kind: str, decode: Callable[[Path], T]) -> T:
+    """Read a file with whatever decoder."""
+    with reading(path, kind):
+        return decode(path)
+
+
+def reads(kind: str, keep: int = 0) -> Callable[[Decoder], Decoder]:
+    """Guard a function whose first argument is the file that it reads.
+
+    What it makes of the last ``keep`` files is kept, until a file changes: however many threads
+    ask, each is decoded once.
+    """
 
     def guarded(decode: Decoder) -> Decoder:
-        @wraps(decode)
-        def reading(path: Path, *others: P.args, **named: P.kwargs) -> T:
-            return read(path, kind, lambda path: decode(path, *others, **named))
+        lock, kept = Lock(), {}
 
-        return reading
+        @wraps(decode)
+        def read_guarded(path: Path, *others: P.args, **named: P.kwargs) -> T:
+            with reading(path, kind):
+                if not keep:
+                    return decode(path, *others, **named)
+                about = path.stat()
+                state = (path, about.st_ino, about.st_mtime_ns, about.st_size)
+                with lock:
+                    if state not in kept:
+                        kept[state] = decode(path)
+                    for oldest in list(kept)[:-keep]:
+                        del kept[oldest]
+                    return kept[state]
+
+        return read_guarded
 
     return guarded
 

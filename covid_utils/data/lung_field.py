@@ -1,7 +1,6 @@
 """The lung field of an axial CT slice from anywhere: any gray scale, table in view, either way up.
 
-Where `lungs` reads fixed gray values of the canonical lung window, this takes its thresholds from
-the picture (`body`). Benchmark networks keep the crops of `lungs`, which they were trained on.
+Its thresholds are taken from the picture (`body`). `benchmark_lungs` says why there are two.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from covid_utils.data import body, lungs
+from covid_utils.data import body
 
 #: Wall of the chest that tells how dark fat is: depth below the skin, in roots of the body's area.
 WALL = (0.02, 0.1)
@@ -87,7 +86,7 @@ def is_upside_down(air: np.ndarray, parts: body.Parts) -> bool:
     below = row - rows[[0, -1]].mean()
     solid = parts.body & (parts.gray > parts.threshold)
     brightness = np.where(solid, parts.gray, 0) - np.median(parts.gray[solid])
-    middle = np.abs(column - lungs.middle(air, parts.body)) < MIDLINE * width
+    middle = np.abs(column - body.middle(air, parts.body)) < MIDLINE * width
     bone = brightness.clip(0) * (solid & middle & ~air & (np.abs(below) > BETWEEN * height))
     table = (parts.gray > parts.threshold) & (body.distance(parts.body) > 2)
     score = (bone * np.sign(below)).sum() / max(1.0, bone.sum())
@@ -190,7 +189,7 @@ def _completed(air: np.ndarray, parts: body.Parts) -> np.ndarray:
     field = np.zeros_like(air)
     rows, columns = np.nonzero(parts.body)
     middle = np.array([columns.mean(), rows.mean()]) if rows.size else np.zeros(2)
-    cut = lungs.middle(air, parts.body)
+    cut = body.middle(air, parts.body)
     is_left = np.arange(air.shape[1]) < cut
     for lung, lateral in ((air & is_left, -1), (air & ~is_left, 1)):
         if lung.any():

@@ -11,6 +11,7 @@ import pandas as pd
 
 import chest_phantom
 from covid_utils import paths
+from covid_utils.data import guard
 from covid_utils.errors import DataError
 from covid_utils.graph import jobs, possible
 from covid_utils.registry import (
@@ -21,7 +22,6 @@ from covid_utils.registry import (
     UNUSED,
     missing_sets,
 )
-from covid_utils.writing import once
 
 #: Column name -> what it holds.
 COLUMNS = {
@@ -43,7 +43,7 @@ COLUMNS = {
     "width": "pixels",
     "height": "pixels",
     "lungs": "of CT: top, left and side of the square around the lungs, and their area, in pixels",
-    "field": "the same by `covid_utils.data.lung_field`, which takes any gray scale",
+    "field": "the same by `lung_field`, which takes any gray scale",
     "gray": "of CT: HU, or gray values of air, lung, fat, tissue (- if missing), and confidence",
 }
 
@@ -92,7 +92,7 @@ def saved_manifest(profile: str) -> pd.DataFrame:
     return _parsed(path).copy()
 
 
-@once(2)  # every table asks for it
+@guard.reads("manifest", keep=2)  # every table asks for it
 def _parsed(path: Path) -> pd.DataFrame:
     texts = {name: str for name in COLUMNS if name not in _NUMBERS}
     return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))

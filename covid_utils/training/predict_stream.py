@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from scipy.special import softmax
 
-from covid_utils.data import augment, lungs
+from covid_utils.data import augment, benchmark_lungs
 from covid_utils.data.cache import Rows
 from covid_utils.models.deeplab import resize_aligned
 from covid_utils.training import networks
@@ -97,7 +97,7 @@ def probabilities(
         probability, inside = np.mean(each, axis=0), np.ones(part.shape, bool)
         if settings.attenuation_margin:
             margin = settings.attenuation_margin
-            inside &= [lungs.denser_than_healthy(np.asarray(one), margin) for one in part]
+            inside &= [benchmark_lungs.denser_than_healthy(np.asarray(one), margin) for one in part]
         if room is not None:
             inside &= room[first : first + batch]
         probability[~inside] = np.eye(probability.shape[-1])[0]  # certain background

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
-from covid_utils.data import augment, cache, lungs
+from covid_utils.data import augment, benchmark_lungs, cache
 from covid_utils.data.collection import Collection
-from covid_utils.data.images import Preprocessing
+from covid_utils.data.images import Preprocessing, box
 from covid_utils.errors import ParameterError
 from covid_utils.models import unet
 from covid_utils.registry import LESION_SETS, NODULE_SETS, stream_run
@@ -170,8 +170,8 @@ def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocess
     plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0, crop="none"))
     areas = np.zeros(len(rows))
     for index in range(len(rows)):
-        field = lungs.lung_field(np.asarray(plain[index]))
-        side = lungs.box(field)[2] if settings.crop == "lungs" else settings.size
+        field = benchmark_lungs.rough_field(np.asarray(plain[index]))
+        side = box(field)[2] if settings.crop == "lungs" else settings.size
         areas[index] = np.count_nonzero(field) * (settings.size / side) ** 2  # a crop enlarges
     return np.rint(areas).astype(np.int64)
 

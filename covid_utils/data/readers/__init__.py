@@ -75,8 +75,8 @@ def read(name: str, root: Path) -> Reading:
 
 def load_image(root: Path, row: Any) -> np.ndarray:
     """Image of a row of the manifest: uint8 (height, width)."""
-    load = SOURCES[row.dataset].load_image
-    return guard.read(root / row.path, "image", lambda path: load(path, int(row.frame)))
+    with guard.reading(root / row.path, "image"):
+        return SOURCES[row.dataset].load_image(root / row.path, int(row.frame))
 
 
 def measured(
@@ -98,8 +98,9 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
     """
     if not row.mask_path:
         raise DataError(f"{row.path}: has no mask; choose rows whose mask_path is not empty.")
-    path, load = root / row.mask_path, SOURCES[row.dataset].load_mask
-    mask = guard.read(root / row.path, "scan with its mask", lambda _: load(root, row))
+    path = root / row.mask_path
+    with guard.reading(root / row.path, "scan with its mask"):
+        mask = SOURCES[row.dataset].load_mask(root, row)
     size = (int(row.height), int(row.width))
     if mask.shape != size:
         raise DataError(f"{path}: mask of {mask.shape}, not {size}; take both from one release.")
@@ -114,5 +115,5 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
 
 def load_lungs(root: Path, row: Any) -> np.ndarray:
     """Lungs as annotators outlined them: bool (height, width); of rows of `EXTERNAL_SETS`."""
-    load = SOURCES[row.dataset].load_lungs
-    return guard.read(root / row.path, "scan with its lungs", lambda _: load(root, row)) > 0
+    with guard.reading(root / row.path, "scan with its lungs"):
+        return SOURCES[row.dataset].load_lungs(root, row) > 0

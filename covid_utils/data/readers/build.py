@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import gray_scale, guard, lungs
-from covid_utils.data.images import FINDERS
+from covid_utils.data import gray_scale, guard
+from covid_utils.data.images import FINDERS, place_of
 from covid_utils.data.manifest import COLUMNS
 from covid_utils.data.similarity import perceptual_hash
 from covid_utils.errors import DataError
@@ -111,7 +111,7 @@ def _measure(path: Path, source: Source, row: dict) -> dict:
     found = dict.fromkeys(("lungs", "field", "gray"), "")
     if row["modality"] == "CT":
         is_known = source.has_hounsfield(path)
-        found = {name: lungs.place(field(image)) for name, field in FINDERS.items()}
+        found = {name: place_of(field(image)) for name, field in FINDERS.items()}
         found["gray"] = gray_scale.KNOWN if is_known else str(gray_scale.landmarks(image))
     return {
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -23,7 +23,6 @@ from covid_utils.data.readers.decoding import (
 )
 from covid_utils.data.readers.gray import is_hounsfield, to_uint8, window_of
 from covid_utils.errors import DataError
-from covid_utils.writing import once
 
 CASES, INFECTION, LUNGS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "Lung_Mask"
 EXPORT, SLICES = "covid19-ct-external", "slices.csv"
@@ -45,8 +44,7 @@ class _Scan(NamedTuple):
     has_hounsfield: bool
 
 
-@guard.reads("volume with its masks")
-@once(20)  # 15 MB for each of the 20 volumes
+@guard.reads("volume with its masks", keep=20)  # 15 MB for each of the 20 volumes
 def _scan(path: Path) -> _Scan:
     masks = [_mask(path, kind) for kind in (INFECTION, LUNGS)]
     voxels = axial_slices(path)

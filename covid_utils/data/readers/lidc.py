@@ -20,7 +20,6 @@ from covid_utils.data.readers.decoding import (
     read_dicom_header,
 )
 from covid_utils.errors import DataError
-from covid_utils.writing import once
 
 NAME = "lidc-idri"
 ABOUT = {"view": "Axial", "licence": "CC BY 3.0"}
@@ -123,8 +122,7 @@ def _candidate(path: Path, root: Path, outlines: dict[str | Path, Path]) -> dict
     }
 
 
-@guard.reads("XML file")
-@once(8)
+@guard.reads("XML file", keep=8)
 def _parse(path: Path) -> tuple[str, dict[str, list[Outline]]]:
     """Series of an XML file ('' if not stated), and its outlines by UID of the slice."""
     message = ET.parse(path).getroot()

@@ -101,7 +101,8 @@ def open_scan(path: Path) -> Scan:
             "save it as .mhd and .raw."
         )
     need = math.prod(size) * dtype.itemsize
-    have = guard.read(voxels, "file of voxels", lambda file: file.stat().st_size)
+    with guard.reading(voxels, "file of voxels"):
+        have = voxels.stat().st_size
     if have != need:
         raise DataError(
             f"{voxels}: has {have} bytes, but by {path.name} it must have {need}; download both "

@@ -17,7 +17,6 @@ from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import assert_same_grid, open_nifti
 from covid_utils.data.readers.gray import is_hounsfield, to_uint8, window_of
 from covid_utils.errors import DataError
-from covid_utils.writing import once
 
 NAME = "medseg"
 ABOUT = {"modality": "CT", "view": "Axial", "label": "covid", "licence": "CC0"}
@@ -47,8 +46,7 @@ class PublishedMasks(NamedTuple):
     labels: np.ndarray  # uint8 (N, height, width), like `load_mask`
 
 
-@guard.reads("NIfTI file")
-@once(2)
+@guard.reads("NIfTI file", keep=2)
 def _volume(path: Path) -> tuple[np.ndarray, bool]:
     """Whole file (columns, rows, slices), images as uint8, and whether it has Hounsfield units."""
     voxels = np.asanyarray(open_nifti(path).dataobj)

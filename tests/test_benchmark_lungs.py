@@ -6,7 +6,8 @@ import pytest
 from builders import dice_of as overlap
 
 from covid_utils.data import readers
-from covid_utils.data.lungs import MARGIN, box, denser_than_healthy, lung_field
+from covid_utils.data.benchmark_lungs import denser_than_healthy, rough_field
+from covid_utils.data.images import MARGIN, box
 
 AIR, LUNG, FLESH, FAT = 59, 80, 236, 213
 
@@ -32,16 +33,16 @@ def chest(shape=(256, 256)):
 def test_both_lungs_are_found_with_a_dense_lesion_and_without_airway_and_surroundings():
     gray, lungs = chest()
     gray[ellipse(gray.shape, (60, 150), (12, 15)) & lungs] = FLESH
-    field = lung_field(gray)
+    field = rough_field(gray)
     assert field.dtype == bool
     assert overlap(field, lungs) > 0.95
     assert not field[100, 128]
     assert not field[:20].any()
     assert not field[230:].any()
     # Lungs that a crop cuts at the sides stay, and noise does not matter.
-    assert overlap(lung_field(gray[50:206, 45:211]), lungs[50:206, 45:211]) > 0.93
+    assert overlap(rough_field(gray[50:206, 45:211]), lungs[50:206, 45:211]) > 0.93
     noise = np.random.default_rng(1).normal(0, 20, gray.shape)
-    assert overlap(lung_field(np.clip(gray + noise, 0, 255).astype(np.uint8)), lungs) > 0.93
+    assert overlap(rough_field(np.clip(gray + noise, 0, 255).astype(np.uint8)), lungs) > 0.93
 
 
 def test_the_box_is_the_lungs_square_with_more_room_behind_them():
@@ -77,7 +78,7 @@ def test_dense_is_what_is_denser_than_the_slices_own_healthy_lung(level):
 @pytest.mark.parametrize(("value", "share"), [(0, 0), (AIR, 0), (FLESH, 1), (255, 1)])
 def test_without_lungs_there_is_no_field_and_only_tissue_is_dense(value, share):
     gray = np.full((64, 80), value, np.uint8)
-    assert not lung_field(gray).any()
+    assert not rough_field(gray).any()
     assert denser_than_healthy(gray, 16).mean() == share
 
 
@@ -87,7 +88,7 @@ def test_real_lesions_lie_in_the_lung_field(real_data):
     inside = lesion = area = 0
     rows = readers.read("medseg", real_data).rows.iloc[::5]
     for row in rows.itertuples():
-        field = lung_field(readers.load_image(real_data, row))
+        field = rough_field(readers.load_image(real_data, row))
         labels = np.isin(readers.load_mask(real_data, row), (1, 2))
         inside, lesion = inside + (field & labels).sum(), lesion + labels.sum()
         area += field.mean() / len(rows)
