@@ -14,18 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from covid_utils import paths, runs
+from covid_utils import paths, registry, runs
 from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import intervals, stream_scores
-from covid_utils.registry import (
-    CHOSEN_ON,
-    EXTERNAL,
-    HOSPITAL_NETWORKS,
-    HOSPITALS,
-    LUNG_FIELD,
-    STEPS,
-    TRAINED,
-)
 
 #: What is told of each step.
 MEASURES = ("dice", "iou", "false alarms")
@@ -36,22 +27,22 @@ HELD = {3: 75, 4: 87, 5: 90}
 
 def hospitals(profile: str) -> Iterator[dict]:
     """Rows of `scores.COLUMNS` of every step and network, if the run was made."""
-    there = (paths.results(profile) / HOSPITALS / "predictions.parquet").is_file()
-    if not there or HOSPITALS in left_out(profile):
+    there = (paths.results(profile) / registry.HOSPITALS / "predictions.parquet").is_file()
+    if not there or registry.HOSPITALS in left_out(profile):
         return
     # Volumes that settings were chosen on are named as they end in ``patient_id``, with commas.
-    chosen = runs.read_provenance(profile, HOSPITALS)["parameters"]["chosen_on"]
+    chosen = runs.read_provenance(profile, registry.HOSPITALS)["parameters"]["chosen_on"]
     volumes = tuple(filter(None, (name.strip() for name in chosen.split(","))))
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
-    pixels = runs.read_predictions(profile, HOSPITALS)
-    pixels = pixels[pixels["class"].isin(("lesion", LUNG_FIELD))]
-    is_chosen = pixels["subset"].eq(EXTERNAL) & pixels["patient_id"].str.endswith(volumes)
-    pixels = pixels.assign(subset=pixels["subset"].mask(is_chosen, CHOSEN_ON))
+    pixels = runs.read_predictions(profile, registry.HOSPITALS)
+    pixels = pixels[pixels["class"].isin(("lesion", registry.LUNG_FIELD))]
+    is_chosen = pixels["subset"].eq(registry.EXTERNAL) & pixels["patient_id"].str.endswith(volumes)
+    pixels = pixels.assign(subset=pixels["subset"].mask(is_chosen, registry.CHOSEN_ON))
     for names, part in pixels.groupby(["network", "class", "subset"], sort=False):
         network, _, subset = names
-        keys = {"run": HOSPITALS, "task": "stream all", "model": "deeplab", "subset": subset}
-        keys |= {"split": split if subset == "test" else EXTERNAL}
-        yield from _steps(part, keys, HOSPITAL_NETWORKS[network])
+        keys = {"run": registry.HOSPITALS, "task": "stream all", "model": "deeplab"}
+        keys |= {"subset": subset, "split": split if subset == "test" else registry.EXTERNAL}
+        yield from _steps(part, keys, registry.HOSPITAL_NETWORKS[network])
 
 
 def _steps(part: pd.DataFrame, keys: dict, start: str) -> Iterator[dict]:
@@ -60,15 +51,15 @@ def _steps(part: pd.DataFrame, keys: dict, start: str) -> Iterator[dict]:
     ``start`` is that of the network of the benchmark.
     """
     before, last = None, ""
-    for step in STEPS:
+    for step in registry.STEPS:
         now = part[part["step"] == step].sort_values("image_id", kind="stable")
         if now.empty:
             continue
-        own = keys | {"protocol": step, "start": start if step < TRAINED else "random"}
+        own = keys | {"protocol": step, "start": start if step < registry.TRAINED else "random"}
         yield from _scores(now, own)
         # Of a single volume nothing can be resampled, so there are no limits.
         for volume, slices in now.groupby("patient_id") if keys["subset"] != "test" else ():
-            name = f"{EXTERNAL} {volume.rpartition('/')[2]}"
+            name = f"{registry.EXTERNAL} {volume.rpartition('/')[2]}"
             yield from _scores(slices, own | {"subset": name}, ("dice",))
         if before is not None:
             same = now[now["image_id"].isin(before["image_id"])]

@@ -11,23 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from covid_utils import registry
 from covid_utils.data import labels
 from covid_utils.data.collection import Collection
 from covid_utils.data.readers.medseg import PublishedMasks, load_mask
 from covid_utils.errors import DataError
 from covid_utils.evaluation import metrics
-from covid_utils.registry import (
-    BEYOND,
-    EXTERNAL,
-    LESION,
-    LUNG_FIELD,
-    PREDICTION_KEYS,
-    SEEN,
-    SHIPPED,
-)
 
 #: Subsets whose masks are kept and measured with distances.
-WATCHED = ("validation", "test", "published", EXTERNAL)
+WATCHED = ("validation", "test", "published", registry.EXTERNAL)
 BATCH = 16
 
 
@@ -81,7 +73,7 @@ def several(tested: Iterable[tuple]) -> tuple[pd.DataFrame, dict[str, np.ndarray
     """Measure the test slices of several trainings, one training in memory at a time.
 
     ``tested`` tells of each training what it is (``stream, model, start, steps, repeat``), its
-    slices with `SEEN`, their masks and the probabilities, as for `outline`.
+    slices with `registry.SEEN`, their masks and the probabilities, as for `outline`.
 
     Returns:
         `pixel_table` of all, with what each training is and what it had seen. And, unless copies
@@ -93,7 +85,7 @@ def several(tested: Iterable[tuple]) -> tuple[pd.DataFrame, dict[str, np.ndarray
     for about, rows, masks, probabilities in tested:
         stream = str(about["stream"])
         measured = outline(probabilities, rows, masks, stream)
-        seen = rows.set_index("image_id")[[*SEEN]]
+        seen = rows.set_index("image_id")[[*registry.SEEN]]
         tables.append(measured.pixels.assign(**about).join(seen, on="image_id"))
         first = first or about
         if about == first | {"stream": stream} and "copy" not in measured.rows:
@@ -115,15 +107,15 @@ def of_steps(
     """
     tables, kept = [], {}
     for about, rows, masks, probabilities in tested:
-        is_external = (rows["subset"] == EXTERNAL).all()
-        classes = LESION if is_external else None
+        is_external = (rows["subset"] == registry.EXTERNAL).all()
+        classes = registry.LESION if is_external else None
         measured = outline(probabilities, rows, masks, "all", classes=classes)
         tables.append(measured.pixels.assign(**about))
-        if is_external and (not kept or about["step"] == SHIPPED):
+        if is_external and (not kept or about["step"] == registry.SHIPPED):
             kept[about["step"]] = measured
     about, rows, truth, found = fields
     if len(rows):
-        tables.append(pixel_table(rows, truth, found, {LUNG_FIELD: (1,)}).assign(**about))
+        tables.append(pixel_table(rows, truth, found, {registry.LUNG_FIELD: (1,)}).assign(**about))
     return pd.concat(tables, ignore_index=True), kept
 
 
@@ -141,8 +133,8 @@ def pixel_table(
     thresholds of the probability, stretched to 0-1 in each slice, as Inf-Net's program reports it.
 
     Args:
-        rows: Manifest rows; with ``lung_pixels`` where that is known, and with `BEYOND`, the pixels
-            of a label outside the crop, which count as missed.
+        rows: Manifest rows; with ``lung_pixels`` where that is known, and with `registry.BEYOND`,
+            the pixels of a label outside the crop, which count as missed.
         truth: uint8 labels (n, size, size).
         predicted: uint8 labels (n, size, size).
         classes: Name of a class -> the labels that count as that class.
@@ -154,12 +146,13 @@ def pixel_table(
     tables = []
     for name, members in classes.items():
         is_true, is_called = np.isin(truth, members), np.isin(predicted, members)
-        table = rows[list(PREDICTION_KEYS)].assign(**{"class": name})
+        table = rows[list(registry.PREDICTION_KEYS)].assign(**{"class": name})
         table[[*metrics.OUTCOMES]] = metrics.count(is_true, is_called, axis=(1, 2))
         table["lung_pixels"] = rows.get("lung_pixels", pd.Series(np.nan, rows.index))
         table["hd95"], table["dice_thresholds"] = np.nan, np.nan
         if name in lesions:
-            table["fn"] += sum(rows.get(BEYOND[label], 0) for label in members if label in BEYOND)
+            beyond = [registry.BEYOND.get(label, "") for label in members]
+            table["fn"] += sum(rows.get(name, 0) for name in beyond)
             pairs = zip(is_true[is_watched], is_called[is_watched], strict=True)
             distances = np.array([metrics.hausdorff95(*pair) for pair in pairs])
             table.loc[is_watched, "hd95"] = distances / (truth.shape[1] / 100)

@@ -154,20 +154,19 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
     Both are pixel counts by class; of manifestations and extent, by average.
     """
+
+    def gap_of(sums: np.ndarray) -> np.ndarray:
+        dice = metrics.score("dice", sums)
+        return dice[..., 0] - dice[..., 1]
+
     rows = []
     for name in (name for name in first["class"].unique() if name != "background"):
         own, other = (part[part["class"] == name] for part in (first, second))
         other = other.set_index("image_id").loc[own["image_id"]]
         counts, groups = slice_counts([own, other]), own["patient_id"].to_numpy()
-        each = np.where(has_class(counts)[:, 0], _gap(counts), np.nan)
-        gaps = bootstrap.score(counts[:, None], groups, _gap), bootstrap.mean(each, groups)
+        each = np.where(has_class(counts)[:, 0], gap_of(counts), np.nan)
+        gaps = bootstrap.score(counts[:, None], groups, gap_of), bootstrap.mean(each, groups)
         for average, gap in zip(("pooled", "per_image"), gaps, strict=True):
             limited = sure(gap, counts[:, :1], groups)
             rows.append(row(name, "dice difference", limited, groups, average=average))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _gap(sums: np.ndarray) -> np.ndarray:
-    """Dice of the first of two sides minus that of the second, of counts (..., 2, 4)."""
-    dice = metrics.score("dice", sums)
-    return dice[..., 0] - dice[..., 1]

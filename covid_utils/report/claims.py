@@ -6,10 +6,10 @@ their form by ``paper/schema.yaml``. No number of the paper is written down anyw
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -22,36 +22,11 @@ from covid_utils.evaluation.intervals import Interval, wilson
 PROTOCOLS = ("as_published", "patients_apart")
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One entry of the ledger; ``class_`` is ``class`` in the file, a list of numbers a tuple."""
+class Claim(SimpleNamespace):
+    """One entry of the ledger, with the keys and the defaults of ``paper/schema.yaml``.
 
-    id: str
-    kind: str
-    where: str
-    metric: str
-    value: bool | float | tuple[float, ...]
-    unit: str = ""
-    n: int | None = None
-    size: int | None = None
-    quote: str = ""
-    rules: Mapping[str, Any] = field(default_factory=dict)
-    needs: Mapping[str, Any] = field(default_factory=dict)
-    over: tuple[float, ...] = ()
-    beside: tuple[Mapping[str, Any], ...] = ()
-    shown: str = ""
-    remark: str = ""
-    same_as: str = ""
-    setting: Mapping[str, list[str]] = field(default_factory=dict)
-    network: str = ""
-    task: int | str | None = None
-    subset: str | None = None
-    classes: int | None = None
-    class_: str | None = None
-    modality: str | None = None
-    how: str | None = None
-    work: str | None = None
-    note: str | None = None
+    ``class_`` is ``class`` in the file; a list of numbers is a tuple.
+    """
 
     @property
     def implied(self) -> tuple[float, ...]:
@@ -108,10 +83,12 @@ def read(name: str) -> Any:
 @lru_cache
 def load() -> dict[str, Claim]:
     """The ledger by id, in the order of the file."""
-    claims = {}
+    keys = read("schema")["claim"]["properties"]
+    absent, claims = {key: form.get("default") for key, form in keys.items()}, {}
     for row in read("claims"):
         entry = {key: tuple(item) if isinstance(item, list) else item for key, item in row.items()}
-        claims[row["id"]] = Claim(class_=entry.pop("class", None), **entry)
+        entry = absent | entry
+        claims[row["id"]] = Claim(class_=entry.pop("class"), **entry)
     return claims
 
 

@@ -73,17 +73,12 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
     whether it lies within the limits: ``holds``.
     """
     parts = []
-    for claim in _gains():
+    for claim in (claim for claim in ledger.load().values() if claim.over):
         part = runs.select(scored, metric="dice", class_=_targets(claim)).assign(claim=claim.id)
         parts += [part.assign(implied=value) for value in claim.implied]
     table = pd.concat(parts, ignore_index=True)
     # Without limits nothing is held: comparisons with NaN are false.
     return table.assign(holds=table["implied"].between(table["low"], table["high"]))
-
-
-def _gains() -> list[ledger.Claim]:
-    """The paper's gains over values that it quotes."""
-    return [claim for claim in ledger.load().values() if claim.over]
 
 
 def _targets(claim: ledger.Claim) -> list[str]:
@@ -148,7 +143,8 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> dict[str, list[s
     axis.set_yticks(named["line"], named["words"])
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
-    for claim in (claim for claim in _gains() if target in _targets(claim)):
+    gains = (claim for claim in ledger.load().values() if claim.over)
+    for claim in (claim for claim in gains if target in _targets(claim)):
         look = {"color": COLOURS["paper"], "alpha": 0.4, "linewidth": 0, "zorder": 1}
         # A single value would be a band without width.
         band = (min(claim.implied) - 0.0015, max(claim.implied) + 0.0015)

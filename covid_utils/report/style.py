@@ -7,7 +7,6 @@ It carries a text for people who cannot see it. Colours are in `registry`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
@@ -98,16 +97,13 @@ def save(figure: Figure, profile: str, name: str) -> Figure:
         figure.savefig(partial, metadata=words | {"Software": None})
     with whole(folder / f"{name}.svg") as partial:
         figure.savefig(partial, metadata=words | {"Date": None})
-        _describe(partial, name, text)
+        # The description that screen readers look for, which Matplotlib leaves out of an SVG.
+        svg = partial.read_text(encoding="utf8")
+        role = f'role="img" aria-labelledby="{name}-title {name}-desc"'
+        desc = f'</title>\n <desc id="{name}-desc">{escape(text)}</desc>'
+        svg = svg.replace("<svg ", f"<svg {role} ", 1).replace("</title>", desc, 1)
+        svg = svg.replace("<title>", f'<title id="{name}-title">', 1)
+        partial.write_text(svg, encoding="utf8")
     with whole(folder / f"{name}.txt") as partial:
         partial.write_text(text + "\n", encoding="utf8")
     return figure
-
-
-def _describe(path: Path, name: str, text: str) -> None:
-    """Add the description that screen readers look for, which Matplotlib leaves out of an SVG."""
-    svg = path.read_text(encoding="utf8")
-    role = f'role="img" aria-labelledby="{name}-title {name}-desc"'
-    desc = f'</title>\n <desc id="{name}-desc">{escape(text)}</desc>'
-    svg = svg.replace("<svg ", f"<svg {role} ", 1).replace("</title>", desc, 1)
-    path.write_text(svg.replace("<title>", f'<title id="{name}-title">', 1), encoding="utf8")

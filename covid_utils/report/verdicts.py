@@ -61,21 +61,16 @@ def departures(profile: str, run: str) -> list[str]:
     Streams have the same under every condition, and are scored one training at a time there.
     """
     if run.startswith(registry.condition_run("S")):
-        return _differing(STREAM, params.load(profile, STREAM) | {"members": 1, "refit": False})
-    job = next((job for job in graph.jobs("imagenet").values() if run in job.runs), None)
-    if job is None or run == registry.DATA:
-        return []
-    return _differing(job.notebook, runs.read_provenance(profile, run)["parameters"])
-
-
-def _differing(notebook: str, used: Mapping) -> list[str]:
+        notebook, used = STREAM, params.load(profile, STREAM) | {"members": 1, "refit": False}
+    else:
+        job = next((job for job in graph.jobs("imagenet").values() if run in job.runs), None)
+        if job is None or run == registry.DATA:
+            return []
+        notebook, used = job.notebook, runs.read_provenance(profile, run)["parameters"]
     published = params.load("paper", notebook)
     idle = (*NEUTRAL, *IDLE.get(used.get("model", ""), ()))
-    return [
-        f"{name} {_short(value)}"
-        for name, value in used.items()
-        if name not in idle and name in published and value != published[name]
-    ]
+    others = {key: used[key] for key in used if key in published and used[key] != published[key]}
+    return [f"{key} {_short(value)}" for key, value in others.items() if key not in idle]
 
 
 def _short(value: object) -> str:
@@ -109,10 +104,8 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
     for times in TIMES:
         near = (ours.value + (limit - ours.value) / np.sqrt(times) for limit in ours[1:3])
         if _decided(difference(Interval(ours.value, *near, ours.n), paper), margin, is_statement):
-            break
-    else:
-        return gap, UNDECIDED, f"{reason}; not even {times:g} {MORE}"
-    return gap, UNDECIDED, f"{reason}; {float(f'{times:.2g}'):g} {MORE}"
+            return gap, UNDECIDED, f"{reason}; {float(f'{times:.2g}'):g} {MORE}"
+    return gap, UNDECIDED, f"{reason}; not even {TIMES[-1]:g} {MORE}"
 
 
 def _decided(gap: Interval, margin: float, is_statement: bool) -> str:
