@@ -205,24 +205,24 @@ def _plain(content: Any) -> Any:
 
 def read_metrics(profile: str, name: str) -> dict[str, Any]:
     """Metrics of a finished run."""
-    return _read(profile, f"{name}/metrics.json", _json)
+    return read(profile, f"{name}/metrics.json", _json)
 
 
 def read_provenance(profile: str, name: str) -> dict[str, Any]:
     """Provenance of a finished run."""
-    return _read(profile, f"{name}/provenance.json", _json)
+    return read(profile, f"{name}/provenance.json", _json)
 
 
 def read_predictions(profile: str, name: str) -> pd.DataFrame:
     """Predictions of a finished run."""
-    return _read(profile, f"{name}/predictions.parquet", pd.read_parquet)
+    return read(profile, f"{name}/predictions.parquet", pd.read_parquet)
 
 
 def read_table(profile: str, name: str) -> pd.DataFrame:
     """``scores``, ``verdicts`` or ``tables/<name>``, as written; empty texts are ''."""
     form = {"keep_default_na": False, "na_values": [""], "dtype": {"paper": str}}
     form |= {"float_precision": "round_trip"}
-    table = _read(profile, f"{name}.csv", lambda path: pd.read_csv(path, **form))
+    table = read(profile, f"{name}.csv", lambda path: pd.read_csv(path, **form))
     return table.fillna(dict.fromkeys(TEXTS & set(table), ""))
 
 
@@ -244,7 +244,8 @@ def _json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _read(profile: str, name: str, decode: Callable[[Path], T]) -> T:
+def read(profile: str, name: str, decode: Callable[[Path], T]) -> T:
+    """Read a file of a profile's results; one that is not there is an error with the remedy."""
     path = paths.results(profile) / name
     with suppress(FileNotFoundError):
         return decode(path)

@@ -1,17 +1,13 @@
 """The collection: nothing is lost in silence, and what was prepared is what is opened."""
 
-import multiprocessing
-import shutil
-
 import numpy as np
-import pandas as pd
 import pytest
 from builders import adult_xrays, ct_slices, manifest, prepare, recognition_sets
 from pandas.testing import assert_frame_equal
 from PIL import Image
 from test_similarity import picture, turned
 
-from covid_utils import paths
+from covid_utils import paths, runs
 from covid_utils.data import collection, splits
 from covid_utils.errors import DataError
 
@@ -28,37 +24,48 @@ def cut(paths_):
         path.write_bytes(path.read_bytes()[:50])
 
 
-def test_a_class_that_is_lost_whole_stops_recognition_alone(root):
+def test_what_a_task_lacks_is_named_and_stops_it_alone(root):
     cut(root.glob("chest_xray/train/NORMAL/*"))
-    made = prepare(root)
+    made = prepare(ct_slices(root))
     with pytest.raises(DataError, match=r"labelled normal can be read \(6 files are unreadable"):
         collection.require_classes(made)
-
-
-def test_slices_that_can_train_are_chosen_or_the_data_set_is_named(root):
-    made = prepare(ct_slices(root))
     assert len(made.training_rows(("medseg",), "a network")) == 6
     with pytest.raises(DataError, match="a network needs slices of luna16 to train on; add that"):
         made.training_rows(("luna16",), "a network")
 
 
-def test_unreadable_files_are_listed_and_the_run_goes_on(root):
+def test_opened_is_what_was_prepared_without_unreadable_files_which_are_listed(root, tmp_path):
     bad = sorted(root.glob("chest_xray/train/NORMAL/*"))[:2]
     cut(bad)
-    made = prepare(root)
+    made = prepare(root, seed=5)
+    splits.assert_disjoint(made.manifest)
     assert (made.manifest["label"] == "normal").sum() == 4
-    skipped = pd.read_csv(paths.results("quick") / "data" / "skipped.csv")
+    skipped = runs.read_table("quick", "data/skipped")
     listed = skipped[skipped["problem"] == "unreadable"]
     assert sorted(listed["path"]) == [path.relative_to(root).as_posix() for path in bad]
     assert listed["remedy"].str.contains("download this file again or delete it").all()
+    opened = collection.open_or_prepare("quick", str(root))
+    assert_frame_equal(opened.manifest, made.manifest)
+    assert_frame_equal(opened.problems, made.problems, check_dtype=False)
+    assert opened.root == made.root
+    table = collection.describe(opened)
+    assert table["images"].sum() == len(opened.manifest)
+    assert (table[["train", "validation", "test"]].sum(axis=1) == table["images"]).all()
+    # What does not say where it is from, as in a clone, is read anew; so is another folder.
+    (paths.results("quick") / "data" / "source.json").unlink()
+    assert not collection.open_or_prepare("quick", str(root)).manifest.equals(made.manifest)
+    root.rename(tmp_path / "moved")
+    next((tmp_path / "moved").glob("chest_xray/train/PNEUMONIA/*")).unlink()
+    scans = collection.open_or_prepare("quick", str(tmp_path / "moved"))
+    assert len(scans.manifest) == len(made.manifest) - 1
 
 
 def test_limit_keeps_so_many_of_each_label(root):
     made = prepare(root, limit=4)
     counts = made.manifest.groupby(["dataset", "label"]).size()
     assert counts.tolist() == [4] * 4
-    again = collection.reduce(prepare(root).manifest, 4, 2020)
-    other = collection.reduce(prepare(root).manifest, 4, 2021)
+    every = prepare(root).manifest
+    again, other = (collection.reduce(every, 4, seed) for seed in (2020, 2021))
     assert again["image_id"].tolist() == made.manifest["image_id"].tolist()
     assert other["image_id"].tolist() != again["image_id"].tolist()
     assert collection.reduce(other, 100, 1).equals(other)
@@ -97,18 +104,6 @@ def test_near_copies_without_patients_share_a_group(tmp_path, basis):
     assert rows["patient_id"].is_unique  # the manifest handed in is left alone
 
 
-def test_opened_is_what_was_prepared(root):
-    cut([sorted(root.glob("chest_xray/train/NORMAL/*"))[0]])
-    made = prepare(root, seed=5)
-    splits.assert_disjoint(made.manifest)
-    opened = collection.open_or_prepare("quick", str(root))
-    assert_frame_equal(opened.manifest, made.manifest)
-    names = {path.name for path in (paths.results("quick") / "data").iterdir()}
-    assert names == {"manifest.csv", "provenance.json", "skipped.csv", "source.json", ".lock"}
-    assert_frame_equal(opened.problems, made.problems, check_dtype=False)
-    assert opened.root == made.root
-
-
 def test_a_class_that_cannot_be_tested_is_a_problem_of_the_split(root):
     assert prepare(root).problems.empty
     for path in sorted(root.glob("chest_xray/train/PNEUMONIA/*virus*"))[1:]:
@@ -117,28 +112,6 @@ def test_a_class_that_cannot_be_tested_is_a_problem_of_the_split(root):
     assert (problem.dataset, problem.path) == ("X-ray", "viral")
     assert problem.problem == "no validation or test patient"
     assert problem.remedy.startswith("Patients or groups in all: 1. Bring more")
-
-
-def test_a_preparation_that_was_killed_half_way_is_made_again(root):
-    prepare(root)
-    folder = paths.results("quick") / "data"
-    (folder / "source.json").unlink()  # it is written last
-    (folder / "manifest.csv").write_text("half")
-    assert len(collection.open_or_prepare("quick", str(root)).manifest) == 30
-
-
-def test_a_folder_that_is_being_prepared_is_waited_for(root, tmp_path):
-    prepare(root)
-    other = shutil.copytree(root, tmp_path / "other")
-    next(other.glob("chest_xray/train/NORMAL/*")).unlink()
-    context = multiprocessing.get_context("fork")
-    writer = context.Process(target=lambda: [prepare(other) for _ in range(3)])
-    writer.start()
-    while writer.is_alive():
-        for folder, count in ((root, 30), (other, 29)):
-            opened = collection.open_or_prepare("quick", str(folder))
-            assert (opened.root, len(opened.manifest)) == (folder.resolve(), count)
-    assert writer.exitcode == 0
 
 
 def test_data_root_messages(tmp_path, monkeypatch):
@@ -151,14 +124,3 @@ def test_data_root_messages(tmp_path, monkeypatch):
     adult_xrays(tmp_path / "one" / "deeper")
     with pytest.raises(DataError, match="no known data set in this folder"):
         prepare(tmp_path / "one")
-
-
-def test_another_data_folder_is_read_anew(root, tmp_path):
-    collection.open_or_prepare("quick", str(root))
-    other = tmp_path / "moved"
-    root.rename(other)
-    next(other.glob("chest_xray/train/NORMAL/*")).unlink()
-    scans = collection.open_or_prepare("quick", str(other))
-    table = collection.describe(scans)
-    assert table["images"].sum() == len(scans.manifest) == 29
-    assert (table[["train", "validation", "test"]].sum(axis=1) == table["images"]).all()

@@ -12,7 +12,7 @@ from covid_utils import paths
 from covid_utils.data import guard, manifest
 from covid_utils.data.readers.build import Source, build
 from covid_utils.data.readers.decoding import read_raster
-from covid_utils.errors import DataError
+from covid_utils.errors import DataError, ResultsError
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_values_outside_the_contract_are_refused(change, message):
 
 
 def test_csv_round_trip_keeps_everything(home):
-    with pytest.raises(DataError, match=r"\.csv: no manifest here; run notebook 01_data"):
+    with pytest.raises(ResultsError, match=r"data/manifest\.csv: not there yet; 'make reproduce"):
         manifest.saved_manifest("quick")
     rows = valid({"007": 1, "b": 2}, modality="CT", lungs="1 2 3 4").assign(subset="train")
     (paths.results("quick") / "data").mkdir(parents=True)

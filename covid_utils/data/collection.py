@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 import chest_phantom
 from covid_utils import params, paths, runs
@@ -28,6 +27,7 @@ from covid_utils.data.manifest import (
 from covid_utils.data.readers import medseg
 from covid_utils.errors import DataError
 from covid_utils.registry import (
+    DATA,
     EXTERNAL,
     EXTERNAL_SETS,
     LESION_SETS,
@@ -37,7 +37,6 @@ from covid_utils.registry import (
     SUBSETS,
     UNUSED,
 )
-from covid_utils.writing import whole
 
 #: Parameters of ``01_data`` that decide what is in the manifest; the provenance records them.
 SETTINGS = ("data_dir", "split", "seed", "limit", "validation_percent", "test_percent")
@@ -101,42 +100,23 @@ def prepare(parameters: Mapping[str, Any]) -> Collection:
     The parameters are those of notebook ``01_data``, see ``params/declarations.yaml``.
     """
     profile, split, seed = (parameters[name] for name in ("profile", "split", "seed"))
-    with _lock(profile):
-        root = data_root(profile, parameters["data_dir"])
-        reading = readers.read_all(root)
-        rows = reduce(reading.rows, parameters["limit"], seed)
-        if chest_phantom.is_phantom(root):
-            # The readers give the licences of the real sets whose layouts the phantom borrows.
-            rows = rows.assign(licence=chest_phantom.LICENCE)
-        rows = stand_ins(rows, root)
-        published = medseg.infnet_subset(root) if split == "infnet" else None
-        shares = (parameters["validation_percent"], parameters["test_percent"])
-        table, seen = without_seen(splits.assign(rows, seed, *shares, published), root)
-        assert_apart(table, split)
-        problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
-        collection = Collection(table, root, problems)
-        _keep(profile, collection, {name: parameters[name] for name in SETTINGS})
-        return collection
-
-
-def _keep(profile: str, collection: Collection, settings: Mapping[str, Any]) -> None:
-    folder, table = paths.results(profile) / "data", collection.manifest
-    (folder / "source.json").unlink(missing_ok=True)
-    for name, content in (("skipped", collection.problems), ("manifest", table)):
-        with whole(folder / f"{name}.csv") as partial:
-            content.to_csv(partial, index=False)
-    runs.write_json(folder / "provenance.json", runs.provenance(settings, table))
-    # The last file: where it is, all are whole.
-    runs.write_json(folder / "source.json", {"folder": fingerprint(collection.root)})
-    runs.forget_done(profile, "data")
-
-
-def _lock(profile: str) -> FileLock:
-    """Notebooks that run side by side make the collection once."""
-    folder = paths.results(profile) / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    # A singleton in each process, so that its holder may ask again.
-    return FileLock(folder / ".lock", is_singleton=True)
+    root = data_root(profile, parameters["data_dir"])
+    reading = readers.read_all(root)
+    rows = reduce(reading.rows, parameters["limit"], seed)
+    if chest_phantom.is_phantom(root):
+        # The readers give the licences of the real sets whose layouts the phantom borrows.
+        rows = rows.assign(licence=chest_phantom.LICENCE)
+    rows = stand_ins(rows, root)
+    published = medseg.infnet_subset(root) if split == "infnet" else None
+    shares = (parameters["validation_percent"], parameters["test_percent"])
+    table, seen = without_seen(splits.assign(rows, seed, *shares, published), root)
+    assert_apart(table, split)
+    problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
+    with runs.record(profile, DATA, {name: parameters[name] for name in SETTINGS}, table) as run:
+        run.write_table("manifest", table)
+        run.write_table("skipped", problems)
+        runs.write_json(run.folder / "source.json", {"folder": fingerprint(root)})
+    return Collection(table, root, problems)
 
 
 def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -208,13 +188,10 @@ def fingerprint(root: Path) -> str:
 
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
     """The collection that ``01_data`` left; prepared now if it is missing or of another folder."""
-    folder = paths.results(profile) / "data"
-    with _lock(profile):
-        root, source = data_root(profile, data_dir), folder / "source.json"
-        is_there = (folder / "manifest.csv").is_file() and source.is_file()
-        if not is_there or json.loads(source.read_text())["folder"] != fingerprint(root):
-            return prepare(params.load(profile, "01_data", data_dir=data_dir))
-        return Collection(saved_manifest(profile), root, pd.read_csv(folder / "skipped.csv"))
+    root, source = data_root(profile, data_dir), paths.results(profile) / DATA / "source.json"
+    if not source.is_file() or json.loads(source.read_text())["folder"] != fingerprint(root):
+        return prepare(params.load(profile, "01_data", data_dir=data_dir))
+    return Collection(saved_manifest(profile), root, runs.read_table(profile, f"{DATA}/skipped"))
 
 
 def require_classes(collection: Collection) -> None:

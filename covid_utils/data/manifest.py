@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 import chest_phantom
-from covid_utils import paths
-from covid_utils.data import guard
+from covid_utils import paths, runs
 from covid_utils.errors import DataError
 from covid_utils.graph import jobs, possible
 from covid_utils.registry import (
+    DATA,
     LESION_SETS,
     RECOGNITION_CLASSES,
     SUBSETS,
@@ -86,16 +84,11 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
 
 def saved_manifest(profile: str) -> pd.DataFrame:
     """Manifest of a profile's last preparation."""
-    path = paths.results(profile) / "data" / "manifest.csv"
-    if not path.is_file():
-        raise DataError(f"{path}: no manifest here; run notebook 01_data of this profile first.")
-    return _parsed(path).copy()
-
-
-@guard.reads("manifest", keep=2)  # every table asks for it
-def _parsed(path: Path) -> pd.DataFrame:
-    texts = {name: str for name in COLUMNS if name not in _NUMBERS}
-    return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))
+    form = {"dtype": {name: str for name in COLUMNS if name not in _NUMBERS}}
+    form |= {"keep_default_na": False}
+    return runs.read(
+        profile, f"{DATA}/manifest.csv", lambda path: validate(pd.read_csv(path, **form))
+    )
 
 
 def left_out(profile: str) -> dict[str, str]:
@@ -105,7 +98,7 @@ def left_out(profile: str) -> dict[str, str]:
     site ignore these. A run by hand, of no job, outlines lesions.
     """
     folder = paths.results(profile)
-    if not (folder / "data" / "manifest.csv").is_file():
+    if not (folder / DATA / "manifest.csv").is_file():
         return {}
     every, rows = jobs("imagenet"), saved_manifest(profile)
     sets = set(rows["dataset"])
