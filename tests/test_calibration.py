@@ -46,15 +46,7 @@ def test_scores_equal_a_loop_and_other_implementations(classes):
     assert calibration.scores(*copies)["nll"][:3] == pytest.approx(scores["nll"][:3])
 
 
-def test_a_bin_includes_its_upper_edge():
-    edges = np.arange(2, 11) / 10
-    shares = np.array([[edge, *[(1 - edge) / 9] * 9] for edge in edges])
-    table = calibration.reliability(shares, np.zeros(9, int))
-    assert table["high"].tolist() == pytest.approx(edges.tolist())
-
-
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 4.0])
-@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize(("temperature", "classes"), [(0.4, 2), (1.0, 4), (4.0, 2)])
 def test_the_temperature_that_sharpened_the_logits_is_fitted(temperature, classes):
     _, truth, logits = simulated(20_000, classes, seed=2)
     sharpened = softmax(temperature * logits, axis=1).astype(np.float32)
@@ -65,7 +57,11 @@ def test_the_temperature_that_sharpened_the_logits_is_fitted(temperature, classe
     assert calibration.scores(softened, truth, np.arange(20_000) % 100)["ece"].value < 0.015
 
 
-def test_certain_probabilities_have_scores_and_a_temperature():
+def test_edges_of_bins_belong_to_them_and_certain_probabilities_have_scores():
+    edges = np.arange(2, 11) / 10
+    shares = np.array([[edge, *[(1 - edge) / 9] * 9] for edge in edges])
+    table = calibration.reliability(shares, np.zeros(9, int))
+    assert table["high"].tolist() == pytest.approx(edges.tolist())
     certain = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
     right = calibration.scores(certain, np.array([0, 1]), np.arange(2))
     assert [score.value for score in right.values()] == [0, 0, 0]
@@ -86,7 +82,7 @@ def test_a_sigmoid_gives_back_probabilities_that_were_distorted():
         assert calibration.fit_sigmoid(said, shown) is None
 
 
-# --- Specialists ---------------------------------------------------------------------------------
+# Specialists
 
 
 def stored(seed=0, shape=(6, 100, 100)):

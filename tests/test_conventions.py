@@ -1,20 +1,14 @@
 """One set of outlines under every convention of Dice, and which would state the paper's gains."""
 
+import builders
 import numpy as np
 import pandas as pd
 import pytest
-from builders import manifest
 
 from covid_utils import registry
-from covid_utils.data import manifest as manifests
 from covid_utils.data.labels import scored_classes
 from covid_utils.evaluation import conventions, outlines, stream_scores
 from covid_utils.report import dice_figures as report
-
-
-def slices(count, quality="exact", first=0):
-    rows = manifest({f"s{first + i}": 1 for i in range(count)}, "medseg", "covid", "CT")
-    return rows.assign(subset="test", label_quality=quality)
 
 
 def masks(*lines):
@@ -28,7 +22,7 @@ PREDICTED = masks("1110100000", "0000000000", "0000000000", "1000000000")
 
 
 def measured(truth=TRUTH, predicted=PREDICTED, rows=None, lesion=None):
-    rows = slices(len(truth)) if rows is None else rows
+    rows = builders.slice_rows(["exact"] * len(truth)) if rows is None else rows
     return outlines.pixel_table(rows, truth, predicted, scored_classes("all"), lesion)
 
 
@@ -40,9 +34,7 @@ def scored():
 def value(table, target, average, background="without", empty="", metric="dice", **more):
     """The value of one convention; where it has no empty cases, whatever says so."""
     keys = {"class": target, "average": average, "background": background, "metric": metric} | more
-    keys |= {"empty": empty} if empty else {}
-    rows = table[np.logical_and.reduce([table[name] == wanted for name, wanted in keys.items()])]
-    return rows["value"].item()
+    return builders.value(table, **keys | ({"empty": empty} if empty else {}))
 
 
 #: Dice of the lesion in each slice: 3/4, none, 0, 0; of the rest.
@@ -73,7 +65,7 @@ def test_dice_of_the_same_outlines(scored, target, average, background, empty, e
     assert scored[["low", "high"]].isna().all(axis=None)
 
 
-def test_two_lesions_of_which_one_is_in_one_slice_only():
+def test_lesions_of_which_one_is_in_one_slice_only_or_in_none():
     truth, predicted = masks("1111000000", "1122000000"), masks("1111000000", "0022000000")
     table = conventions.score(measured(truth, predicted))
     of = "mean of lesions"
@@ -86,11 +78,8 @@ def test_two_lesions_of_which_one_is_in_one_slice_only():
     rows = table[(table["class"] == "lesion") & (table["average"] == "per_image")]
     assert set(rows["empty"]) == {registry.NONE_EMPTY}
     assert not table.duplicated(["class", "metric", *registry.CONVENTION, "labels"]).any()
-
-
-def test_a_lesion_that_is_called_and_in_no_slice_leaves_the_other_scores():
-    with_effusion = np.where(PREDICTED == 0, 3, PREDICTED)
-    table = conventions.score(measured(predicted=with_effusion))
+    # A lesion that is called and in no slice leaves the other scores as they are.
+    table = conventions.score(measured(predicted=np.where(PREDICTED == 0, 3, PREDICTED)))
     assert value(table, "ggo", "pooled", "without", registry.SUMMED) == pytest.approx(6 / 11)
     assert value(table, "effusion", "per_image", "without", "as 0") == 0
     assert np.isnan(value(table, "effusion", "per_image", "without", registry.WITH_CLASS))
@@ -130,8 +119,7 @@ def test_rows_are_sorted_and_agree_with_the_scores_of_the_tables():
 
 
 def test_weak_labels_are_kept_apart_and_the_extent_is_exact():
-    parts = pd.concat([slices(2), slices(2, "weak", first=2)], ignore_index=True)
-    rows = manifests.validate(parts.drop(columns=["subset"])).assign(subset="test")
+    rows = builders.slice_rows(["exact", "exact", "weak", "weak"])
     table = conventions.score(measured(rows=rows))
     assert set(table.loc[table["class"] == "lesion", "labels"]) == {"exact"}
     assert value(table, "lesion", "pooled") == pytest.approx(6 / 11)
@@ -139,7 +127,7 @@ def test_weak_labels_are_kept_apart_and_the_extent_is_exact():
     assert value(table, "ggo", "pooled", labels="exact") == pytest.approx(6 / 8)
 
 
-# --- The paper's gains ---------------------------------------------------------------------------
+# The paper's gains
 
 
 def row(target="ggo", value=0.5, half=0.02, run="r", **more):

@@ -41,13 +41,6 @@ def test_recognition_equals_scikit_learn(classes):
             assert value(scores, **of_class("macro", metric)) == pytest.approx(np.mean(each))
 
 
-@pytest.mark.parametrize("pair", [("odd", "covid"), ("covid", "odd")])
-def test_a_label_that_is_no_class_is_refused(pair):
-    table = class_predictions(*([name, "normal"] for name in pair))
-    with pytest.raises(DataError, match="label 'odd' is not among the classes covid, normal"):
-        scoring.recognition(table, CLASSES[:2])
-
-
 def test_a_class_that_never_occurs_has_no_scores_and_does_not_pull_the_mean():
     table = class_predictions(["covid", "normal"] * 2, ["covid", "normal", "normal", "normal"])
     three = scoring.recognition(table, CLASSES[:3])
@@ -174,7 +167,11 @@ def test_an_outcome_of_fewer_than_three_patients_gets_no_limits(multi, rare, pat
     assert curves.loc["overall", "low"].notna().all()
 
 
-def test_a_probability_that_is_no_number_is_refused(multi):
+def test_labels_that_are_no_class_and_probabilities_that_are_no_number_are_refused(multi):
+    for pair in (("odd", "covid"), ("covid", "odd")):
+        table = class_predictions(*([name, "normal"] for name in pair))
+        with pytest.raises(DataError, match="label 'odd' is not among the classes covid, normal"):
+            scoring.recognition(table, CLASSES[:2])
     multi.loc[3, "p_ggo"] = np.nan
     with pytest.raises(DataError, match="finite"):
         scoring.labels(multi, NAMES)
@@ -195,6 +192,7 @@ def test_a_probability_that_is_no_number_is_refused(multi):
         ("mcc", [1, 0], [1, 1], np.nan),
         ("mcc", [1, 1], [1, 0], np.nan),
         ("mcc", [1, 0], [0, 1], -1.0),
+        ("mcc", [1, 1, 0, 0, 0], [1, 0, 0, 0, 1], 1 / 6),
     ],
 )
 def test_edge_cases(name, truth, predicted, expected):
@@ -202,21 +200,9 @@ def test_edge_cases(name, truth, predicted, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         value = metrics.score(name, counts)
-    assert value == pytest.approx(expected, nan_ok=True)
-
-
-def test_mcc_survives_the_pixel_counts_of_a_whole_set():
-    # 5000 slices of 512 x 512; the product of the four margins exceeds 64-bit integers.
-    share = np.array([3, 1, 2, 94], dtype=np.int64)
-    pixels = share * (5000 * 512 * 512 // 100)
-    assert metrics.mcc(pixels) == pytest.approx(metrics.mcc(share))
-
-
-def test_macro_leaves_undefined_values_out():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        means = metrics.macro(np.array([[0.2, np.nan, 0.6], [np.nan, np.nan, np.nan]]))
-    assert means == pytest.approx([0.4, np.nan], nan_ok=True)
+        # 5000 slices of 512 x 512: the product of four such margins exceeds 64-bit integers.
+        many = metrics.score(name, counts * (5000 * 512 * 512))
+    assert (value, many) == pytest.approx((expected, expected), nan_ok=True)
 
 
 # --- Measures of masks ---------------------------------------------------------------------------

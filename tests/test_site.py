@@ -1,15 +1,18 @@
 """The site: complete, self-contained, sortable, and accessible."""
 
-import importlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 from html import unescape
+from types import SimpleNamespace
 from urllib.parse import unquote
 
+import nbformat
 import pandas as pd
 import pytest
-from site_cases import build, built_in
+from builders import modules_of
 
 from covid_utils import paths
 from covid_utils.errors import ResultsError
@@ -21,6 +24,8 @@ MACHINE = re.compile(r"(?<![\w.])(/work/|/root/|/home/\w|/tmp/\w|/Users/\w)")
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 PAGES = {"index", "images", "task1", "task2", "task3", "comparison", "audit", "models", "search"}
 PAGES |= {"data", "data_card", "segmentation_log", "runs/task1", "notebooks/05_tables"}
+#: Pages of runs are made alike, so that these stand for all.
+RUNS = ("runs/index", "runs/task1", "runs/condition_S0", "runs/published_masks")
 #: A few rows and cells of code stand for all, so that axe is done in time. Colours change at once,
 #: or axe would measure them half way.
 FEWER = """() => {
@@ -41,9 +46,43 @@ def ids(html):
     return re.findall(r'\sid="([^"]+)"', html)
 
 
+def write_notebook(path, title, fails=False):
+    v4 = nbformat.v4
+    outputs = [v4.new_output("error", ename="ValueError", evalue="no")] if fails else []
+    cells = [v4.new_markdown_cell(title), v4.new_code_cell('profile = "sample"', outputs=outputs)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    language = {"language_info": {"name": "python"}}
+    nbformat.write(v4.new_notebook(cells=cells, metadata=language), path)
+
+
+def build(home):
+    command = [sys.executable, str(paths.PROJECT / "docs" / "build.py"), "sample"]
+    env = os.environ | {"COVID_HOME": str(home), "PYTHONPATH": str(paths.PROJECT)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    return built_in(tmp_path_factory.mktemp("home"))
+    """The site of what is committed and of two executed notebooks, of which one failed."""
+    home = tmp_path_factory.mktemp("home")
+    command = ["git", "ls-files", "-z", "results/sample"]
+    listed = subprocess.run(command, cwd=paths.PROJECT, capture_output=True, text=True, check=False)
+    files = [paths.PROJECT / name for name in listed.stdout.split("\0") if name]
+    if not files:
+        pytest.skip("no git here, or no repository")
+    for file in filter(lambda path: path.is_file(), files):
+        copied = home / file.relative_to(paths.PROJECT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copied)
+    results, folder = home / "results" / "sample", home / "build" / "site" / "sample"
+    write_notebook(results / "notebooks" / "data.ipynb", "# 1 · Data: executed")
+    write_notebook(results / "notebooks" / "task1.ipynb", "# 2 · Recognition: failed", fails=True)
+    done = build(home)
+    assert done.stdout == "build/site/sample/index.html: open it in a browser.\n", done.stderr
+    html = [path for path in folder.rglob("*.html") if not {"_static", "tables"} & {*path.parts}]
+    names = {path.relative_to(folder).as_posix().removesuffix(".html"): path for path in html}
+    pages = {name: path.read_text(encoding="utf8") for name, path in sorted(names.items())}
+    return SimpleNamespace(folder=folder, pages=pages, results=results)
 
 
 # What is there
@@ -145,20 +184,19 @@ def test_without_results_there_is_no_site(tmp_path):
 
 def test_a_build_that_fails_leaves_the_site_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setenv("COVID_HOME", str(tmp_path))
-    monkeypatch.syspath_prepend(str(paths.PROJECT / "docs"))
-    module = importlib.import_module("build")
 
     def write_a_dead_link(_profile, source):
         (source / "extra").mkdir(parents=True)
         (source / "index.md").write_text("# Data\n\n[nowhere](nowhere.md)\n", encoding="utf8")
         return {}
 
-    monkeypatch.setattr(module, "write_source", write_a_dead_link)
     page = tmp_path / "build" / "site" / "sample" / "index.html"
     page.parent.mkdir(parents=True)
     page.write_text("before", encoding="utf8")
-    with pytest.raises(ResultsError, match="nowhere"):
-        module.build("sample")
+    with modules_of("docs", "build") as (module,):
+        monkeypatch.setattr(module, "write_source", write_a_dead_link)
+        with pytest.raises(ResultsError, match="nowhere"):
+            module.build("sample")
     assert page.read_text(encoding="utf8") == "before"
 
 
@@ -204,7 +242,7 @@ def serious(axe, tab, *rules):
 
 def test_pages_open_quietly_and_fit_and_axe_finds_nothing_serious(tab, site):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for name in [name for name in site.pages if "runs/stream_" not in name]:
+    for name in [name for name in site.pages if name in RUNS or not name.startswith("runs/")]:
         tab.emulate_media(color_scheme="light")
         show(tab, site, name, width=360)
         sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"

@@ -10,6 +10,7 @@ from small_runs import PROFILE
 
 import chest_phantom
 from covid_utils import __main__ as command
+from covid_utils import params, runs
 from covid_utils.errors import ResultsError
 from covid_utils.report import claims as ledger
 from covid_utils.report import verdicts
@@ -27,7 +28,6 @@ CLAIMS = ledger.load()
 SETS = ("covid-chestxray-dataset", "chest_xray", "covid-ct", "medseg")
 SCANS = join(*(manifest({f"p{name}": 2}, name, "covid") for name in SETS))
 PHANTOM = SCANS.assign(licence=chest_phantom.LICENCE)
-BOTH = ("as_published", "patients_apart")
 
 
 def cell(ours, low, high, unit="%", metric="accuracy", n=322):
@@ -49,7 +49,7 @@ def answered(values, half=0.3):
     """Tables in which each cell of a claim has the value that is given for it, or the claim's."""
     rows = {}
     for claim in ledger.of_kind("claim"):
-        for rule in [cell for name in BOTH for cell in claim.cells(name)]:
+        for rule in [cell for name in ledger.PROTOCOLS for cell in claim.cells(name)]:
             for one in (rule, rule.get("minus")):
                 if isinstance(one, dict):
                     unit = unit_of(one)
@@ -122,11 +122,10 @@ def test_what_a_claim_needs_comes_before_its_numbers(
 
 
 def test_nothing_is_said_of_what_was_not_run():
-    found = verdicts.answer(CLAIMS["p23a"], "patients_apart", {}, "sample", SCANS)
-    assert (found["verdict"], found["reason"]) == (NO_DATA, "not run yet")
     without = SCANS[SCANS["dataset"] != "medseg"]
-    found = verdicts.answer(CLAIMS["p23a"], "patients_apart", {}, "sample", without)
-    assert (found["verdict"], found["reason"]) == (NO_DATA, "medseg was not there")
+    for scans, reason in ((SCANS, "not run yet"), (without, "medseg was not there")):
+        found = verdicts.answer(CLAIMS["p23a"], "patients_apart", {}, "sample", scans)
+        assert (found["verdict"], found["reason"]) == (NO_DATA, reason)
 
 
 def test_a_rule_that_names_two_rows_is_no_rule():
@@ -173,9 +172,8 @@ def test_other_numbers_give_other_verdicts_claim_by_claim(shift, verdict, monkey
         assert gap.tolist() == pytest.approx(np.array(expected) - np.array(nearest) * 2)
 
 
-def test_the_two_answers_stand_side_by_side(monkeypatch):
-    made = agreeing_but_r0()
-    found = collected(made, monkeypatch)
+def test_the_two_answers_stand_side_by_side_and_are_counted(monkeypatch):
+    found = collected(agreeing_but_r0(), monkeypatch)
     one = found.loc["p06"]
     assert (one["as_published_verdict"], one["patients_apart_verdict"]) == (REPRODUCED, DIFFERS)
     assert (one["as_published_ours"], one["patients_apart_ours"]) == (98.1, 81.0)
@@ -183,6 +181,13 @@ def test_the_two_answers_stand_side_by_side(monkeypatch):
     assert one["patients_apart_departures"] == "steps of condition_X"
     assert len(found) == len(ledger.of_kind("claim")) + len(ledger.of_kind("quoted"))
     assert found.index.is_unique
+    assert verdicts.summary(found) == (
+        "Of 23 claims 13 are reproduced as published, "
+        "6 of them also with patients apart; "
+        "9 cannot be asked."
+    )
+    assert verdicts.tally(found)[REPRODUCED][0] == 13
+    assert [sum(column) for column in zip(*verdicts.tally(found).values(), strict=True)] == [23, 23]
 
 
 @pytest.mark.parametrize(
@@ -224,21 +229,6 @@ def test_what_is_subtracted_is_another_row_or_what_the_paper_quotes(monkeypatch)
     assert found.loc["c07", "patients_apart_ours"] == pytest.approx(0.911 - 0.646)
 
 
-# The file, the terminal, the sum
-
-
-def test_the_sum_counts_claims_and_no_quoted_work(monkeypatch):
-    made = agreeing_but_r0()
-    found = collected(made, monkeypatch).reset_index()
-    assert verdicts.summary(found) == (
-        "Of 23 claims 13 are reproduced as published, "
-        "6 of them also with patients apart; "
-        "9 cannot be asked."
-    )
-    assert verdicts.tally(found)[REPRODUCED][0] == 13
-    assert [sum(column) for column in zip(*verdicts.tally(found).values(), strict=True)] == [23, 23]
-
-
 def test_other_margins_are_named_with_the_verdicts_that_they_change(monkeypatch):
     made = answered(AGREEING | {"p01": 97.0})
     collected(made, monkeypatch)
@@ -252,8 +242,7 @@ def test_other_margins_are_named_with_the_verdicts_that_they_change(monkeypatch)
 
 
 def test_the_terminal_gets_columns_that_wrap_and_the_sum(monkeypatch):
-    made = agreeing_but_r0()
-    found = collected(made, monkeypatch).loc[["p06", "p26", "q01"]].reset_index()
+    found = collected(agreeing_but_r0(), monkeypatch).loc[["p06", "p26", "q01"]].reset_index()
     lines = verdicts.terminal(found).split("\n")
     assert lines[0].split("  ")[0] == "where"
     assert re.match(r"Table 2 +accuracy, 4 classes, +98.1 % +98.1 % .* +81.0 %", lines[2])
@@ -266,3 +255,36 @@ def test_the_terminal_gets_columns_that_wrap_and_the_sum(monkeypatch):
 def test_the_command_prints_the_verdicts_of_a_profile(built, capsys):
     assert command.main(["verdicts", "--profile", PROFILE]) == 0
     assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
+
+
+# Departures
+
+
+def departures(name, parameters):
+    """Departures of a run with these parameters."""
+    with runs.record("sample", name, parameters, SCANS):
+        pass
+    return sorted(verdicts.departures("sample", name))
+
+
+@pytest.mark.parametrize(
+    ("run", "notebook"),
+    [("task1", "02_task1_inception"), ("stream_all_deeplab_random", "04_task3_stream")],
+)
+def test_departures_name_what_differs_from_the_paper_and_nothing_else(home, run, notebook):
+    published = params.load("paper", notebook)
+    neutral = {name: "other" for name in verdicts.NEUTRAL if name in published}
+    assert {"profile", "seed"} <= set(neutral)
+    assert departures(run, published | neutral | {"layer": "mixed8"}) == []
+    changes = {
+        "atrous_rates": ([2, 4, 6], "2/4/6"),
+        "class_weights": ([1.0, 3.5, 3.0, 3.0], "1/3.5/3/3"),
+        "flip_test": (True, "true"),
+        "learning_rate": (0.003, "0.003"),
+        "optimizer": ("adam", "adam"),
+        "steps": (600, "600"),
+    }
+    changes = {name: pair for name, pair in changes.items() if name in published}
+    changed = {name: value for name, (value, _) in changes.items()}
+    wanted = [f"{name} {text}" for name, (_, text) in changes.items()]
+    assert departures(run, published | changed) == wanted
