@@ -69,48 +69,47 @@ def test_slices_with_lung_are_evenly_taken_and_upright_with_their_masks(
     assert image[lungs & (mask == 0)].max() < image[mask > 0].min() < 255
 
 
-@pytest.mark.parametrize("place", ["", "COVID-19-CT-Seg_20cases", "more"])
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(
+    ("place", "beside"), [("", True), ("COVID-19-CT-Seg_20cases", True), ("more", False)]
+)
 def test_volumes_and_masks_are_found_however_the_archives_were_unpacked(tmp_path, place, beside):
-    whole = readers.read(VOLUMES, volume(tmp_path / "whole")).rows
-    folder = volume(tmp_path / "other") / CASES
+    folder = volume(tmp_path) / CASES
+    whole = readers.read(VOLUMES, tmp_path).rows
     goal = folder / place / "a.nii.gz"
     goal.parent.mkdir(exist_ok=True)
     (folder / CASES / "a.nii.gz").rename(goal)
     for kind in (INFECTION, LUNGS) if beside else ():
         (folder / kind).rename(folder.parent / kind)
-    reading = readers.read(VOLUMES, folder.parent)
+    reading = readers.read(VOLUMES, tmp_path)
     assert reading.problems.empty
     assert reading.rows["frame"].tolist() == whole["frame"].tolist()
 
 
-def damage(root, kind):
-    path = root / CASES / INFECTION / "b.nii.gz"
-    if kind == "no mask":
-        path.unlink()
-    elif kind == "cut mask":
-        path.write_bytes(path.read_bytes()[:-40])
-    elif kind == "cut volume":
-        path = root / CASES / CASES / "b.nii.gz"
-        path.write_bytes(path.read_bytes()[:-40])
-    elif kind == "other size":
-        save_volume(path, np.zeros((20, 24, 29), np.uint8))
-    else:
-        save_volume(root / CASES / LUNGS / "b.nii.gz", np.zeros((20, 24, 30), np.uint8))
+CUT = "cut"
+SHORT = np.zeros((20, 24, 29), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("kind", "problem", "cause"),
+    ("folder", "content", "problem", "cause"),
     [
-        ("no mask", "missing", "Infection_Mask has no file of this name"),
-        ("cut mask", "unreadable", "not a whole NIfTI file"),
-        ("cut volume", "unreadable", "not a whole NIfTI file"),
-        ("other size", "unreadable", r"a mask of \(20, 24, 29\) for a volume of \(20, 24, 30\)"),
-        ("no lungs", "unreadable", "shows no lungs"),
+        (INFECTION, None, "missing", "Infection_Mask has no file of this name"),
+        (INFECTION, CUT, "unreadable", "not a whole NIfTI file"),
+        (CASES, CUT, "unreadable", "not a whole NIfTI file"),
+        (INFECTION, SHORT, "unreadable", r"mask of \(20, 24, 29\) for a volume of \(20, 24, 30\)"),
+        (LUNGS, np.zeros((20, 24, 30), np.uint8), "unreadable", "shows no lungs"),
     ],
+    ids=["no mask", "cut mask", "cut volume", "other size", "no lungs"],
 )
-def test_a_damaged_volume_is_one_problem_and_the_others_are_read(tmp_path, kind, problem, cause):
-    damage(volume(volume(tmp_path, "a"), "b"), kind)
+def test_a_damaged_volume_is_one_problem_and_the_others_are_read(
+    tmp_path, folder, content, problem, cause
+):
+    path = volume(volume(tmp_path, "a"), "b") / CASES / folder / "b.nii.gz"
+    if content is None:
+        path.unlink()
+    elif content is CUT:
+        path.write_bytes(path.read_bytes()[:-40])
+    else:
+        save_volume(path, content)
     reading = readers.read(VOLUMES, tmp_path)
     assert kinds(reading) == [(problem, "b.nii.gz")]
     assert reading.problems["remedy"].str.contains(cause).all()

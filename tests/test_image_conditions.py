@@ -156,15 +156,11 @@ def test_without_near_copies_nothing_that_is_tested_was_seen(condition):
     assert rows.loc[moved, "patient_id"].tolist() == ["medseg/a"] * 2
     assert set(rows.loc[moved, "subset"]) == {"unused"}
     assert not of(rows, "test")[["seen_image", "seen_patient"]].any(axis=None)
-    trains = rows["subset"] == "train"
-    assert rows.loc[trains, ["seen_image", "seen_patient"]].all(axis=None)
-
-
-def test_with_near_copies_the_split_stays_and_their_patient_was_seen():
-    rows = divided("S1")
-    assert rows["subset"].equals(slices()["subset"])
-    assert not of(rows, "test")["seen_image"].any()
-    assert of(rows, "test")["seen_patient"].tolist() == [True, False, False, False]
+    assert of(rows, "train")[["seen_image", "seen_patient"]].all(axis=None)
+    near = divided("S1")
+    assert near["subset"].equals(before["subset"])
+    assert not of(near, "test")["seen_image"].any()
+    assert of(near, "test")["seen_patient"].tolist() == [True, False, False, False]
 
 
 def test_at_random_the_numbers_stay_and_each_training_has_its_own_assignment():

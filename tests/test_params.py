@@ -151,6 +151,9 @@ def test_comments_beside_parameters_are_the_declarations(notebook):
     for line in lines_of(notebook):
         name = re.match(r"\w+(?=:| =)", line)
         assert name is None or line.endswith(f" # {params.comment(notebook, name[0])}"), line
+    # Notebooks show the profile that their outputs come from.
+    profile = "sample" if notebook in ("00_overview", "05_tables", "06_as_published") else "quick"
+    assert params.load(profile, notebook) == defaults(notebook)
 
 
 def test_no_profile_or_file_besides():
@@ -171,12 +174,6 @@ def test_a_runs_own_file_replaces_values_of_its_notebooks_file(profile, job):
     assert params.load(profile, OWN[job], job, width=3.0) == usual | own | {"width": 3.0}
     assert params.load(profile, OWN[job], "another_run") == usual
     assert own["width"] == 1.0  # all that ImageNet's weights fit
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_notebooks_show_the_profile_that_their_outputs_come_from(notebook):
-    profile = "sample" if notebook in ("00_overview", "05_tables", "06_as_published") else "quick"
-    assert params.load(profile, notebook) == defaults(notebook)
 
 
 def test_a_notebook_shows_the_sentence_of_an_error_alone():

@@ -15,11 +15,10 @@ from builders import ct_slices, save_dicom, save_png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from PIL import Image
 from pydicom.datadict import tag_for_keyword
 from test_hospitals import CASES, EXPORT, VOLUMES, pictures, volume
 from test_readers import COHEN, save_luna
-from test_readers_faults import lidc, xml
+from test_readers_faults import lidc
 
 from covid_utils.data import readers
 from covid_utils.data.manifest import COLUMNS
@@ -79,18 +78,6 @@ def test_any_name_of_an_image(folder, name, ending):
     assert rows == 2 or problems or name[0] == "." or name + ending == "1_0.png"
 
 
-@few
-@given(pixels, st.sampled_from((".png", ".tif", ".bmp", ".jpg")))
-def test_any_pixels_of_a_picture(values, ending):
-    def write(root):
-        path = root / "nih-adult/Pneumonia" / f"1_1{ending}"
-        path.parent.mkdir(parents=True)
-        picture = Image.fromarray(values)
-        (picture if ending == ".tif" else picture.convert("L")).save(path)
-
-    assert read("nih-adult", write) == (1, 0)
-
-
 TAGS = ("RescaleSlope", "RescaleIntercept", "Modality", "PhotometricInterpretation", "PatientID")
 TAGS += ("ViewPosition", "BitsStored", "NumberOfFrames", "PixelPaddingValue", "SeriesInstanceUID")
 TAGS += ("SOPInstanceUID", "Rows", "SamplesPerPixel", "PixelRepresentation")
@@ -122,14 +109,6 @@ def test_any_tags_of_a_dicom_file(tags, values):
     read("rsna", rsna)
     rows, problems = read("lidc-idri", lidc_idri)
     assert rows == 2 or problems
-
-
-@few
-@given(st.lists(st.tuples(words, words), max_size=4), words, st.binary(max_size=60))
-def test_any_outlines(points, series, content):
-    for text in (xml(points), xml(series="".join(c for c in series if c.isalnum())), content):
-        rows, problems = read("lidc-idri", lambda root, text=text: lidc(root, text))
-        assert rows == 1 or problems
 
 
 @few
