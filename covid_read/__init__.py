@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ import pandas as pd
 
 import covid_utils
 from covid_read import pages
-from covid_read.doubts import Levels
 from covid_read.extent import BATCH, Outline, crops, on_whole_slices
 from covid_read.folder import FORMATS, NIFTI, Summary, Wishes, check, read_all
 from covid_read.shipped import Part
-from covid_read.stages import NAME, OUTLINE, RECOGNISE, STAGES, Stages
+from covid_read.stages import NAME, OUTLINE, RECOGNISE, STAGES, Levels, Stages
 from covid_utils import paths
 from covid_utils.errors import ParameterError
 from covid_utils.registry import MANIFESTATIONS, name_of
@@ -34,8 +32,6 @@ from covid_utils.registry import MANIFESTATIONS, name_of
 MODEL = paths.PROJECT / "models" / "sample"
 #: Exit codes of the command: everything was read, some of it, nothing.
 ALL, SOME, NONE = 0, 3, 2
-#: The network that outlines, how unlike slices are those that it knows, and the other stages.
-Asked = tuple[Outline, Levels | None, Stages]
 #: Columns of `Result.cases`.
 HEADINGS = ["name", "folder", "modality", "slices", "recognised", "named", *MANIFESTATIONS]
 HEADINGS += ["said", "record"]
@@ -73,36 +69,28 @@ class Result:
         rows = []
         for record in self.summary.records:
             found = record["manifestations"] or {}
-            shares = dict.fromkeys(MANIFESTATIONS)
-            shares |= {name: row["share_of_lung_field_percent"] for name, row in found.items()}
-            about = {name: record[name] for name in ("name", "folder", "modality", "slices")}
-            about |= {"recognised": pages.recognised(record), "named": pages.named(record)}
-            said = " ".join(pages.remarks(record))
-            rows.append(about | shares | {"said": said, "record": record})
+            row = {name: record[name] for name in ("name", "folder", "modality", "slices")}
+            row |= {"recognised": pages.recognised(record), "named": pages.named(record)}
+            row |= {name: each["share_of_lung_field_percent"] for name, each in found.items()}
+            rows.append(row | {"said": " ".join(pages.remarks(record)), "record": record})
         return pd.DataFrame(rows, columns=HEADINGS)
 
     def __repr__(self) -> str:
         return pages.counted(self.summary.records, self.summary.refused)
 
     def _repr_html_(self) -> str:
-        table = self.cases.drop(columns=["folder", "record"], errors="ignore").rename(
-            columns=name_of
-        )
-        pictures = (
-            (pages.shown(each["name"]), self.folder / each["folder"] / "overlay.png")
+        table = self.cases.drop(columns=["folder", "record"]).rename(columns=name_of)
+        shares = table.to_html(index=False, float_format="{:.1f}".format, na_rep="")
+        images = [
+            f'<img alt="{escape(pages.shown(each["name"]))}" '
+            f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
             for each in self.summary.records
-        )
-        shown = ((alt, path.read_bytes()) for alt, path in pictures if path.is_file())
-        images = "".join(
-            f'<img alt="{escape(alt)}" '
-            f'src="data:image/png;base64,{base64.b64encode(content).decode()}">'
-            for alt, content in islice(shown, PICTURES)
-        )
+            if (path := self.folder / each["folder"] / "overlay.png").is_file()
+        ]
         refused = "".join(f"<li>{escape(reason)}</li>" for reason in self.summary.refused)
-        caption = "Shares of the lung field in per cent."
         return (
-            f"{table.to_html(index=False, float_format='{:.1f}'.format, na_rep='')}<p>{caption} "
-            f"{pages.NOTICE}</p>{images}<ul>{refused}</ul>"
+            f"{shares}<p>Shares of the lung field in per cent. {pages.NOTICE}</p>"
+            f"{''.join(images[:PICTURES])}<ul>{refused}</ul>"
         )
 
 
@@ -144,15 +132,15 @@ def read(
         raise ParameterError("an input has an empty name; name a file or a folder.")
     if out is not None:
         check(Path(out))
-    (outline, levels, asked), about = _load(Path(model), batch, stages)
+    outline, asked, about = _load(Path(model), batch, stages)
     kept = tempfile.TemporaryDirectory(prefix="covid-read-") if out is None else None
     folder = Path(kept.name if kept else out)
-    wishes = Wishes(formats, probabilities, batch, about, asked, xrays, levels)
+    wishes = Wishes(formats, probabilities, batch, about, asked, xrays)
     summary = read_all([Path(each) for each in named], folder, outline, wishes, tell)
     return Result(folder, summary, kept)
 
 
-def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Asked, dict[str, Any]]:
+def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Outline, Stages, dict[str, Any]]:
     """The networks of a pack, and what ``case.json`` says of them."""
     from covid_read import heads, presence, shipped
     from covid_utils.training import reproducible
@@ -169,22 +157,16 @@ def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Asked, dict[s
     if place:  # newer than what was packed
         parts |= shipped.read(heads.path(place))
     outline, levels, about = _outline(parts, batch, file)
-    about |= {
-        "model": file.name,
-        "sha256": shipped.checksum(file).read_text("ascii").split()[0],
-        "versions": {"covid_utils": covid_utils.__version__}
-        | {name: version(name) for name in ("keras", "numpy")},
-    }
-    recognition = naming = ""
-    if RECOGNISE in wanted:
-        part = parts.get(heads.PART)
-        recognition = heads.load(part, place or file.parent) if part else heads.ABSENT
-        about[heads.PART] = part and part.about
-    if NAME in wanted:
-        part = parts.get(presence.PART)
-        naming = presence.load(part) if part else presence.ABSENT
-        about[presence.PART] = part and part.about
-    return (outline, levels, Stages(recognition, naming, OUTLINE in wanted)), about
+    about |= {"model": file.name, "sha256": shipped.checksum(file).read_text("ascii").split()[0]}
+    about["versions"] = {"covid_utils": covid_utils.__version__}
+    about["versions"] |= {name: version(name) for name in ("keras", "numpy")}
+    stages: dict[str, Any] = {}
+    for stage, module, *further in ((RECOGNISE, heads, place or file.parent), (NAME, presence)):
+        if stage in wanted:
+            part = parts.get(module.PART)
+            stages[module.PART] = module.load(part, *further) if part else module.ABSENT
+            about[module.PART] = part and part.about
+    return outline, Stages(**stages, outlines=OUTLINE in wanted, levels=levels), about
 
 
 def _outline(
@@ -202,12 +184,12 @@ def _outline(
         given = predict_stream.probabilities(committee, images, settings, room, batch)
         return np.concatenate([*given])
 
-    about = {"trainings": settings.members, "preprocessing": vars(settings.preprocessing)}
-    levels = None
+    own, levels = settings.preprocessing, None
     if likeness.PART in parts:
         judge = likeness.load(parts[likeness.PART], committee, settings)
 
         def levels(*given: Any) -> tuple[np.ndarray, np.ndarray]:
-            return judge(crops(*given, settings.preprocessing).images)
+            return judge(crops(*given, own).images)
 
-    return on_whole_slices(predict, settings.preprocessing), levels, about
+    about = {"trainings": settings.members, "preprocessing": vars(own)}
+    return on_whole_slices(predict, own), levels, about

@@ -6,15 +6,9 @@ and what they let pass, is in ``benchmarks/refusal.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from covid_utils.data import body, gray_scale, lung_field
-
-if TYPE_CHECKING:
-    from covid_read.extent import Outline
 
 #: Least share of a picture that is body, and least and largest of the body that is lung, where
 #: nothing else tells that it is a CT slice. Of 280 slices of ten sources all fill a quarter, and
@@ -28,53 +22,12 @@ CUT = 1.0
 INVERTED = "Its gray values seem to be inverted, air white and bone black; invert them."
 BEYOND = "The lungs reach beyond the picture's edge; what lies outside is not known."
 TURNED = "The spine seems to be on top, so it may be stored upside down."
-#: From what an `Outline` takes to how unlike each slice is, integers (n,): 0 is like those that the
-#: network learned from, 1 is unlike, 2 is so unlike that an outline says nothing; and to which look
-#: like an X-ray, bool (n,).
-Levels = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], tuple[np.ndarray, np.ndarray]]
 #: Largest share of a picture that is body if it is an X-ray; figures of CT slices without anything
 #: around them look like X-rays otherwise.
 SURROUNDED = 0.95
 XRAY = "It looks like an X-ray, and only CT slices are outlined; `--xrays` has it recognised."
 #: Why nothing was outlined in a case whose slices are for the most part so unlike.
 STRANGE = "It is very unlike the slices that the network learned from, so nothing is outlined."
-
-
-class Watch:
-    """An `Outline` that counts how many of the slices it is asked about are unlike."""
-
-    def __init__(self, outline: Outline, levels: Levels | None):
-        self._outline, self._levels = outline, levels
-        self._counts, self._xrays = np.zeros(3, np.int64), 0
-
-    def __call__(
-        self, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and their probability, as the outline gives them."""
-        if self._levels:
-            levels, is_xray = self._levels(slices, fields, scales)
-            self._counts += np.bincount(levels, minlength=3)
-            about = zip(is_xray, slices, scales, strict=True)
-            self._xrays += sum(_may_be_xray(each, scale) for like, each, scale in about if like)
-        return self._outline(slices, fields, scales)
-
-    @property
-    def why_not(self) -> str:
-        """Why nothing is to be outlined; '' if there is no reason."""
-        half = self._counts.sum() / 2
-        if self._xrays > half:
-            return XRAY
-        return STRANGE if self._counts[2] > half else ""
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader of the outlines must know."""
-        asked, unlike = self._counts.sum(), self._counts[1:].sum()
-        said = (
-            f"{unlike} of {asked} outlined slices are unlike those that the network learned from; "
-            "trust their outlines less."
-        )
-        return [said] if unlike else []
 
 
 def shows_chest(picture: np.ndarray, field: np.ndarray) -> bool:
@@ -89,7 +42,7 @@ def shows_chest(picture: np.ndarray, field: np.ndarray) -> bool:
     return bool(share >= BODY and LUNG[0] <= lung <= LUNG[1])
 
 
-def _may_be_xray(picture: np.ndarray, scale: str) -> bool:
+def may_be_xray(picture: np.ndarray, scale: str) -> bool:
     """Whether a picture without Hounsfield units has something other than body around it."""
     return scale != gray_scale.KNOWN and body.parts(picture).body.mean() < SURROUNDED
 

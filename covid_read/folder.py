@@ -18,7 +18,6 @@ import numpy as np
 
 from covid_read import masks, pages
 from covid_read.cases import Case, cases
-from covid_read.doubts import Levels, Watch
 from covid_read.extent import BATCH, Extent, Outline, outlined
 from covid_read.inputs import File, Refusal
 from covid_read.stages import Questions, Stages
@@ -46,7 +45,6 @@ class Wishes:
         about: What ``case.json`` says of the model and its preprocessing.
         stages: What is asked of each case.
         xrays: Whether pictures are X-rays.
-        levels: Tells how unlike slices are; None if the model does not know.
     """
 
     formats: Sequence[str] = (NIFTI,)
@@ -55,7 +53,6 @@ class Wishes:
     about: Mapping[str, Any] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
     xrays: bool = False
-    levels: Levels | None = None
 
 
 @dataclass
@@ -178,15 +175,14 @@ def _written(
 ) -> dict[str, Any]:
     """Ask all that is wanted of a case and write it; returns its record."""
     asked = Questions(case, outline, wishes.stages)
-    watch = Watch(asked, wishes.levels)
-    extent = outlined(case, watch, wishes.batch, wishes.probabilities, tell)
-    extent = watch.why_not or extent
+    extent = outlined(case, asked, wishes.batch, wishes.probabilities, tell)
+    extent = asked.why_not or extent
     why = extent if isinstance(extent, str) else None
     with whole_folder(folder) as partial:
         if wishes.stages.outlines and not why:
             pages.write_overlay(partial / "overlay.png", extent)
             _write_masks(case, extent, partial, wishes)
-        doubts = [*watch.warnings, *_left_out(case, wishes)]
+        doubts = [*asked.warnings, *_left_out(case, wishes)]
         record = _record(case, extent, wishes.about, doubts) | asked.record(why)
         if not wishes.stages.outlines:
             record |= dict.fromkeys(("manifestations", "why_not_outlined", "shown_slice"))

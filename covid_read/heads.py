@@ -67,19 +67,20 @@ def keep(profile: str, frozen: Extraction, fits: Iterable[Fitted]) -> None:
 
 def _calibrated(fit: Fitted) -> dict[str, Any]:
     """Temperature of a head, and from which probability on it answers, by validation images."""
-    about = {"modality": MODALITIES[fit.task.name], "classes": fit.task.names}
     validation = fit.part("validation")
+    about = {"modality": MODALITIES[fit.task.name], "classes": fit.task.names}
+    about |= {"temperature": 1.0, "answers_from": None, "validation_images": len(validation)}
     if validation.empty:
-        return about | {"temperature": 1.0, "answers_from": None, "validation_images": 0}
+        return about
     chances, truth = task_scores.shares(validation, fit.task.names)
     # A few images that are all told right would make a head sure of everything.
     degree = max(1.0, calibration.fit_temperature(chances, truth))
     chances = calibration.apply_temperature(chances, degree)
     least = answers_from(chances, truth)
     answered = 0.0 if least is None else float((chances.max(axis=1) >= least).mean())
-    about |= {"temperature": degree, "answers_from": least, "answered": answered}
     right = float((chances.argmax(axis=1) == truth).mean())
-    return about | {"validation_images": len(truth), "validation_accuracy": right}
+    about |= {"temperature": degree, "answers_from": least, "answered": answered}
+    return about | {"validation_accuracy": right}
 
 
 def answers_from(probabilities: np.ndarray, truth: np.ndarray, wrong: float = 0.05) -> float | None:
@@ -117,15 +118,12 @@ def load(part: shipped.Part, folder: Path) -> Recognition | str:
         asked = [task for task, each in tasks.items() if each["modality"] == modality]
         if not asked:
             return {}
-        images = np.stack([preprocess(each, own) for each in slices])
-        values = np.reshape(
-            network().predict_on_batch(features.to_input(images)), (len(images), -1)
-        )
+        images = features.to_input(np.stack([preprocess(each, own) for each in slices]))
+        values = np.reshape(network().predict_on_batch(images), (len(images), -1))
+        given = {task: (heads[task].probabilities(values), tasks[task]) for task in asked}
         return {
-            task: calibration.apply_temperature(
-                heads[task].probabilities(values), tasks[task]["temperature"]
-            )
-            for task in asked
+            task: calibration.apply_temperature(chances, about["temperature"])
+            for task, (chances, about) in given.items()
         }
 
     return Recognition(tasks, probabilities)

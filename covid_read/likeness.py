@@ -10,8 +10,7 @@ than other pictures, so a logistic regression on the same features tells them ap
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,37 +42,6 @@ FOLDS = 10
 #: Data sets of X-rays, whose licences allow it, and how many of each are shown. The strength of the
 #: regression's penalty.
 XRAYS, EACH, PENALTY = ("chest_xray", "nih-adult"), 80, 10.0
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """Where the features of training slices lie, and how far from there others may lie.
-
-    Attributes:
-        centre: Mean of the features, float32 (features,).
-        whitening: What a difference from it is multiplied by so that its length is the distance:
-            float32 (features, features).
-        unlike: Distance beyond which `UNLIKE` of the slices lie that were held out.
-        strange: The same of `STRANGE`.
-        direction: Where X-rays lie, float32 (features,); they are beyond ``start`` along it.
-        start: See ``direction``.
-    """
-
-    centre: np.ndarray
-    whitening: np.ndarray
-    direction: np.ndarray
-    unlike: float = np.inf
-    strange: float = np.inf
-    start: float = np.inf
-
-    def distances(self, features: np.ndarray) -> np.ndarray:
-        """Distance of each slice (n,) by its features (n, features)."""
-        return np.linalg.norm((features - self.centre) @ self.whitening, axis=1)
-
-    def part(self) -> Part:
-        """The part of a pack that holds it."""
-        about = {name: getattr(self, name) for name in ("unlike", "strange", "start")}
-        return Part(about, (self.centre, self.whitening.astype(np.float16), self.direction))
 
 
 def encoder(committee: Committee, settings: StreamSettings) -> Callable[[np.ndarray], np.ndarray]:
@@ -130,10 +98,12 @@ def learned(
     distances = np.empty(len(features))
     folds = GroupKFold(min(FOLDS, len(set(groups))))
     for kept, held_out in folds.split(features, groups=groups):
-        distances[held_out] = _fitted(features[kept]).distances(features[held_out])
+        distances[held_out] = _distances(features[held_out], *_fitted(features[kept]))
     unlike, strange = np.quantile(distances, [1 - UNLIKE, 1 - STRANGE]).tolist()
-    known = replace(_fitted(features), unlike=unlike, strange=strange)
-    return replace(known, **_told_apart(features, encode(radiographs))).part()
+    centre, whitening = _fitted(features)
+    direction, start = _told_apart(features, encode(radiographs))
+    about = {"unlike": unlike, "strange": strange, "start": start}
+    return Part(about, (centre, whitening.astype(np.float16), direction))
 
 
 def prepared_xrays(scans: Collection, settings: Preprocessing, seed: int) -> np.ndarray:
@@ -155,19 +125,20 @@ def load(
     0 is like those that trained, 1 beyond the limit ``unlike``, 2 beyond ``strange``. Beside it
     stands which look like an X-ray, bool (n,).
     """
-    known = Likeness(*(np.asarray(each, np.float32) for each in part.arrays), **part.about)
+    centre, whitening, direction = (np.asarray(each, np.float32) for each in part.arrays)
+    limits, start = [part.about["unlike"], part.about["strange"]], part.about["start"]
     encode = encoder(committee, settings)
 
     def levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features = encode(images)
-        unlike = np.searchsorted([known.unlike, known.strange], known.distances(features))
-        return unlike, features @ known.direction > known.start
+        unlike = np.searchsorted(limits, _distances(features, centre, whitening))
+        return unlike, features @ direction > start
 
     return levels
 
 
-def _told_apart(slices: np.ndarray, xrays: np.ndarray) -> dict[str, Any]:
-    """``direction`` and ``start`` of `Likeness`, from features."""
+def _told_apart(slices: np.ndarray, xrays: np.ndarray) -> tuple[np.ndarray, float]:
+    """Direction in which X-rays lie, float32 (features,), and how far along it they start."""
     from sklearn.linear_model import LogisticRegression
 
     features = np.concatenate([slices, xrays]).astype(np.float64)
@@ -176,12 +147,16 @@ def _told_apart(slices: np.ndarray, xrays: np.ndarray) -> dict[str, Any]:
     fitted = LogisticRegression(C=1 / PENALTY, max_iter=1000, class_weight="balanced")
     fitted.fit((features - centre) / spread, labels)
     direction = (fitted.coef_[0] / spread).astype(np.float32)
-    return {"direction": direction, "start": float(centre @ direction - fitted.intercept_[0])}
+    return direction, float(centre @ direction - fitted.intercept_[0])
 
 
-def _fitted(features: np.ndarray) -> Likeness:
+def _fitted(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of features, and what a difference from it is multiplied by to have its length."""
     from sklearn.covariance import LedoitWolf
 
     about = LedoitWolf().fit(features.astype(np.float64))  # else the precision may be indefinite
-    whitening = np.linalg.cholesky(about.precision_)
-    return Likeness(about.location_, whitening, np.zeros_like(about.location_))
+    return about.location_, np.linalg.cholesky(about.precision_)
+
+
+def _distances(features: np.ndarray, centre: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    return np.linalg.norm((features - centre) @ whitening, axis=1)

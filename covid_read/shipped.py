@@ -45,12 +45,10 @@ def path(profile: str) -> Path:
 
 def write(file: Path, parts: Mapping[str, Part]) -> None:
     """Write a pack by the names of its parts, and the checksum beside it."""
-    about = {name: dict(part.about) for name, part in parts.items()}
-    arrays = {
-        f"{name}/{number}": array
-        for name, part in parts.items()
-        for number, array in enumerate(part.arrays)
-    }
+    about, arrays = {}, {}
+    for name, part in parts.items():
+        about[name] = dict(part.about)
+        arrays |= {f"{name}/{number}": array for number, array in enumerate(part.arrays)}
     with whole(file) as partial:
         with partial.open("wb") as opened:
             np.savez_compressed(opened, about=json.dumps(about), **arrays)
@@ -85,22 +83,12 @@ def read(file: Path) -> dict[str, Part]:
 
 
 def halved(weights: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Weights with kernels in float16.
-
-    Vectors, such as the variances of batch norm, stay as they are: they need the range of float32
-    and hardly any room.
-    """
+    """Weights with kernels in float16; vectors need float32's range, and hardly any room."""
     return tuple(each.astype(np.float16) if each.ndim > 1 else each for each in weights)
 
 
-def outlines(committee: Committee, settings: StreamSettings) -> Part:
-    """The part with all trainings of a network that outlines lesions."""
-    about = {"settings": vars(settings), "preprocessing": asdict(settings.preprocessing)}
-    return Part(about, halved(each for member in committee.members for each in member))
-
-
 def committee(part: Part) -> tuple[Committee, StreamSettings]:
-    """Trainings and settings of such a part."""
+    """Trainings and settings of the part `OUTLINES`."""
     settings = StreamSettings(**part.about["settings"])
     weights = [np.asarray(array, np.float32) for array in part.arrays]
     each = len(weights) // settings.members
@@ -109,8 +97,10 @@ def committee(part: Part) -> tuple[Committee, StreamSettings]:
 
 
 def save(file: Path, committee: Committee, settings: StreamSettings, **further: Part) -> None:
-    """Write a pack with a network that outlines lesions, and further parts."""
-    write(file, {OUTLINES: outlines(committee, settings)} | further)
+    """Write a pack with all trainings of a network that outlines lesions, and further parts."""
+    about = {"settings": vars(settings), "preprocessing": asdict(settings.preprocessing)}
+    part = Part(about, halved(each for member in committee.members for each in member))
+    write(file, {OUTLINES: part} | further)
 
 
 def load(file: Path) -> tuple[Committee, StreamSettings]:

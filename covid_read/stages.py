@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from covid_read import doubts
 from covid_read.cases import Case
 from covid_read.extent import Outline
 from covid_utils.registry import MANIFESTATIONS
@@ -21,6 +22,9 @@ RECOGNISE, NAME, OUTLINE = STAGES = (1, 2, 3)
 #: From what an `Outline` takes to the probability that a slice shows each of `MANIFESTATIONS`,
 #: (n, 3).
 Present = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]
+#: From the same to how unlike each slice is, integers (n,): 0 is like those that it learned from,
+#: 1 unlike, 2 so unlike that an outline says nothing; and which look like an X-ray, bool (n,).
+Levels = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], tuple[np.ndarray, np.ndarray]]
 #: A manifestation is called from this probability on: it is then more likely there than not.
 CALLED = 0.5
 #: Slices of a volume that are recognised at most, evenly spread over those with a lung field.
@@ -44,11 +48,15 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Stages:
-    """What is asked. In place of a network stands why it is not there; '' if it is not wanted."""
+    """What is asked. In place of a network stands why it is not there; '' if it is not wanted.
+
+    ``levels`` is None if the model does not know how unlike slices are.
+    """
 
     recognition: Recognition | str = ""
     presence: Present | str = ""
     outlines: bool = True
+    levels: Levels | None = None
 
 
 class Questions:
@@ -59,11 +67,17 @@ class Questions:
         self._present: list[np.ndarray] = []
         self._recognised: list[Mapping[str, np.ndarray]] = []
         self._step, self._seen = -(-case.shape[0] // RECOGNISED), 0
+        self._counts, self._xrays = np.zeros(3, np.int64), 0
 
     def __call__(
         self, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Labels and their probability; all is background if no outlines are wanted."""
+        if self._stages.levels:
+            levels, is_xray = self._stages.levels(slices, fields, scales)
+            self._counts += np.bincount(levels, minlength=3)
+            about = zip(is_xray, slices, scales, strict=True)
+            self._xrays += sum(doubts.may_be_xray(each, at) for like, each, at in about if like)
         if callable(self._stages.presence):
             self._present.append(self._stages.presence(slices, fields, scales))
         self._recognise(slices[-self._seen % self._step :: self._step], "CT")
@@ -76,6 +90,24 @@ class Questions:
         if len(slices) and isinstance(self._stages.recognition, Recognition):
             self._recognised.append(self._stages.recognition.probabilities(slices, modality))
 
+    @property
+    def why_not(self) -> str:
+        """Why nothing may be said of the slices; '' if there is no reason."""
+        half = self._counts.sum() / 2
+        if self._xrays > half:
+            return doubts.XRAY
+        return doubts.STRANGE if self._counts[2] > half else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the outlines must know."""
+        asked, unlike = self._counts.sum(), self._counts[1:].sum()
+        said = (
+            f"{unlike} of {asked} outlined slices are unlike those that the network learned from; "
+            "trust their outlines less."
+        )
+        return [said] if unlike else []
+
     def record(self, why: str | None) -> dict[str, Any]:
         """What ``case.json`` says of both stages; ``why`` nothing may be said of slices, if so."""
         modality, wanted = self._case.modality, self._stages
@@ -83,19 +115,15 @@ class Questions:
             self._recognise(self._case.slices(0, 1), modality)
         elif why:
             self._present, self._recognised = [], []
-        recognition = self._recognition() if any(self._recognised) else None
+        found = self._recognition() if any(self._recognised) else None
         presence = self._presence() if self._present else None
         untrained = f"Not recognised: no head for {modality} was trained."
         reasons = [
             None if said else network if isinstance(network, str) else why or untrained
-            for said, network in ((recognition, wanted.recognition), (presence, wanted.presence))
+            for said, network in ((found, wanted.recognition), (presence, wanted.presence))
         ]
-        return {
-            "recognition": recognition,
-            "why_not_recognised": reasons[0] or None,
-            "presence": presence,
-            "why_not_named": reasons[1] or None,
-        }
+        record = {"recognition": found, "why_not_recognised": reasons[0] or None}
+        return record | {"presence": presence, "why_not_named": reasons[1] or None}
 
     def _recognition(self) -> dict[str, dict[str, Any]]:
         """Of each task the mean over slices, and the class if that is sure enough."""

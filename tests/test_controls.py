@@ -1,6 +1,7 @@
 """Controls: a leak that is there is found in proportion, and where there is none, none is found."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ def phantom_scans(tmp_path_factory):
     """X-rays of a phantom without marks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(controls, "UNMARKED", replace(controls.UNMARKED, patients=40))
         return controls.unmarked()
 
 

@@ -12,6 +12,7 @@ from stream_cases import TOY
 from covid_read import doubts, likeness, shipped
 from covid_read.extent import crops, on_whole_slices
 from covid_read.folder import Wishes, read_all
+from covid_read.stages import Stages
 from covid_utils.data.gray_scale import LUNG_WINDOW
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import to_uint8
@@ -121,7 +122,7 @@ def test_a_case_of_strange_slices_is_not_outlined_and_of_some_it_is_said(strange
     def levels(slices, *_):
         return np.array([next(given) for _ in slices]), np.zeros(len(slices), bool)
 
-    wishes = Wishes(batch=2, levels=levels)
+    wishes = Wishes(batch=2, stages=Stages(levels=levels))
     (record,) = read_all([tmp_path / "ct"], tmp_path / "out", outline, wishes).records
     files = json.loads((tmp_path / "out" / "ct" / "case.json").read_text())["masks"]
     if strange == 4:
@@ -152,7 +153,10 @@ def test_the_sides_of_a_wide_figure_are_in_the_crop(slices):
 
 
 def test_what_looks_like_an_xray_is_not_outlined_unless_nothing_is_around_it(slices, tmp_path):
-    wishes = Wishes(levels=lambda given, *_: (np.zeros(len(given), int), np.ones(len(given), bool)))
+    def levels(given, *_):
+        return np.zeros(len(given), int), np.ones(len(given), bool)
+
+    wishes = Wishes(stages=Stages(levels=levels))
     record = record_of(tmp_path, slices[1], wishes)
     assert record["why_not_outlined"] == doubts.XRAY
     rows, columns = (np.flatnonzero((slices[1] > 100).any(axis)) for axis in (1, 0))

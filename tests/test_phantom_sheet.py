@@ -2,13 +2,11 @@
 
 import itertools
 
-import numpy as np
+import pytest
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from chest_phantom.anatomy import build
-from chest_phantom.disease import infect
 from chest_phantom.landmarks import landmarks
 from covid_utils.report import phantom_sheet
 from covid_utils.report.style import use
@@ -24,11 +22,26 @@ RANGES = (
 )
 
 
-def test_every_name_points_at_what_it_names():
-    for number, (pattern, severity, draw, middle, named) in enumerate(phantom_sheet.PATIENTS):
-        chest = build(np.random.default_rng((2020, number)), 256)
-        volume = infect(chest, pattern, severity, (2020, number, draw))
-        points = landmarks(chest, volume)
+@pytest.fixture(scope="module")
+def drawn():
+    """The sheet, and of each of its patients the volume and the points that may be named."""
+    seen = []
+
+    def watched(chest, volume):
+        seen.append((volume, landmarks(chest, volume)))
+        return seen[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch, rc_context():
+        patch.setattr(phantom_sheet, "landmarks", watched)
+        use()
+        sheet = phantom_sheet.anatomy()
+        FigureCanvasAgg(sheet).draw()
+    return sheet, seen
+
+
+def test_every_name_points_at_what_it_names(drawn):
+    for patient, (volume, points) in zip(phantom_sheet.PATIENTS, drawn[1], strict=True):
+        pattern, _, _, middle, named = patient
         level = points[middle][0]
         names = {*named, *(name for name, point in points.items() if point[0] == level)}
         for low, high, structures in RANGES:
@@ -37,11 +50,8 @@ def test_every_name_points_at_what_it_names():
         assert pattern == "normal" or all(volume.labels[points[name]] for name in (middle, *named))
 
 
-def test_labels_do_not_overlap_and_words_cover_them():
-    with rc_context():
-        use()
-        sheet = phantom_sheet.anatomy()
-    FigureCanvasAgg(sheet).draw()
+def test_labels_do_not_overlap_and_words_cover_them(drawn):
+    sheet, _ = drawn
     assert len(sheet.axes) == 2 * len(phantom_sheet.PATIENTS)
     texts = [text for axis in sheet.axes for text in (*axis.texts, axis.title)]
     boxes = {text: Text.get_window_extent(text) for text in texts if text.get_text()}
