@@ -1,6 +1,9 @@
 """The cache: made once per content and recipe, never stale, never half, and flat in memory."""
 
 import hashlib
+import shutil
+from pkgutil import resolve_name
+from traceback import walk_stack
 
 import numpy as np
 import pytest
@@ -123,6 +126,32 @@ def test_prepared_images_are_those_of_the_cache_and_none_is_kept(root, decoded):
     assert decoded == [rows["path"].iloc[3]] * 2
     assert not paths.cache().exists()
     assert np.array_equal(prepared, cache.images(rows, root, SMALL))
+
+
+OURS = str(paths.PROJECT / "covid_utils")
+DECODERS = {"lidc-idri": "pydicom.dcmread", "medseg": "nibabel.load", "luna16": "numpy.fromfile"}
+DECODERS |= {"chest_xray": "PIL.Image.open", "rsna": "pydicom.dcmread"}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_an_image_comes_from_disk_to_the_cache_through_eight_functions(
+    phantom, tmp_path, monkeypatch, name
+):
+    """A reader follows it from `cache.images` to the library that decodes the file."""
+    row, decode, stacks = readers.read(name, phantom).rows[:1], resolve_name(DECODERS[name]), []
+    folder = row["path"].str.split("/")[0][0]
+    shutil.copytree(phantom / folder, tmp_path / folder)  # no file that is known already
+
+    def decoding(*given, **named):
+        codes = [frame.f_code for frame, _ in walk_stack(None)]
+        stacks.append([one.co_qualname for one in codes if OURS in one.co_filename])
+        return decode(*given, **named)
+
+    monkeypatch.setattr(DECODERS[name], decoding)
+    cache.images(row, tmp_path, SMALL)
+    (outside,) = {stack[-1] for stack in stacks}
+    assert outside == "prepared.<locals>.row", "the thread begins within images and Recipe.filled"
+    assert max(map(len, stacks)) + 2 <= 8, stacks
 
 
 # Recipes

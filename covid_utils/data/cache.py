@@ -108,8 +108,12 @@ class Recipe:
 
     def filled(self, contents: Sequence[str], make: Callable[[int], np.ndarray]) -> Rows:
         """Arrays of contents; ``make`` makes those that are missing first, on all cores."""
+        missing, part = self.missing(contents), 16 * (os.cpu_count() or 1)
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            list(pool.map(lambda at: self.write(contents[at], make(at)), self.missing(contents)))
+            for first in range(0, len(missing), part):  # no more are in memory
+                some = missing[first : first + part]
+                for at, array in zip(some, pool.map(make, some), strict=True):
+                    self.write(contents[at], array)
         return self.rows(contents)
 
 

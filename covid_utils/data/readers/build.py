@@ -18,7 +18,7 @@ from covid_utils.errors import DataError
 from covid_utils.writing import digest
 
 #: What a candidate need not say.
-DEFAULTS = {"frame": 0, "patient_basis": "given", "view": None, "mask_path": ""}
+DEFAULTS = {"frame": 0, "patient_basis": "given", "view": None, "mask_path": "", "gray": ""}
 DEFAULTS |= {"label_quality": "none", "licence": "unknown"}
 #: A source's word for a view, in small letters -> the manifest's view.
 VIEWS = {"pa": "PA", "ap": "AP", "ap supine": "AP Supine", "axial": "Axial", "coronal": "Coronal"}
@@ -37,7 +37,7 @@ class Source(NamedTuple):
     #: `manifest.LABELS`) and ``patient_id`` (beginning with the set's name, or two sets could share
     #: one), and those of `DEFAULTS` where they differ; ``path`` and ``mask_path`` are full paths,
     #: ``view`` is in the words of the source. One with a ``frame`` is a slice, named and hashed by
-    #: itself.
+    #: itself; of CT whose file has Hounsfield units, ``gray`` is `gray_scale.KNOWN`.
     candidates: Callable[[Path, guard.Problems], list[dict]]
     #: From a path and a frame to a gray uint8 image (height, width).
     load_image: Callable[[Path, int], np.ndarray]
@@ -45,8 +45,6 @@ class Source(NamedTuple):
     load_mask: Callable[[Path, Any], np.ndarray] | None = None
     #: The same to a mask of the lungs by an annotator: 1, else 0.
     load_lungs: Callable[[Path, Any], np.ndarray] | None = None
-    #: Whether a CT file has Hounsfield units, so that its gray scale is known.
-    has_hounsfield: Callable[[Path], bool] = lambda path: False
 
     @property
     def name(self) -> str:
@@ -108,11 +106,10 @@ def _measure(path: Path, source: Source, row: dict) -> dict:
     """Size, hashes and, of CT, the lungs and the gray scale."""
     image = source.load_image(path, row["frame"])
     content = image.tobytes() if row["is_slice"] else path.read_bytes()
-    found = dict.fromkeys(("lungs", "field", "gray"), "")
+    found = {"lungs": "", "field": "", "gray": ""}
     if row["modality"] == "CT":
-        is_known = source.has_hounsfield(path)
         found = {name: place_of(field(image)) for name, field in FINDERS.items()}
-        found["gray"] = gray_scale.KNOWN if is_known else str(gray_scale.landmarks(image))
+        found["gray"] = row["gray"] or str(gray_scale.landmarks(image))
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
         "phash": perceptual_hash(image),

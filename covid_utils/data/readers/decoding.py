@@ -151,13 +151,6 @@ def _assert_decoder(path: Path, header: pydicom.Dataset) -> None:
         raise DataError(f"{path}: compressed ({syntax.name}); to read it install {packages}.")
 
 
-@guard.reads("DICOM file")
-def dicom_has_hounsfield(path: Path) -> bool:
-    """Whether the header of a CT says how to get Hounsfield units."""
-    header = read_dicom_header(path, ("RescaleIntercept",))
-    return _number(path, "RescaleIntercept", header.get("RescaleIntercept")) is not None
-
-
 def _number(path: Path, keyword: str, value: object) -> float | None:
     """The number of a tag; None if it is missing or blank."""
     try:
@@ -195,9 +188,11 @@ def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
     return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
 
 
-@guard.reads("NIfTI file")
 def open_nifti(path: Path, fewest: int = 3) -> nibabel.spatialimages.SpatialImage:
-    """A NIfTI volume of three axes, not yet decoded; a single slice may have the ``fewest``, 2."""
+    """A NIfTI volume of three axes, not yet decoded; a single slice may have the ``fewest``, 2.
+
+    Whoever calls it is guarded.
+    """
     volume = nibabel.load(path)
     guard.bounded(path, volume.shape)
     kind, need = volume.get_data_dtype(), math.prod(volume.shape)
@@ -238,18 +233,6 @@ def upright(stored: np.ndarray, oriented: np.ndarray) -> np.ndarray:
     """
     # Rows run from the front to the back, columns from the patient's right to the left.
     return apply_orientation(stored, oriented)[::-1, ::-1].T
-
-
-def assert_same_grid(mask: Path, image: Path) -> None:
-    """Refuse a mask whose voxels do not lie where those of its image do."""
-    theirs, ours = open_nifti(image), open_nifti(mask)
-    if ours.shape != theirs.shape or not np.allclose(
-        ours.affine, theirs.affine, atol=1e-3, equal_nan=True
-    ):
-        raise DataError(
-            f"{mask}: its voxels, {ours.shape}, do not lie on those of {image.name}, "
-            f"{theirs.shape} (width, height, slices); take both from the same release."
-        )
 
 
 @guard.reads("NIfTI file")

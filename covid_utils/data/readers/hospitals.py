@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from covid_utils.data import guard
+from covid_utils.data.gray_scale import KNOWN
 from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import (
     NIFTI_SUFFIXES,
@@ -41,7 +42,7 @@ class _Scan(NamedTuple):
     images: np.ndarray
     infection: np.ndarray
     lungs: np.ndarray
-    has_hounsfield: bool
+    gray: str
 
 
 @guard.reads("volume with its masks", keep=20)  # 15 MB for each of the 20 volumes
@@ -56,7 +57,8 @@ def _scan(path: Path) -> _Scan:
     taken = list(frames)
     window = window_of(voxels[:, ::STRIDE, ::STRIDE], path)
     masks = (part[taken].astype(np.uint8) for part in (infection, lungs))
-    return _Scan(frames, to_uint8(voxels[taken], *window), *masks, is_hounsfield(window))
+    gray = KNOWN if is_hounsfield(window) else ""
+    return _Scan(frames, to_uint8(voxels[taken], *window), *masks, gray)
 
 
 def _evenly(frames: np.ndarray) -> tuple[int, ...]:
@@ -85,7 +87,7 @@ def volumes(root: Path, problems: guard.Problems) -> list[dict]:
         scan = problems.attempt(_scan, path)
         patient = f"{CASES.lower()}/{path.name.split('.')[0]}"
         about = {"path": path, "patient_id": patient, "mask_path": _mask(path, INFECTION)}
-        rows += [about | {"frame": frame} for frame in (scan.frames if scan else ())]
+        rows += [about | {"frame": at, "gray": scan.gray} for at in (scan.frames if scan else ())]
     return rows
 
 
@@ -136,7 +138,6 @@ VOLUMES = Source(
     lambda path, frame: _slice_of(path, frame, "images"),
     lambda root, row: _slice_of(root / row.path, int(row.frame), "infection"),
     lambda root, row: _slice_of(root / row.path, int(row.frame), "lungs"),
-    lambda path: _scan(path).has_hounsfield,
 )
 PICTURES = Source(
     EXPORT,

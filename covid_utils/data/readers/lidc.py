@@ -13,12 +13,9 @@ import cv2
 import numpy as np
 
 from covid_utils.data import guard
+from covid_utils.data.gray_scale import KNOWN
 from covid_utils.data.readers.build import Source
-from covid_utils.data.readers.decoding import (
-    dicom_has_hounsfield,
-    read_dicom,
-    read_dicom_header,
-)
+from covid_utils.data.readers.decoding import read_dicom, read_dicom_header
 from covid_utils.errors import DataError
 
 NAME = "lidc-idri"
@@ -27,6 +24,7 @@ ABOUT = {"view": "Axial", "licence": "CC BY 3.0"}
 FARTHEST = 2**15
 NO_OUTLINES = "No XML file of the readers' outlines belongs to these slices; they have no mask."
 _TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "Rows", "Columns")
+_TAGS += ("RescaleIntercept",)
 
 
 class Outline(NamedTuple):
@@ -119,6 +117,7 @@ def _candidate(path: Path, root: Path, outlines: dict[str | Path, Path]) -> dict
         "label": label,
         "mask_path": xml,
         "label_quality": "exact" if xml else "none",
+        "gray": KNOWN if header.get("RescaleIntercept") not in (None, "") else "",
     }
 
 
@@ -191,4 +190,4 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
     return _consensus(path, read_dicom_header(path, _TAGS), root / row.mask_path)
 
 
-SOURCE = Source(NAME, ABOUT, candidates, read_dicom, load_mask, has_hounsfield=dicom_has_hounsfield)
+SOURCE = Source(NAME, ABOUT, candidates, read_dicom, load_mask)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from covid_utils.data import guard
+from covid_utils.data import gray_scale, guard
 from covid_utils.data.readers import lidc
 from covid_utils.data.readers.build import Source
 from covid_utils.data.readers.decoding import read_dicom_header
@@ -24,6 +24,7 @@ from covid_utils.errors import DataError
 
 NAME = "luna16"
 ABOUT = {"modality": "CT", "view": "Axial", "label_quality": "weak", "licence": "CC BY 4.0"}
+ABOUT |= {"gray": gray_scale.KNOWN}
 ANNOTATIONS = "annotations.csv"
 #: Diameter in mm above which a nodule is a mistake: LUNA16's are 3 to 33 mm.
 LARGEST = 200
@@ -206,4 +207,4 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
     return scan.upright(scan.discs(of_scan, int(row.frame)))
 
 
-SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask, has_hounsfield=lambda path: True)
+SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from covid_utils.data import guard
+from covid_utils.data.gray_scale import KNOWN
 from covid_utils.data.readers.build import Source
-from covid_utils.data.readers.decoding import assert_same_grid, open_nifti
+from covid_utils.data.readers.decoding import open_nifti
 from covid_utils.data.readers.gray import is_hounsfield, to_uint8, window_of
 from covid_utils.errors import DataError
 
@@ -47,13 +48,13 @@ class PublishedMasks(NamedTuple):
 
 
 @guard.reads("NIfTI file", keep=2)
-def _volume(path: Path) -> tuple[np.ndarray, bool]:
-    """Whole file (columns, rows, slices), images as uint8, and whether it has Hounsfield units."""
+def _volume(path: Path) -> tuple[np.ndarray, str]:
+    """Whole file (columns, rows, slices), images as uint8; and what tells their gray scale."""
     voxels = np.asanyarray(open_nifti(path).dataobj)
     if path.name != IMAGES:
-        return voxels, False
+        return voxels, ""
     window = window_of(voxels, path)
-    return to_uint8(voxels, *window), is_hounsfield(window)
+    return to_uint8(voxels, *window), KNOWN if is_hounsfield(window) else ""
 
 
 def load_image(path: Path, frame: int) -> np.ndarray:
@@ -69,7 +70,13 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """One image per slice; without the column ``patient`` of ``slices.csv`` each is a group."""
     images, masks = root / NAME / IMAGES, root / NAME / MASKS
-    assert_same_grid(masks, images)
+    ours, theirs = (guard.read(path, "NIfTI file", open_nifti) for path in (masks, images))
+    near = {"atol": 1e-3, "equal_nan": True}
+    if ours.shape != theirs.shape or not np.allclose(ours.affine, theirs.affine, **near):
+        raise DataError(
+            f"{masks}: its voxels, {ours.shape}, do not lie on those of {IMAGES}, {theirs.shape} "
+            "(width, height, slices); take both from the same release."
+        )
     notes = _notes(root)
     patients = notes.get("patient", pd.Series("", notes.index)).str.strip()
     return [
@@ -80,6 +87,7 @@ def candidates(root: Path, problems: guard.Problems) -> list[dict]:
             "patient_basis": "given" if patient else "none",
             "mask_path": masks,
             "label_quality": quality,
+            "gray": _volume(images)[1],
         }
         for frame, (patient, quality) in enumerate(zip(patients, notes["labels"], strict=True))
     ]
@@ -134,6 +142,4 @@ def _published(path: Path) -> tuple[list[int], np.ndarray]:
     return frames, labels
 
 
-SOURCE = Source(
-    NAME, ABOUT, candidates, load_image, load_mask, has_hounsfield=lambda path: _volume(path)[1]
-)
+SOURCE = Source(NAME, ABOUT, candidates, load_image, load_mask)
