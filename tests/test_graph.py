@@ -63,18 +63,6 @@ def test_every_notebook_runs_and_the_streams_wait_for_the_nodules(graph, tmp_pat
     assert every["stream_all_deeplab_imagenet"].settings["weights"] == file
 
 
-def test_only_the_graphs_own_mark_says_that_a_job_is_done(graph, tmp_path):
-    folder = tmp_path / "results" / "quick"
-    for name in ("data", "task1"):  # came with the clone, or from a run before
-        (folder / name).mkdir(parents=True)
-    (folder / ".done").mkdir()
-    (folder / ".done" / "data").touch()
-    code, text = graph("--dry-run", "--quiet", "host")
-    assert code == 0, text
-    assert "data" not in planned(text)
-    assert planned(text)["task1"] == 1
-
-
 def test_a_failing_notebook_stops_the_run_and_says_why(graph, tmp_path):
     code, text = graph(data="a folder #1 {x}")
     assert code != 0
