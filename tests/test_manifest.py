@@ -15,36 +15,22 @@ from covid_utils.data.readers.decoding import read_raster
 from covid_utils.errors import DataError, ResultsError
 
 
-@pytest.fixture
-def root(tmp_path):
+@pytest.mark.parametrize("is_slice", [False, True])
+def test_images_and_slices_are_measured_and_hashed(tmp_path, is_slice):
     for number in (1, 2):
         Image.fromarray(np.full((4, 6), number, np.uint8)).save(tmp_path / f"{number}.png")
-    return tmp_path
-
-
-def rows_of(root, *numbers, **more):
-    problems = guard.Problems("toy", root)
-    candidates = [more | {"path": root / f"{number}.png"} for number in numbers]
-    about = {"patient_id": "p", "modality": "X-ray", "label": "covid"}
-    toy = Source("toy", about, lambda *_: candidates, read_raster)
-    return build(toy, problems), problems.rows
-
-
-def test_images_are_measured_and_hashed(root):
-    rows, _ = rows_of(root, 2, 1)
-    rows = manifest.validate(rows)
+    more = {"frame": 3, "modality": "CT"} if is_slice else {"modality": "X-ray"}
+    about = {"patient_id": "p", "label": "covid"} | more
+    toy = Source("toy", about, lambda *_: [{"path": tmp_path / "2.png"}, first], read_raster)
+    first = {"path": tmp_path / "1.png"} | more
+    rows = manifest.validate(build(toy, guard.Problems("toy", tmp_path)))
     assert rows.columns.tolist() == list(manifest.COLUMNS)
-    assert rows["image_id"].tolist() == ["1.png", "2.png"]
-    assert rows[["width", "height"]].drop_duplicates().to_numpy().tolist() == [[6, 4]]
-    assert rows["sha256"][0] == hashlib.sha256((root / "1.png").read_bytes()).hexdigest()
-    assert rows.iloc[0][["view", "label_quality", "lungs"]].tolist() == ["unknown", "none", ""]
-
-
-def test_slices_of_a_volume_have_their_own_name_hash_and_lungs(root):
-    rows, _ = rows_of(root, 1, frame=3, modality="CT")
-    pixels = np.full((4, 6), 1, np.uint8).tobytes()
-    expected = ["1.png#003", hashlib.sha256(pixels).hexdigest(), "0 0 4 0"]
-    assert rows[["image_id", "sha256", "lungs"]].iloc[0].tolist() == expected
+    assert rows["image_id"].tolist() == ["1.png#003" if is_slice else "1.png", "2.png"]
+    content = np.full((4, 6), 1, np.uint8).tobytes()
+    content = content if is_slice else (tmp_path / "1.png").read_bytes()
+    assert rows["sha256"][0] == hashlib.sha256(content).hexdigest()
+    found = rows.loc[0, ["width", "height", "view", "label_quality", "lungs"]].tolist()
+    assert found == [6, 4, "unknown", "none", "0 0 4 0" if is_slice else ""]
 
 
 @pytest.mark.parametrize(
