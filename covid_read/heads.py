@@ -111,7 +111,8 @@ def load(part: shipped.Part, folder: Path) -> Recognition | str:
     @cache
     def network() -> Any:
         weights = name if name == "none" else str(file)
-        model = inception.network(weights, about["layer"], about["seed"], arrays)
+        side = inception.input_side(own.size)
+        model = inception.network(weights, about["layer"], about["seed"], arrays, side)
         return inception.outputs(model, (about["layer"],))
 
     def probabilities(slices: np.ndarray, modality: str) -> Mapping[str, np.ndarray]:

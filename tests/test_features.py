@@ -24,10 +24,10 @@ def toys(monkeypatch, tmp_path):
     seen = SimpleNamespace(built=[], calibrated=[], rows=[], passes=0)
     extract = features.extract
 
-    def network(weights, last, seed, calibrate=None):
+    def network(weights, last, seed, calibrate=None, side=299):
         seen.built.append((weights, last, seed))
         seen.calibrated.append(calibrate)
-        return toy_inception.network(weights, last, seed)
+        return toy_inception.network(weights, last, seed, side=side)
 
     def counting(model, images, positions):
         seen.passes += bool(len(positions))
@@ -61,9 +61,17 @@ def maps_of(images, layer, seed=3):
     """What a toy makes of images, past everything that is tested here."""
     import keras
 
-    model = toy_inception.network(seed=seed)
+    shown = features.to_input(np.stack(list(images)))
+    model = toy_inception.network(seed=seed, side=shown.shape[1])
     part = keras.Model(model.input, model.get_layer(layer).output)
-    return part.predict_on_batch(features.to_input(np.stack(list(images))))
+    return part.predict_on_batch(shown)
+
+
+def test_only_images_over_299_pixels_are_resized_for_the_network():
+    images = np.random.default_rng(3).integers(0, 256, (2, 80, 80)).astype(np.uint8)
+    same = features.to_input(images)
+    assert np.array_equal(same, np.repeat(images[..., None] / np.float32(127.5) - 1, 3, axis=-1))
+    assert features.to_input(np.zeros((1, 512, 512), np.uint8)).shape == (1, 299, 299, 3)
 
 
 def test_features_are_the_averages_of_each_blocks_maps_whatever_the_batches(

@@ -167,9 +167,8 @@ def test_every_layer_with_weights_belongs_to_its_block(base):
 
 
 def test_blocks_are_those_of_the_real_network(base):
-    shapes = {name: base.get_layer(name).output.shape for name in inception.BLOCKS}
-    expected = {n: (None, side, side, k) for n, (side, k) in inception.BLOCKS.items()}
-    assert shapes == expected
+    channels = {name: base.get_layer(name).output.shape[-1] for name in inception.BLOCKS}
+    assert channels == inception.BLOCKS
     assert [inception.block_below(name) for name in inception.FEATURE_LAYERS[1:]] == list(
         inception.FEATURE_LAYERS[:-1]
     )

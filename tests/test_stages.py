@@ -61,9 +61,9 @@ def test_recognition_says_of_a_file_what_the_notebook_predicted(
 ):
     built = []
 
-    def network(weights, last, seed, calibrate=None):
+    def network(weights, last, seed, calibrate=None, side=299):
         built.append((weights, last, seed))
-        return toy_inception.network(weights, last, seed)
+        return toy_inception.network(weights, last, seed, side=side)
 
     toy_inception.install(monkeypatch, network)
     tasks = [*recognition.xray_tasks(scans), *recognition.ct_tasks(scans)]

@@ -5,16 +5,16 @@ import numpy as np
 
 from covid_utils.models import inception
 
-#: Side and channels of the blocks' maps; two are alike.
-BLOCKS = {"mixed0": (4, 3), "mixed1": (4, 5), "mixed2": (4, 5), "mixed3": (4, 6)}
+#: Channels of the blocks' maps, of side 4; two are alike.
+BLOCKS = {"mixed0": 3, "mixed1": 5, "mixed2": 5, "mixed3": 6}
 
 
-def network(weights="imagenet", last="mixed3", seed=6, calibrate=None):
+def network(weights="imagenet", last="mixed3", seed=6, calibrate=None, side=299):
     """Images to maps; a convolution and a batch norm in each block but the first."""
     keras.utils.set_random_seed(seed)
-    image = keras.Input((299, 299, 3))
-    out = keras.layers.AveragePooling2D(74, name="mixed0")(image)
-    for name, (_, channels) in list(BLOCKS.items())[1:]:
+    image = keras.Input((side, side, 3))
+    out = keras.layers.AveragePooling2D(side // 4, name="mixed0")(image)
+    for name, channels in list(BLOCKS.items())[1:]:
         out = keras.layers.Conv2D(channels, 3, padding="same", name=f"conv_{name}")(out)
         out = keras.layers.BatchNormalization(scale=False, name=f"norm_{name}")(out)
         out = keras.layers.Activation("tanh", name=name)(out)

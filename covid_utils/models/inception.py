@@ -19,19 +19,28 @@ from covid_utils.errors import DataError, ParameterError
 if TYPE_CHECKING:
     import keras
 
+#: Side of the images that Inception-v3 was designed for; larger ones are resized to it.
 INPUT_SIZE = 299
-#: Blocks whose output may be pooled to features -> side and channels of their maps; the paper uses
-#: the last.
+#: Blocks whose output may be pooled to features -> channels of their maps; the paper uses the last.
 BLOCKS = (
-    {"mixed0": (35, 256), "mixed1": (35, 288), "mixed2": (35, 288)}
-    | {f"mixed{number}": (17, 768) for number in range(3, 8)}
-    | {"mixed8": (8, 1280), "mixed9": (8, 2048), "mixed10": (8, 2048)}
+    {"mixed0": 256, "mixed1": 288, "mixed2": 288}
+    | {f"mixed{number}": 768 for number in range(3, 8)}
+    | {"mixed8": 1280, "mixed9": 2048, "mixed10": 2048}
 )
 FEATURE_LAYERS = tuple(BLOCKS)
 
 
+def input_side(image_size: int) -> int:
+    """Side of the network's input for prepared images of a side, in pixels."""
+    return min(image_size, INPUT_SIZE)
+
+
 def network(
-    weights: str, last: str, seed: int, calibrate: np.ndarray | Sequence[np.ndarray] | None = None
+    weights: str,
+    last: str,
+    seed: int,
+    calibrate: np.ndarray | Sequence[np.ndarray] | None = None,
+    side: int = INPUT_SIZE,
 ) -> keras.Model:
     """Build the frozen network up to a block.
 
@@ -40,17 +49,18 @@ def network(
             see `load_weights`.
         last: One of `FEATURE_LAYERS`.
         seed: Of random weights.
-        calibrate: For ``none``: float32 images (n, 299, 299, 3) in [-1, 1] that batch norm takes
-            its statistics from, or `statistics` of an earlier network.
+        calibrate: For ``none``: float32 images (n, side, side, 3) in [-1, 1] that batch norm
+            takes its statistics from, or `statistics` of an earlier network.
+        side: Of the images in pixels, at least 75.
 
     Returns:
-        Model from float32 images (n, 299, 299, 3) in [-1, 1] to the float32 maps (n, side, side,
-        channels) of the block; 8 x 8 x 2048 at ``mixed10``. Nothing in it is trainable.
+        Model from float32 images (n, side, side, 3) in [-1, 1] to the float32 maps of the block: of
+        a 299th side (n, 8, 8, 2048) at ``mixed10``. Nothing in it is trainable.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
-    shape, source = (INPUT_SIZE, INPUT_SIZE, 3), "imagenet" if weights == "imagenet" else None
+    shape, source = (side, side, 3), "imagenet" if weights == "imagenet" else None
     try:
         base = keras.applications.InceptionV3(include_top=False, weights=source, input_shape=shape)
     except Exception as error:  # Keras raises a bare Exception for any failed download

@@ -63,18 +63,19 @@ class Extraction:
     @cached_property
     def network(self) -> keras.Model:
         """The frozen network up to the deepest block."""
+        side = inception.input_side(self.settings.size)
         if self.weights == "none":
             shown = to_input(cache.prepared(self._calibration, self.root, self.settings)[:])
-            return inception.network("none", self.last, self.seed, shown)
+            return inception.network("none", self.last, self.seed, shown, side)
         weights = self.weights if self.weights == "imagenet" else str(self.root / self.weights)
-        return inception.network(weights, self.last, self.seed)
+        return inception.network(weights, self.last, self.seed, side=side)
 
     def compute(self, layers: tuple[str, ...], before: str = "") -> list[cache.Recipe]:
         """Compute what the cache lacks of `features` and `maps`, in one pass; gives recipes."""
-        recipes = [self._recipe("features", b, inception.BLOCKS[b][1:], np.float32) for b in layers]
+        recipes = [self._recipe("features", b, (inception.BLOCKS[b],), np.float32) for b in layers]
         if before:
-            side, channels = inception.BLOCKS[inception.block_below(before)]
-            recipes.append(self._recipe("maps", before, (side, side, channels), np.float16))
+            shape = self.network.get_layer(inception.block_below(before)).output.shape[1:]
+            recipes.append(self._recipe("maps", before, shape, np.float16))
         lacking = [set(recipe.missing(self.contents)) for recipe in recipes]
         absent = np.array(sorted(set().union(*lacking)), int)
         model = inception.outputs(self.network, layers, before) if len(absent) else None
@@ -146,11 +147,14 @@ class Extraction:
 
 
 def to_input(images: np.ndarray) -> np.ndarray:
-    """Gray images, uint8 (n, size, size), as float32 (n, 299, 299, 3) in [-1, 1]."""
+    """Gray images, uint8 (n, size, size), as float32 (n, side, side, 3) in [-1, 1].
+
+    Images larger than `inception.INPUT_SIZE` are resized to it, as the paper's 512 pixels are.
+    """
     import tensorflow as tf
 
     gray = tf.cast(images[..., None], tf.float32)
-    side = inception.INPUT_SIZE
+    side = inception.input_side(images.shape[1])
     if images.shape[1] != side:
         gray = tf.image.resize(gray, (side, side), antialias=True)
     return np.repeat(gray.numpy() / 127.5 - 1.0, 3, axis=-1)
