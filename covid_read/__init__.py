@@ -1,6 +1,7 @@
 """A scan of one's own, recognised, named and outlined: `read`, or ``covid-read``.
 
-For research and teaching only; not a medical device.
+The network that outlines it is trained, and tested on other hospitals, in `other_hospitals`. For
+research and teaching only; not a medical device.
 """
 
 from __future__ import annotations

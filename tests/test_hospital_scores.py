@@ -10,7 +10,7 @@ import small_runs
 from builders import join, manifest, one, scans_of
 from small_runs import PROFILE
 
-from covid_read import card, shipped
+from covid_read import card, neighbours, shipped
 from covid_utils import paths, runs
 from covid_utils.data import cache
 from covid_utils.data.images import Preprocessing
@@ -28,7 +28,7 @@ from covid_utils.registry import (
     STEPS,
 )
 from covid_utils.report import tables
-from covid_utils.training import multilabel, neighbours
+from covid_utils.training import multilabel
 from covid_utils.training.features import Extraction
 
 LESION = {"class": "lesion", "metric": "dice", "average": "per_image"}

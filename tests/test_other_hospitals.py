@@ -14,7 +14,7 @@ from stream_cases import NOWHERE, TOY, gray, same, small_networks, toy
 
 import chest_phantom
 import covid_read
-from covid_read import shipped
+from covid_read import other_hospitals, shipped
 from covid_utils import paths
 from covid_utils.data import cache, lung_field, readers
 from covid_utils.data.benchmark_lungs import rough_field
@@ -30,7 +30,7 @@ from covid_utils.registry import (
     LUNG_FIELD,
     STEPS,
 )
-from covid_utils.training import other_hospitals, predict_stream, streams, train_stream
+from covid_utils.training import predict_stream, streams, train_stream
 from covid_utils.training.predict_stream import Committee
 from covid_utils.training.streams import StreamData, settings_of
 

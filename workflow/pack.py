@@ -12,10 +12,10 @@ import sys
 
 import one_profile
 
-from covid_read import card, heads, likeness, presence, shipped
+from covid_read import card, heads, likeness, other_hospitals, presence, shipped
 from covid_utils import params, paths
 from covid_utils.data import collection
-from covid_utils.training import other_hospitals, reproducible
+from covid_utils.training import reproducible
 
 
 def pack(profile: str) -> str:

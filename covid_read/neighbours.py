@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from covid_read.other_hospitals import PREPARED
 from covid_utils import params
 from covid_utils.data import cache
 from covid_utils.data.collection import Collection
@@ -28,7 +29,6 @@ from covid_utils.registry import (
 )
 from covid_utils.training import multilabel, recognition
 from covid_utils.training.features import Extraction
-from covid_utils.training.other_hospitals import PREPARED
 from covid_utils.training.recognition import Task
 
 #: Notebooks whose settings are used.
