@@ -69,11 +69,11 @@ class Summary:
     records: list[dict[str, Any]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
-    def add(self, case: Case, record: dict[str, Any], folder: str) -> None:
+    def add(self, files: Sequence[File], record: dict[str, Any]) -> None:
         """Note a case that was read."""
         about = [say(record) for say in (pages.recognised, pages.named, pages.outlined)]
-        self._list(case.files, "read", folder, " ".join(pages.remarks(record)), *about)
-        self.records.append(record | {"folder": folder})
+        self._list(files, "read", record["folder"], " ".join(pages.remarks(record)), *about)
+        self.records.append(record)
 
     def refuse(self, refusal: Refusal) -> None:
         """Note files that were not read."""
@@ -81,19 +81,15 @@ class Summary:
         self.refused.append(refusal.reason)
 
     def _list(self, files: Sequence[File], *values: str) -> None:
-        names = [guard.printable(file.name) for file in files]
-        self.rows += [dict(zip(pages.COLUMNS, (name, *values), strict=True)) for name in names]
+        for file in files:
+            row = (guard.printable(file.name), *values)
+            self.rows.append(dict(zip(pages.COLUMNS, row, strict=True)))
 
 
 def check(folder: Path) -> None:
-    """Refuse a folder that holds anything but earlier results, or cannot be written.
-
-    Raises:
-        ParameterError: Which of the two it is.
-    """
-    files = folder / LIST
+    """Refuse a folder that holds anything but earlier results, or cannot be written."""
     with _written_to(folder):
-        if folder.exists() and any(folder.iterdir()) and not pages.is_list(files):
+        if folder.exists() and any(folder.iterdir()) and not pages.is_list(folder / LIST):
             raise ParameterError(f"{folder}: holds other files; name a new folder for the results.")
         place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         if not place.is_dir() or not os.access(place, os.W_OK):
@@ -144,7 +140,8 @@ def read_all(
                 case = replace(case, modality="X-ray", gray_scale="", warnings=())  # noqa: PLW2901
             name = _folder_name(case.name, taken)
             try:
-                summary.add(case, _written(case, folder / name, outline, wishes, tell), name)
+                record = _written(case, folder / name, outline, wishes, tell)
+                summary.add(case.files, record | {"folder": name})
             except DataError as error:
                 summary.refuse(Refusal.of(error, *case.files))
         pages.write_list(folder / LIST, summary.rows)
@@ -214,15 +211,15 @@ def _record(
     case: Case, extent: Extent | str, about: Mapping[str, Any], doubts: Sequence[str]
 ) -> dict[str, Any]:
     """Content of ``case.json``, but for the names of masks; None of what was not outlined."""
-    (slices, height, width), warnings, found = case.shape, list(case.warnings), None
-    if isinstance(extent, Extent):
-        found = extent
+    (slices, height, width), warnings = case.shape, list(case.warnings)
+    found = extent if isinstance(extent, Extent) else None
+    if found:
         warnings += doubts
-        if left := slices - found.outlined:
-            warnings.append(
-                f"{left} of {slices} slices show no lung field, or their gray scale is not known; "
-                "they stay empty."
-            )
+    if found and (left := slices - found.outlined):
+        warnings.append(
+            f"{left} of {slices} slices show no lung field, or their gray scale is not known; "
+            "they stay empty."
+        )
     return {
         "schema": SCHEMA,
         "name": case.name,

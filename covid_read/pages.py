@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from covid_read.extent import Extent
@@ -41,22 +41,21 @@ def remarks(record: Mapping[str, Any]) -> list[str]:
 
 def recognised(record: Mapping[str, Any]) -> str:
     """What a case was recognised as, of each task in words; '' if it was not."""
-    lines = []
+    words = []
     for task, row in (record["recognition"] or {}).items():
         best, chance = max(row["probabilities"].items(), key=lambda each: each[1])
         unsure = "" if row["answer"] else "no answer; not sure enough, "
-        lines.append(f"{task}: {unsure}most like training images of {name_of(best)} ({chance:.0%})")
-    return "; ".join(lines)
+        words.append(f"{task}: {unsure}most like training images of {name_of(best)} ({chance:.0%})")
+    return "; ".join(words)
 
 
 def named(record: Mapping[str, Any]) -> str:
     """Probability of each manifestation in words, the mean over slices; '' if none was named."""
-    rows = (record["presence"] or {}).items()
     known = (record["about"].get("presence") or {}).get("quality", {})
     constant = {name for name, row in known.items() if not row["better_than_chance"]}
     return ", ".join(
         f"{name_of(name)} {row['probability']:.0%}" + " (for every scan)" * (name in constant)
-        for name, row in rows
+        for name, row in (record["presence"] or {}).items()
     )
 
 
@@ -106,10 +105,8 @@ def _legend(sheet: Image.Image, top: int, caption: str) -> None:
     left, width, bar = 150, 256, LINE - 10
     draw.text((8, top + 5), "probability:", INK, font)
     draw.text((left + width + 16, top + 5), caption, INK, font)
-    for share in (0, 0.5, 1):
-        word = f"{share:.0%}"
-        at = left + share * (width - draw.textlength(word, font))
-        draw.text((at, top + 5), word, INK, font)
+    for share, anchor in ((0, "la"), (0.5, "ma"), (1, "ra")):
+        draw.text((left + share * width, top + 5), f"{share:.0%}", INK, font, anchor)
     gray, chances = np.full((bar, width), 128, np.uint8), np.linspace(0, 1, width)
     for row, (label, name) in enumerate(LABEL_CLASSES.items(), 1):
         line = top + row * LINE
@@ -124,18 +121,16 @@ def _legend(sheet: Image.Image, top: int, caption: str) -> None:
         sheet.paste(Image.fromarray(pixels), (left, line + 3))
 
 
-def write_list(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+def write_list(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """The list of all files as CSV, one row a file."""
-    with whole(path) as partial, partial.open("w", encoding="utf8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    with whole(path) as partial:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
 
 
 def is_list(path: Path) -> bool:
     """Whether a file is such a list."""
-    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf8") as file:
-        return file.readline().rstrip() == ",".join(COLUMNS)
+    with suppress(OSError, ValueError):
+        return tuple(pd.read_csv(path, nrows=0)) == COLUMNS
     return False
 
 
@@ -143,8 +138,7 @@ def listed_cases(path: Path) -> set[str]:
     """Folders of the cases in such a list, if there is one."""
     if not is_list(path):
         return set()
-    with path.open(encoding="utf8", newline="") as file:
-        names = {row["case"] for row in csv.DictReader(file)}
+    names = pd.read_csv(path, dtype=str, keep_default_na=False)["case"]
     return {name for name in names if name and Path(name).name == name}
 
 
@@ -153,10 +147,9 @@ def write_sheet(path: Path, records: Sequence[Mapping[str, Any]], refused: Seque
 
     ``records`` are those of the cases' JSON files, with the ``folder`` of each.
     """
-    figures = "\n".join(map(_figure, records))
+    figures, heading = "\n".join(map(_figure, records)), counted(records, refused)
     reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in refused)
     not_read = f"<h2>Not read</h2>\n<ul>\n{reasons}\n</ul>\n" if refused else ""
-    heading = counted(records, refused)
     page = (
         f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{heading}</title>'
         f"<style>{_STYLE}</style>\n<h1>{heading}</h1>\n<p>{NOTICE}</p>\n<main>\n{figures}\n</main>\n"

@@ -21,14 +21,6 @@ def test_features_are_size_corners_and_histogram():
     values = baselines.trivial_features(gray)
     assert (values.shape, values.dtype) == ((23,), np.float32)
     assert values[:7] == pytest.approx([100, 50, 2, 0.2, 0.4, 0.6, 0.8])
-    gray[0, 0] = 71
-    gray[4:-4] = gray[:, 8:-8] = 200
-    assert baselines.trivial_features(gray)[3:7] == pytest.approx(
-        [0.2 + 20 / 255 / 32, 0.4, 0.6, 0.8]
-    )
-    assert baselines.trivial_features(gray[:1, :1])[:4] == pytest.approx([1, 1, 1, 71 / 255])
-    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert baselines.trivial_features(every)[7:] == pytest.approx([1 / 16] * 16)
     edges = baselines.trivial_features(np.array([[0, 15, 16, 255]], np.uint8))[7:]
     assert edges.tolist() == [0.5, 0.25, *[0] * 13, 0.25]
 

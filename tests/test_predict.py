@@ -15,6 +15,7 @@ from covid_read import shipped
 from covid_read.__main__ import main
 from covid_utils.data.readers.gray import to_uint8
 from covid_utils.errors import CompanionError
+from covid_utils.registry import LABEL_CLASSES
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -52,10 +53,12 @@ def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
     (record,), ml = result.cases["record"], 0.9 * 1.1 * 2.5 / 1000
     assert record["voxel_ml"] == pytest.approx(ml)
     assert record["lung_field_ml"] == pytest.approx(ml * record["lung_field_pixels"])
-    found = [row for row in record["manifestations"].values() if row["pixels"]]
-    assert found
-    for row in found:
-        share = row["ml"] / record["lung_field_ml"]
+    mask = np.asarray(nibabel.load(result.folder / "v.nii.gz" / "mask.nii.gz").dataobj)
+    counts = [np.count_nonzero(mask == label) for label in LABEL_CLASSES]
+    assert any(counts)
+    for count, row in zip(counts, record["manifestations"].values(), strict=True):
+        assert (row["pixels"], row["ml"]) == (count, pytest.approx(count * ml))
+        share = count * ml / record["lung_field_ml"]
         assert row["share_of_lung_field_percent"] == pytest.approx(100 * share)
 
 

@@ -5,7 +5,6 @@ import zlib
 import nibabel
 import numpy as np
 import pydicom
-import pytest
 from builders import modules_of, save_dicom
 from own_scans import (
     CENTRE,
@@ -14,7 +13,6 @@ from own_scans import (
     chest,
     is_lesion,
     outline,
-    seg_frames,
     series,
     slice_points,
     turned,
@@ -27,12 +25,10 @@ from covid_read import masks
 from covid_read import series as dicom_series
 from covid_read.cases import Case, cases
 from covid_read.extent import on_whole_slices, outlined
-from covid_read.folder import Wishes, read_all
+from covid_read.folder import read_all
 from covid_utils.data import gray_scale, lung_field
 from covid_utils.data.images import Preprocessing
 from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
-
-SEG = Wishes(formats=("nifti", "dicom-seg"))
 
 
 def one(paths, without):
@@ -45,39 +41,6 @@ def ordered(points):
     """Points as rows in an order of their own, to compare sets of them."""
     rows = np.round(points.reshape(-1, 3), 2) + 0.0
     return rows[np.lexsort(rows.T)]
-
-
-def lesion_of_seg(path, points_of):
-    """Points that a DICOM SEG marks, by the slices that its frames refer to."""
-    points, frames = [], 0
-    for about, at, is_marked in seg_frames(path, points_of):
-        assert np.allclose(at[0, 0], about.PlanePositionSequence[0].ImagePositionPatient, atol=1e-3)
-        number = about.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        frames += 1
-        if number == 2:
-            points.append(at[is_marked])
-        else:
-            assert not is_marked.any()
-    assert frames == 3 * len(points_of)  # every slice in each segment, empty ones too
-    return np.concatenate(points)
-
-
-def test_the_mask_of_a_series_lies_on_its_voxels_and_its_volume_is_theirs(tmp_path):
-    pytest.importorskip("highdicom")
-    written = series(tmp_path / "ct", *SERIES["tilted and turned"])
-    summary = read_all([tmp_path / "ct"], tmp_path / "out", outline, SEG)
-    assert summary.refused == []
-    expected = np.concatenate([points[is_lesion(points)] for points in written.values()])
-    assert len(expected) > 20
-    mask = nibabel.load(tmp_path / "out" / "ct" / "mask.nii.gz")
-    marked = np.asarray(mask.dataobj) == 2
-    assert np.array_equal(ordered(voxel_points(mask.affine, mask.shape)[marked]), ordered(expected))
-    found = lesion_of_seg(tmp_path / "out" / "ct" / "mask.dcm", written)
-    assert np.array_equal(ordered(found), ordered(expected))
-    voxel = abs(np.linalg.det(mask.affine[:3, :3])) / 1000
-    row = summary.records[0]["manifestations"]["consolidation"]
-    assert row["pixels"] == len(expected)
-    assert row["ml"] == pytest.approx(len(expected) * voxel)
 
 
 def test_an_oblique_volume_keeps_its_matrix(tmp_path):
@@ -165,24 +128,6 @@ def test_a_single_slice_keeps_its_place(tmp_path):
         assert np.allclose(mask.affine, affine)
         assert np.array_equal(np.asarray(mask.dataobj) == 2, values == 400)
         assert (values == 400).sum() > 20
-
-
-def test_another_program_reads_the_dicom_seg_on_the_same_voxels(tmp_path):
-    """dcmqi, of another house than what wrote the file, makes NIfTI of it."""
-    dcmqi = pytest.importorskip("dcmqi", reason="pip install dcmqi runs this check")
-    import subprocess
-    from pathlib import Path
-
-    written = series(tmp_path / "ct", SERIES["oblique twice"][0])
-    read_all([tmp_path / "ct"], tmp_path / "out", outline, SEG)
-    program = next(Path(dcmqi.__file__).parent.rglob("segimage2itkimage*"))
-    options = ["--inputDICOM", tmp_path / "out" / "ct" / "mask.dcm", "--outputDirectory", tmp_path]
-    subprocess.run([program, *options, "-t", "nifti"], check=True, capture_output=True)
-    expected = np.concatenate([points[is_lesion(points)] for points in written.values()])
-    other = nibabel.load(tmp_path / "2.nii.gz")
-    marked = np.asarray(other.dataobj) > 0
-    found = voxel_points(other.affine, other.shape)[marked]
-    assert np.allclose(ordered(found), ordered(expected), atol=0.02)
 
 
 def test_what_a_network_finds_in_a_prepared_slice_is_put_back_where_it_was():

@@ -3,7 +3,6 @@
 import re
 
 import fill_readme
-import pytest
 
 from covid_utils import params, paths
 from covid_utils.data.readers.gray import LUNG_WINDOW
@@ -33,11 +32,6 @@ def test_the_margin_in_hounsfield_units_is_what_the_notebook_says():
     margin = params.load("sample", "04_task3_stream")["attenuation_margin"]
     said = f"({margin:g}, which are {margin * (high - low) / 255:.0f} HU)"
     assert said in (paths.NOTEBOOKS / "04_task3_stream.ipynb").read_text(encoding="utf8")
-
-
-def test_marks_that_were_lost_are_asked_for():
-    with pytest.raises(SystemExit, match="marks"):
-        fill_readme.filled("# no marks here")
 
 
 def test_every_make_target_named_exists():

@@ -171,14 +171,6 @@ def test_the_augmentation_that_is_set_reaches_the_batches(kind, augmented):
         assert np.array_equal(truth[draw], mask)
 
 
-def test_every_slice_comes_once_a_round():
-    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1)
-    drawn = streams.batches(images, images, 5, 0, lambda _, *pair: pair)
-    rounds = [batch.ravel().tolist() for batch, _ in drawn.take(6).as_numpy_iterator()]
-    assert all(sorted(one) == [*range(5)] for one in rounds)
-    assert len({*map(tuple, rounds)}) > 1
-
-
 @pytest.mark.parametrize("kind", ["affine", "published"])
 def test_a_training_that_goes_on_sees_the_same_whatever_the_number_of_threads(kind, monkeypatch):
     settings = TOY.replace(batch_size=4, augmentation=kind)
