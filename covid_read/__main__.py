@@ -36,20 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--out", required=True, type=Path, help="folder of results; open its index.html"
     )
-    parser.add_argument(
-        "--format",
-        default=NIFTI,
-        help=f"of masks, with commas between: {', '.join(FORMATS)}; {NIFTI} if not given",
-    )
+    formats = f"of masks, with commas between: {', '.join(FORMATS)}; {NIFTI} if not given"
+    parser.add_argument("--format", default=NIFTI, help=formats)
     parser.add_argument(
         "--probabilities", action="store_true", help="write the probability of each pixel's label"
     )
-    parser.add_argument(
-        "--stages",
-        type=_stages,
-        default=STAGES,
-        help="1 recognises, 2 names manifestations, 3 outlines them; 1,2,3 if not given",
-    )
+    stages = "1 recognises, 2 names manifestations, 3 outlines them; 1,2,3 if not given"
+    parser.add_argument("--stages", type=_stages, default=STAGES, help=stages)
     parser.add_argument("--xrays", action="store_true", help="pictures are X-rays")
     parser.add_argument("--model", type=Path, help="a network's file or folder, if not the shipped")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"slices at once; {BATCH}")
@@ -93,13 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     summary = result.summary
-    lines = list(summary.refused)
-    lines += [
-        f"{each['name']}: {each['why_not_outlined']}"
-        for each in summary.records
-        if each["why_not_outlined"]
-    ]
-    known = {None, *(each["why_not_outlined"] for each in summary.records)}
+    reasons = [(each["name"], each["why_not_outlined"]) for each in summary.records]
+    lines = [*summary.refused, *(f"{name}: {why}" for name, why in reasons if why)]
+    known = {None, *(why for _, why in reasons)}
     for stage in ("why_not_recognised", "why_not_named"):  # of most cases for the same reason
         lines += dict.fromkeys(each[stage] for each in summary.records if each[stage] not in known)
     count = pages.counted(summary.records, summary.refused)

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ TOLD_BY, STRIDE = 16, 4
 OBLIQUE = 20
 #: A picture is in colour if this share of it has channels that differ by so many gray values.
 COLOURED, DIFFERENT = 0.1, 40
+#: Kinds of files that are not read, and why.
+UNREAD = {inputs.ARCHIVE: "an archive in an archive; unpack it."}
+UNREAD[inputs.OTHER] = "no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out."
 #: What tells the gray scale of a case.
 HOUNSFIELD, ANATOMY, NOTHING = "Hounsfield units", "anatomy", "nothing"
 INFERRED = "Hounsfield units are not known; the gray scale is inferred from anatomy."
@@ -112,8 +116,10 @@ def cases(paths: Sequence[Path], without: Path) -> Iterator[Case | Refusal]:
             try:
                 if kind == inputs.DICOM:
                     headers[file] = series.open_slice(file.path)
-                else:
+                elif kind in _READERS:
                     yield _READERS[kind](file.path, file)
+                else:
+                    raise DataError(f"{file.path}: {UNREAD[kind]}")
             except DataError as error:
                 yield Refusal.of(error, file)
         yield from _stacked(headers)
@@ -166,9 +172,9 @@ def _slices(
 
 @guard.reads("DICOM image")
 def _xray(path: Path, files: tuple[File, ...], _: series.Stack, said: tuple[str, ...]) -> Case:
-    shape = _sized(path, (1, *decoding.read_dicom(path).shape))
-    load = decoding.read_dicom
-    return Case(files[0].name, files, "X-ray", shape, lambda *_: load(path), warnings=said)
+    load = partial(decoding.read_dicom, path)
+    shape = _sized(path, (1, *load().shape))
+    return Case(files[0].name, files, "X-ray", shape, lambda *_: load(), warnings=said)
 
 
 @guard.reads("picture")
@@ -205,21 +211,11 @@ def _volume(path: Path, file: File) -> Case:
     said += _slanted(volume.affine[:3, int(np.argmax(oriented[:, 0] == 2))])
     if not (volume.header["sform_code"] or volume.header["qform_code"]):
         said += ("The file does not say where front and left are; they are taken as usual.",)
-    modality = "CT" if scale == HOUNSFIELD else "unknown"
-    affine = volume.affine
+    modality, affine = "CT" if scale == HOUNSFIELD else "unknown", volume.affine
     return Case(file.name, (file,), modality, shape, load, scale, oriented, affine, False, said)
 
 
-def _other(path: Path, file: File) -> Case:
-    raise DataError(f"{path}: no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out.")
-
-
-def _archive(path: Path, file: File) -> Case:
-    raise DataError(f"{path}: an archive in an archive; unpack it.")
-
-
 _READERS = {inputs.PICTURE: _picture, inputs.NIFTI: _volume}
-_READERS |= {inputs.ARCHIVE: _archive, inputs.OTHER: _other}
 
 
 def _sized(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -48,11 +48,10 @@ def on_whole_slices(
             lung_field.grown(preprocess_mask(field.astype(np.uint8), settings, place))
             for field, place in zip(given.fields, given.places, strict=True)
         ]
-        predicted = predict(given.images, np.stack(room))
         labels = np.zeros(given.squares.shape, np.uint8)
         chance = np.zeros(given.squares.shape, np.float32)
-        for at, (each, place) in enumerate(zip(given.squares, given.places, strict=True)):
-            chances = put_back(predicted[at], settings, place, each)
+        for at, predicted in enumerate(predict(given.images, np.stack(room))):
+            chances = put_back(predicted, settings, given.places[at], given.squares[at])
             chances[..., 0] += 1 - chances.sum(axis=-1)  # outside the crop all is background
             labels[at], chance[at] = chances.argmax(-1), chances.max(-1)
         return labels[given.own], chance[given.own]
@@ -168,12 +167,8 @@ def outlined(
 ) -> Extent | str:
     """Outline a case, or say why nothing can be; besides the labels, memory holds ``batch`` slices.
 
-    Args:
-        case: Must be readable still.
-        outline: The network.
-        batch: Slices at once.
-        keep: Whether to keep the probabilities, too.
-        tell: Is called with the number of slices of each batch that is done.
+    With ``keep`` it holds the probabilities, too. ``tell`` is called with the number of slices of
+    each batch that is done.
     """
     if case.modality == "X-ray":
         return XRAY

@@ -36,15 +36,9 @@ STEP = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is written of each case.
+    """What is asked and written of each case; see `covid_read.read`.
 
-    Attributes:
-        formats: Of masks, from `FORMATS`; a picture's is a PNG instead of NIfTI.
-        probabilities: Whether to write those of all pixels as NIfTI.
-        batch: Slices that go through the network at once.
-        about: What ``case.json`` says of the model and its preprocessing.
-        stages: What is asked of each case.
-        xrays: Whether pictures are X-rays.
+    ``about`` is what ``case.json`` says of the model and its preprocessing.
     """
 
     formats: Sequence[str] = (NIFTI,)

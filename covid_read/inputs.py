@@ -67,15 +67,14 @@ def groups(inputs: Sequence[Path], without: Path) -> Iterator[dict[File, str] | 
         Files that may belong together, which are there until the next are asked for; or files
         that cannot be opened.
     """
-    given: list[File] = []
+    given: dict[Path, File] = {}
     for path in inputs:
-        own = File(path, path.name or str(path))
         try:
-            given += _given(path, without)
+            given |= {file.path.absolute(): file for file in _given(path, without)}
         except DataError as error:
-            yield Refusal.of(error, own)
+            yield Refusal.of(error, File(path, path.name or str(path)))
     kinds: dict[File, str] = {}
-    for file in {file.path.absolute(): file for file in given}.values():
+    for file in given.values():
         try:
             kinds[file] = guard.read(file.path, "file", kind)
         except DataError as error:

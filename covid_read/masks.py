@@ -18,11 +18,11 @@ from covid_read.cases import Case
 from covid_utils.data.readers.decoding import read_dicom_header, upright
 from covid_utils.registry import COLOURS, LABEL_CLASSES, name_of
 
-#: Codes of the manifestations: coding scheme, value and meaning. 112120 is DICOM's own.
+#: Codes of the manifestations: value, coding scheme and meaning. 112120 is DICOM's own.
 CODES = {
-    "ggo": ("DCM", "112120", "Ground glass opacity"),
-    "consolidation": ("SCT", "95436008", "Lung consolidation"),
-    "effusion": ("SCT", "60046008", "Pleural effusion"),
+    "ggo": ("112120", "DCM", "Ground glass opacity"),
+    "consolidation": ("95436008", "SCT", "Lung consolidation"),
+    "effusion": ("60046008", "SCT", "Pleural effusion"),
 }
 #: Tags of a slice that its segmentation repeats, or refers to it by; none tells who the patient is.
 _KEPT = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -56,9 +56,12 @@ def read(folder: Path, case: Case) -> np.ndarray:
 def write_png(path: Path, labels: np.ndarray) -> None:
     """Write labels (height, width) as a picture whose values are the labels, shown in colours."""
     image = Image.fromarray(labels, "P")
-    colours = [(0, 0, 0), *(to_rgb(COLOURS[name]) for name in LABEL_CLASSES.values())]
-    image.putpalette([round(255 * part) for colour in colours for part in colour])
+    image.putpalette([0, 0, 0, *(part for name in LABEL_CLASSES.values() for part in _rgb(name))])
     image.save(path)
+
+
+def _rgb(name: str) -> list[int]:
+    return [round(255 * part) for part in to_rgb(COLOURS[name])]
 
 
 def write_seg(path: Path, case: Case, labels: np.ndarray) -> None:
@@ -68,29 +71,22 @@ def write_seg(path: Path, case: Case, labels: np.ndarray) -> None:
     from pydicom.uid import generate_uid
 
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="covid-companion",
-        version=covid_utils.__version__,
-        family=codes.DCM.ArtificialIntelligence,
+        "covid-companion", codes.DCM.ArtificialIntelligence, covid_utils.__version__
     )
     segments = [
         highdicom.seg.SegmentDescription(
             segment_number=label,
             segment_label=name_of(name),
             segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=highdicom.sr.CodedConcept(
-                *(CODES[name][at] for at in (1, 0, 2))
-            ),
+            segmented_property_type=highdicom.sr.CodedConcept(*CODES[name]),
             algorithm_type="AUTOMATIC",
             algorithm_identification=algorithm,
-            display_color=highdicom.color.CIELabColor.from_rgb(
-                *(round(255 * part) for part in to_rgb(COLOURS[name]))
-            ),
+            display_color=highdicom.color.CIELabColor.from_rgb(*_rgb(name)),
         )
         for label, name in LABEL_CLASSES.items()
     ]
-    sources = [_stand_in(file.path) for file in case.files]
     written = highdicom.seg.Segmentation(
-        source_images=sources,
+        source_images=[_stand_in(file.path) for file in case.files],
         pixel_array=np.ascontiguousarray(case.stored(labels).T),
         segmentation_type="BINARY",
         segment_descriptions=segments,

@@ -112,10 +112,8 @@ def _judged(
 def _caution(quality: Mapping[str, Mapping[str, Any]]) -> str:
     """Which manifestations are told no better than by chance, as far as the slices can say."""
     unsure = [name_of(name) for name, row in quality.items() if not row["better_than_chance"]]
-    said = (
-        f"No better than chance in cross-validation, so every slice gets about the share in "
-        f"training, which says nothing about it: {', '.join(unsure)}."
-    )
+    said = "No better than chance in cross-validation, so every slice gets about the share in "
+    said += f"training, which says nothing about it: {', '.join(unsure)}."
     return said if unsure else ""
 
 
@@ -157,10 +155,7 @@ def heat(
 ) -> np.ndarray:
     """What in slices as they are speaks for each of `MANIFESTATIONS`, see `evidence`.
 
-    Arguments are those of a `Present`.
-
-    Returns:
-        float32 (n, height, width, 3), 0 outside the crop.
+    Takes what a `Present` does; float32 (n, height, width, 3), 0 outside the crop.
     """
     network, own = _network(part)
     given = crops(slices, fields, scales, own)

@@ -10,6 +10,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,9 @@ POSITION, DIRECTION = 2, 3
 #: file may become.
 META, LARGEST_DEFLATED = 144, 2**29
 _NUMBERS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
-_TAGS = ("SOPClassUID", "Modality", "ImageType")
 _REFERRED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-_TAGS += (
-    "InstanceNumber",
-    "Rows",
-    "Columns",
-    "SliceThickness",
-    "RescaleIntercept",
-    *_NUMBERS,
-    *_REFERRED,
-)
+_TAGS = ("SOPClassUID", "Modality", "ImageType", "InstanceNumber", "Rows", "Columns")
+_TAGS += ("SliceThickness", "RescaleIntercept", *_NUMBERS, *_REFERRED)
 
 
 @dataclass(frozen=True)
@@ -119,17 +112,16 @@ def open_slice(path: Path) -> Slice:
         raise DataError(f"{path}: no CT and no X-ray by its tags; leave it out.")
     if modality == "CT" and "LOCALIZER" in (header.get("ImageType") or ()):
         raise DataError(f"{path}: a localizer, which shows the whole chest at once; leave it out.")
-    numbers = {name: _numbers(header, name, count) for name, count in _NUMBERS.items()}
-    position, axes, spacing = numbers.values()
-    own = str(header.get("SeriesInstanceUID") or path.parent)
-    shape = (int(header.get("Rows")), int(header.get("Columns") or 0))
-    is_rescaled = header.get("RescaleIntercept") not in (None, "")
-    alike = (tuple(np.round(each, DIRECTION) + 0.0) for each in (axes, spacing))
+    position, axes, spacing = (_numbers(header, *each) for each in _NUMBERS.items())
+    series = [str(header.get("SeriesInstanceUID") or path.parent), modality]
+    series += [int(header.get("Rows")), int(header.get("Columns") or 0)]
+    series += [header.get("RescaleIntercept") in (None, "")]
+    series += [tuple(np.round(each, DIRECTION) + 0.0) for each in (axes, spacing)]
     number, thickness = (_numbers(header, name, 1) for name in ("InstanceNumber", "SliceThickness"))
     return Slice(
         path,
         str(header.get("SOPInstanceUID") or ""),
-        (own, modality, shape, is_rescaled, *alike),
+        tuple(series),
         modality,
         int(number[0]) if number.size else 0,
         position,
@@ -195,13 +187,10 @@ def _in_order(group: list[Slice]) -> list[Stack]:
     if group[0].modality != "CT" or not all(each.is_placed for each in group):
         reason = "The slices do not tell where they lie, so they are in the order of their numbers."
         return [Stack(ordered, None, is_even=False, warnings=(reason,) * (len(group) > 1))]
-    passes: list[list[Slice]] = []
-    turns: dict[float, int] = defaultdict(int)
+    at_height: dict[float, list[Slice]] = defaultdict(list)
     for each in ordered:
-        turn = turns[round(each.height, POSITION)]
-        turns[round(each.height, POSITION)] += 1
-        passes += [[]] if turn == len(passes) else []
-        passes[turn].append(each)
+        at_height[round(each.height, POSITION)].append(each)
+    passes = [[*filter(None, each)] for each in zip_longest(*at_height.values())]
     said = (f"Its series shows a position {len(passes)} times; each pass is a case of its own.",)
     said *= len(passes) > 1
     return [_placed(sorted(part, key=lambda each: each.height), said) for part in passes]
@@ -242,8 +231,6 @@ def degrees(one: np.ndarray, other: np.ndarray) -> float:
 
 def _affine(first: Slice, step: np.ndarray) -> np.ndarray:
     affine = np.eye(4)
-    along_row, along_column = first.axes
-    between_rows, between_columns = first.spacing
-    columns = (along_row * between_columns, along_column * between_rows, step, first.position)
-    affine[:3] = np.column_stack(columns)
+    along_row, along_column = first.axes * first.spacing[::-1, None]
+    affine[:3] = np.column_stack([along_row, along_column, step, first.position])
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

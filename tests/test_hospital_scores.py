@@ -3,6 +3,7 @@
 import hashlib
 from types import SimpleNamespace
 
+import card
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ import small_runs
 from builders import join, manifest, one, scans_of
 from small_runs import PROFILE
 
-from covid_read import card, neighbours, shipped
+from covid_read import neighbours, shipped
 from covid_utils import paths, runs
 from covid_utils.data import cache
 from covid_utils.data.images import Preprocessing

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
+import card
 import one_profile
 
-from covid_read import card, heads, likeness, other_hospitals, presence, shipped
+from covid_read import heads, likeness, other_hospitals, presence, shipped
 from covid_utils import params, paths
 from covid_utils.data import collection
 from covid_utils.training import reproducible

@@ -1,62 +1,57 @@
-"""The card of a pack: what its networks learned from, how well they do, what they are not for."""
+"""The card of a pack: what its networks learned from, how well they do, what they are not for.
+
+``card.md`` beside this file is its text, with places for what is computed.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from covid_read import presence, shipped
 from covid_utils import paths, runs
 from covid_utils.errors import ResultsError
-from covid_utils.registry import (
-    CHOSEN_ON,
-    EXTERNAL,
-    HOSPITALS,
-    SHIPPED,
-    STEPS,
-    name_of,
-)
+from covid_utils.registry import CHOSEN_ON, EXTERNAL, HOSPITALS, SHIPPED, STEPS, name_of
 from covid_utils.report import render
 from covid_utils.runs import read_table, select
 from covid_utils.writing import whole
 
 #: Settings of the training that the card names.
-SETTINGS = {
-    "members": "trainings averaged",
-    "steps": "steps of each",
-    "image_size": "pixels a side",
-}
+SETTINGS = {"members": "trainings averaged", "steps": "steps of each"}
+SETTINGS |= {"image_size": "pixels a side"}
 SETTINGS |= {"phantom_share": "share of phantom slices", "chosen_on": "settings chosen on volumes"}
 #: What is known of slices of other hospitals beside their extent.
 ELSEWHERE = (
     "Elsewhere are {slices} slices of {volumes} volumes of other hospitals. Nobody has said which "
     "manifestations they show, so the last column tells nothing about right and wrong."
 )
-#: Text of the card, with places for what is computed.
-TEMPLATE = Path(__file__).with_name("card.md")
 
 
 def write(profile: str) -> Path:
     """Write the card of a profile's shipped network beside it; returns where it is."""
-    file = paths.models(profile) / "shipped.npz"
+    file = shipped.path(profile)
     if not file.is_file():
         remedy = "run its notebook of other hospitals first"
         raise ResultsError(f"{paths.shown(file)}: no shipped network here; {remedy}.")
     content = file.read_bytes()
     values = runs.read_provenance(profile, HOSPITALS)["parameters"]
     settings = [f"{words}: {values[name]}" for name, words in SETTINGS.items() if values.get(name)]
-    text = TEMPLATE.read_text(encoding="utf8").format(
-        file=file.name,
-        size=len(content) / 1e6,
-        digest=hashlib.sha256(content).hexdigest(),
-        settings="; ".join(settings),
-        split=_split(profile),
-        scores=render.markdown(_scores(profile)),
-        **_presence(file),
+    text = (
+        Path(__file__)
+        .with_name("card.md")
+        .read_text(encoding="utf8")
+        .format(
+            file=file.name,
+            size=len(content) / 1e6,
+            digest=hashlib.sha256(content).hexdigest(),
+            settings="; ".join(settings),
+            split=_split(profile),
+            scores=render.markdown(_scores(profile)),
+            **_presence(file),
+        )
     )
     card = file.with_name("card.md")
     with whole(card) as partial:
@@ -83,15 +78,13 @@ def _scores(profile: str) -> pd.DataFrame:
     )
     is_shipped = (rows["step"] == SHIPPED) & rows["tested on"].isin((EXTERNAL, CHOSEN_ON))
     is_before = (rows["step"] == "E6") & (rows["tested on"] == "benchmark")
-    chosen = rows[is_shipped | is_before]
-    text = render.readable(chosen)
+    text = render.readable(rows[is_shipped | is_before])
     return text[["step", "tested on", "average", "ours", "n", "note"]]
 
 
 def _presence(file: Path) -> dict[str, Any]:
     """What the pack records of the network that names manifestations."""
-    with np.load(file) as pack:
-        about = json.loads(str(pack["about"]))["presence"]
+    about = shipped.read(file)[presence.PART].about
     rows, beyond = pd.DataFrame(about["quality"]).T, about.get("elsewhere")
     table = pd.DataFrame({"manifestation": [*map(name_of, rows.index)]}, rows.index)
     table["slices that show it"] = rows["present"].astype(int)
