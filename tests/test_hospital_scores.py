@@ -77,11 +77,9 @@ def test_volumes_that_settings_were_chosen_on_are_scored_apart(made):
             assert row["note"].startswith(f"limits rest on {groups} volumes, and hold the truth in")
         else:
             assert np.isnan(row["low"])
-    assert set(scored["class"]) == {"lesion", LUNG_FIELD}
     field = runs.select(scored, class_=LUNG_FIELD, metric="dice", average="per_image")
     assert set(field["protocol"]) == {"E1"}
     assert {"external", CHOSEN_ON, "external v17"} < set(field["subset"])
-    assert set(scored["metric"]) == {"dice", "iou", "false alarms", "dice difference"}
 
 
 def test_a_difference_is_to_the_step_before_on_the_same_slices(made):
@@ -98,8 +96,7 @@ def test_a_difference_is_to_the_step_before_on_the_same_slices(made):
     ]
     gap = np.subtract(*(metrics.score("dice", part.to_numpy(float)) for part in sums))
     assert pooled["value"] == pytest.approx(gap)
-    first = runs.select(scored, protocol="E0", metric="dice difference")
-    assert first.empty
+    assert runs.select(scored, protocol="E0", metric="dice difference").empty
     tested = runs.select(scored, subset="test")
     assert set(tested["protocol"]) == set(STEPS) - {SHIPPED}
     assert runs.select(tested, metric="false alarms")["n"].eq(1).all()

@@ -6,13 +6,10 @@ import pandas as pd
 import pytest
 from builders import scans_of, slice_rows
 
-from covid_utils import registry, runs
 from covid_utils.data import cache
 from covid_utils.data.cache import Rows
-from covid_utils.evaluation import scores
 from covid_utils.models import ml_cnn
 from covid_utils.report import claims as ledger
-from covid_utils.report import tables
 from covid_utils.training import multilabel
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -105,30 +102,3 @@ def test_both_conditions_take_the_same_steps(monkeypatch, condition, shown, slic
     at = pd.Series(range(11), rows["image_id"])[table["image_id"].str.split("~").str[0]]
     assert table["truth_consolidation"].tolist() == (at % 2 == 0).tolist()
     assert table["seen_image"].any() == (condition == "T3")
-
-
-@pytest.fixture
-def run(home, monkeypatch):
-    """Predictions of 40 slices: half of the test ones have exact labels."""
-    rng = np.random.default_rng(3)
-    table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(40)]})
-    table["subset"] = ["train"] * 10 + ["test"] * 30
-    table["label_quality"] = ["exact", "weak"] * 20
-    for name, share in zip(registry.MANIFESTATIONS, (0.8, 0.5, 0.3), strict=True):
-        table[f"truth_{name}"] = rng.random(40) < share
-        table[f"p_{name}"] = rng.random(40)
-    monkeypatch.setattr(runs, "read_predictions", lambda profile, name: table)
-    split = {"parameters": {"split": "patient"}}
-    monkeypatch.setattr(runs, "read_provenance", lambda profile, name: split)
-    return table
-
-
-def test_table5_takes_shares_from_training_slices_only(run):
-    shares = run[run["subset"] == "train"][[f"truth_{n}" for n in registry.MANIFESTATIONS]].mean()
-    table = tables.select("table5", scores.compute("quick", "task2"))
-    chosen = (table["work"] == "baseline: share in training") & (table["labels"] == "all")
-    found = table[chosen].set_index(["manifestation", "metric"])["ours"]
-    for name in registry.MANIFESTATIONS:
-        is_found = shares[f"truth_{name}"] >= 0.5
-        assert found[name, "sensitivity"] == 100 * is_found
-        assert found[name, "roc_auc"] == 0.5

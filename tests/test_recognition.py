@@ -12,7 +12,6 @@ from covid_utils import registry
 from covid_utils.errors import DataError
 from covid_utils.training import recognition
 from covid_utils.training.head import PAPER
-from covid_utils.training.recognition import Task
 
 LABELS = registry.RECOGNITION_CLASSES
 SUBSETS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
@@ -115,17 +114,6 @@ def test_a_class_without_images_is_named_before_anything_is_computed(scans):
     rows = scans.manifest[scans.manifest["label"] != "viral"]
     with pytest.raises(DataError, match="no frontal X-ray labelled viral can be read"):
         recognition.xray_tasks(scans_of(rows))
-
-
-def test_predictions_name_the_most_probable():
-    rows = manifest({"a": 3}).assign(subset="test", target=[1, 0, 2])
-    rows.index = [7, 3, 5]
-    shares = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0, 0, 1]])
-    table = Task("t", rows, ("x", "y", "z")).predictions(shares, "m")
-    assert np.allclose(table[["p_x", "p_y", "p_z"]], shares)
-    assert table["truth"].tolist() == ["y", "x", "z"]
-    assert table["predicted"].tolist() == ["y", "z", "z"]
-    assert table.index.tolist() == [7, 3, 5]
 
 
 # Heads of tasks
