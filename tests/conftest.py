@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from builders import SMALL_PHANTOM
+from builders import SMALL_PHANTOM, copy_sample
 
 import chest_phantom
 from covid_utils import paths
@@ -33,23 +33,21 @@ def phantom(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_profile(tmp_path_factory):
-    """A home with the runs of `small_runs` and what is built from them, and its tables."""
-    import small_runs  # only here: most tests need no tables
-
-    from covid_utils.report import tables
+def sample(tmp_path_factory):
+    """A home with a copy of the committed results, and the tables selected anew from its scores."""
+    from covid_utils.report import tables  # only here: most tests need no tables
 
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("COVID_HOME", str(home))
-        small_runs.write_all()
-        return home, tables.write_all(small_runs.PROFILE)
+        copy_sample()
+        return home, tables.write_all("sample")
 
 
 @pytest.fixture(scope="module")
-def built(small_profile):
-    """Tables and verdicts of `small_profile`, which is home while the module's tests run."""
-    home, tables = small_profile
+def built(sample):
+    """Tables and verdicts of `sample`, which is home while the module's tests run."""
+    home, tables = sample
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(home))
         yield tables

@@ -1,11 +1,10 @@
 """What is committed of real scans follows from the committed predictions, cell by cell."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 import recompute
+from builders import copy_sample
 
 from covid_utils import paths, runs
 from covid_utils.data.labels import scored_classes
@@ -35,12 +34,9 @@ def committed():
 def rebuilt(tmp_path_factory):
     """The same, computed anew from the predictions alone, as ``make recompute`` does."""
     home = tmp_path_factory.mktemp("home")
-    computed = shutil.ignore_patterns(
-        "figures", "tables", "notebooks", "scores.csv", "verdicts.csv"
-    )
-    shutil.copytree(SAMPLE, home / "results" / "sample", ignore=computed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_HOME", str(home))
+        copy_sample("tables", "scores.csv", "verdicts.csv")
         recompute.recompute("sample")
         words = (home / "results" / "sample" / "figures").glob("*.txt")
         drawn = {path.name: path.read_text(encoding="utf8") for path in words}

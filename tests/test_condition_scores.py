@@ -1,14 +1,46 @@
 """Scores of conditions: against counts made by hand, over several trainings, and what has none."""
 
-import condition_runs as made
 import numpy as np
 import pandas as pd
 import pytest
-from builders import one, value
+from builders import manifest, one, slice_rows, value
 
-from covid_utils import registry, runs
-from covid_utils.evaluation import bootstrap, metrics, scores
+from covid_utils import paths, registry, runs
+from covid_utils.data.labels import scored_classes
+from covid_utils.evaluation import bootstrap, metrics, outlines, scores
 from covid_utils.registry import condition_run
+
+
+def save(condition, table):
+    folder = paths.results("sample") / registry.condition_run(condition)
+    folder.mkdir(parents=True)
+    table.to_parquet(folder / "predictions.parquet", index=False)
+
+
+def recognised(task, right, run):
+    """One training's X-rays, 40 patients of two images of each class, of which a share is right."""
+    names, rng = registry.RECOGNITION_TASKS[task], np.random.default_rng([0, run])
+    patients = {f"{name}{i}": 2 for name in names for i in range(40)}
+    rows = manifest(patients).drop(columns="label")
+    truth = np.repeat(names, 80)
+    wrong = np.array([names[(names.index(name) + 1) % len(names)] for name in truth])
+    found = np.where(rng.random(len(truth)) < right, truth, wrong)
+    own = {"task": task, "model": "head", "split": "R0", "run": run, "subset": "test"}
+    own |= {"drawn": True, "seen_image": False, "seen_patient": rng.random(len(truth)) < 0.25}
+    return rows.assign(truth=truth, predicted=found, **own)
+
+
+def outlined(stream="all", share=0.6, repeat=1, seed=0, **columns):
+    """One training's test slices: of each class a square, of which the rows found are a share."""
+    rows = slice_rows(["exact"] * 6 + ["weak"] * 6)
+    rng = np.random.default_rng([seed, repeat])
+    truth = np.zeros((len(rows), 12, 12), np.uint8)
+    for label, wide in ((1, 6), (2, 4), (3, 2)):
+        truth[:, 4 * label - 4 : 4 * label, :wide] = label
+    found = np.where(rng.random(truth.shape) < share, truth, 0).astype(np.uint8)
+    table = outlines.pixel_table(rows, truth, found, scored_classes(stream))
+    own = {"stream": stream, "model": "deeplab", "start": "nodule", "steps": 350}
+    return table.assign(**own | {"repeat": repeat, "seen_image": False} | columns)
 
 
 @pytest.fixture
@@ -18,14 +50,14 @@ def scored(home, monkeypatch):
 
     def score(**tables):
         for condition, parts in tables.items():
-            made.save(condition, pd.concat(parts))
-        return scores.compute(made.PROFILE, "conditions")
+            save(condition, pd.concat(parts))
+        return scores.compute("sample", "conditions")
 
     return score
 
 
 def test_accuracy_is_the_mean_of_trainings_and_each_has_its_own_row(scored):
-    parts = [made.recognised("4 classes", 0.8, run) for run in (1, 2, 3)]
+    parts = [recognised("4 classes", 0.8, run) for run in (1, 2, 3)]
     table = scored(R3=parts)
     keys = {"protocol": "R3", "task": "4 classes", "model": "head", "metric": "accuracy"}
     each = [(part["truth"] == part["predicted"]).mean() for part in parts]
@@ -43,7 +75,7 @@ def test_accuracy_is_the_mean_of_trainings_and_each_has_its_own_row(scored):
 
 
 def test_segmentation_follows_from_summed_counts(scored):
-    parts = [made.outlined(repeat=k) for k in (1, 2, 3)]
+    parts = [outlined(repeat=k) for k in (1, 2, 3)]
     table = scored(S2=parts)
     keys = {"protocol": "S2", "task": "stream all", "repeat": 0, "metric": "dice"}
     for name, labels in (("ggo", "exact"), ("ggo", "all"), ("lesion", "exact")):
@@ -70,10 +102,10 @@ def test_segmentation_follows_from_summed_counts(scored):
 def test_differences_and_longer_trainings(scored):
     table = scored(
         S0=[
-            *(made.outlined("all", 0.5, k) for k in (1, 2, 3)),
-            *(made.outlined(n, 0.8, k) for n in registry.MANIFESTATIONS for k in (1, 2)),
-            *(made.outlined("all", 0.5, k, start="random", seed=3) for k in (1, 2)),
-            made.outlined("all", 0.7, steps=1400),
+            *(outlined("all", 0.5, k) for k in (1, 2, 3)),
+            *(outlined(n, 0.8, k) for n in registry.MANIFESTATIONS for k in (1, 2)),
+            *(outlined("all", 0.5, k, start="random", seed=3) for k in (1, 2)),
+            outlined("all", 0.7, steps=1400),
         ]
     )
     assert set(table["protocol"]) == {"S0"}

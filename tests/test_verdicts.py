@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import join, manifest
-from small_runs import PROFILE
 
 import chest_phantom
 from covid_utils import __main__ as command
@@ -253,7 +252,7 @@ def test_the_terminal_gets_columns_that_wrap_and_the_sum(monkeypatch):
 
 
 def test_the_command_prints_the_verdicts_of_a_profile(built, capsys):
-    assert command.main(["verdicts", "--profile", PROFILE]) == 0
+    assert command.main(["verdicts", "--profile", "sample"]) == 0
     assert capsys.readouterr().out == verdicts.terminal(built["verdicts"]) + "\n"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from covid_utils import paths, runs
+from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import bootstrap, metrics, repeats
 from covid_utils.evaluation.intervals import Interval, difference
 from covid_utils.evaluation.repeats import Trainings
@@ -51,9 +52,11 @@ COMPARISONS = {
 def conditions(profile: str) -> Iterator[dict]:
     """Rows of `scores.COLUMNS` of the conditions that have been run."""
     kinds = {"R": _recognition, "M": _recognition, "T": _labels, "S": _segmentation}
+    absent = left_out(profile)
     for condition in CONDITIONS:
         run = condition_run(condition)
-        if (paths.results(profile) / run / "predictions.parquet").is_file():
+        file = paths.results(profile) / run / "predictions.parquet"
+        if run not in absent and file.is_file():
             base = {"run": run, "protocol": condition}
             yield from kinds[condition[0]](runs.read_predictions(profile, run), base)
 
