@@ -14,8 +14,6 @@ NOTEBOOKS = PROJECT / "notebooks"
 DECLARATIONS = PROJECT / "params" / "declarations.yaml"
 #: The ledger of what the paper states.
 CLAIMS = PROJECT / "paper" / "claims.yaml"
-#: Questions that a reader has first, and the rows of tables that answer them.
-HEADLINES = PROJECT / "paper" / "headlines.yaml"
 
 
 def home() -> Path:

@@ -174,6 +174,12 @@ INDICES = (0, -1, np.int64(3), slice(2, 5), slice(None, None, -2), slice(5, 99))
 INDICES += (np.array([5, 0, 5, -2]), [6, 1], np.array([], int), np.arange(7) % 3 == 0)
 
 
+def test_more_are_made_than_are_in_memory_at_a_time(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    recipe, names = cache.Recipe("features", 1, {}, (), np.int64), [str(at) for at in range(40)]
+    assert recipe.filled(names, np.arange(40).__getitem__)[:].tolist() == list(range(40))
+
+
 @pytest.mark.parametrize("kind", ["kept", "made", "chosen"])
 def test_rows_are_indexed_like_an_array(kind):
     array = np.stack([np.arange(7), np.arange(7) ** 2], axis=1).astype(np.float32)

@@ -45,6 +45,9 @@ def test_both_lungs_are_found_with_a_dense_lesion_and_without_airway_and_surroun
     assert not field[100, 128]
     assert not field[:20].any()
     assert not field[230:].any()
+    gray[90:166, :128][lungs[90:166, :128]] = FLESH
+    assert not rough_field(gray)[128, 75], "the hull leads away from lung, but not far"
+    gray, lungs = chest()
     # Lungs that a crop cuts at the sides stay, and noise does not matter.
     assert overlap(rough_field(gray[50:206, 45:211]), lungs[50:206, 45:211]) > 0.93
     noise = np.random.default_rng(1).normal(0, 20, gray.shape)

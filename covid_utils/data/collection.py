@@ -40,10 +40,8 @@ from covid_utils.registry import (
 
 #: Parameters of ``01_data`` that decide what is in the manifest; the provenance records them.
 SETTINGS = ("data_dir", "split", "seed", "limit", "validation_percent", "test_percent")
-#: Problem and remedy of a class that a subset lacks.
+#: Problem of a class that a subset lacks.
 NO_PATIENT = "no {} patient"
-SEEN_ELSEWHERE = "{} shows the same, and may train a network; this slice tests none."
-FEW = "Patients or groups in all: {}. Bring more, or change the shares of the subsets."
 
 
 @dataclass(frozen=True)
@@ -129,8 +127,9 @@ def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
     for name, part in parts.items():
         patients = part.groupby("label")["patient_id"].nunique()
         for label, subsets in lacking(part).items():
-            remedy = FEW.format(patients[label])
-            rows.append((name, label, NO_PATIENT.format(" or ".join(subsets)), remedy))
+            remedy = f"Patients or groups in all: {patients[label]}. Bring more, or change the "
+            problem = NO_PATIENT.format(" or ".join(subsets))
+            rows.append((name, label, problem, f"{remedy}shares of the subsets."))
     return pd.DataFrame(rows, columns=list(guard.PROBLEM_COLUMNS))
 
 
@@ -160,7 +159,8 @@ def without_seen(manifest: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, pd.D
         shown = dict(np.concatenate([similarity.near_copies_of(*parts), same]).tolist())
     rows = []
     for ours, theirs in sorted(shown.items()):
-        remedy = SEEN_ELSEWHERE.format(others["image_id"].iloc[theirs])
+        name = others["image_id"].iloc[theirs]
+        remedy = f"{name} shows the same, and may train a network; this slice tests none."
         rows.append((*tested[["dataset", "path"]].iloc[ours], "near copy", remedy))
     is_seen = manifest.index.isin(tested.index[sorted(shown)])
     problems = pd.DataFrame(rows, columns=list(guard.PROBLEM_COLUMNS))

@@ -63,7 +63,7 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
         for row in source.candidates(problems.root, problems)
     ]
     masks = dict.fromkeys(row["mask_path"] for row in candidates if row["mask_path"])
-    hashes = {path: problems.attempt(_hash_of_file, path) or "" for path in masks}
+    hashes = {path: problems.attempt(guard.reads("file")(digest), path) or "" for path in masks}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         measured = [pool.submit(_measure, row["path"], source, row) for row in candidates]
     rows = []
@@ -106,16 +106,9 @@ def _measure(path: Path, source: Source, row: dict) -> dict:
     """Size, hashes and, of CT, the lungs and the gray scale."""
     image = source.load_image(path, row["frame"])
     content = image.tobytes() if row["is_slice"] else path.read_bytes()
-    found = {"lungs": "", "field": "", "gray": ""}
+    found = {"sha256": hashlib.sha256(content).hexdigest(), "phash": perceptual_hash(image)}
+    found |= {"width": image.shape[1], "height": image.shape[0], "lungs": "", "field": ""}
     if row["modality"] == "CT":
-        found = {name: place_of(field(image)) for name, field in FINDERS.items()}
+        found |= {name: place_of(field(image)) for name, field in FINDERS.items()}
         found["gray"] = row["gray"] or str(gray_scale.landmarks(image))
-    return {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "phash": perceptual_hash(image),
-        "width": image.shape[1],
-        "height": image.shape[0],
-    } | found
-
-
-_hash_of_file = guard.reads("file")(digest)
+    return found

@@ -220,8 +220,7 @@ def orientation(affine: np.ndarray) -> np.ndarray | None:
 
 def orientation_of(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np.ndarray:
     """The same of a volume, which must tell it."""
-    oriented = orientation(volume.affine)
-    if oriented is None:
+    if (oriented := orientation(volume.affine)) is None:
         raise DataError(f"{path}: its affine matrix does not tell its axes; download it again.")
     return oriented
 

@@ -49,12 +49,8 @@ def stretched(image: np.ndarray, padding: np.ndarray | None = None) -> np.ndarra
     is_known = np.isfinite(image) if padding is None else np.isfinite(image) & ~padding
     if not is_known.any():
         return np.zeros(image.shape, np.uint8)
-    gray = to_uint8(image, *_extremes(image[is_known]))
-    return np.where(is_known, gray, 0).astype(np.uint8)
-
-
-def _extremes(values: np.ndarray) -> tuple[float, float]:
-    levels, counts = np.unique(values.astype(np.float64), return_counts=True)
+    values = image[is_known].astype(np.float64)
+    levels, counts = np.unique(values, return_counts=True)
     first, last = 0, len(levels) - 1
     while last - first > 1:
         above, below = levels[last] - levels[last - 1], levels[first + 1] - levels[first]
@@ -64,7 +60,8 @@ def _extremes(values: np.ndarray) -> tuple[float, float]:
             first += 1
         else:
             break
-    return float(levels[first]), float(levels[last])
+    gray = to_uint8(image, float(levels[first]), float(levels[last]))
+    return np.where(is_known, gray, 0).astype(np.uint8)
 
 
 def is_hounsfield(window: tuple[float, float]) -> bool:

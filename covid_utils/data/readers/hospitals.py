@@ -51,20 +51,16 @@ def _scan(path: Path) -> _Scan:
     voxels = axial_slices(path)
     # Masks were drawn on the stored array, so the axes of the volume are theirs.
     infection, lungs = (axial_slices(mask, like=path) > 0 for mask in masks)
-    frames = _evenly(np.flatnonzero(lungs.any(axis=(1, 2))))
-    if not frames:
+    shown = np.flatnonzero(lungs.any(axis=(1, 2)))
+    if not len(shown):
         raise DataError(f"{masks[1]}: shows no lungs; take it from the release of {path.name}.")
-    taken = list(frames)
+    # The middle slice of each of so many equal parts, so not the very ends of the lungs.
+    parts = min(len(shown), MOST_SLICES)
+    taken = [int(shown[(2 * k + 1) * len(shown) // (2 * parts)]) for k in range(parts)]
     window = window_of(voxels[:, ::STRIDE, ::STRIDE], path)
     masks = (part[taken].astype(np.uint8) for part in (infection, lungs))
     gray = KNOWN if is_hounsfield(window) else ""
-    return _Scan(frames, to_uint8(voxels[taken], *window), *masks, gray)
-
-
-def _evenly(frames: np.ndarray) -> tuple[int, ...]:
-    """The middle slice of each of `MOST_SLICES` equal parts, so not the very ends of the lungs."""
-    parts = min(len(frames), MOST_SLICES)
-    return tuple(int(frames[(2 * k + 1) * len(frames) // (2 * parts)]) for k in range(parts))
+    return _Scan(tuple(taken), to_uint8(voxels[taken], *window), *masks, gray)
 
 
 def _mask(volume: Path, kind: str) -> Path:
