@@ -49,14 +49,20 @@ def test_a_slice_is_outlined_within_its_lungs_and_shown_in_a_notebook(slices, mo
 
 def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
     volume(tmp_path / "v.nii.gz")
-    result = covid_read.read(tmp_path / "v.nii.gz", tmp_path / "out", model=model)
+    result = covid_read.read(
+        tmp_path / "v.nii.gz", tmp_path / "out", model=model, probabilities=True
+    )
     (record,), ml = result.cases["record"], 0.9 * 1.1 * 2.5 / 1000
     assert record["voxel_ml"] == pytest.approx(ml)
     assert record["lung_field_ml"] == pytest.approx(ml * record["lung_field_pixels"])
-    mask = np.asarray(nibabel.load(result.folder / "v.nii.gz" / "mask.nii.gz").dataobj)
-    counts = [np.count_nonzero(mask == label) for label in LABEL_CLASSES]
-    assert any(counts)
-    for count, row in zip(counts, record["manifestations"].values(), strict=True):
+    files = [result.folder / "v.nii.gz" / f"{name}.nii.gz" for name in ("mask", "probability")]
+    mask, chance = (nibabel.load(file).get_fdata() for file in files)
+    assert mask.any()
+    for label, row in zip(LABEL_CLASSES, record["manifestations"].values(), strict=True):
+        count = np.count_nonzero(mask == label)
+        if count:
+            mean = chance[mask == label].mean()
+            assert row["mean_probability"] == pytest.approx(mean, abs=1 / 255)
         assert (row["pixels"], row["ml"]) == (count, pytest.approx(count * ml))
         share = count * ml / record["lung_field_ml"]
         assert row["share_of_lung_field_percent"] == pytest.approx(100 * share)
