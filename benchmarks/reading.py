@@ -23,7 +23,7 @@ from timing import compare, in_a_process, peak_memory, per_item
 import chest_phantom
 import covid_read
 from covid_read import shipped
-from covid_read.cases import cases
+from covid_read.cases import Batch, cases
 from covid_read.extent import BATCH, Outline, on_whole_slices, outlined
 from covid_read.folder import read_all
 from covid_utils import paths
@@ -103,8 +103,8 @@ def files(count: int) -> dict[str, float]:
 def volume(count: int) -> dict[str, float]:
     """Read a volume without the network, whose memory does not depend on the number of slices."""
 
-    def outline(slices: np.ndarray, *_: object) -> tuple[np.ndarray, np.ndarray]:
-        return (slices > 200).astype(np.uint8), np.ones(slices.shape, np.float32)
+    def outline(given: Batch) -> tuple[np.ndarray, np.ndarray]:
+        return (given.slices > 200).astype(np.uint8), np.ones(given.slices.shape, np.float32)
 
     with example(count, is_volume=True) as folder:
         before = peak_memory()

@@ -21,6 +21,7 @@ import pandas as pd
 
 import covid_utils
 from covid_read import pages
+from covid_read.cases import Batch
 from covid_read.extent import BATCH, Outline, crops, on_whole_slices
 from covid_read.folder import FORMATS, NIFTI, Summary, Wishes, check, read_all
 from covid_read.shipped import Part
@@ -189,8 +190,8 @@ def _outline(
     if likeness.PART in parts:
         judge = likeness.load(parts[likeness.PART], committee, settings)
 
-        def levels(*given: Any) -> tuple[np.ndarray, np.ndarray]:
-            return judge(crops(*given, own).images)
+        def levels(given: Batch) -> tuple[np.ndarray, np.ndarray]:
+            return judge(crops(given, own).images)
 
     about = {"trainings": settings.members, "preprocessing": vars(own)}
     return on_whole_slices(predict, own), levels, about

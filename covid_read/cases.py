@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from nibabel.orientations import apply_orientation, ornt_transform
@@ -39,6 +40,21 @@ UNREAD[inputs.OTHER] = "no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out."
 #: What tells the gray scale of a case.
 HOUNSFIELD, ANATOMY, NOTHING = "Hounsfield units", "anatomy", "nothing"
 INFERRED = "Hounsfield units are not known; the gray scale is inferred from anatomy."
+
+
+class Batch(NamedTuple):
+    """Some slices of a case, as networks are asked about them.
+
+    Attributes:
+        slices: uint8 (n, height, width).
+        fields: The lung field in each, bool (n, height, width).
+        scales: What brings each to the canonical window, as `images.preprocess` takes it, (n,); ''
+            of a slice whose anatomy does not tell.
+    """
+
+    slices: np.ndarray
+    fields: np.ndarray
+    scales: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -83,15 +99,15 @@ class Case:
         """
         return np.stack([self.load(at) for at in range(start, min(stop, self.shape[0]))])
 
-    def scales(self, slices: np.ndarray) -> list[str]:
-        """What brings each of some slices to the canonical window, as `images.preprocess` takes it.
-
-        '' of a slice whose anatomy does not tell.
-        """
+    def batch(self, start: int, stop: int) -> Batch:
+        """The same slices with what networks must know of them."""
+        slices = self.slices(start, stop)
+        fields = np.stack([lung_field.field(each) for each in slices])
         if self.gray_scale == HOUNSFIELD:
-            return [gray_scale.KNOWN] * len(slices)
+            return Batch(slices, fields, np.full(len(slices), gray_scale.KNOWN))
         found = map(gray_scale.landmarks, slices)
-        return [str(each) if each.confidence >= gray_scale.SURE else "" for each in found]
+        told = [str(each) if each.confidence >= gray_scale.SURE else "" for each in found]
+        return Batch(slices, fields, np.array(told))
 
     def stored(self, labels: np.ndarray) -> np.ndarray:
         """Labels of all slices in the order of the stored voxels: (columns, rows, slices)."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from covid_read.cases import NOTHING, Case
+from covid_read.cases import NOTHING, Batch, Case
 from covid_utils.data import lung_field
 from covid_utils.data.images import Preprocessing, place_of, preprocess, preprocess_mask, window
 from covid_utils.registry import LABEL_CLASSES
@@ -22,10 +22,9 @@ NO_SCALE = "It has no Hounsfield units, and does not look like an axial CT slice
 NO_LUNG = "It shows no lung field in a known gray scale, so there is nothing to outline."
 
 
-#: From slices, uint8 (n, height, width), the lung field in each, bool (height, width), and what
-#: brings it to the canonical window (`Case.scales`), to labels, uint8, and the probability of each
-#: pixel's label, float32; both are shaped as the slices.
-Outline = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], tuple[np.ndarray, np.ndarray]]
+#: From slices to labels, uint8, and the probability of each pixel's label, float32; both are shaped
+#: as the slices.
+Outline = Callable[[Batch], tuple[np.ndarray, np.ndarray]]
 
 
 def on_whole_slices(
@@ -40,10 +39,8 @@ def on_whole_slices(
         settings: How slices are prepared for it.
     """
 
-    def outline(
-        slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        given = crops(slices, fields, scales, settings)
+    def outline(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        given = crops(batch, settings)
         room = [
             lung_field.grown(preprocess_mask(field.astype(np.uint8), settings, place))
             for field, place in zip(given.fields, given.places, strict=True)
@@ -95,20 +92,16 @@ class Crops(NamedTuple):
     own: tuple[slice, ...]
 
 
-def crops(
-    slices: np.ndarray,
-    fields: Sequence[np.ndarray],
-    scales: Sequence[str],
-    settings: Preprocessing,
-) -> Crops:
-    """Prepare slices for a network; all but ``settings`` is what an `Outline` takes."""
-    side = max(slices.shape[1:])
-    starts = [(side - length) // 2 for length in slices.shape[1:]]
-    own = [slice(at, at + length) for at, length in zip(starts, slices.shape[1:], strict=True)]
+def crops(batch: Batch, settings: Preprocessing) -> Crops:
+    """Prepare slices for a network."""
+    shape = batch.slices.shape[1:]
+    side = max(shape)
+    starts = [(side - length) // 2 for length in shape]
+    own = [slice(at, at + length) for at, length in zip(starts, shape, strict=True)]
     around = [(0, 0), *((each.start, side - each.stop) for each in own)]
-    squares, fields = np.pad(slices, around), np.pad(np.stack(fields), around)
+    squares, fields = np.pad(batch.slices, around), np.pad(batch.fields, around)
     places = [place_of(field) for field in fields]
-    given = zip(squares, places, scales, strict=True)
+    given = zip(squares, places, batch.scales, strict=True)
     images = np.stack([preprocess(each, settings, place, scale) for each, place, scale in given])
     return Crops(images, places, squares, fields, (slice(None), *own))
 
@@ -180,36 +173,31 @@ def outlined(
     totals = {label: [0, 0.0] for label in LABEL_CLASSES}
     lung_pixels, most, best = 0, -1, None
     for start in range(0, count, batch):
-        slices = case.slices(start, start + batch)
-        fields = [lung_field.field(each) for each in slices]
-        found, chance, is_asked = _asked(case, slices, fields, outline)
+        given = case.batch(start, start + batch)
+        found, chance, is_asked = _asked(given, outline)
         labels[start : start + batch] = found
         if keep:
             probability[start : start + batch] = np.rint(chance * 255)
         for label, total in totals.items():
             total[0] += np.count_nonzero(found == label)
             total[1] += float(chance[found == label].sum())
-        for at, (field, lesion) in enumerate(zip(fields, found > 0, strict=True)):
+        for at, (field, lesion) in enumerate(zip(given.fields, found > 0, strict=True)):
             asked += is_asked[at]
             lung_pixels += is_asked[at] * np.count_nonzero(field | lesion)
             area = np.count_nonzero(lesion)
             if area > most or (not most and start + at == count // 2):
-                most, best = area, (start + at, slices[at], chance[at])
-        tell(len(slices))
+                most, best = area, (start + at, given.slices[at], chance[at])
+        tell(len(found))
     if not asked:
         return NO_LUNG
     sure = {label: total / pixels for label, (pixels, total) in totals.items() if pixels}
     return Extent(labels, probability, sure, int(asked), int(lung_pixels), *best)
 
 
-def _asked(
-    case: Case, slices: np.ndarray, fields: Sequence[np.ndarray], outline: Outline
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _asked(batch: Batch, outline: Outline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, their probabilities, and which slices were outlined; in others all is background."""
-    labels, chance = np.zeros(slices.shape, np.uint8), np.ones(slices.shape, np.float32)
-    scales = case.scales(slices)
-    at = np.flatnonzero([bool(s) and f.any() for s, f in zip(scales, fields, strict=True)])
-    if at.size:
-        chosen = [fields[one] for one in at], [scales[one] for one in at]
-        labels[at], chance[at] = outline(slices[at], *chosen)
-    return labels, chance, np.isin(np.arange(len(slices)), at)
+    labels, chance = np.zeros(batch.slices.shape, np.uint8), np.ones(batch.slices.shape, np.float32)
+    is_asked = (batch.scales != "") & batch.fields.any(axis=(1, 2))
+    if is_asked.any():
+        labels[is_asked], chance[is_asked] = outline(Batch(*(each[is_asked] for each in batch)))
+    return labels, chance, is_asked

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from covid_read import shipped
+from covid_read.cases import Batch
 from covid_read.extent import crops, put_back
 from covid_read.stages import CALLED, Present
 from covid_utils.data import cache, foreign
@@ -140,25 +141,21 @@ def load(part: shipped.Part) -> Present:
     """The network of such a part, for slices as they are."""
     network, own = _network(part)
 
-    def present(
-        slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
-    ) -> np.ndarray:
-        inputs = multilabel.to_input(crops(slices, fields, scales, own).images)
+    def present(batch: Batch) -> np.ndarray:
+        inputs = multilabel.to_input(crops(batch, own).images)
         # Of a few slices `keras.Model.predict` would take longer to start than to compute.
         return calibrated(np.asarray(network.predict_on_batch(inputs)), part.about["sigmoid"])
 
     return present
 
 
-def heat(
-    part: shipped.Part, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
-) -> np.ndarray:
+def heat(part: shipped.Part, batch: Batch) -> np.ndarray:
     """What in slices as they are speaks for each of `MANIFESTATIONS`, see `evidence`.
 
-    Takes what a `Present` does; float32 (n, height, width, 3), 0 outside the crop.
+    float32 (n, height, width, 3), 0 outside the crop.
     """
     network, own = _network(part)
-    given = crops(slices, fields, scales, own)
+    given = crops(batch, own)
     each = zip(evidence(network, given.images), given.places, given.squares, strict=True)
     return np.stack([put_back(of, own, place, square) for of, place, square in each])[given.own]
 

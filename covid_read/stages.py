@@ -6,25 +6,24 @@ and its lung field found, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from covid_read import doubts
-from covid_read.cases import Case
+from covid_read.cases import Batch, Case
 from covid_read.extent import Outline
 from covid_utils.registry import MANIFESTATIONS
 
 #: All stages, in the order of the paper.
 RECOGNISE, NAME, OUTLINE = STAGES = (1, 2, 3)
-#: From what an `Outline` takes to the probability that a slice shows each of `MANIFESTATIONS`,
-#: (n, 3).
-Present = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], np.ndarray]
-#: From the same to how unlike each slice is, integers (n,): 0 is like those that it learned from,
+#: From slices to the probability that each shows each of `MANIFESTATIONS`, (n, 3).
+Present = Callable[[Batch], np.ndarray]
+#: From slices to how unlike each slice is, integers (n,): 0 is like those that it learned from,
 #: 1 unlike, 2 so unlike that an outline says nothing; and which look like an X-ray, bool (n,).
-Levels = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], tuple[np.ndarray, np.ndarray]]
+Levels = Callable[[Batch], tuple[np.ndarray, np.ndarray]]
 #: A manifestation is called from this probability on: it is then more likely there than not.
 CALLED = 0.5
 #: Slices of a volume that are recognised at most, evenly spread over those with a lung field.
@@ -69,22 +68,20 @@ class Questions:
         self._step, self._seen = -(-case.shape[0] // RECOGNISED), 0
         self._counts, self._xrays = np.zeros(3, np.int64), 0
 
-    def __call__(
-        self, slices: np.ndarray, fields: Sequence[np.ndarray], scales: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Labels and their probability; all is background if no outlines are wanted."""
         if self._stages.levels:
-            levels, is_xray = self._stages.levels(slices, fields, scales)
+            levels, is_xray = self._stages.levels(batch)
             self._counts += np.bincount(levels, minlength=3)
-            about = zip(is_xray, slices, scales, strict=True)
+            about = zip(is_xray, batch.slices, batch.scales, strict=True)
             self._xrays += sum(doubts.may_be_xray(each, at) for like, each, at in about if like)
         if callable(self._stages.presence):
-            self._present.append(self._stages.presence(slices, fields, scales))
-        self._recognise(slices[-self._seen % self._step :: self._step], "CT")
-        self._seen += len(slices)
+            self._present.append(self._stages.presence(batch))
+        self._recognise(batch.slices[-self._seen % self._step :: self._step], "CT")
+        self._seen += len(batch.slices)
         if self._stages.outlines:
-            return self._outline(slices, fields, scales)
-        return np.zeros(slices.shape, np.uint8), np.ones(slices.shape, np.float32)
+            return self._outline(batch)
+        return np.zeros(batch.slices.shape, np.uint8), np.ones(batch.slices.shape, np.float32)
 
     def _recognise(self, slices: np.ndarray, modality: str) -> None:
         if len(slices) and isinstance(self._stages.recognition, Recognition):

@@ -10,6 +10,7 @@ from PIL import Image
 from stream_cases import TOY
 
 from covid_read import doubts, likeness, shipped
+from covid_read.cases import Batch
 from covid_read.extent import crops, on_whole_slices
 from covid_read.folder import Wishes, read_all
 from covid_read.stages import Stages
@@ -119,8 +120,8 @@ def test_a_case_of_strange_slices_is_not_outlined_and_of_some_it_is_said(strange
     series(tmp_path / "ct", count=7)
     given = iter([0] * (6 - strange) + [1] + [2] * strange)
 
-    def levels(slices, *_):
-        return np.array([next(given) for _ in slices]), np.zeros(len(slices), bool)
+    def levels(batch):
+        return np.array([next(given) for _ in batch.slices]), np.zeros(len(batch.slices), bool)
 
     wishes = Wishes(batch=2, stages=Stages(levels=levels))
     (record,) = read_all([tmp_path / "ct"], tmp_path / "out", outline, wishes).records
@@ -144,17 +145,17 @@ def test_the_sides_of_a_wide_figure_are_in_the_crop(slices):
         seen.append(images)
         return np.tile(np.float32([0.2, 0.8]), (*images.shape, 1))
 
-    fields = np.ones(wide.shape, bool)
-    labels, chance = on_whole_slices(predict, settings)(wide, fields, ["HU", "HU"])
+    given = Batch(wide, np.ones(wide.shape, bool), np.array(["HU", "HU"]))
+    labels, chance = on_whole_slices(predict, settings)(given)
     assert labels.shape == wide.shape
     assert (labels == 1).all()
     assert np.allclose(chance, 0.8)
-    assert np.array_equal(seen[0], crops(wide, fields, ["HU", "HU"], settings).images)
+    assert np.array_equal(seen[0], crops(given, settings).images)
 
 
 def test_what_looks_like_an_xray_is_not_outlined_unless_nothing_is_around_it(slices, tmp_path):
-    def levels(given, *_):
-        return np.zeros(len(given), int), np.ones(len(given), bool)
+    def levels(batch):
+        return np.zeros(len(batch.slices), int), np.ones(len(batch.slices), bool)
 
     wishes = Wishes(stages=Stages(levels=levels))
     record = record_of(tmp_path, slices[1], wishes)

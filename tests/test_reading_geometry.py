@@ -23,7 +23,7 @@ from PIL import Image
 
 from covid_read import masks
 from covid_read import series as dicom_series
-from covid_read.cases import Case, cases
+from covid_read.cases import Batch, Case, cases
 from covid_read.extent import on_whole_slices, outlined
 from covid_read.folder import read_all
 from covid_utils.data import gray_scale, lung_field
@@ -141,7 +141,8 @@ def test_what_a_network_finds_in_a_prepared_slice_is_put_back_where_it_was():
 
     settings = Preprocessing(128, 0, crop="field", gray="landmarks")
     outline = on_whole_slices(predict, settings)
-    labels, chance = outline(image[None], [lung_field.field(image)], [gray_scale.KNOWN])
+    given = Batch(image[None], lung_field.field(image)[None], np.array([gray_scale.KNOWN]))
+    labels, chance = outline(given)
     found, truth = labels[0] == 2, is_lesion(points)
     assert np.allclose(np.argwhere(found).mean(0), np.argwhere(truth).mean(0), atol=1)
     assert (found & truth).sum() > 0.9 * (found | truth).sum()
