@@ -113,12 +113,9 @@ def test_a_running_notebook_is_checked_by_the_same_declaration():
     cell = defaults("01_data")
     shell = {"In": [""], "Out": {}, "_i": "x", "exit": print, "np": re}
     assert params.of_cell("01_data", cell | shell) == cell
-    injected = shell | {
-        "In": ["", parameters_cell("01_data"), "# Parameters\nsede = 3\n"],
-        "sede": 3,
-    }
+    injected = {"In": ["", parameters_cell("01_data"), "# Parameters\nsede = 3\n"], "sede": 3}
     with pytest.raises(ParameterError, match=r"01_data: unknown parameter 'sede'.*'seed'"):
-        params.of_cell("01_data", cell | injected)
+        params.of_cell("01_data", cell | shell | injected)
     # A second run in the same kernel finds what the first has computed.
     computed = {"In": ["", parameters_cell("01_data"), "title = f'{seed}'\nfor n in (1, 2): pass"]}
     assert params.of_cell("01_data", cell | computed | {"title": "2020", "n": 2}) == cell
@@ -126,29 +123,18 @@ def test_a_running_notebook_is_checked_by_the_same_declaration():
         params.of_cell("01_data", cell | {"split": "none"})
 
 
-@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_every_parameter_file_fits_its_notebook(profile, notebook):
-    given = stated(paths.params(profile) / f"{notebook}.yaml")
-    assert params.load(profile, notebook) == given
-    assert list(given) == list(defaults(notebook)) == list(params.declared(notebook))
-    assert given["profile"] == profile
-    assert params.declared(notebook)["profile"]["enum"] == list(PROFILES)
-    assert params.declared(STREAM)["stream"]["enum"] == list(STREAMS)
-
-
-def lines_of(notebook):
-    """Lines of a notebook's cell of parameters, and of every parameter file."""
-    yield from parameters_cell(notebook).splitlines()
+def test_every_parameter_file_and_cell_fits_its_notebook_with_the_declared_comments(notebook):
     names = [notebook, *(own for own, of in OWN.items() if of == notebook)]
+    texts = [parameters_cell(notebook)]
     for profile in PROFILES:
-        for name in names:
-            yield from (paths.params(profile) / f"{name}.yaml").read_text("utf8").splitlines()
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_comments_beside_parameters_are_the_declarations(notebook):
-    for line in lines_of(notebook):
+        files = [paths.params(profile) / f"{name}.yaml" for name in names]
+        texts += [file.read_text("utf8") for file in files]
+        given = stated(files[0])
+        assert params.load(profile, notebook) == given
+        assert list(given) == list(defaults(notebook)) == list(params.declared(notebook))
+        assert given["profile"] == profile
+    for line in "\n".join(texts).splitlines():
         name = re.match(r"\w+(?=:| =)", line)
         assert name is None or line.endswith(f" # {params.comment(notebook, name[0])}"), line
     # Notebooks show the profile that their outputs come from.
@@ -157,6 +143,8 @@ def test_comments_beside_parameters_are_the_declarations(notebook):
 
 
 def test_no_profile_or_file_besides():
+    assert params.declared(STREAM)["profile"]["enum"] == list(PROFILES)
+    assert params.declared(STREAM)["stream"]["enum"] == list(STREAMS)
     folders = paths.params("quick").parent
     assert {folder.name for folder in folders.iterdir()} == {*PROFILES, "declarations.yaml"}
     for profile in PROFILES:

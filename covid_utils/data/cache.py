@@ -1,5 +1,8 @@
 """Cache of what is computed from scans: one ``.npy`` file per content and recipe.
 
+A slice goes from `images` over `Recipe.filled` and `readers.load_image` to the decoder of its set,
+then through `images.preprocess` into its file; `Rows` read that when a batch is made.
+
 Another order of the rows or a set that grows makes nothing anew. Raise a version when the code of
 its recipe gives other numbers.
 """
