@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from covid_utils import paths, runs
+from covid_utils import paths, registry, runs
 from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import bootstrap, metrics, repeats
 from covid_utils.evaluation.intervals import Interval, difference
@@ -22,15 +22,6 @@ from covid_utils.evaluation.repeats import Trainings
 from covid_utils.evaluation.scoring import label_arrays, row, scopes
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS, has_class, sure
 from covid_utils.evaluation.task_scores import HEAD, OTHERS
-from covid_utils.registry import (
-    ADULTS,
-    COMPARED,
-    CONDITIONS,
-    FINE_TUNED,
-    MANIFESTATIONS,
-    NETWORKS,
-    condition_run,
-)
 
 #: Score of adult normals from another source: the share that is not called normal.
 FALSE_POSITIVES = "false positives"
@@ -39,13 +30,13 @@ MEAN = "mean of lesions"
 #: Name -> what is compared, the last with the mean of those before it: stream, network and start
 #: ("": the usual one); and the classes. The last pair is fair: both start from random weights.
 ALL = ("all", "deeplab", "")
-EACH = {f"stream {name} minus stream all": (name, "deeplab", "") for name in MANIFESTATIONS}
+EACH = {f"stream {m} minus stream all": (m, "deeplab", "") for m in registry.MANIFESTATIONS}
 RANDOM, UNET = ("all", "deeplab", "random"), ("all", "unet", "random")
 COMPARISONS = {
     **{task: ((side, ALL), side[:1]) for task, side in EACH.items()},
-    "average of streams minus stream all": ((*EACH.values(), ALL), MANIFESTATIONS),
+    "average of streams minus stream all": ((*EACH.values(), ALL), registry.MANIFESTATIONS),
     "nodule minus random start": ((("all", "deeplab", "nodule"), RANDOM), ("lesion",)),
-    f"{NETWORKS['deeplab']} minus {NETWORKS['unet']}": ((RANDOM, UNET), ("lesion",)),
+    " minus ".join(registry.NETWORKS.values()): ((RANDOM, UNET), ("lesion",)),
 }
 
 
@@ -53,8 +44,8 @@ def conditions(profile: str) -> Iterator[dict]:
     """Rows of `scores.COLUMNS` of the conditions that have been run."""
     kinds = {"R": _recognition, "M": _recognition, "T": _labels, "S": _segmentation}
     absent = left_out(profile)
-    for condition in CONDITIONS:
-        run = condition_run(condition)
+    for condition in registry.CONDITIONS:
+        run = registry.condition_run(condition)
         file = paths.results(profile) / run / "predictions.parquet"
         if run not in absent and file.is_file():
             base = {"run": run, "protocol": condition}
@@ -67,12 +58,13 @@ def _recognition(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     names = ["task", "model", "split", "subset"]
     for values, part in table.groupby(names):
         keys = base | dict(zip(names, values, strict=True)) | {"class": "all", "metric": "accuracy"}
-        if base["protocol"] == FINE_TUNED:
+        if base["protocol"] == registry.FINE_TUNED:
             keys["protocol"] = keys["split"]
         right = (part["truth"] == part["predicted"]).to_numpy()
-        if keys["subset"] == ADULTS:
+        if keys["subset"] == registry.ADULTS:
             right, keys["metric"] = ~right, FALSE_POSITIVES
-        is_test, learns = keys["subset"] in ("test", ADULTS), keys["model"] in (HEAD, OTHERS[0])
+        is_test = keys["subset"] in ("test", registry.ADULTS)
+        learns = keys["model"] in (HEAD, OTHERS[0])
         if is_test or learns:
             yield from repeats.share_rows(part, right, np.ones(len(part)), keys)
         if keys["subset"] == "test" and learns:
@@ -85,10 +77,10 @@ def _labels(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     base = base | {"task": "manifestations", "model": "network", "subset": "test"}
     for scope, part in scopes(test).items():
         if len(part):
-            truth, probability = label_arrays(part, MANIFESTATIONS)
+            truth, probability = label_arrays(part, registry.MANIFESTATIONS)
             right, ones = truth == (probability >= 0.5), np.ones(len(part))
             shares = [*zip(right.T, [ones] * 3, strict=True), (right.sum(axis=1), 3 * ones)]
-            for name, pair in zip((*MANIFESTATIONS, "overall"), shares, strict=True):
+            for name, pair in zip((*registry.MANIFESTATIONS, "overall"), shares, strict=True):
                 keys = base | {"metric": "accuracy", "labels": scope, "class": name}
                 yield from repeats.share_rows(part, *pair, keys)
     yield from repeats.seen(test, base)
@@ -107,7 +99,7 @@ def _segmentation(table: pd.DataFrame, base: dict) -> Iterator[dict]:
             yield from _stream_scores(chosen, keys | {"labels": scope})
         if number == 0:
             yield from repeats.seen(part.drop_duplicates(["image_id", "repeat"]), keys)
-    if base["protocol"] in COMPARED:
+    if base["protocol"] in registry.COMPARED:
         part = table[table["steps"] == usual]
         yield from (base | {"subset": "test"} | line for line in _differences(part))
 

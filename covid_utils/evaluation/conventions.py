@@ -12,26 +12,17 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
+from covid_utils import registry
 from covid_utils.evaluation import bootstrap, intervals, metrics, stream_scores
 from covid_utils.evaluation.scoring import row, scopes
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS
-from covid_utils.registry import (
-    CONVENTION,
-    EMPTY_CASES,
-    MANIFESTATIONS,
-    MANY_THRESHOLDS,
-    NONE_EMPTY,
-    ONE_THRESHOLD,
-    SUMMED,
-    WITH_CLASS,
-    work,
-)
 
 #: Name of a target -> the classes that its value is taken over.
-TARGETS = {name: (name,) for name in ("lesion", *MANIFESTATIONS)}
-TARGETS["mean of lesions"] = MANIFESTATIONS
+TARGETS = {name: (name,) for name in ("lesion", *registry.MANIFESTATIONS)}
+TARGETS["mean of lesions"] = registry.MANIFESTATIONS
 #: Columns of `score`.
-COLUMNS = ("class", "metric", *CONVENTION, "labels", "value", "low", "high", "n", "patients")
+COLUMNS = ("class", "metric", *registry.CONVENTION, "labels")
+COLUMNS += ("value", "low", "high", "n", "patients")
 #: (metric, average, empty, threshold) -> value and limits.
 Limits = dict[tuple[str, ...], intervals.Interval]
 
@@ -41,8 +32,8 @@ def of_runs(profile: str) -> pd.DataFrame:
     rows = []
     for run in stream_scores.stream_runs(profile):
         pixels = stream_scores.test_pixels(profile, run)
-        if set(MANIFESTATIONS) & set(pixels["class"]):
-            names = {"run": run, "work": work(stream_scores.identity(profile, run))}
+        if set(registry.MANIFESTATIONS) & set(pixels["class"]):
+            names = {"run": run, "work": registry.work(stream_scores.identity(profile, run))}
             rows += [names | line for line in score(pixels).to_dict("records")]
     return pd.DataFrame(rows, columns=["run", "work", *COLUMNS])
 
@@ -80,7 +71,7 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
             limits = _limits(counts, groups, members[0]["dice_thresholds"] if is_swept else None)
             for (metric, average, *how), interval in limits.items():
                 if is_mean or average != "per_class":
-                    keys = dict(zip(CONVENTION, (average, background, *how), strict=True))
+                    keys = dict(zip(registry.CONVENTION, (average, background, *how), strict=True))
                     sure = stream_scores.sure(interval, own, groups)
                     yield row(target, metric, sure, groups, labels=labels, **keys)
 
@@ -93,18 +84,19 @@ def _limits(counts: np.ndarray, groups: np.ndarray, swept: pd.Series | None) -> 
     limits, means, per_class, there = {}, {}, {}, stream_scores.has_class(counts)
     for average, of in ways.items():
         for metric, interval in stream_scores.pooled(of, groups).items():
-            limits[metric, average, SUMMED, ONE_THRESHOLD] = interval
+            limits[metric, average, registry.SUMMED, registry.ONE_THRESHOLD] = interval
     for metric in PIXEL_METRICS:
         values = metrics.score(metric, counts)
-        for empty, filled in _counting_absent(values, there, EMPTY_CASES).items():
-            means[metric, "per_image", empty, ONE_THRESHOLD] = metrics.macro(filled)
-            if there.any() and EMPTY_CASES.get(empty) not in (0, 1):
+        for empty, filled in _counting_absent(values, there, registry.EMPTY_CASES).items():
+            means[metric, "per_image", empty, registry.ONE_THRESHOLD] = metrics.macro(filled)
+            if there.any() and registry.EMPTY_CASES.get(empty) not in (0, 1):
                 table = bootstrap.counted(filled[:, ~np.isnan(filled).all(axis=0)])[:, None]
                 mean = bootstrap.score(table, groups, lambda s: bootstrap.quotient(s).mean(axis=-1))
-                per_class[metric, "per_class", empty, ONE_THRESHOLD] = mean
+                per_class[metric, "per_class", empty, registry.ONE_THRESHOLD] = mean
     if swept is not None and swept.notna().any():
         filled = _counting_absent(swept.to_numpy(float), swept.notna().to_numpy(), ("as 0",))
-        means |= {("dice", "per_image", way, MANY_THRESHOLDS): of for way, of in filled.items()}
+        for empty, values in filled.items():
+            means["dice", "per_image", empty, registry.MANY_THRESHOLDS] = values
     return limits | bootstrap.means(means, groups) | per_class
 
 
@@ -113,6 +105,6 @@ def _counting_absent(
 ) -> dict[str, np.ndarray]:
     """The values for each way to count slices without a class; ``there`` says where it is."""
     if there.all():
-        return {NONE_EMPTY: values}
-    filled = {way: np.where(np.isnan(values), EMPTY_CASES[way], values) for way in ways}
-    return {WITH_CLASS: np.where(there, values, np.nan)} | filled
+        return {registry.NONE_EMPTY: values}
+    filled = {way: np.where(np.isnan(values), registry.EMPTY_CASES[way], values) for way in ways}
+    return {registry.WITH_CLASS: np.where(there, values, np.nan)} | filled

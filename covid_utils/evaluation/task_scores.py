@@ -7,18 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from covid_utils import runs
+from covid_utils import registry, runs
 from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import bootstrap, calibration, intervals, repeats, scoring
-from covid_utils.registry import (
-    BOTH,
-    MANIFESTATIONS,
-    RECOGNITION_TASKS,
-    SUBSETS,
-    TASK1,
-    TASK2,
-    XRAY_SHARE,
-)
 
 #: Models of the predictions file: the head, the one whose settings validation chose, and others.
 HEAD, TUNED = "head", "head, chosen"
@@ -38,13 +29,13 @@ def predictions_of(table: pd.DataFrame, task: str, **criteria: object) -> pd.Dat
 
 def recognition(profile: str) -> Iterator[dict]:
     """Every score of the recognition run: accuracies, classes, differences, CT, calibration."""
-    if TASK1 in left_out(profile):
+    if registry.TASK1 in left_out(profile):
         return
-    table = runs.read_predictions(profile, TASK1)
-    chosen = runs.read_metrics(profile, TASK1).get("chosen", {})
+    table = runs.read_predictions(profile, registry.TASK1)
+    chosen = runs.read_metrics(profile, registry.TASK1).get("chosen", {})
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     for count in ("2 classes", "4 classes"):
-        base = {"run": TASK1, "split": split, "task": count}
+        base = {"run": registry.TASK1, "split": split, "task": count}
         whole = table[table["task"] == count]
         for (model, run, subset), part in whole.groupby(["model", "run", "subset"]):
             keys = base | {"model": model, "repeat": run, "subset": subset}
@@ -54,12 +45,12 @@ def recognition(profile: str) -> Iterator[dict]:
             yield from _of_part(part, keys | {"note": "; ".join(notes)})
         yield from _differences(table, base)
         yield from _calibrated(table, base | {"model": HEAD, "subset": "test"})
-    if (table["task"] == BOTH).any():
-        yield from _with_ct(table, {"run": TASK1, "split": split, "task": BOTH})
+    if (table["task"] == registry.BOTH).any():
+        yield from _with_ct(table, {"run": registry.TASK1, "split": split, "task": registry.BOTH})
 
 
 def _of_part(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
-    classes = RECOGNITION_TASKS[keys["task"]]
+    classes = registry.RECOGNITION_TASKS[keys["task"]]
     is_test, is_first = keys["subset"] == "test", keys["repeat"] == 1
     if is_test and is_first and keys["model"] != TUNED:
         for score in scoring.recognition(part, classes).to_dict("records"):
@@ -113,18 +104,18 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, keys: dict) -> Iterat
 
 def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     heads = runs.select(table, model=HEAD, subset="test")
-    test = heads[heads["task"] == BOTH]
+    test = heads[heads["task"] == registry.BOTH]
     drawn = test[test["drawn"]]
-    for modality in (BOTH, "X-ray", "CT"):
+    for modality in (registry.BOTH, "X-ray", "CT"):
         part = drawn[drawn["modality"].isin(modality.split(" + "))]
-        keys = base | {"subset": "test" if modality == BOTH else f"test, {modality}"}
+        keys = base | {"subset": "test" if modality == registry.BOTH else f"test, {modality}"}
         yield from _repeats(part, keys | {"model": HEAD}, drawn_anew=modality != "CT")
-    for task in ("2 classes", XRAY_SHARE):
+    for task in ("2 classes", registry.XRAY_SHARE):
         keys = base | {"subset": "test, X-ray", "model": f"{HEAD} minus {task}"}
         xrays, alone = test[test["modality"] == "X-ray"], heads[heads["task"] == task]
         yield from _difference(xrays, alone, keys)
     for model in RULES:
-        rule = predictions_of(table, BOTH, subset="test", model=model)
+        rule = predictions_of(table, registry.BOTH, subset="test", model=model)
         if len(rule):
             yield _accuracy(rule[rule["drawn"]]) | base | {"model": model, "subset": "test"}
 
@@ -164,14 +155,15 @@ def shares(predictions: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarra
 def temperature(table: pd.DataFrame, task: str) -> float:
     """Temperature fitted on the validation images; 1, which changes nothing, without any."""
     part = predictions_of(table, task, subset="validation")
-    return calibration.fit_temperature(*shares(part, RECOGNITION_TASKS[task])) if len(part) else 1.0
+    classes = registry.RECOGNITION_TASKS[task]
+    return calibration.fit_temperature(*shares(part, classes)) if len(part) else 1.0
 
 
 def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
     test = predictions_of(table, keys["task"], subset="test")
     if test.empty:
         return
-    probabilities, truth = shares(test, RECOGNITION_TASKS[keys["task"]])
+    probabilities, truth = shares(test, registry.RECOGNITION_TASKS[keys["task"]])
     groups = test["patient_id"].to_numpy()
     keys |= {"class": "all", "patients": len(np.unique(groups))}
     for degree in (1.0, temperature(table, keys["task"])):
@@ -184,19 +176,20 @@ def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
 
 def labels(profile: str) -> Iterator[dict]:
     """Scores of the multi-label network and of two rules that look at no slice."""
-    if TASK2 in left_out(profile):
+    if registry.TASK2 in left_out(profile):
         return
-    predictions = runs.read_predictions(profile, TASK2)
+    predictions = runs.read_predictions(profile, registry.TASK2)
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
-    training, test = (predictions[predictions["subset"] == name] for name in SUBSETS[::2])
+    training, test = (predictions[predictions["subset"] == name] for name in registry.SUBSETS[::2])
+    names = registry.MANIFESTATIONS
     # A rule ranks no slice above another, so the ROC area of a label is 0.5; but it ranks frequent
     # labels above rare ones, which the ``overall`` areas reward.
     rules = {
-        "always present": {f"p_{name}": 1.0 for name in MANIFESTATIONS},
-        "share in training": {f"p_{m}": training[f"truth_{m}"].mean() for m in MANIFESTATIONS},
+        "always present": {f"p_{name}": 1.0 for name in names},
+        "share in training": {f"p_{name}": training[f"truth_{name}"].mean() for name in names},
     }
     for scope, part in reversed(scoring.scopes(test).items()):
         for model, rule in {"network": {}, **rules}.items() if len(part) else ():
-            keys = {"run": TASK2, "split": split, "task": "manifestations", "model": model}
-            for score in scoring.labels(part.assign(**rule), MANIFESTATIONS).to_dict("records"):
+            keys = {"run": registry.TASK2, "split": split, "task": "manifestations", "model": model}
+            for score in scoring.labels(part.assign(**rule), names).to_dict("records"):
                 yield score | keys | {"subset": "test", "labels": scope}

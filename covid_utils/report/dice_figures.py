@@ -12,18 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from covid_utils import paths, runs
-from covid_utils.registry import (
-    CHOSEN_ON,
-    COLOURS,
-    CONVENTION,
-    EMPTY_CASES,
-    EXTERNAL,
-    MANY_THRESHOLDS,
-    PUBLISHED,
-    STEPS,
-    stream_run,
-)
+from covid_utils import paths, registry, runs
 from covid_utils.report import claims as ledger
 from covid_utils.report import tables
 from covid_utils.report.style import DOUBLE, SMALL, finished, legend_below, spread
@@ -36,25 +25,24 @@ AVERAGES = {
 }
 #: Targets of the figure -> their title.
 SHOWN = {"lesion": "Any lesion", "mean of lesions": "Mean of manifestations", "ggo": "Ground-glass"}
-OURS = stream_run("all")
+OURS, PAPER = registry.stream_run("all"), registry.COLOURS["paper"]
 #: Run -> name, shift of its line and mark.
 MARKS = {
-    OURS: ("ours", 0.15, {"fmt": "o", "color": COLOURS["ours"]}),
-    PUBLISHED: ("published masks", -0.15, {"fmt": "D", "color": COLOURS["paper"], "mfc": "white"}),
+    OURS: ("ours", 0.15, {"fmt": "o", "color": registry.COLOURS["ours"]}),
+    registry.PUBLISHED: ("published masks", -0.15, {"fmt": "D", "color": PAPER, "mfc": "white"}),
 }
 EMPTY = (
     "mean over slices: of those that have the class; with empty: of all, where a false alarm is 0\n"
     "and a slice in which the class is neither true nor predicted counts as stated"
 )
-
-
+CHOSEN = "other hospitals, volumes that settings were chosen on"
 #: What is tested on -> its name, colour, mark and place beside the middle of a step.
 SERIES = {
     "benchmark": ("benchmark", "others", "s", -0.16),
-    CHOSEN_ON: ("other hospitals, volumes that settings were chosen on", "validation", "^", 0.0),
-    EXTERNAL: ("other hospitals, no setting compared", "ours", "o", 0.16),
+    registry.CHOSEN_ON: (CHOSEN, "validation", "^", 0.0),
+    registry.EXTERNAL: ("other hospitals, no setting compared", "ours", "o", 0.16),
 }
-#: What each of `STEPS` is called below the axis.
+#: What each of `registry.STEPS` is called below the axis.
 STEP_NAMES = ("as the benchmark", "lung crop", "gray scale", "cut to lungs")
 STEP_NAMES += ("many gray scales", "phantom", "average", "all slices")
 
@@ -92,8 +80,8 @@ def words(average: str, background: str, empty: str, threshold: str) -> str:
     parts = [
         "pixel accuracy" if is_accuracy else AVERAGES[average],
         "with background" if background == "with" else "",
-        "256 thresholds" if threshold == MANY_THRESHOLDS else "",
-        f"empty: {empty.removeprefix('as ')}" if empty in EMPTY_CASES else "",
+        "256 thresholds" if threshold == registry.MANY_THRESHOLDS else "",
+        f"empty: {empty.removeprefix('as ')}" if empty in registry.EMPTY_CASES else "",
     ]
     return ", ".join(filter(None, parts))
 
@@ -103,7 +91,8 @@ def conventions(scored: pd.DataFrame) -> Figure | None:
     dice = runs.select(scored, metric="dice", run=[*MARKS])
     if OURS not in set(dice["run"]):
         return None
-    dice = dice.assign(words=[words(*row) for row in dice[[*CONVENTION]].itertuples(index=False)])
+    ways = dice[[*registry.CONVENTION]].itertuples(index=False)
+    dice = dice.assign(words=[words(*way) for way in ways])
     targets = [name for name in SHOWN if name in set(dice["class"])]
     panels = [_lines(dice[dice["class"] == name]) for name in targets]
     heights = [part["line"].nunique() + 1.0 for part in panels]
@@ -145,7 +134,7 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> dict[str, list[s
     axis.grid(color="0.9", linewidth=0.5)
     gains = (claim for claim in ledger.load().values() if claim.over)
     for claim in (claim for claim in gains if target in _targets(claim)):
-        look = {"color": COLOURS["paper"], "alpha": 0.4, "linewidth": 0, "zorder": 1}
+        look = {"color": PAPER, "alpha": 0.4, "linewidth": 0, "zorder": 1}
         # A single value would be a band without width.
         band = (min(claim.implied) - 0.0015, max(claim.implied) + 0.0015)
         axis.axvspan(*band, **look, label="the paper's value, as its gain implies")
@@ -162,22 +151,22 @@ def hospitals(table: pd.DataFrame) -> Figure | None:
     part = runs.select(table, network="small", class_="lesion", metric="dice", average="per_image")
     if part.empty:
         return None
-    part = part.assign(at=part["step"].map([*STEPS].index))
+    part = part.assign(at=part["step"].map([*registry.STEPS].index))
     drawn, axis = plt.subplots(figsize=(DOUBLE, 3.3))
     words = {}
     for tested, (name, colour, mark, beside) in SERIES.items():
         rows = part[part["tested on"] == tested]
         if len(rows):
             limits = spread(rows["ours"], rows["low"], rows["high"])
-            look = {"color": COLOURS[colour], "markersize": 4.5, "elinewidth": 1.2}
+            look = {"color": registry.COLOURS[colour], "markersize": 4.5, "elinewidth": 1.2}
             look |= {"fmt": f"{mark}-", "linewidth": 0.8, "label": name}
             axis.errorbar(rows["at"] + beside, rows["ours"], limits, **look)
             words[name] = map("{} {:.3f}".format, rows["step"], rows["ours"])
-    volumes = part[part["tested on"].str.startswith(f"{EXTERNAL} ")]
-    look = {"color": COLOURS["ours"], "markersize": 2.5, "alpha": 0.5}
+    volumes = part[part["tested on"].str.startswith(f"{registry.EXTERNAL} ")]
+    look = {"color": registry.COLOURS["ours"], "markersize": 2.5, "alpha": 0.5}
     look["label"] = "one volume of another hospital"
     axis.plot(volumes["at"] + 0.32, volumes["ours"], ".", **look)
-    axis.set_xticks(range(len(STEPS)), map("{}\n{}".format, STEPS, STEP_NAMES))
+    axis.set_xticks(range(len(registry.STEPS)), map("{}\n{}".format, registry.STEPS, STEP_NAMES))
     axis.tick_params(axis="x", labelsize=SMALL)
     axis.set(ylim=(0, 1), ylabel="mean Dice of lesions")
     axis.grid(axis="y")

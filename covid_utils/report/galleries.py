@@ -14,17 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from covid_utils import paths
+from covid_utils import paths, registry
 from covid_utils.data.manifest import kind, left_out, saved_manifest
 from covid_utils.evaluation import metrics
-from covid_utils.registry import (
-    FUSION,
-    LABEL_CLASSES,
-    MANIFESTATIONS,
-    NETWORKS,
-    name_of,
-    stream_run,
-)
 from covid_utils.report import style
 
 if TYPE_CHECKING:
@@ -68,14 +60,15 @@ def read_masks(profile: str, runs: dict[str, str]) -> dict[str, Masks]:
 
 def most_varied(truth: np.ndarray, count: int) -> np.ndarray:
     """Positions of the slices that show most: first by manifestations, then by their area."""
-    kinds = sum((truth == label).any(axis=(1, 2)) for label in LABEL_CLASSES)
+    kinds = sum((truth == label).any(axis=(1, 2)) for label in registry.LABEL_CLASSES)
     return np.lexsort((-(truth > 0).mean(axis=(1, 2)), -kinds))[:count]
 
 
 def stream_sheet(profile: str) -> Figure | None:
     """Figure 10: truth, the all-class stream, the specialists, and these three put together."""
-    runs = {f"stream:\n{name_of(name)}": stream_run(name) for name in ("all", *MANIFESTATIONS)}
-    masks = read_masks(profile, runs | {"specialists\ntogether": FUSION})
+    streams = ("all", *registry.MANIFESTATIONS)
+    runs = {f"stream:\n{registry.name_of(name)}": registry.stream_run(name) for name in streams}
+    masks = read_masks(profile, runs | {"specialists\ntogether": registry.FUSION})
     if not masks:
         return None
     from covid_utils.report import sheets  # only where there are pictures to draw
@@ -93,10 +86,11 @@ def outcome_sheet(profile: str) -> Figure | None:
 
     Rows are the test slices with the best, the middle and the worst Dice of DeepLab-v3+.
     """
-    masks = read_masks(profile, {name: stream_run("all", key) for key, name in NETWORKS.items()})
+    networks = registry.NETWORKS.items()
+    masks = read_masks(profile, {name: registry.stream_run("all", key) for key, name in networks})
     if not masks:
         return None
-    dice, best = pd.DataFrame(), NETWORKS["deeplab"]
+    dice, best = pd.DataFrame(), registry.NETWORKS["deeplab"]
     for name, each in masks.items():
         counts = metrics.count(each.truth > 0, each.predicted > 0, axis=(1, 2))
         dice[name] = metrics.score("dice", counts)

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
-from covid_utils.registry import (
-    EXTERNAL,
-    FUSION,
-    HOSPITAL_NETWORKS,
-    HOSPITALS,
-    MANIFESTATIONS,
-    NEIGHBOURS,
-    PREPARATIONS,
-    PUBLISHED,
-    SHIPPED,
-    STARTS,
-    STEPS,
-    stream_run,
-    work,
-)
+from covid_utils import registry
 from covid_utils.report import claims as ledger
 from covid_utils.report import render
 from covid_utils.report.recognition_tables import WEAK
 from covid_utils.report.render import NOT_AVAILABLE, VALUES, joined, ordered, quoted
 from covid_utils.runs import select
 
-ALL, UNET = stream_run("all"), stream_run("all", "unet")
+#: Runs that outline every manifestation, in the order of Table 7.
+TOGETHER = (registry.stream_run("all"), registry.STARTS, registry.FUSION)
+TOGETHER += (registry.stream_run("all", "unet"), registry.PUBLISHED)
 #: Measures of each class in Tables 6 and 7.
 METRICS = ["dice", "iou", "false alarms"]
 #: Measures of the extent in Table 8: metric and average -> its name.
@@ -41,38 +29,39 @@ MEASURES = {
 }
 #: Steps whose scores on other hospitals stand beside those on the benchmark: its own networks, on
 #: slices prepared alike, and the shipped one.
-BESIDE = (next(iter(STEPS)), SHIPPED)
+BESIDE = (next(iter(registry.STEPS)), registry.SHIPPED)
 #: Columns of `side_by_side`: metric and subset -> heading.
 SIDES = {
     ("dice", "benchmark"): "benchmark",
     ("dice difference", "benchmark"): "benchmark, difference",
-    ("dice", EXTERNAL): "other hospitals",
-    ("dice difference", EXTERNAL): "other hospitals, difference",
+    ("dice", registry.EXTERNAL): "other hospitals",
+    ("dice difference", registry.EXTERNAL): "other hospitals, difference",
 }
 
 
 def streams(scored: pd.DataFrame) -> pd.DataFrame:
     """Scores of what outlined slices, with the column ``work`` and notes on weak labels."""
     part = scored[scored["task"].str.startswith("stream ")]
-    is_shown = part["subset"].eq(EXTERNAL) & part["protocol"].isin(BESIDE)
+    is_shown = part["subset"].eq(registry.EXTERNAL) & part["protocol"].isin(BESIDE)
     is_shown &= part["class"].eq("lesion") & ~part["metric"].str.endswith("difference")
-    part = part[is_shown | (part["run"] != HOSPITALS)]
+    part = part[is_shown | (part["run"] != registry.HOSPITALS)]
     notes = joined(part["labels"].map(WEAK), part["note"])
-    works = pd.Series([work(row) for row in part.to_dict("records")], part.index, dtype=object)
+    works = [registry.work(row) for row in part.to_dict("records")]
+    works = pd.Series(works, part.index, dtype=object)
     return part.assign(work=works, note=notes)
 
 
 def table6(scored: pd.DataFrame) -> pd.DataFrame:
     """Dice, IoU and false alarms of every stream."""
     part = select(streams(scored), metric=METRICS)
-    return part[(part["class"] != "background") & (part["run"] != PUBLISHED)]
+    return part[(part["class"] != "background") & (part["run"] != registry.PUBLISHED)]
 
 
 def table7(scored: pd.DataFrame) -> pd.DataFrame:
     """Each manifestation against the literature; the paper's values are derived."""
     part, published, parts = streams(scored), ledger.published(), []
-    for name in MANIFESTATIONS:
-        runs = (stream_run(name), ALL, STARTS, FUSION, UNET, PUBLISHED)
+    for name in registry.MANIFESTATIONS:
+        runs = (registry.stream_run(name), *TOGETHER)
         parts += [ordered(part, class_=[name], run=runs, metric=METRICS)]
         parts += [_literature(select(published, class_=name))]
     return pd.concat(parts)
@@ -90,7 +79,7 @@ def _literature(published: pd.DataFrame) -> pd.DataFrame:
 def table8(scored: pd.DataFrame) -> pd.DataFrame:
     """The extent of disease, all manifestations together, against the literature."""
     part = select(streams(scored), class_="lesion")
-    part = part[(part["run"] != PUBLISHED) | part["value"].notna()]
+    part = part[(part["run"] != registry.PUBLISHED) | part["value"].notna()]
     part = part.assign(measure=[*zip(part["metric"], part["average"], strict=True)])
     part = ordered(part, work=part["work"].unique(), measure=MEASURES)
     published = select(ledger.published(), class_=["lesion", "all"])
@@ -99,12 +88,12 @@ def table8(scored: pd.DataFrame) -> pd.DataFrame:
 
 def hospitals(scored: pd.DataFrame) -> pd.DataFrame:
     """Scores of every step towards slices of other hospitals, network by network."""
-    small, large = HOSPITAL_NETWORKS
-    part = select(scored, run=HOSPITALS).rename(columns={"protocol": "step"})
-    is_large = part["start"] == HOSPITAL_NETWORKS[large]
+    small, large = registry.HOSPITAL_NETWORKS
+    part = select(scored, run=registry.HOSPITALS).rename(columns={"protocol": "step"})
+    is_large = part["start"] == registry.HOSPITAL_NETWORKS[large]
     part["network"] = is_large.map({True: large, False: small})
     part["tested on"] = part["subset"].replace("test", "benchmark")
-    return ordered(part, network=HOSPITAL_NETWORKS, step=STEPS)
+    return ordered(part, network=registry.HOSPITAL_NETWORKS, step=registry.STEPS)
 
 
 def sides(table: pd.DataFrame) -> pd.DataFrame:
@@ -114,9 +103,9 @@ def sides(table: pd.DataFrame) -> pd.DataFrame:
     """
     part = select(table, class_="lesion", average="per_image")
     heads = [SIDES.get(pair, "") for pair in zip(part["metric"], part["tested on"], strict=True)]
-    step = part["step"] + ": " + part["step"].map(STEPS)
+    step = part["step"] + ": " + part["step"].map(registry.STEPS)
     part = part.assign(metric=heads, step=step)
-    order = {"network": HOSPITAL_NETWORKS, "step": sorted(step.unique())}
+    order = {"network": registry.HOSPITAL_NETWORKS, "step": sorted(step.unique())}
     return ordered(part, **order, metric=SIDES.values())[["network", "step", *VALUES]]
 
 
@@ -128,8 +117,9 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
 
 def shares_called(shares: pd.DataFrame) -> pd.DataFrame:
     """`hospital_scores.shares_called` for people: a column per preparation, shares in per cent."""
-    text = shares.assign(network=shares["network"].map(NEIGHBOURS), n=shares["slices"], unit="%")
+    names = shares["network"].map(registry.NEIGHBOURS)
+    text = shares.assign(network=names, n=shares["slices"], unit="%")
     text[["ours", "low", "high"]] = 100 * shares[["called", "low", "high"]]
     text["called"] = [render.with_interval(row) for row in text.itertuples()]
     keys = ["network", "tested on", "should be called", "slices"]
-    return text.pivot(index=keys, columns="prepared", values="called")[[*PREPARATIONS]]
+    return text.pivot(index=keys, columns="prepared", values="called")[[*registry.PREPARATIONS]]

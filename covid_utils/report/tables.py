@@ -11,14 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from covid_utils import paths, registry, runs
-from covid_utils.data.manifest import (
-    frontal_xrays,
-    kind,
-    lacking,
-    left_out,
-    saved_manifest,
-    without_near_copies,
-)
+from covid_utils.data import manifest as manifests
 from covid_utils.report import claims as ledger
 from covid_utils.report import recognition_tables, render, stream_tables, verdicts
 from covid_utils.report.render import NO_DATA, NOT_AVAILABLE, VALUES, WILSON
@@ -60,10 +53,10 @@ SLICE_TABLES = ("table5", "table6", "table7", "table8", "hospitals")
 
 def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     """Table 1: data of each task, before and after augmentation, beside the paper's counts."""
-    xrays = frontal_xrays(manifest)
+    xrays = manifests.frontal_xrays(manifest)
     four, two = (xrays[xrays["label"].isin(registry.RECOGNITION_CLASSES[:n])] for n in (4, 2))
     # As the tasks take them: near copies of test slices train nothing.
-    slices = without_near_copies(manifest[manifest["dataset"] == "medseg"])
+    slices = manifests.without_near_copies(manifest[manifest["dataset"] == "medseg"])
     both = pd.concat([two, manifest[manifest["dataset"] == "covid-ct"]])
     parts = {
         "1: recognition, 4 classes": (four, "p11"),
@@ -92,7 +85,7 @@ def _composition(part: pd.DataFrame) -> dict:
         "images": len(part),
         **{subset: of_subset.get(subset, 0) for subset in (*registry.SUBSETS, registry.UNUSED)},
         "without a patient": "; ".join(
-            f"{label}: {', '.join(subsets)}" for label, subsets in lacking(part).items()
+            f"{label}: {', '.join(subsets)}" for label, subsets in manifests.lacking(part).items()
         ),
     }
 
@@ -102,7 +95,7 @@ def _augmented(profile: str, task: str, without: str) -> dict:
     if task not in TASK_RUNS:
         return dict.fromkeys(columns, "as above")
     run, part = TASK_RUNS[task]
-    if run in left_out(profile):
+    if run in manifests.left_out(profile):
         return dict.fromkeys(columns, without)
     images = runs.read_predictions(profile, run)
     if part:  # recognition trains on features of each image as it is
@@ -171,8 +164,8 @@ def select(name: str, scored: pd.DataFrame) -> pd.DataFrame:
 
 def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
     """One of `TITLES` but the first, with what must be known of our numbers on these data."""
-    table, manifest = select(name, scored), saved_manifest(profile)
-    phantom = ["on the phantom"] if kind(manifest) == "phantom" else []
+    table, manifest = select(name, scored), manifests.saved_manifest(profile)
+    phantom = ["on the phantom"] if manifests.kind(manifest) == "phantom" else []
     slices = phantom + unsure_of_patients(manifest) if name in SLICE_TABLES else phantom
     behind = table["source_run"].map(render.sources)
     refit = {
@@ -226,7 +219,7 @@ def write_all(profile: str) -> dict[str, pd.DataFrame]:
         if path.stem in absent:  # left by an earlier run
             path.unlink()
     names = [name for name in TITLES if name in SCORED and name not in absent]
-    tables = {"table1": table1(profile, saved_manifest(profile))}
+    tables = {"table1": table1(profile, manifests.saved_manifest(profile))}
     tables |= {name: build(name, profile, scored) for name in names}
     for name, table in tables.items():
         write(table, folder / "tables" / f"{name}.csv")
