@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 import pandas as pd
 
 import chest_phantom
 from covid_utils import paths, runs
-from covid_utils.errors import DataError
+from covid_utils.errors import DataError, ResultsError
 from covid_utils.graph import jobs, possible
 from covid_utils.registry import (
     DATA,
@@ -84,11 +87,14 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
 
 def saved_manifest(profile: str) -> pd.DataFrame:
     """Manifest of a profile's last preparation."""
-    form = {"dtype": {name: str for name in COLUMNS if name not in _NUMBERS}}
-    form |= {"keep_default_na": False}
-    return runs.read(
-        profile, f"{DATA}/manifest.csv", lambda path: validate(pd.read_csv(path, **form))
-    )
+    file = f"{DATA}/manifest.csv"
+    return runs.read(profile, file, lambda path: _parsed(path, path.stat().st_mtime_ns)).copy()
+
+
+@lru_cache(2)  # every table asks for it
+def _parsed(path: Path, changed: int) -> pd.DataFrame:
+    texts = {name: str for name in COLUMNS if name not in _NUMBERS}
+    return validate(pd.read_csv(path, dtype=texts, keep_default_na=False))
 
 
 def left_out(profile: str) -> dict[str, str]:
@@ -97,17 +103,18 @@ def left_out(profile: str) -> dict[str, str]:
     An earlier run, with more data sets, may have left their folders: scores, tables, figures and
     site ignore these. A run by hand, of no job, outlines lesions.
     """
-    folder = paths.results(profile)
-    if not (folder / DATA / "manifest.csv").is_file():
+    try:
+        rows = saved_manifest(profile)
+    except ResultsError:  # nothing was prepared yet
         return {}
-    every, rows = jobs("imagenet"), saved_manifest(profile)
-    sets = set(rows["dataset"])
+    every, sets = jobs("imagenet"), set(rows["dataset"])
     _, reasons = possible(every, sets)
     if lost := lost_classes(rows):
         reasons.setdefault(TASK1, f"needs frontal X-rays labelled {' and '.join(lost)}")
     absent = {run: reason for name, reason in reasons.items() for run in every[name].runs}
     known = {run for job in every.values() for run in job.runs}
-    by_hand = {path.parent.name for path in folder.glob("*/predictions.parquet")} - known
+    written = paths.results(profile).glob("*/predictions.parquet")
+    by_hand = {path.parent.name for path in written} - known
     reason = missing_sets((LESION_SETS,), sets)
     return absent | (dict.fromkeys(sorted(by_hand), reason) if reason else {})
 
