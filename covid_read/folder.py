@@ -170,10 +170,10 @@ def _written(
     extent = asked.why_not or extent
     why = extent if isinstance(extent, str) else None
     with whole_folder(folder) as partial:
+        doubts = asked.warnings
         if wishes.stages.outlines and not why:
             pages.write_overlay(partial / "overlay.png", extent)
-            _write_masks(case, extent, partial, wishes)
-        doubts = [*asked.warnings, *_left_out(case, wishes)]
+            doubts += _write_masks(case, extent, partial, wishes)
         record = _record(case, extent, wishes.about, doubts) | asked.record(why)
         if not wishes.stages.outlines:
             record |= dict.fromkeys(("manifestations", "why_not_outlined", "shown_slice"))
@@ -182,23 +182,22 @@ def _written(
     return record
 
 
-def _left_out(case: Case, wishes: Wishes) -> Iterator[str]:
-    """Why something that was wished for is not written of a case."""
-    if SEG in wishes.formats and not case.is_placed:
-        yield "No DICOM SEG is written; there is one of DICOM slices that state their places only."
-    if wishes.probabilities and case.affine is None:
-        yield "No probabilities are written; there are some of volumes and even series only."
-
-
-def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> None:
+def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> list[str]:
+    """Write what is wished for; returns why the rest is not written."""
+    said = []
     if NIFTI in wishes.formats and case.affine is not None:
         masks.write_nifti(folder / "mask.nii.gz", case, extent.labels)
     elif NIFTI in wishes.formats and case.shape[0] == 1:
         masks.write_png(folder / "mask.png", case.stored(extent.labels)[..., 0].T)
     if SEG in wishes.formats and case.is_placed:
         masks.write_seg(folder / "mask.dcm", case, extent.labels)
-    if extent.probability is not None and case.affine is not None:
+    elif SEG in wishes.formats:
+        said += ["No DICOM SEG is written; only DICOM slices that state their places have one."]
+    if wishes.probabilities and case.affine is not None:
         masks.write_nifti(folder / "probability.nii.gz", case, extent.probability, slope=STEP)
+    elif wishes.probabilities:
+        said += ["No probabilities are written; only volumes and even series have them."]
+    return said
 
 
 def _record(

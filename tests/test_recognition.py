@@ -110,10 +110,14 @@ def test_xrays_are_drawn_to_balance_the_ct_images(both):
     assert recognition.multimodal_tasks(alone, repeats=1, seed=0) == ([], [])
 
 
-def test_a_class_without_images_is_named_before_anything_is_computed(scans):
+def test_a_class_without_images_to_learn_from_is_named(scans, fitting):
     rows = scans.manifest[scans.manifest["label"] != "viral"]
     with pytest.raises(DataError, match="no frontal X-ray labelled viral can be read"):
         recognition.xray_tasks(scans_of(rows))
+    table, task = fitting
+    subset = task.rows["subset"].where(task.rows["label"] != "normal", "test")
+    with pytest.raises(DataError, match="task '4 classes': no training image of normal"):
+        recognition.study(table, [replace(task, rows=task.rows.assign(subset=subset))], SHORT)
 
 
 # Heads of tasks
@@ -136,15 +140,6 @@ def test_only_training_images_teach(fitting, subset):
     if subset == "test":
         assert blind.accuracy == clean.accuracy
         assert blind.curve.equals(clean.curve)
-
-
-def test_what_cannot_be_learned_is_refused_in_words(fitting):
-    table, task = fitting
-    rows = task.rows.assign(
-        subset=task.rows["subset"].where(task.rows["label"] != "normal", "test")
-    )
-    with pytest.raises(DataError, match="task '4 classes': no training image of normal"):
-        recognition.study(table, [replace(task, rows=rows)], SHORT)
 
 
 def test_a_study_keeps_the_papers_setting_and_the_checkpoints(fitting):

@@ -83,23 +83,22 @@ def test_recognition_says_of_a_file_what_the_notebook_predicted(
     for modality, names in {"X-ray": ("2 classes", "4 classes"), "CT": ("CT",)}.items():
         row = fits[names[0]].part("test").iloc[0]
         file = scans.root / scans.select(image_id=row["image_id"])["path"].iloc[0]
-        result = covid_read.read(
-            file, tmp_path / "out", model=folder, stages=[1], xrays=modality != "CT"
-        )
+        xrays = modality == "X-ray"
+        result = covid_read.read(file, tmp_path / "out", model=folder, stages=[1], xrays=xrays)
         (record,) = records(result)
         assert [*record["recognition"]] == [*names]
         for name in names:
-            fit, given = fits[name], record["recognition"][name]
-            part = fit.predictions[fit.predictions["image_id"] == row["image_id"]]
-            trained = part[[f"p_{each}" for each in fit.task.names]].to_numpy()
+            classes, given = fits[name].task.names, record["recognition"][name]
+            part = fits[name].predictions.query("image_id == @row.image_id")
+            trained = part[[f"p_{each}" for each in classes]].to_numpy()
             degree = record["about"]["recognition"]["tasks"][name]["temperature"]
             assert degree >= 1
             expected = calibration.apply_temperature(trained, degree)[0]
-            chances = [given["probabilities"][each] for each in fit.task.names]
+            chances = [given["probabilities"][each] for each in classes]
             assert np.abs(chances - expected).max() < 1e-6
             least = given["answers_from"]
             is_sure = least is not None and expected.max() >= least
-            assert given["answer"] == (fit.task.names[expected.argmax()] if is_sure else None)
+            assert given["answer"] == (classes[expected.argmax()] if is_sure else None)
     assert built[-1] == (str(folder / "weights.npz"), "mixed1", 3)
     weights.write_bytes(b"of another network")
     (record,) = records(covid_read.read(file, tmp_path / "out", model=folder, stages=[1]))
