@@ -69,7 +69,6 @@ def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = ""
 
 
 def _condition_job(label: str, conditions: tuple[str, ...], needs: tuple[str, ...], *sets) -> Job:
-    """Job that trains under some of the conditions."""
     return Job(
         f"as_published_{label}",
         "06_as_published",

@@ -33,14 +33,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iterator[Path]:
-    """Write a folder under a temporary name beside it; it replaces an older one when all is there.
+    """Write to an empty folder beside this one, which it replaces when the block ends well.
 
-    Args:
-        path: The folder wanted.
-        lock: Held while the folder gets its name, if it is given.
-
-    Yields:
-        An empty folder to write to.
+    A ``lock`` is held while it does.
     """
     partial, old = (
         path.with_name(f".{path.name}.{end}") for end in (f"{os.getpid()}.partial", "old")

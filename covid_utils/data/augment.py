@@ -90,14 +90,11 @@ def change_gray(image: np.ndarray, rng: np.random.Generator, ranges: Ranges) -> 
 def published_pair(
     rng: np.random.Generator, image: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augment as the authors' code does: a scale from 0.5 to 2 by 0.25, a crop, a flip.
-
-    Beyond a slice that was made smaller the image is `MEAN_GRAY` and the label `IGNORE`.
-    """
+    """Augment as the authors' code does: one of `SCALES`, a crop and a flip."""
     side = image.shape[0]
     scaled = round(side * SCALES[rng.integers(len(SCALES))])
     room = scaled - side
-    # Where the scaled slice is smaller, the crop takes it whole, anywhere on mean gray.
+    # A smaller slice is taken whole, anywhere on `MEAN_GRAY`; its labels there are `IGNORE`.
     at = [int(rng.integers(abs(room) + 1)) * (-1 if room > 0 else 1) for _ in range(2)]
     factor = (scaled - 1) / (side - 1)  # corners stay corners, as in the authors' resizing
     matrix = np.array([[factor, 0, at[0]], [0, factor, at[1]]])

@@ -140,7 +140,6 @@ def mode(values: np.ndarray) -> float:
 
 
 def _edge(image: np.ndarray) -> np.ndarray:
-    """Values along the four sides of the picture."""
     return np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
 
 

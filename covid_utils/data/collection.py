@@ -64,10 +64,7 @@ class Collection:
     def training_rows(
         self, names: tuple[str, ...], task: str, near_copies: bool = False
     ) -> pd.DataFrame:
-        """Rows of some data sets; stop if none can train.
-
-        Near copies of test slices are `UNUSED`, unless ``near_copies`` are wanted.
-        """
+        """Rows of some data sets, near copies of test slices `UNUSED`; stop if none can train."""
         rows = self.select(dataset=names)
         if not (rows["subset"] == "train").any():
             raise DataError(
@@ -93,10 +90,7 @@ def data_root(profile: str, data_dir: str) -> Path:
 
 
 def prepare(parameters: Mapping[str, Any]) -> Collection:
-    """Read every data set in a folder, split it, and write ``results/<profile>/data``.
-
-    The parameters are those of notebook ``01_data``, see ``params/declarations.yaml``.
-    """
+    """Read the data sets in a folder, split them, and write the run ``data``; see ``01_data``."""
     profile, split, seed = (parameters[name] for name in ("profile", "split", "seed"))
     root = data_root(profile, parameters["data_dir"])
     reading = readers.read_all(root)
@@ -144,11 +138,7 @@ def stand_ins(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
 
 
 def without_seen(manifest: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Leave out slices of other hospitals that another data set shows too, as a leak.
-
-    Returns:
-        The manifest, in which such slices are `UNUSED`, and a problem of each.
-    """
+    """Make slices of other hospitals `UNUSED` that another set shows too; and a problem of each."""
     tested = manifest[manifest["subset"] == EXTERNAL]
     others = manifest[(manifest["subset"] != EXTERNAL) & (manifest["modality"] == "CT")]
     shown: dict[int, int] = {}

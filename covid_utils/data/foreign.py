@@ -71,7 +71,7 @@ def pair(
 
 
 def _scanned(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Another sharpness, resolution and noise; uint8."""
+    """What the scanner does: sharpness, resolution, noise."""
     if (blur := BLUR.draw(rng)) is not None:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     if (factor := SHRINK.draw(rng)) is not None:

@@ -143,7 +143,6 @@ def _dense(parts: body.Parts) -> tuple[float, float]:
 
 
 def _without_white(values: np.ndarray) -> np.ndarray:
-    """Gray values but for the white ones, if enough are left."""
     dark = values[values < WHITE]
     return dark if dark.size > SHARE * values.size else values
 

@@ -116,10 +116,7 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
 
 
 def bounded(path: Path, shape: Sequence[int]) -> None:
-    """Refuse an image or volume that is too large, before memory is taken for it.
-
-    It may have `LARGEST` values, and no side longer than `LONGEST`.
-    """
+    """Refuse an image or volume above `LARGEST` or `LONGEST`, before memory is taken for it."""
     sides = [int(size) for size in shape]
     if math.prod(sides) > LARGEST or max(sides) > LONGEST:
         sizes = " x ".join(map(str, shape))
@@ -239,10 +236,7 @@ def is_content(name: str) -> bool:
 def extract(
     source: Path, goal: Path, limit: int, is_wanted: Callable[[str], bool] = is_content
 ) -> None:
-    """Extract entries with the wanted names into a folder, never more than their headers state.
-
-    All of them together may have ``limit`` bytes.
-    """
+    """Extract the wanted entries, by their headers ``limit`` bytes at most in all, to a folder."""
     with zipfile.ZipFile(source) as opened:
         entries = [entry for entry in opened.infolist() if is_wanted(entry.filename)]
         if sum(entry.file_size for entry in entries) > limit or len(entries) > MOST_FILES:

@@ -43,15 +43,11 @@ ADULT_SOURCE = "nih-adult"
 
 @dataclass(frozen=True)
 class Conditions:
-    """The images of each condition.
-
-    ``totals`` are the images of a task, copies included, where copies are made before the split;
-    ``seed`` is that of copies and draws.
-    """
+    """The images of each condition."""
 
     scans: Collection
-    totals: Mapping[str, int]
-    seed: int
+    totals: Mapping[str, int]  # images of a task with copies, where these are made before the split
+    seed: int  # of copies and draws
 
     def rows(self, condition: str, task: str, training: int = 1) -> pd.DataFrame:
         """Images of a task as one training has them, counted from 1; index from 0.
@@ -79,12 +75,10 @@ class Conditions:
         return self.with_seen(rows)
 
     def needed(self, conditions: Iterable[str]) -> pd.DataFrame:
-        """Every image and copy that some conditions need, once, with the manifest's ``subset``.
-
-        A copy has the same name in all conditions and tasks, so its features are shared.
-        """
+        """Every image and copy that some conditions need, once, with the manifest's ``subset``."""
         single = [one for name in conditions for one in (TUNED if name == "R5" else (name,))]
         rows = pd.concat([self.rows(one, task) for one in single for task in TASKS[one]])
+        # A copy has the same name in all conditions and tasks, so its features are shared.
         rows = rows.drop_duplicates("image_id").drop(columns=["target", *SEEN])
         prepared = self.scans.manifest.set_index("image_id")["subset"]
         return rows.assign(subset=rows["original"].map(prepared)).reset_index(drop=True)

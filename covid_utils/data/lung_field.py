@@ -96,10 +96,7 @@ def is_upside_down(air: np.ndarray, parts: body.Parts) -> bool:
 
 
 def grown(found: np.ndarray) -> np.ndarray:
-    """Where lesions may lie, boolean (side, side), in a slice cropped to a field, 0 or 1.
-
-    Where no lung was found, that is everywhere.
-    """
+    """Where lesions may lie in a slice cropped to a field: bool (side, side); all without lung."""
     if not found.any():
         return np.ones(found.shape, bool)
     return body.distance(found > 0) <= GROWTH * found.shape[0]

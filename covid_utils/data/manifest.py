@@ -125,10 +125,7 @@ def kind(manifest: pd.DataFrame) -> str:
 
 
 def frontal_xrays(rows: pd.DataFrame) -> pd.DataFrame:
-    """X-rays that show the front of the chest.
-
-    Sources that name no views (``unknown``) hold frontal images only.
-    """
+    """X-rays of the front of the chest; sources that name no views (``unknown``) hold no others."""
     return rows[(rows["modality"] == "X-ray") & rows["view"].isin((*FRONTAL, "unknown"))]
 
 
@@ -139,11 +136,7 @@ def lost_classes(rows: pd.DataFrame) -> list[str]:
 
 
 def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Move other slices of a patient, or of near copies, that is tested on to ``unused``.
-
-    11 of Inf-Net's 50 training slices resemble test slices so closely that they are of the same
-    scan.
-    """
+    """Move to ``unused`` what shows tested patients: 11 of Inf-Net's 50 training slices do."""
     tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
     return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), UNUSED))
 

@@ -48,10 +48,7 @@ _BLOCK = 64
 
 
 def perceptual_hash(gray: np.ndarray) -> str:
-    """Whether each of the 256 lowest frequencies is above the median: 64 hexadecimal digits.
-
-    A flat picture has no frequencies, so its hash is ''.
-    """
+    """Which of the 256 lowest frequencies are above the median, in hexadecimal; '' if flat."""
     small = cv2.resize(gray, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:HASH_SIDE, :HASH_SIDE].ravel()
     low[0] = 0  # the mean brightness says nothing

@@ -86,7 +86,6 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
 
 
 def _row(row: dict, problems: guard.Problems) -> dict:
-    """A candidate with its measures as the manifest has it."""
     source, word = row["path"], row["view"]
     row |= {name: problems.relative(row[name]) for name in ("path", "mask_path") if row[name]}
     if guard.CONTROL.search(row["path"] + row["mask_path"]):

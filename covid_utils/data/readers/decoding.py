@@ -80,10 +80,7 @@ def read_dicom(path: Path, frame: int = 0, window: tuple[float, float] | None = 
 
 @guard.reads("DICOM image")
 def dicom_window(path: Path) -> tuple[tuple[float, float], bool]:
-    """The values of a CT image that become black and white, and whether they hold air.
-
-    See `gray.is_hounsfield` and `gray.holds_air`.
-    """
+    """The values of a CT image that become black and white, and whether it `gray.holds_air`."""
     pixels, _, header = _dicom(path)
     window = _ct_window(path, pixels, header)
     return window, holds_air(pixels, window)
@@ -189,10 +186,7 @@ def read_dicom_header(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
 
 
 def open_nifti(path: Path, fewest: int = 3) -> nibabel.spatialimages.SpatialImage:
-    """A NIfTI volume of three axes, not yet decoded; a single slice may have the ``fewest``, 2.
-
-    Whoever calls it is guarded.
-    """
+    """A NIfTI volume of three axes, or the ``fewest``, not yet decoded; whoever asks is guarded."""
     volume = nibabel.load(path)
     guard.bounded(path, volume.shape)
     kind, need = volume.get_data_dtype(), math.prod(volume.shape)
@@ -226,10 +220,7 @@ def orientation_of(path: Path, volume: nibabel.spatialimages.SpatialImage) -> np
 
 
 def upright(stored: np.ndarray, oriented: np.ndarray) -> np.ndarray:
-    """Axial slices (slices, height, width) of stored voxels (three axes); a view.
-
-    They are counted and seen from the feet, with the front of the chest on top.
-    """
+    """View of stored voxels as slices from the feet, the front on top: (slices, height, width)."""
     # Rows run from the front to the back, columns from the patient's right to the left.
     return apply_orientation(stored, oriented)[::-1, ::-1].T
 

@@ -70,10 +70,7 @@ def is_hounsfield(window: tuple[float, float]) -> bool:
 
 
 def stored_window(window: tuple[float, float], shown: tuple[float, float]) -> tuple[float, float]:
-    """A window in Hounsfield units as values of a file, whose `window_of` is ``window``.
-
-    Where that is not of Hounsfield units it stays.
-    """
+    """A window in Hounsfield units as values of a file with a ``window`` of such, else that."""
     offset = window[0] - LUNG_WINDOW[0]
     return (shown[0] + offset, shown[1] + offset) if is_hounsfield(window) else window
 
@@ -113,7 +110,6 @@ def window_of(voxels: np.ndarray, path: Path) -> tuple[float, float]:
 
 
 def _without_padding(values: np.ndarray) -> np.ndarray:
-    """The values without the lowest, where that stands for no tissue."""
     if values.size == 0:
         return values
     lowest = values.min()

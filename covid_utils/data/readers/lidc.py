@@ -88,7 +88,6 @@ def _by_series(root: Path, problems: guard.Problems) -> dict[str | Path, Path]:
 
 
 def _once(rows: list[dict], problems: guard.Problems) -> list[dict]:
-    """Rows without second copies of a slice."""
     first: dict[str | Path, dict] = {}
     copies: dict[Path, Path] = {}
     for row in rows:

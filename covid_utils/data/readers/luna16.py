@@ -173,7 +173,6 @@ def _nodules(path: Path) -> pd.DataFrame:
 
 @guard.reads("scan")
 def _frames(path: Path, nodules: pd.DataFrame) -> dict[int, str]:
-    """Slices to take of a scan, and their labels."""
     scan = open_scan(path)
     centres = scan.indices(nodules)
     if ((centres < -0.5) | (centres > np.array(scan.size) - 0.5)).any():
