@@ -187,7 +187,7 @@ def stream_settings(**changes):
 def copy_sample(*without):
     """Copy the committed results, but for pictures and some names, to where results are now."""
     committed, folder = paths.PROJECT / "results" / "sample", paths.results("sample")
-    ignored = shutil.ignore_patterns("figures", "notebooks", "maps.npz", *without)
+    ignored = shutil.ignore_patterns("figures", "notebooks", "*.npz", *without)
     shutil.copytree(committed, folder, ignore=ignored, copy_function=shutil.copyfile)
     for path in (folder / "scores.csv", folder / "tables" / "conventions.csv"):
         if path.is_file():

@@ -15,19 +15,17 @@ BOTH = ["stream_all_deeplab", "stream_all_unet"]
 SIZE = 12
 
 
-def prepared():
+def prepare(**columns):
     """A manifest of the data sets that streams need."""
     rows = join(*(manifest({"a": 1}, name) for name in ("medseg", "lidc-idri")))
-    return rows.assign(subset="test")
+    path = paths.results(PROFILE) / "data" / "manifest.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.assign(subset="test", **columns).to_csv(path, index=False)
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """A home of its own, with a prepared manifest."""
-    monkeypatch.setenv("COVID_HOME", str(tmp_path))
-    folder = paths.results(PROFILE) / "data"
-    folder.mkdir(parents=True)
-    prepared().to_csv(folder / "manifest.csv", index=False)
+def prepared(home):
+    prepare()
 
 
 def masks(seed=0, n=6, **changes):
@@ -109,9 +107,7 @@ def test_the_outcome_sheet_compares_both_networks_on_the_same_slices():
         np.testing.assert_array_equal(picture(line[0]), deeplab.images[at])
         for axis, each in zip(line[1:], (deeplab, unet), strict=True):
             is_true, is_called = each.truth[at] > 0, each.predicted[at] > 0
-            outcome = (
-                1 * (is_true & is_called) + 2 * (is_true > is_called) + 3 * (is_called > is_true)
-            )
+            outcome = np.array([[0, 3], [2, 1]])[1 * is_true, 1 * is_called]
             expected = sheets.overlay(each.images[at], outcome, galleries.OUTCOMES)
             np.testing.assert_allclose(picture(axis), expected)
 
@@ -123,7 +119,6 @@ def test_pictures_are_written_where_masks_are_and_say_whether_they_are_simulated
     assert galleries.write(PROFILE) == ["fig10", "fig11"]
     names = {path.name for path in (paths.results(PROFILE) / "figures").iterdir()}
     assert names == {f"fig{n}.{ending}" for n in (10, 11) for ending in ("png", "svg", "txt")}
-    path = paths.results(PROFILE) / "data" / "manifest.csv"
-    prepared().assign(licence=chest_phantom.LICENCE).to_csv(path, index=False)
+    prepare(licence=chest_phantom.LICENCE)
     for sheet in (galleries.stream_sheet(PROFILE), galleries.outcome_sheet(PROFILE)):
         assert "phantom" in sheet.get_suptitle()
