@@ -151,7 +151,7 @@ def _told_apart(slices: np.ndarray, xrays: np.ndarray) -> tuple[np.ndarray, floa
 
 
 def _fitted(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of features, and what a difference from it is multiplied by to have its length."""
+    """Mean, and the matrix that whitens: the length of a difference times it is the distance."""
     from sklearn.covariance import LedoitWolf
 
     about = LedoitWolf().fit(features.astype(np.float64))  # else the precision may be indefinite
