@@ -1,16 +1,21 @@
-"""Recognition under each condition, on made-up features; no network is built."""
+"""Recognition under each condition, on made-up features, and controls of a leak of known size."""
 
+import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from builders import conditions_scans
+from builders import conditions_scans, join, manifest, scans_of
 
-from covid_utils.data.image_conditions import TASKS, Conditions
-from covid_utils.registry import SEEN
-from covid_utils.training import finetune, recognition
+from covid_utils.data import splits
+from covid_utils.data.image_conditions import ADULT_SOURCE, SOURCES, TASKS, Conditions
+from covid_utils.evaluation import bootstrap, condition_scores, intervals
+from covid_utils.registry import RECOGNITION_CLASSES, SEEN
+from covid_utils.training import controls, finetune, recognition
 from covid_utils.training import recognition_ladder as ladder
+from covid_utils.training.head import PAPER
 
 SETTINGS = {"steps": 200, "batch_size": 20, "learning_rate": 0.1, "standardise": True, "seed": 5}
 TOTALS = {"2 classes": 240, "4 classes": 480, "CT": 200}
@@ -130,3 +135,66 @@ def test_fewer_images_are_a_smaller_set_of_the_same_kind(images):
     # More images, or those of fewer classes, have what fewer have, so that it is computed once.
     more = ladder.fewer(whole, images, count + 20)
     assert set(train["image_id"]) < set(more.loc[more["subset"] == "train", "image_id"])
+
+
+# Controls: a leak that is there is found in proportion, and where there is none, none is found
+
+
+@pytest.fixture(scope="module")
+def phantom_scans(tmp_path_factory):
+    """X-rays of a phantom without marks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(controls, "UNMARKED", replace(controls.UNMARKED, patients=40))
+        return controls.unmarked()
+
+
+def with_limits(predictions, task, model):
+    """Mean over test images and trainings, with its interval over both."""
+    chosen = predictions.query("subset == 'test' and task == @task and model == @model")
+    hits = chosen.assign(hit=(chosen["truth"] == chosen["predicted"]).astype(float))
+    table = hits.pivot_table(index=["patient_id", "image_id"], columns="run", values="hit")
+    return bootstrap.mean(table.to_numpy(), table.index.get_level_values("patient_id").to_numpy())
+
+
+def test_marks_of_hospitals_are_found_in_proportion_to_their_strength(phantom_scans):
+    table = condition_scores.leak(controls.answers(phantom_scans, (0.0, 0.25, 1.0)))
+    none, weak, strong = table.itertuples()
+    assert none.low < 0 < none.high
+    assert none.truth == 0
+    assert 0.2 < weak.truth < 0.7 < strong.truth
+    for one in (none, weak, strong):  # other patients show what is true of the same ones
+        assert one.low <= one.truth <= one.high
+    assert weak.low > 0
+    assert weak.high < strong.low
+    assert strong.share == pytest.approx(1, abs=0.15)
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """Predictions for patients of one image each, whose features depend on their class alone."""
+    parts = [
+        manifest({f"{label}{i}": 1 for i in range(300)}, SOURCES[label], label)
+        for label in RECOGNITION_CLASSES
+    ]
+    parts.append(manifest({f"adult{i}": 1 for i in range(100)}, ADULT_SOURCE))
+    rows = splits.assign(join(*parts), seed=1, test=20)
+    is_class = rows["label"].to_numpy()[:, None] == np.array(RECOGNITION_CLASSES)
+    values = 1.5 * is_class + np.random.default_rng(0).normal(size=is_class.shape)
+    table = pd.DataFrame(values, rows["image_id"], dtype=np.float32)
+    images = Conditions(scans_of(rows), {}, seed=1)
+    short = {"steps": 100, "standardise": True}
+    trainings = {"R0": 1, "R1": 1, "R2": 5}
+    train = ladder.train
+    return [train(name, images, table, PAPER | short, number) for name, number in trainings.items()]
+
+
+@pytest.mark.parametrize("model", ["head", "nearest neighbour"])
+@pytest.mark.parametrize("task", ["2 classes", "4 classes"])
+def test_without_a_leak_the_conditions_agree(alike, task, model):
+    values = [with_limits(predictions, task, model) for predictions in alike]
+    for earlier, later in itertools.pairwise(values):
+        gap = intervals.difference(later, earlier)
+        assert gap.low < 0 < gap.high
+        assert abs(gap.value) < 0.06
+    assert not any(one.query("subset == 'test'")["seen_patient"].any() for one in alike)
