@@ -98,8 +98,7 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, keys: dict) -> Iterat
         note = f"only the first right: {only_first}, only the second: {only_second} images "
         note += f"(McNemar over images, as if independent: p = {p_value:.2g})"
     keys = {"subset": "test"} | keys | {"repeat": 0, "note": note}
-    keys |= {"class": "all", "metric": "accuracy difference"}
-    yield keys | score._asdict() | {"patients": len(np.unique(groups))}
+    yield scoring.row("all", "accuracy difference", score, groups) | keys
 
 
 def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:
@@ -165,13 +164,12 @@ def _calibrated(table: pd.DataFrame, keys: dict) -> Iterator[dict]:
         return
     probabilities, truth = shares(test, registry.RECOGNITION_TASKS[keys["task"]])
     groups = test["patient_id"].to_numpy()
-    keys |= {"class": "all", "patients": len(np.unique(groups))}
     for degree in (1.0, temperature(table, keys["task"])):
         scaled = calibration.apply_temperature(probabilities, degree)
         for metric, score in calibration.scores(scaled, truth, groups).items():
-            own = {"metric": metric, "average": f"temperature {round(degree, 3):g}"}
-            note = "leans upwards, no interval" if metric == "ece" else ""
-            yield score._asdict() | keys | own | {"note": note}
+            own = {"average": f"temperature {round(degree, 3):g}"}
+            own["note"] = "leans upwards, no interval" if metric == "ece" else ""
+            yield scoring.row("all", metric, score, groups) | keys | own
 
 
 def labels(profile: str) -> Iterator[dict]:
