@@ -106,7 +106,8 @@ def _measure(path: Path, source: Source, row: dict) -> dict:
     image = source.load_image(path, row["frame"])
     content = image.tobytes() if row["is_slice"] else path.read_bytes()
     found = {"sha256": hashlib.sha256(content).hexdigest(), "phash": perceptual_hash(image)}
-    found |= {"width": image.shape[1], "height": image.shape[0], "lungs": "", "field": ""}
+    found |= {"width": image.shape[1], "height": image.shape[0]}
+    found |= dict.fromkeys(("lungs", "field", "gray"), "")
     if row["modality"] == "CT":
         found |= {name: place_of(field(image)) for name, field in FINDERS.items()}
         found["gray"] = row["gray"] or str(gray_scale.landmarks(image))
