@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,17 +41,11 @@ def _parser() -> argparse.ArgumentParser:
         "--probabilities", action="store_true", help="write the probability of each pixel's label"
     )
     stages = "1 recognises, 2 names manifestations, 3 outlines them; 1,2,3 if not given"
-    parser.add_argument("--stages", type=_stages, default=STAGES, help=stages)
+    parser.add_argument("--stages", default=",".join(map(str, STAGES)), help=stages)
     parser.add_argument("--xrays", action="store_true", help="pictures are X-rays")
     parser.add_argument("--model", type=Path, help="a network's file or folder, if not the shipped")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"slices at once; {BATCH}")
     return parser
-
-
-def _stages(text: str) -> list[int]:
-    if not re.fullmatch("[123](,[123])*", text):
-        raise argparse.ArgumentTypeError(f"{text!r}; name 1, 2 or 3, with commas between")
-    return [int(each) for each in text.split(",")]
 
 
 @contextmanager
@@ -73,9 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import covid_read
 
-    same = ("probabilities", "batch", "stages", "xrays")
-    chosen = {name: getattr(arguments, name) for name in same}
+    chosen = {name: getattr(arguments, name) for name in ("probabilities", "batch", "xrays")}
     chosen["formats"] = [each.strip() for each in arguments.format.split(",")]
+    numbers = {str(stage): stage for stage in STAGES}
+    chosen["stages"] = [numbers.get(each.strip(), each) for each in arguments.stages.split(",")]
     chosen["model"] = arguments.model or covid_read.MODEL
     try:
         with _alone() as shown, tqdm(bar_format=BAR, unit=" images", file=shown) as bar:

@@ -199,7 +199,9 @@ def _picture(path: Path, file: File) -> Case:
     picture = decoding.read_raster(path)
     shape = _sized(path, (1, *picture.shape))
     scale, words = NOTHING, ()
-    if not _is_coloured(path):
+    with Image.open(path) as opened:
+        colours = np.asarray(opened.convert("RGB").resize((64, 64)))
+    if (np.ptp(colours, axis=-1) > DIFFERENT).mean() <= COLOURED:
         scale, words = _scaled((0, 255), True, picture)
     return Case(file.name, (file,), "unknown", shape, lambda *_: picture, scale, warnings=words)
 
@@ -255,12 +257,6 @@ def _scaled(
     if doubts.shows_chest(picture, field):
         return ANATOMY, (INFERRED, *doubts.of_anatomy(picture, field))
     return NOTHING, ()
-
-
-def _is_coloured(path: Path) -> bool:
-    with Image.open(path) as file:
-        colours = np.asarray(file.convert("RGB").resize((64, 64)))
-    return (np.ptp(colours, axis=-1) > DIFFERENT).mean() > COLOURED
 
 
 def _slanted(normal: np.ndarray) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ def test_shares_and_ml_follow_from_the_masks(tmp_path, model):
     assert record["voxel_ml"] == pytest.approx(ml)
     assert record["lung_field_ml"] == pytest.approx(ml * record["lung_field_pixels"])
     files = [result.folder / "v.nii.gz" / f"{name}.nii.gz" for name in ("mask", "probability")]
+    assert np.allclose(*(nibabel.load(file).affine for file in files))
     mask, chance = (nibabel.load(file).get_fdata() for file in files)
     assert mask.any()
     for label, row in zip(LABEL_CLASSES, record["manifestations"].values(), strict=True):

@@ -182,12 +182,3 @@ def test_a_picture_gets_a_picture_as_mask_in_the_colours_of_the_registry(mixed):
     assert np.array_equal(np.asarray(mask) == 2, picture()[0] == 255)
     wanted = tuple(bytes.fromhex(COLOURS["consolidation"][1:]))
     assert wanted in set(mask.convert("RGB").getdata())
-
-
-def test_probabilities_have_the_geometry_of_the_source(mixed):
-    root, _ = mixed
-    folder = root / "results" / "scans_v.nii.gz"
-    mask, chance = (nibabel.load(folder / f"{name}.nii.gz") for name in ("mask", "probability"))
-    assert np.allclose(mask.affine, chance.affine)
-    marked = np.asarray(mask.dataobj) == 2
-    assert np.allclose(chance.get_fdata()[marked], 0.75, atol=1 / 255)
