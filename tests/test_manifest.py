@@ -52,6 +52,7 @@ def test_values_outside_the_contract_are_refused(change, message):
 def test_csv_round_trip_keeps_everything(home):
     with pytest.raises(ResultsError, match=r"data/manifest\.csv: not there yet; 'make reproduce"):
         manifest.saved_manifest("quick")
+    assert manifest.left_out("quick") == {}
     rows = valid({"007": 1, "b": 2}, modality="CT", lungs="1 2 3 4").assign(subset="train")
     (paths.results("quick") / "data").mkdir(parents=True)
     rows.to_csv(paths.results("quick") / "data" / "manifest.csv", index=False)
