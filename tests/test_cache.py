@@ -10,7 +10,7 @@ import pytest
 from builders import adult_xrays, ct_slices, save_png
 
 from covid_utils import paths
-from covid_utils.data import cache, readers
+from covid_utils.data import cache, lung_field, readers
 from covid_utils.data.images import Preprocessing, preprocess, preprocess_mask
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -116,6 +116,19 @@ def test_masks_lie_on_their_images_and_a_mended_one_is_not_served_from_before(tm
     assert np.array_equal(cache.images(rows, root, SMALL), expected(root, rows))
     ct_slices(root, effusion=2)
     assert set(np.unique(cache.masks(readers.read("medseg", root).rows, root, SMALL))) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("crop", ["lungs", "field"])
+def test_image_mask_and_field_are_cropped_to_what_the_manifest_says(tmp_path, crop):
+    root, settings = ct_slices(tmp_path / "scans"), Preprocessing(24, 0.0, crop=crop)
+    rows = readers.read("medseg", root).rows.assign(lungs="1 0 9 9", field="2 3 8 9")
+    place = rows.loc[0, crop]
+    image, mask = (load(root, rows.loc[0]) for load in (readers.load_image, readers.load_mask))
+    assert np.array_equal(cache.images(rows, root, settings)[0], preprocess(image, settings, place))
+    outlined = preprocess_mask(mask, settings, place)
+    assert np.array_equal(cache.masks(rows, root, settings)[0], outlined)
+    field = preprocess_mask(lung_field.field(image).astype(np.uint8), settings, place)
+    assert np.array_equal(cache.fields(rows, root, settings)[0], field)
 
 
 def test_prepared_images_are_those_of_the_cache_and_none_is_kept(root, decoded):
