@@ -45,7 +45,8 @@ def test_the_readers_give_the_manifest_that_the_committed_numbers_rest_on(real_d
     sample = saved_manifest("sample").drop(columns="subset")
     is_left_out = rows["modality"].eq("CT") & rows["field"].eq("")
     assert 80 < (rows["modality"].eq("CT") & ~is_left_out).sum() < 200
-    sample.loc[is_left_out, ["lungs", "field", "gray"]] = ""
+    for table in (rows, sample):
+        table.loc[is_left_out, ["lungs", "field", "gray"]] = ""
     # The hash may differ by a bit on another processor.
     assert_frame_equal(rows.drop(columns="phash"), sample.drop(columns="phash"))
     pairs = same_pictures(rows["phash"].tolist()).tolist()

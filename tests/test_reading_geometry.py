@@ -23,7 +23,7 @@ from PIL import Image
 
 from covid_read import masks
 from covid_read import series as dicom_series
-from covid_read.cases import Batch, Case, cases
+from covid_read.cases import HOUNSFIELD, Batch, Case, cases
 from covid_read.extent import on_whole_slices, outlined
 from covid_read.folder import read_all
 from covid_utils.data import gray_scale, lung_field
@@ -148,6 +148,16 @@ def test_what_a_network_finds_in_a_prepared_slice_is_put_back_where_it_was():
     assert (found & truth).sum() > 0.9 * (found | truth).sum()
     assert (chance[labels > 0] > 0.5).all()
     assert chance[0, 0, 0] == 1  # outside the crop
+
+
+def test_slices_without_a_lung_field_stay_empty():
+    points = slice_points((-32, -24, CENTRE[2]), HEAD_FIRST, (0.5, 0.5), (96, 128))
+    shown = to_uint8(chest(points), *LUNG_WINDOW)
+    planes = [shown, np.full_like(shown, 128)]
+    case = Case("two", (), "CT", (2, *shown.shape), lambda at: planes[at], HOUNSFIELD)
+    found = outlined(case, lambda batch: (2 + 0 * batch.slices, np.ones(batch.slices.shape)))
+    assert found.outlined == 1
+    assert (found.labels == [[[2]], [[0]]]).all()
 
 
 # Series that are not as they should be

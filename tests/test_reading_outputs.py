@@ -147,6 +147,8 @@ def test_records_follow_the_published_schema(mixed):
         "ground-glass 90%, consolidation 20%, pleural effusion 50%"
     )
     assert "consolidation: " in listed["scans/v.nii.gz"]["outlined"]
+    assert "No DICOM SEG is written" in listed["scans/v.nii.gz"]["message"]
+    assert "No probabilities are written" in listed["scans/a.png"]["message"]
 
 
 def test_few_slices_of_a_volume_are_recognised_spread_over_all(tmp_path):
