@@ -79,18 +79,8 @@ def sweep(
     validation_rng = np.random.default_rng([settings["seed"], 1])
     features, mean, scale = _scaled(data, settings["standardise"])
     draw_train, draw_validation = (_balanced(part, data) for part in (data.train, data.validation))
-    # Heads lie side by side in one matrix. All start from the same normal weights, cut off at two
-    # deviations.
-    each, shape = np.array(rates, np.float32), (len(rates), data.classes)
-    uniform = rng.uniform(*ndtr([-2.0, 2.0]), (features.shape[1], data.classes))
-    kernel = np.tile((0.001 * ndtri(uniform)).astype(np.float32), len(rates))
-    bias = np.zeros(len(rates) * data.classes, np.float32)
+    matrix = _Matrix(rates, features.shape[1], data.classes, rng)
     curve, heads, accuracy = [], {}, {}
-
-    def predict(batch: np.ndarray) -> np.ndarray:
-        logits = batch @ kernel
-        logits += bias
-        return softmax(logits.reshape(-1, *shape), axis=-1)
 
     def add_point(subset: str, probability: np.ndarray, truth: np.ndarray) -> None:
         hits, entropy = (part.tolist() for part in quality(probability, truth))
@@ -99,29 +89,57 @@ def sweep(
     for step in range(1, max(steps) + 1):
         chosen = draw_train(rng, settings["batch_size"])
         batch, truth = features[chosen], data.target[chosen]
-        probability = predict(batch)
+        probability = matrix.predict(batch)
         if step == 1 or step % settings.get("evaluate_every", 10) == 0:
             add_point("train", probability, truth)
             if len(data.validation):
                 some = draw_validation(validation_rng, EVALUATION_BATCH)
-                add_point("validation", predict(features[some]), data.target[some])
-        probability[np.arange(len(truth)), :, truth] -= 1
-        probability *= (each / len(truth))[:, None]
-        error = probability.reshape(len(truth), -1)
-        kernel -= batch.T @ error
-        bias -= error.sum(axis=0)
-        if step not in steps:
-            continue
-        kernels, biases = (kernel * scale[:, None]).reshape(-1, *shape), bias.reshape(shape)
-        for number, rate in enumerate(rates):  # for features as they are
-            own = np.ascontiguousarray(kernels[:, number])
-            heads[rate, step] = Head(own, biases[number] - mean @ own)
-        if len(data.validation):
-            hits, _ = quality(predict(features[data.validation]), data.target[data.validation])
+                add_point("validation", matrix.predict(features[some]), data.target[some])
+        matrix.descend(batch, probability, truth)
+        if step in steps:
+            kept = matrix.heads(mean, scale)
+            heads |= {(rate, step): head for rate, head in zip(rates, kept, strict=True)}
+        if step in steps and len(data.validation):
+            probability = matrix.predict(features[data.validation])
+            hits, _ = quality(probability, data.target[data.validation])
             accuracy |= {(rate, step): share for rate, share in zip(rates, hits, strict=True)}
     columns = ["rate", "step", "subset", "accuracy", "cross_entropy"]
     history = pd.DataFrame(curve, columns=columns).sort_values("rate", kind="stable")
     return heads, accuracy, history.reset_index(drop=True)
+
+
+class _Matrix:
+    """Heads of several rates, side by side in one matrix (channels, rates x classes)."""
+
+    def __init__(
+        self, rates: tuple[float, ...], channels: int, classes: int, rng: np.random.Generator
+    ):
+        self.rates, self.shape = np.array(rates, np.float32), (len(rates), classes)
+        # All start from the same normal weights, cut off at two deviations.
+        uniform = rng.uniform(*ndtr([-2.0, 2.0]), (channels, classes))
+        self.kernel = np.tile((0.001 * ndtri(uniform)).astype(np.float32), len(rates))
+        self.bias = np.zeros(len(rates) * classes, np.float32)
+
+    def predict(self, batch: np.ndarray) -> np.ndarray:
+        """Probabilities (n, rates, classes) for features (n, channels)."""
+        logits = batch @ self.kernel
+        logits += self.bias
+        return softmax(logits.reshape(-1, *self.shape), axis=-1)
+
+    def descend(self, batch: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> None:
+        """One step of gradient descent, each head at its own rate; overwrites probabilities."""
+        probability[np.arange(len(truth)), :, truth] -= 1
+        probability *= (self.rates / len(truth))[:, None]
+        error = probability.reshape(len(truth), -1)
+        self.kernel -= batch.T @ error
+        self.bias -= error.sum(axis=0)
+
+    def heads(self, mean: np.ndarray, scale: np.ndarray) -> list[Head]:
+        """The head of each rate, for features before they were shifted and scaled."""
+        kernels = (self.kernel * scale[:, None]).reshape(-1, *self.shape)
+        kernels = [np.ascontiguousarray(kernels[:, at]) for at in range(len(self.rates))]
+        biases = self.bias.reshape(self.shape)
+        return [Head(k, b - mean @ k) for k, b in zip(kernels, biases, strict=True)]
 
 
 def _balanced(
