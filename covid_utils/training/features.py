@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 #: Version of the features in the cache: of the code of preprocessing, network and copies.
-VERSION = 1
+VERSION = 2
 BATCH = 32
 #: Images that the batch-norm statistics of random weights are taken from.
 CALIBRATION_IMAGES = 32
