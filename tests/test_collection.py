@@ -1,5 +1,7 @@
 """The collection: nothing is lost in silence, and what was prepared is what is opened."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from builders import adult_xrays, ct_slices, manifest, prepare, recognition_sets
@@ -58,6 +60,15 @@ def test_opened_is_what_was_prepared_without_unreadable_files_which_are_listed(r
     next((tmp_path / "moved").glob("chest_xray/train/PNEUMONIA/*")).unlink()
     scans = collection.open_or_prepare("quick", str(tmp_path / "moved"))
     assert len(scans.manifest) == len(made.manifest) - 1
+
+
+def test_who_opens_it_at_the_same_time_waits_for_the_one_who_prepares_it(root, monkeypatch):
+    asked, usual = [], collection.prepare
+    monkeypatch.setattr(collection, "prepare", lambda values: asked.append(1) or usual(values))
+    with ThreadPoolExecutor(2) as pool:
+        each = list(pool.map(lambda _: collection.open_or_prepare("quick", str(root)), range(2)))
+    assert_frame_equal(each[0].manifest, each[1].manifest)
+    assert len(asked) == 1
 
 
 def test_limit_keeps_so_many_of_each_label(root):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 import chest_phantom
 from covid_utils import params, paths, runs
@@ -178,9 +179,12 @@ def fingerprint(root: Path) -> str:
 
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
     """The collection that ``01_data`` left; prepared now if it is missing or of another folder."""
-    root, source = data_root(profile, data_dir), paths.results(profile) / DATA / "source.json"
-    if not source.is_file() or json.loads(source.read_text())["folder"] != fingerprint(root):
-        return prepare(params.load(profile, "01_data", data_dir=data_dir))
+    root, folder = data_root(profile, data_dir), paths.results(profile) / DATA
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(".collection.lock")):  # notebooks side by side prepare it once
+        source = folder / "source.json"
+        if not source.is_file() or json.loads(source.read_text())["folder"] != fingerprint(root):
+            return prepare(params.load(profile, "01_data", data_dir=data_dir))
     return Collection(saved_manifest(profile), root, runs.read_table(profile, f"{DATA}/skipped"))
 
 
