@@ -93,23 +93,33 @@ def data_root(profile: str, data_dir: str) -> Path:
 def prepare(parameters: Mapping[str, Any]) -> Collection:
     """Read the data sets in a folder, split them, and write the run ``data``; see ``01_data``."""
     profile, split, seed = (parameters[name] for name in ("profile", "split", "seed"))
-    root = data_root(profile, parameters["data_dir"])
-    reading = readers.read_all(root)
-    rows = reduce(reading.rows, parameters["limit"], seed)
-    if chest_phantom.is_phantom(root):
-        # The readers give the licences of the real sets whose layouts the phantom borrows.
-        rows = rows.assign(licence=chest_phantom.LICENCE)
-    rows = stand_ins(rows, root)
-    published = medseg.infnet_subset(root) if split == "infnet" else None
-    shares = (parameters["validation_percent"], parameters["test_percent"])
-    table, seen = without_seen(splits.assign(rows, seed, *shares, published), root)
-    assert_apart(table, split)
-    problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
-    with runs.record(profile, DATA, {name: parameters[name] for name in SETTINGS}, table) as run:
-        run.write_table("manifest", table)
-        run.write_table("skipped", problems)
-        runs.write_json(run.folder / "source.json", {"folder": fingerprint(root)})
-    return Collection(table, root, problems)
+    with _lock(profile):
+        root = data_root(profile, parameters["data_dir"])
+        reading = readers.read_all(root)
+        rows = reduce(reading.rows, parameters["limit"], seed)
+        if chest_phantom.is_phantom(root):
+            # The readers give the licences of the real sets whose layouts the phantom borrows.
+            rows = rows.assign(licence=chest_phantom.LICENCE)
+        rows = stand_ins(rows, root)
+        published = medseg.infnet_subset(root) if split == "infnet" else None
+        shares = (parameters["validation_percent"], parameters["test_percent"])
+        table, seen = without_seen(splits.assign(rows, seed, *shares, published), root)
+        assert_apart(table, split)
+        problems = pd.concat([reading.problems, seen, _untested(table)], ignore_index=True)
+        settings = {name: parameters[name] for name in SETTINGS}
+        with runs.record(profile, DATA, settings, table) as run:
+            run.write_table("manifest", table)
+            run.write_table("skipped", problems)
+            runs.write_json(run.folder / "source.json", {"folder": fingerprint(root)})
+        return Collection(table, root, problems)
+
+
+def _lock(profile: str) -> FileLock:
+    """Notebooks that run side by side prepare the collection once."""
+    folder = paths.results(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A singleton in each process, so that its holder may ask again.
+    return FileLock(folder / ".collection.lock", is_singleton=True)
 
 
 def _untested(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -179,13 +189,12 @@ def fingerprint(root: Path) -> str:
 
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
     """The collection that ``01_data`` left; prepared now if it is missing or of another folder."""
-    root, folder = data_root(profile, data_dir), paths.results(profile) / DATA
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(".collection.lock")):  # notebooks side by side prepare it once
-        source = folder / "source.json"
+    root, source = data_root(profile, data_dir), paths.results(profile) / DATA / "source.json"
+    with _lock(profile):
         if not source.is_file() or json.loads(source.read_text())["folder"] != fingerprint(root):
             return prepare(params.load(profile, "01_data", data_dir=data_dir))
-    return Collection(saved_manifest(profile), root, runs.read_table(profile, f"{DATA}/skipped"))
+        problems = runs.read_table(profile, f"{DATA}/skipped")
+        return Collection(saved_manifest(profile), root, problems)
 
 
 def require_classes(collection: Collection) -> None:
