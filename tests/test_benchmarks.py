@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from builders import modules_of
-from phantom_chest import slices_of_a_chest
+from builders import modules_of, slices_of_a_chest
 
 from covid_utils import paths
 from covid_utils.data import augment

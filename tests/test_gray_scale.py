@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from phantom_chest import slices_of_a_chest
+from builders import slices_of_a_chest
 
 from covid_utils.data import gray_scale, readers
 from covid_utils.data.gray_scale import CANONICAL, HOUNSFIELD, LUNG_WINDOW, Landmarks

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from builders import slices_of_a_chest
 from own_scans import outline, series
-from phantom_chest import slices_of_a_chest
 from PIL import Image
 from stream_cases import TOY
 
