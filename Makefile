@@ -79,7 +79,7 @@ lint: setup ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 unit: setup ## Unit tests
-	@$(RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # In a home of their own, so that 01 to 04 start from nothing, as in a clean checkout.
 notebooks-check: setup ## Re-run the notebooks and compare their stored outputs

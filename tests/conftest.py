@@ -9,6 +9,15 @@ from builders import SMALL_PHANTOM, copy_sample
 import chest_phantom
 from covid_utils import paths
 
+#: Files that take longest; started last, one of them would run alone at the end.
+LONGEST = ("test_site.py", "test_graph.py", "test_train_stream.py", "test_committed.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest files first."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
