@@ -124,8 +124,6 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
     (kh, kw, in, out) and ``NAME/bias`` (out,) of its 94 convolutions, in the order in which Keras
     creates its own; a kernel may be missing. Its batch norms are folded into the biases.
     """
-    import keras
-
     if not path.is_file():
         raise DataError(
             f"{path}: no such weights file; set the parameter 'weights' to a file that exists, "
@@ -141,6 +139,13 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
             f"{path}: the 2015 graph takes the maximum in its last block where Keras averages, "
             "so mixed10 is another block; choose mixed9 or an earlier feature_layer."
         )
+    _fill(base, path, arrays, last)
+
+
+def _fill(base: keras.Model, path: Path, arrays: dict[str, np.ndarray], last: str) -> None:
+    """Fill the network from arrays of the 2015 one, complete up to the block ``last``."""
+    import keras
+
     names = [key.removesuffix("/bias") for key in arrays if key.endswith("/bias")]
     convolutions, norms = in_creation_order(base)
     if len(names) != len(convolutions):
