@@ -64,7 +64,7 @@ def test_volumes_that_settings_were_chosen_on_are_scored_apart(made):
         assert (row["groups"], row["split"]) == (groups, "external")
         if groups > 1:
             assert row["low"] < row["value"] < row["high"]
-            assert row["note"].startswith(f"limits rest on {groups} volumes, and hold the truth in")
+            assert row["note"].startswith(f"limits rest on {groups} volumes, and contain the true")
         else:
             assert np.isnan(row["low"])
     field = runs.select(scored, class_=LUNG_FIELD, metric="dice", average="per_image")
@@ -96,7 +96,8 @@ def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_chec
     quality = {"present": 8, "called": 7, "auc": 0.7, "auc_low": 0.6, "auc_high": 0.8}
     about = {"preprocessing": {"size": 64}, "quality": dict.fromkeys(MANIFESTATIONS, quality)}
     about |= {"slices": 10, "groups": 9, "caution": "No better than chance."}
-    shipped.write(file, {"presence": shipped.Part(about)})
+    outlines = shipped.Part({"settings": {"attenuation_margin": 16.0}})
+    shipped.write(file, {"presence": shipped.Part(about), shipped.OUTLINES: outlines})
     text = card.write("sample").read_text(encoding="utf8")
     _, scored = made
     for subset, average in (("external", "per_image"), (CHOSEN_ON, "pooled")):
@@ -106,6 +107,7 @@ def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_chec
     assert hashlib.sha256(file.read_bytes()).hexdigest() in text
     assert "| ground-glass | 8 | 7 | 0.70 [0.60, 0.80] |" in text
     assert "their 9 groups" in text
+    assert "less than 16 gray values (94 HU) denser" in text
     assert "**No better than chance.**" in text
     assert "not a medical device" in text
     assert "{" not in text

@@ -135,7 +135,7 @@ def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(home
         assert is_empty == (name in {"table2", "table3", "table4"}), name
         assert ("no data" in set(render.readable(written)["ours"])) == is_empty
     found = verdicts.own(runs.read_table(PROFILE, "verdicts"))
-    is_asked = ~found["patients_apart_verdict"].isin((verdicts.CANNOT_BE_ASKED, verdicts.NO_DATA))
+    is_asked = ~found["patients_apart_verdict"].isin((verdicts.CANNOT_BE_TESTED, verdicts.NO_DATA))
     assert (found["patients_apart_n"] > 0).tolist() == is_asked.tolist()
     reasons = built["verdicts"].set_index("id")["patients_apart_reason"]
     assert reasons["p08"] == "covid-chestxray-dataset, covid-ct were not there"

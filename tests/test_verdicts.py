@@ -14,7 +14,7 @@ from covid_utils.errors import ResultsError
 from covid_utils.report import claims as ledger
 from covid_utils.report import verdicts
 from covid_utils.report.verdicts import (
-    CANNOT_BE_ASKED,
+    CANNOT_BE_TESTED,
     DIFFERS,
     NO_DATA,
     NOT_COMPARABLE,
@@ -103,9 +103,9 @@ LUNA = join(SCANS, manifest({"n": 2}, "luna16", "nodule", "CT"))
         ("p01", "sample", PHANTOM, NOT_COMPARABLE, "simulated scans"),
         ("p01", "ci", SCANS, NOT_COMPARABLE, OTHER_SIZE),
         ("p25b", "sample", SCANS[SCANS["dataset"] != "medseg"], NOT_COMPARABLE, "medseg was not"),
-        ("p24a", "quick", PHANTOM, CANNOT_BE_ASKED, "missing: the mIoU that the gain is over"),
-        ("p26", "sample", SCANS, CANNOT_BE_ASKED, "missing: the times"),
-        ("c03", "sample", SCANS, CANNOT_BE_ASKED, "one patient; with luna16 it could be asked"),
+        ("p24a", "quick", PHANTOM, CANNOT_BE_TESTED, "missing: the mIoU that the gain is over"),
+        ("p26", "sample", SCANS, CANNOT_BE_TESTED, "missing: the times"),
+        ("c03", "sample", SCANS, CANNOT_BE_TESTED, "one patient; with luna16 it could be tested"),
         ("c03", "sample", LUNA, REPRODUCED, "above"),
         ("q06", "sample", SCANS, QUOTED, "not run again"),
     ],
@@ -183,7 +183,7 @@ def test_the_two_answers_stand_side_by_side_and_are_counted(monkeypatch):
     assert verdicts.summary(found) == (
         "Of 23 claims 13 are reproduced as published, "
         "6 of them also with patients apart; "
-        "9 cannot be asked."
+        "9 cannot be tested."
     )
     assert verdicts.tally(found)[REPRODUCED][0] == 13
     assert [sum(column) for column in zip(*verdicts.tally(found).values(), strict=True)] == [23, 23]

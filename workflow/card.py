@@ -13,6 +13,7 @@ import pandas as pd
 
 from covid_read import presence, shipped
 from covid_utils import paths, runs
+from covid_utils.data.gray_scale import LUNG_WINDOW
 from covid_utils.errors import ResultsError
 from covid_utils.registry import CHOSEN_ON, EXTERNAL, HOSPITALS, SHIPPED, STEPS, name_of
 from covid_utils.report import render
@@ -50,6 +51,7 @@ def write(profile: str) -> Path:
             settings="; ".join(settings),
             split=_split(profile),
             scores=render.markdown(_scores(profile)),
+            density=_density(file),
             **_presence(file),
         )
     )
@@ -57,6 +59,18 @@ def write(profile: str) -> Path:
     with whole(card) as partial:
         partial.write_text(text, encoding="utf8")
     return card
+
+
+def _density(file: Path) -> str:
+    """What must be denser than healthy lung to be marked, if anything must."""
+    margin = shipped.read(file)[shipped.OUTLINES].about["settings"]["attenuation_margin"]
+    hounsfield = margin * (LUNG_WINDOW[1] - LUNG_WINDOW[0]) / 255
+    sentence = (
+        f"- What is less than {margin:g} gray values ({hounsfield:.0f} HU) denser than the slice's "
+        "own healthy lung is never marked (`attenuation_margin`, as on the benchmark), so the "
+        "faintest haze is left out.\n"
+    )
+    return sentence if margin else ""
 
 
 def _split(profile: str) -> str:

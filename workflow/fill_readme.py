@@ -10,7 +10,7 @@ import pandas as pd
 from covid_utils import paths, runs
 from covid_utils.registry import CONDITIONS, FINE_TUNED, condition_run
 from covid_utils.report import claims, render, tables, verdicts
-from covid_utils.report.verdicts import CANNOT_BE_ASKED
+from covid_utils.report.verdicts import CANNOT_BE_TESTED
 
 #: Scores that docs/protocol.md shows beside what was expected: words -> rows of the table.
 ACCURACY = {"metric": "accuracy", "subset": "test", "class": "all"}
@@ -51,7 +51,7 @@ def answers(found: pd.DataFrame) -> str:
     """Both answers to each claim that can be asked, as a Markdown table without reasons."""
     text = verdicts.readable(found)
     is_asked = (
-        text[[verdict for _, verdict in verdicts.HEADINGS.values()]] != CANNOT_BE_ASKED
+        text[[verdict for _, verdict in verdicts.HEADINGS.values()]] != CANNOT_BE_TESTED
     ).any(axis=1)
     return render.markdown(text[is_asked].drop(columns=["id", "reason"]))
 

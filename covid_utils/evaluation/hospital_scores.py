@@ -75,7 +75,7 @@ def _scores(part: pd.DataFrame, keys: dict, measures: tuple[str, ...] = MEASURES
         if keys["subset"] != "test" and np.isfinite(line["low"]):
             note = f"limits rest on {volumes} volumes"
             if volumes in HELD:
-                note += f", and hold the truth in {HELD[volumes]} of 100 cases"
+                note += f", and contain the true value in {HELD[volumes]} of 100 simulations"
         yield line | keys | {"note": note}
 
 

@@ -58,7 +58,7 @@ class Claim(SimpleNamespace):
         return Interval(value, 100 * low, 100 * high, n)
 
     def cells(self, protocol: str) -> list[dict[str, Any]]:
-        """Rules of a protocol that name one row each; none of what cannot be asked."""
+        """Rules of a protocol that name one row each; none of what cannot be tested."""
         rules, cells = self.rules[protocol], []
         for rule in rules if isinstance(rules, list) else [rules]:
             if "cannot" not in rule:

@@ -8,7 +8,7 @@ paper's own, and a margin that was fixed beforehand (``paper/margins.yaml``).
 *Reproduced*: the whole interval of the difference lies within the margin. *Differs*: it excludes 0,
 and the difference is larger than the margin. That one method is better than another is reproduced
 if the interval lies above 0, and differs if it lies below 0 or wholly within the margin.
-*Undecided*: neither. *Not comparable*: other data or size. *Cannot be asked*: something is missing
+*Undecided*: neither. *Not comparable*: other data or size. *Cannot be tested*: something is missing
 for good. Work that the paper quotes is *quoted*, and what was not run has *no data*.
 """
 
@@ -28,8 +28,8 @@ from covid_utils.report import claims as ledger
 from covid_utils.report import render
 
 REPRODUCED, DIFFERS, UNDECIDED = "reproduced", "differs", "undecided"
-NOT_COMPARABLE, CANNOT_BE_ASKED, NO_DATA = "not comparable", "cannot be asked", render.NO_DATA
-VERDICTS = (REPRODUCED, DIFFERS, UNDECIDED, NOT_COMPARABLE, CANNOT_BE_ASKED, NO_DATA)
+NOT_COMPARABLE, CANNOT_BE_TESTED, NO_DATA = "not comparable", "cannot be tested", render.NO_DATA
+VERDICTS = (REPRODUCED, DIFFERS, UNDECIDED, NOT_COMPARABLE, CANNOT_BE_TESTED, NO_DATA)
 QUOTED = "quoted"
 #: Of the verdicts on several rows the first of these that occurs is that of the claim.
 WORST = (NO_DATA, NOT_COMPARABLE, DIFFERS, UNDECIDED, REPRODUCED)
@@ -134,7 +134,7 @@ def answer(
     if claim.kind == "quoted":
         return NOTHING | {"verdict": QUOTED, "reason": "not run again"}
     if barrier := _barrier(claim, claim.rules[protocol], manifest):
-        return NOTHING | {"verdict": CANNOT_BE_ASKED, "reason": barrier}
+        return NOTHING | {"verdict": CANNOT_BE_TESTED, "reason": barrier}
     cells, answers = [_cell(claim, rule, tables) for rule in claim.cells(protocol)], []
     lacking = _lacking(claim, manifest)
     if not all(cells):
@@ -158,12 +158,12 @@ def answer(
 
 
 def _barrier(claim: ledger.Claim, rule: Mapping, manifest: pd.DataFrame) -> str:
-    """Why a claim cannot be asked; '' if it can."""
+    """Why a claim cannot be tested; '' if it can."""
     if "cannot" in rule:
         return f"missing: {rule['cannot']}"
     there, essential = set(manifest["dataset"]), claim.needs.get("essential", {}).items()
     absent = {name: why for name, why in essential if name not in there}
-    return "; ".join(f"{why}; with {name} it could be asked" for name, why in absent.items())
+    return "; ".join(f"{why}; with {name} it could be tested" for name, why in absent.items())
 
 
 def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]) -> dict | None:
@@ -248,10 +248,10 @@ def summary(table: pd.DataFrame) -> str:
     table = own(table)
     published, apart = (table[f"{name}_verdict"] for name in HEADINGS)
     is_out, is_held = published == REPRODUCED, apart == REPRODUCED
-    cannot = (published == CANNOT_BE_ASKED) & (apart == CANNOT_BE_ASKED)
+    cannot = (published == CANNOT_BE_TESTED) & (apart == CANNOT_BE_TESTED)
     text = f"Of {len(table)} claims {is_out.sum()} are reproduced as published, "
     text += f"{(is_out & is_held).sum()} of them also with patients apart; "
-    text += f"{cannot.sum()} cannot be asked"
+    text += f"{cannot.sum()} cannot be tested"
     verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
     unsure = {words: (published == name).sum() for name, words in verbs.items()}
     return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."
