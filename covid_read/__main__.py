@@ -35,16 +35,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--out", required=True, type=Path, help="folder of results; open its index.html"
     )
-    formats = f"of masks, with commas between: {', '.join(FORMATS)}; {NIFTI} if not given"
+    formats = f"formats of masks, separated by commas: {', '.join(FORMATS)} (default {NIFTI})"
     parser.add_argument("--format", default=NIFTI, help=formats)
     parser.add_argument(
         "--probabilities", action="store_true", help="write the probability of each pixel's label"
     )
-    stages = "1 recognises, 2 names manifestations, 3 outlines them; 1,2,3 if not given"
+    stages = "1 recognises, 2 names manifestations, 3 outlines them (default 1,2,3)"
     parser.add_argument("--stages", default=",".join(map(str, STAGES)), help=stages)
-    parser.add_argument("--xrays", action="store_true", help="pictures are X-rays")
-    parser.add_argument("--model", type=Path, help="a network's file or folder, if not the shipped")
-    parser.add_argument("--batch", type=int, default=BATCH, help=f"slices at once; {BATCH}")
+    parser.add_argument("--xrays", action="store_true", help="treat pictures as X-rays")
+    parser.add_argument(
+        "--model", type=Path, help="file or folder of a network, instead of the shipped one"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=BATCH, help=f"slices per batch (default {BATCH})"
+    )
     return parser
 
 

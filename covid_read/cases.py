@@ -28,15 +28,15 @@ from covid_utils.errors import DataError
 RIGHT_FRONT_HEAD = np.array([[0, 1], [1, 1], [2, 1]])
 #: Fewest pixels of a slice along each side.
 LEAST = 32
-#: The gray scale of a volume is told by so many slices, and every so many pixels of them.
+#: The gray scale of a volume is inferred from this many slices, subsampled by this stride.
 TOLD_BY, STRIDE = 16, 4
 #: Angle in degrees between the slices and the axial plane from which they look unlike axial ones.
 OBLIQUE = 20
-#: A picture is in colour if this share of it has channels that differ by so many gray values.
+#: A picture is in colour if in this share of it channels differ by more than this in gray value.
 COLOURED, DIFFERENT = 0.1, 40
 #: Kinds of files that are not read, and why.
 UNREAD = {inputs.ARCHIVE: "an archive in an archive; unpack it."}
-UNREAD[inputs.OTHER] = "no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out."
+UNREAD[inputs.OTHER] = "not a PNG, JPEG, TIFF, DICOM or NIfTI file; remove it from the input."
 #: What tells the gray scale of a case.
 HOUNSFIELD, ANATOMY, NOTHING = "Hounsfield units", "anatomy", "nothing"
 INFERRED = "Hounsfield units are not known; the gray scale is inferred from anatomy."
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
         slices: uint8 (n, height, width).
         fields: The lung field in each, bool (n, height, width).
         scales: What brings each to the canonical window, as `images.preprocess` takes it, (n,); ''
-            of a slice whose anatomy does not tell.
+            of a slice whose anatomy does not show it.
     """
 
     slices: np.ndarray
@@ -162,7 +162,7 @@ def _stacked(headers: dict[File, series.Slice]) -> Iterator[Case | Refusal]:
 def _slices(
     path: Path, files: tuple[File, ...], stack: series.Stack, said: tuple[str, ...]
 ) -> Case:
-    """A case of CT slices; the gray scale of all is told by the middle one."""
+    """A case of CT slices; the gray scale of all is inferred from the middle one."""
     name = files[0].name
     if len(files) > 1:
         name = os.path.commonpath([Path(file.name).parent for file in files]) or "series"
@@ -228,7 +228,7 @@ def _volume(path: Path, file: File) -> Case:
     scale, said = _scaled(window, gray.holds_air(some, window), load(shape[0] // 2))
     said += _slanted(volume.affine[:3, int(np.argmax(oriented[:, 0] == 2))])
     if not (volume.header["sform_code"] or volume.header["qform_code"]):
-        said += ("The file does not say where front and left are; they are taken as usual.",)
+        said += ("The file does not state its orientation; the usual one is assumed.",)
     modality, affine = "CT" if scale == HOUNSFIELD else "unknown", volume.affine
     return Case(file.name, (file,), modality, shape, load, scale, oriented, affine, False, said)
 
@@ -250,7 +250,7 @@ def _scaled(
     """What tells the gray scale of a case, by its middle slice, and what to say about it."""
     field = lung_field.field(picture)
     if gray.is_hounsfield(window):
-        said = "Its Hounsfield units hold no air, as those of a chest do."
+        said = "Its Hounsfield units include no air, although those of a chest would."
         return HOUNSFIELD, doubts.of_anatomy(picture, field) if has_air else (said,)
     if doubts.is_inverted(picture):
         return NOTHING, (doubts.INVERTED,)
@@ -261,5 +261,6 @@ def _scaled(
 
 def _slanted(normal: np.ndarray) -> tuple[str, ...]:
     angle = series.degrees(normal, np.array([0, 0, np.copysign(1, normal[2])]))
-    said = f"Its slices are {angle:.0f} degrees off the axial plane; networks know axial ones."
+    said = f"Its slices are {angle:.0f} degrees off the axial plane; "
+    said += "the networks were trained on axial slices only."
     return (said,) if angle > OBLIQUE else ()

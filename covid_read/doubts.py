@@ -1,4 +1,4 @@
-"""What speaks against a case: no chest, an odd picture of one, or slices unlike those learned.
+"""Reasons to doubt a case: no chest, an odd picture of one, or slices unlike those learned.
 
 The shares and limits below were set on slices of ten sources and parts of them; what they refuse,
 and what they let pass, is in ``benchmarks/refusal.md``.
@@ -11,7 +11,7 @@ import numpy as np
 from covid_utils.data import body, gray_scale, lung_field
 
 #: Least share of a picture that is body, and least and largest of the body that is lung, where
-#: nothing else tells that it is a CT slice. Of 280 slices of ten sources all fill a quarter, and
+#: nothing else says that it is a CT slice. Of 280 slices of ten sources all fill a quarter, and
 #: lungs at their base less; in tight figures of papers lungs fill up to two thirds.
 BODY, LUNG = 0.2, (0.08, 0.7)
 #: Gray value of the corners from which a picture may be inverted: around a body is air, or black.
@@ -25,7 +25,7 @@ TURNED = "The spine seems to be on top, so it may be stored upside down."
 #: Largest share of a picture that is body if it is an X-ray; figures of CT slices without anything
 #: around them look like X-rays otherwise.
 SURROUNDED = 0.95
-XRAY = "It looks like an X-ray, and only CT slices are outlined; `--xrays` has it recognised."
+XRAY = "It looks like an X-ray; only CT slices are outlined. Add `--xrays` to have it recognised."
 #: Why nothing was outlined in a case whose slices are for the most part so unlike.
 STRANGE = "It is very unlike the slices that the network learned from, so nothing is outlined."
 

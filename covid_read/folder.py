@@ -209,10 +209,9 @@ def _record(
     if found:
         warnings += doubts
     if found and (left := slices - found.outlined):
-        warnings.append(
-            f"{left} of {slices} slices show no lung field, or their gray scale is not known; "
-            "they stay empty."
-        )
+        many = f"{left} of {slices} slices show no lung field, or their gray scale is not known; "
+        one = f"1 of {slices} slices shows no lung field, or its gray scale is not known; "
+        warnings.append(one + "it stays empty." if left == 1 else many + "they stay empty.")
     return {
         "schema": SCHEMA,
         "name": case.name,

@@ -1,7 +1,7 @@
 """Heads of recognition, as a user's own training leaves them for reading.
 
 A head is small, and Inception-v3 before it is not: its weights are linked to where they are, and
-nowhere copied. Random weights come again from their seed.
+never copied. Random weights are drawn again from their seed.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def keep(profile: str, frozen: Extraction, fits: Iterable[Fitted]) -> None:
 
 
 def _calibrated(fit: Fitted) -> dict[str, Any]:
-    """Temperature of a head, and from which probability on it answers, by validation images."""
+    """A head's temperature and the probability above which it answers, from validation images."""
     validation = fit.part("validation")
     about = {"modality": MODALITIES[fit.task.name], "classes": fit.task.names}
     about |= {"temperature": 1.0, "answers_from": None, "validation_images": len(validation)}
     if validation.empty:
         return about
     chances, truth = task_scores.shares(validation, fit.task.names)
-    # A few images that are all told right would make a head sure of everything.
+    # A few images that are all classified correctly would make a head certain of everything.
     degree = max(1.0, calibration.fit_temperature(chances, truth))
     chances = calibration.apply_temperature(chances, degree)
     least = answers_from(chances, truth)
@@ -84,9 +84,9 @@ def _calibrated(fit: Fitted) -> dict[str, Any]:
 
 
 def answers_from(probabilities: np.ndarray, truth: np.ndarray, wrong: float = 0.05) -> float | None:
-    """Least probability of an answer of which, on validation cases, this share is wrong at most.
+    """Smallest confidence at which at most this share of validation answers is wrong.
 
-    None if no answers are as good as that, however sure. ``probabilities`` are (n, classes),
+    None if even the most confident answers are worse. ``probabilities`` are (n, classes),
     ``truth`` the numbers of the true classes, int (n,).
     """
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth

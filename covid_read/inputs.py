@@ -57,7 +57,7 @@ def kind(path: Path) -> str:
 
 
 def groups(inputs: Sequence[Path], without: Path) -> Iterator[dict[File, str] | Refusal]:
-    """Files with their kinds: first all that are no archive, then those of each archive in turn.
+    """Files with their kinds: first all that are not archives, then those of each archive in turn.
 
     Args:
         inputs: Files, folders and ZIP archives, as their user names them.
@@ -116,5 +116,5 @@ def _unpacked(path: Path, folder: Path, name: str) -> dict[File, str]:
     guard.extract(path, folder, min(LARGEST_ARCHIVE, likely))
     kinds = {file: kind(file.path) for file in _listed(folder, name)}
     if not kinds:
-        raise DataError(f"{path}: holds no files; leave it out.")
+        raise DataError(f"{path}: holds no files; remove it from the input.")
     return kinds

@@ -1,4 +1,4 @@
-"""DICOM files become stacks of slices: by series, in order of position, in one geometry or named.
+"""DICOM files become stacks of slices: by series, by position, in one geometry, or with a warning.
 
 Only tags that describe the image and where it lies are read; none tells who the patient is.
 """
@@ -23,7 +23,7 @@ from covid_utils.errors import DataError
 #: Modalities that are read, and what the manifest calls them.
 MODALITIES = {"CT": "CT", "CR": "X-ray", "DX": "X-ray", "RG": "X-ray"}
 #: Largest angle in degrees between the steps from slice to slice and the normal of the slices that
-#: is rounding; more is the tilt of a gantry.
+#: is attributable to rounding; a larger one is gantry tilt.
 TILT = 0.5
 #: How far a slice may lie from where even steps put it, as a share of a step.
 UNEVEN = 0.05
@@ -104,14 +104,16 @@ class Stack:
 
 @guard.reads("DICOM file")
 def open_slice(path: Path) -> Slice:
-    """Read the header of a DICOM file; what is no slice and no X-ray is refused."""
+    """Read the header of a DICOM file; anything but a CT slice or an X-ray is refused."""
     _assert_inflates(path)
     header = read_dicom_header(path, _TAGS)
     modality = MODALITIES.get(str(header.get("Modality", "")))
     if not modality or not header.get("Rows"):
-        raise DataError(f"{path}: no CT and no X-ray by its tags; leave it out.")
+        raise DataError(f"{path}: its tags say neither CT nor X-ray; remove it from the input.")
     if modality == "CT" and "LOCALIZER" in (header.get("ImageType") or ()):
-        raise DataError(f"{path}: a localizer, which shows the whole chest at once; leave it out.")
+        raise DataError(
+            f"{path}: a localizer, which shows the whole chest at once; remove it from the input."
+        )
     position, axes, spacing = (_numbers(header, *each) for each in _NUMBERS.items())
     series = [str(header.get("SeriesInstanceUID") or path.parent), modality]
     series += [int(header.get("Rows")), int(header.get("Columns") or 0)]
@@ -185,7 +187,7 @@ def _in_order(group: list[Slice]) -> list[Stack]:
     """Stacks of a series: more than one where it shows the same position again."""
     ordered = sorted(group, key=lambda each: (each.number, each.path))
     if group[0].modality != "CT" or not all(each.is_placed for each in group):
-        reason = "The slices do not tell where they lie, so they are in the order of their numbers."
+        reason = "The slices do not state their positions, so they are sorted by their numbers."
         return [Stack(ordered, None, is_even=False, warnings=(reason,) * (len(group) > 1))]
     at_height: dict[float, list[Slice]] = defaultdict(list)
     for each in ordered:
@@ -202,7 +204,8 @@ def _placed(slices: list[Slice], said: tuple[str, ...]) -> Stack:
     if count == 1:
         is_known = np.isfinite(first.thickness)
         step = first.normal * (first.thickness if is_known else 1)
-        said += () if is_known else ("The slice tells no thickness, so volumes are not known.",)
+        unknown = "The slice states no thickness, so volumes cannot be computed."
+        said += () if is_known else (unknown,)
         return Stack(slices, _affine(first, step), bool(is_known), said)
     positions = np.array([each.position for each in slices])
     step = (positions[-1] - positions[0]) / (count - 1)
@@ -212,10 +215,11 @@ def _placed(slices: list[Slice], said: tuple[str, ...]) -> Stack:
     is_even = np.linalg.norm(strays, axis=1).max() <= UNEVEN * usual
     if not is_even:
         missing = int((np.rint(gaps / usual) - 1).clip(0).sum())
-        what = f"{missing} slices are missing" if missing else "the slices are not evenly spaced"
+        what = "1 slice is missing" if missing == 1 else f"{missing} slices are missing"
+        what = what if missing else "the slices are not evenly spaced"
         said += (
-            f"By their positions {what}: they lie {gaps.min():.2f} to {gaps.max():.2f} mm "
-            "apart, so volumes are not known and no NIfTI mask is written.",
+            f"Judging by the positions, {what} (gaps of {gaps.min():.2f} to {gaps.max():.2f} mm), "
+            "so volumes cannot be computed and no NIfTI mask is written.",
         )
     tilt = degrees(step, first.normal)
     if tilt > TILT:

@@ -20,7 +20,7 @@ from covid_utils.registry import PROFILES, name_of
 from covid_utils.report import render, tables, verdicts
 from covid_utils.writing import digest
 
-#: Columns that are no keys of a row.
+#: Columns that are not keys of a row.
 OTHERS = (*render.WILSON, "note", "reason", "departures", "paper_n", "margin", "verdict")
 OTHERS += ("difference", "difference_low", "difference_high", "ours", "low", "high", "n")
 
@@ -44,7 +44,7 @@ def origin(profile: str, run: str) -> list[str]:
 
 
 def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
-    """Rows of a written table that hold all words in their keys."""
+    """Rows of a written table that hold all words, or phrases, in their keys."""
     if name == "verdicts":  # a row for each of the two answers to a claim
         both = runs.read_table(profile, "verdicts")
         headings = verdicts.HEADINGS.items()
@@ -52,16 +52,21 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
         table = pd.concat(parts, ignore_index=True)
     else:
         table = runs.read_table(profile, f"tables/{name}")
-    wanted = {word.lower() for word in words}
+    wanted = [(_plain(word), _plain(word.replace(" ", "_"))) for word in words]
     keys = table.drop(columns=[*OTHERS], errors="ignore")
     # As the files have them, and as figures do.
     texts = [
-        " ".join(f"{key} {name_of(str(key))}" for key in row).lower() for row in keys.to_numpy()
+        _plain(" ".join(f"{key} {name_of(str(key))}" for key in row)) for row in keys.to_numpy()
     ]
-    rows = table[[wanted <= set(re.split(r"[\s,:]+", text)) for text in texts]]
+    rows = table[[all(one in text or other in text for one, other in wanted) for text in texts]]
     if rows.empty:
-        raise ParameterError(f"{name}: no row has all of {', '.join(words)}; try fewer words.")
+        raise ParameterError(f"{name}: no row has all of {', '.join(words)}; try other words.")
     return rows
+
+
+def _plain(text: str) -> str:
+    """A text in lower case with one space around each word."""
+    return " " + re.sub(r"[\s,:]+", " ", text.lower()).strip() + " "
 
 
 def trace(profile: str, name: str, words: Sequence[str]) -> str:
@@ -103,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     traced = commands.add_parser("trace", help=words, description=words)
     names = [*tables.TITLES, "verdicts"]
     traced.add_argument("table", choices=names, metavar="TABLE", help=f"one of {', '.join(names)}")
-    traced.add_argument("words", nargs="+", metavar="WORD", help="words that the row must have")
+    words = "words, or quoted phrases, that the row must have"
+    traced.add_argument("words", nargs="+", metavar="WORD", help=words)
     for command in (judged, traced):
         words = "whose results; sample, which is committed, if not given"
         command.add_argument("--profile", default="sample", choices=PROFILES, help=words)

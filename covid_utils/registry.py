@@ -163,7 +163,7 @@ def work(row: Mapping[str, object]) -> str:
 NOTEBOOKS = {
     "00_overview": ("report",),
     "01_data": ("data",),
-    "02_task1_inception": ("data", "models", "training"),
+    "02_task1_inception": ("data", "models", "training", "covid_read"),
     "03_task2_multilabel": ("data", "models", "training"),
     "04_task3_stream": ("data", "models", "training", "evaluation"),
     "04_task3_together": ("data", "models", "training", "evaluation"),
@@ -185,9 +185,10 @@ def missing_sets(groups: tuple[tuple[str, ...], ...], sets: Container[str]) -> s
 
 #: Colour of text, axes and everything that is no category.
 INK = "#222222"
-#: One colour for each thing that a figure may show, everywhere. Classes and manifestations start
-#: from the palette of Okabe and Ito (2008); names that can meet in one figure stay apart for people
-#: with any of the three kinds of colour blindness, which a test simulates.
+#: One colour for each category, the same in every figure; heat maps have their own colour scales.
+#: Classes and manifestations start from the palette of Okabe and Ito (2008); names that can meet in
+#: one figure stay apart for people with any of the three kinds of colour blindness, which a test
+#: simulates.
 COLOURS = {
     "covid": "#D55E00",
     "normal": "#0072B2",

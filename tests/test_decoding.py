@@ -82,8 +82,8 @@ def nifti(path, affine=None, dtype=np.int16):
         ({"affine": np.zeros((4, 4))}, "affine matrix does not tell its axes"),
         ({"affine": np.full((4, 4), np.nan)}, "affine matrix does not tell its axes"),
         ({"affine": np.diag([1, 1, 0, 1])}, "affine matrix does not tell its axes"),
-        ({"dtype": [("R", "u1"), ("G", "u1"), ("B", "u1")]}, "are no gray values"),
-        ({"dtype": np.complex64}, "are no gray values"),
+        ({"dtype": [("R", "u1"), ("G", "u1"), ("B", "u1")]}, "are not gray values"),
+        ({"dtype": np.complex64}, "are not gray values"),
     ],
 )
 def test_volumes_without_axes_or_gray_values_are_named(tmp_path, changes, cause):
@@ -160,7 +160,7 @@ def test_a_scale_that_cannot_be_told_is_reported(tmp_path, low, high):
     values = np.linspace(low, high, 1200).reshape(40, 30)
     if (low, high) == (0, 4000):
         values[values < 1500] = 0  # no air, no tissue
-    with pytest.raises(DataError, match="no scale that is known for CT"):
+    with pytest.raises(DataError, match="not a scale known for CT"):
         shown(values, tmp_path / "scan.nii")
 
 

@@ -28,8 +28,8 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ValueError("bad\n  header"), r"not a whole scan \(bad header\); download this file again"),
-        (KeyError(), r"not a whole scan \(KeyError\)"),
+        (ValueError("bad\n  header"), r"not a complete scan \(bad header\); download this file"),
+        (KeyError(), r"not a complete scan \(KeyError\)"),
         (MemoryError(), r"\(MemoryError\); free memory"),
         (PermissionError("denied"), r"\(denied\); allow this user"),
         (ImportError("no codec"), r"\(no codec\); install the decoder"),
@@ -45,7 +45,7 @@ def test_any_error_of_a_decoder_names_file_cause_and_remedy(path, error, message
 
 def test_sizes_that_no_scan_has_are_refused_before_memory_is_taken(path):
     guard.bounded(path, (512, 512, 600))
-    with pytest.raises(DataError, match=r"scan\.x: 65535 x 65535 values are no scan"):
+    with pytest.raises(DataError, match=r"scan\.x: 65535 x 65535 values are too many for a scan"):
         guard.bounded(path, (65535, 65535))
 
 
@@ -76,5 +76,5 @@ def test_odd_names_and_links_in_a_data_folder_cost_only_themselves(tmp_path, hom
     assert skipped["problem"].tolist() == ["unreadable", "unreadable"]
     remedies = skipped["remedy"].sort_index().tolist()
     assert "its name is not UTF-8; rename it" in remedies[0]
-    assert "a link to nothing" in remedies[1]
+    assert "a broken link; fetch" in remedies[1]
     assert len(collection.open_or_prepare("quick", str(root)).manifest) == 30

@@ -91,8 +91,8 @@ SHORT = np.zeros((20, 24, 29), np.uint8)
     ("folder", "content", "problem", "cause"),
     [
         (INFECTION, None, "missing", "Infection_Mask has no file of this name"),
-        (INFECTION, CUT, "unreadable", "not a whole NIfTI file"),
-        (CASES, CUT, "unreadable", "not a whole NIfTI file"),
+        (INFECTION, CUT, "unreadable", "not a complete NIfTI file"),
+        (CASES, CUT, "unreadable", "not a complete NIfTI file"),
         (INFECTION, SHORT, "unreadable", r"mask of \(20, 24, 29\) for a volume of \(20, 24, 30\)"),
         (LUNGS, np.zeros((20, 24, 30), np.uint8), "unreadable", "shows no lungs"),
     ],

@@ -152,6 +152,6 @@ def test_a_missing_or_damaged_file_or_another_network_is_named(source, tmp_path,
         imagenet.load_xception(file)
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(file)
     for _ in range(2):
-        with pytest.raises(DataError, match=r"x\.weights\.h5: not a whole weights file of Xcep"):
+        with pytest.raises(DataError, match=r"x\.weights\.h5: not a complete weights file of Xcep"):
             imagenet.load_xception(file)
         file.write_bytes(b"PK\x03\x04 not whole")

@@ -66,7 +66,7 @@ COLOUR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpreta
         ({"NumberOfFrames": 3, "PixelData": bytes(144)}, r"pixels of \(3, 4, 6\).*save each frame"),
         (COLOUR | {"PixelRepresentation": 0, "PixelData": bytes(144)}, r"pixels of \(4, 6, 3\)"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, r"\(4, 6\), PALETTE COLOR, are not one"),
-        ({"Rows": 65535, "Columns": 65535}, "1 x 65535 x 65535 values are no scan"),
+        ({"Rows": 65535, "Columns": 65535}, "1 x 65535 x 65535 values are too many for a scan"),
     ],
 )
 def test_dicom_that_is_no_gray_image_is_named(tmp_path, tags, message):

@@ -31,14 +31,18 @@ def test_a_scan_is_opened_as_itk_does(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "cause"),
     [
-        ("DimSize = 30 20 12", "DimSize = 30 20 99999999999", "values are no scan"),
+        ("DimSize = 30 20 12", "DimSize = 30 20 99999999999", "values are too many for a scan"),
         ("DimSize = 30 20 12", "DimSize = 30 20 11", "has 14400 bytes, but by .* have 13200"),
-        ("DimSize = 30 20 12", "DimSize = 30 -20 12", "sizes, spacings or axes are no scan's"),
+        ("DimSize = 30 20 12", "DimSize = 30 -20 12", "sizes, spacings or axes do not make a scan"),
         ("DimSize = 30 20 12", "DimSize = 30 20", "numbers of DimSize, .* are missing"),
-        ("ElementSpacing = 0.5", "ElementSpacing = 0", "sizes, spacings or axes are no scan's"),
-        ("MET_SHORT", "MET_STRING", "type MET_STRING x 1 are no CT"),
+        (
+            "ElementSpacing = 0.5",
+            "ElementSpacing = 0",
+            "sizes, spacings or axes do not make a scan",
+        ),
+        ("MET_SHORT", "MET_STRING", "type MET_STRING x 1 are not CT"),
         ("ElementDataFile = 1.2.raw", "ElementDataFile = LOCAL", "not in one .raw file"),
-        ("MET_SHORT", "MET_SHORT\nElementNumberOfChannels = 2", "MET_SHORT x 2 are no CT"),
+        ("MET_SHORT", "MET_SHORT\nElementNumberOfChannels = 2", "MET_SHORT x 2 are not CT"),
         ("MET_SHORT", "MET_SHORT\nHeaderSize = 9", "not in one .raw file"),
         ("ElementDataFile = 1.2.raw", "ElementDataFile = b.raw", "b.raw: no such file"),
         ("CompressedData = False", "CompressedData = True", "save it as .mhd and .raw"),

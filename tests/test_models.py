@@ -145,7 +145,7 @@ def test_network_refuses_what_it_cannot_do(built_once, monkeypatch, tmp_path):
             inception.network(name, "mixed0", 1)
     for name in ("damaged.npz", "damaged.weights.h5"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 not whole")
-        with pytest.raises(DataError, match=f"{name}: not a whole weights file of Inception-v3"):
+        with pytest.raises(DataError, match=f"{name}: not a complete weights file of Inception-v3"):
             inception.network(str(tmp_path / name), "mixed0", 1)
 
     def offline(**settings):

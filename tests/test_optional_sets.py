@@ -138,7 +138,7 @@ def test_tables_verdicts_and_headlines_say_no_data_where_a_run_was_left_out(home
     is_asked = ~found["patients_apart_verdict"].isin((verdicts.CANNOT_BE_TESTED, verdicts.NO_DATA))
     assert (found["patients_apart_n"] > 0).tolist() == is_asked.tolist()
     reasons = built["verdicts"].set_index("id")["patients_apart_reason"]
-    assert reasons["p08"] == "covid-chestxray-dataset, covid-ct were not there"
+    assert reasons["p08"] == "covid-chestxray-dataset, covid-ct are missing"
     answers = render.readable(tables.headlines(PROFILE))["ours"]
     assert (answers == "no data").any()
     assert not (answers == "").any()

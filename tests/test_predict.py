@@ -103,7 +103,7 @@ def test_the_command_ends_with_0_3_or_2_and_says_why(slices, tmp_path, model, ca
     assert main([str(slices / "1.png"), str(tmp_path / "notes.txt"), *given]) == 3
     said = capfd.readouterr()
     assert said.out == ""
-    assert "notes.txt: no PNG, JPEG, TIFF, DICOM or NIfTI file; leave it out." in said.err
+    assert "notes.txt: not a PNG, JPEG, TIFF, DICOM or NIfTI file; remove it from" in said.err
     assert "Cases read: 1, refusals: 1" in said.err
     assert main([str(tmp_path / "notes.txt"), *given]) == 2
     assert main([str(slices), *given[:2], "--model", str(tmp_path)]) == 2

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from covid_read import shipped
-from covid_utils import paths
+from covid_utils import paths, registry
 
 PACKAGES = ("chest_phantom", "covid_utils", "covid_read")
 LIBRARY = sorted(file for one in PACKAGES for file in (paths.PROJECT / one).rglob("*.py"))
@@ -266,6 +266,12 @@ def test_notebooks_and_pages_that_are_named_exist():
     for path in LIBRARY:
         for link in re.findall(r"see (docs/[\w-]+\.md)", path.read_text(encoding="utf8")):
             assert (paths.PROJECT / link).is_file(), f"{name(path)}: {link}"
+
+
+def test_a_notebook_that_uses_the_reading_package_runs_again_when_that_changes():
+    for path in NOTEBOOKS:
+        uses = re.search(r"(from|import) covid_read", path.read_text(encoding="utf8"))
+        assert bool(uses) == ("covid_read" in registry.NOTEBOOKS[path.stem]), path.name
 
 
 def test_a_mistyped_target_is_answered_with_the_nearest():

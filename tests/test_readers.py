@@ -239,7 +239,7 @@ def test_medseg_with_notes_and_without(tmp_path):
     [
         ((16, 16, 2), 1, "its voxels, .* do not lie on those"),
         ((16, 15, 3), 1, "its voxels, .* do not lie on those"),
-        ((16, 16, 3, 2), 1, "4 axes are no scan"),
+        ((16, 16, 3, 2), 1, "4 axes do not make a scan"),
         ((16, 16, 3), -1, "its voxels, .* do not lie on those"),
     ],
 )

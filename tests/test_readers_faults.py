@@ -71,8 +71,8 @@ def test_outlines_are_found_wherever_and_however_they_are_written(tmp_path, chan
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        (xml([(1.5, 1), (1, 6), (6, 6)]), r"point \(1\.5, 1\) is no pixel"),
-        (xml([(1, 1), (1, 99999999999), (6, 6)]), r"point \(1, 99999999999\) is no pixel"),
+        (xml([(1.5, 1), (1, 6), (6, 6)]), r"point \(1\.5, 1\) is not a pixel"),
+        (xml([(1, 1), (1, 99999999999), (6, 6)]), r"point \(1, 99999999999\) is not a pixel"),
         (xml([(1, 1), (1, 20), (6, 6)]), "an outline leaves the image 1-01.dcm"),
         (xml().replace("UTF-8", "UTF-16"), "encoding specified in XML declaration"),
         (xml(root="IdriReadMessage"), "not the outlines of a CT"),
@@ -109,7 +109,7 @@ def test_linked_folders_are_followed_without_x_rays_and_links_to_nothing_named(t
     assert nodule(tmp_path) == ("nodule", 16)
     assert kinds(readers.read("lidc-idri", tmp_path)) == [("not CT", "x")]
     shutil.rmtree(store)
-    with pytest.raises(DataError, match="its folder is a link to nothing, fetch what"):
+    with pytest.raises(DataError, match="its folder is a broken link, fetch what"):
         readers.read_all(tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_a_volume_that_a_browser_unpacked_is_named(tmp_path):
     folder = tmp_path / "medseg"
     folder.mkdir()
     (folder / "tr_im.nii").touch()
-    with pytest.raises(DataError, match=r"gz: no such file; unpack the data set whole"):
+    with pytest.raises(DataError, match=r"gz: no such file; unpack the whole data set"):
         readers.read("medseg", tmp_path)
 
 
@@ -141,7 +141,7 @@ def test_pipes_are_not_waited_for(tmp_path):
     save_png(tmp_path / "nih-adult/No_findings/1_0.png", 0)
     os.mkfifo(tmp_path / "nih-adult/No_findings/2_0.png")
     (remedy,) = readers.read("nih-adult", tmp_path).problems["remedy"]
-    assert "2_0.png: no file but a folder or a device; delete or rename it" in remedy
+    assert "2_0.png: a folder or device, not a file; move it away" in remedy
 
 
 # Tables
@@ -180,7 +180,7 @@ def change(path, content):
 
 
 IMAGES, CLASSES = "stage_2_train_images/*.dcm", "stage_2_detailed_class_info.csv"
-NIFTI = r"not a whole NIfTI file \(.*\); download this"
+NIFTI = r"not a complete NIfTI file \(.*\); download this"
 NODULE = "seriesuid,coordX,coordY,coordZ,diameter_mm\n1,left,0,0,5\n"
 
 
@@ -188,14 +188,14 @@ NODULE = "seriesuid,coordX,coordY,coordZ,diameter_mm\n1,left,0,0,5\n"
     ("folder", "name", "content", "problem"),
     [
         ("rsna", IMAGES, None, "missing: .*unpack it again"),
-        ("rsna", IMAGES, 0.95, r"unreadable: .*not a whole DICOM"),
+        ("rsna", IMAGES, 0.95, r"unreadable: .*not a complete DICOM"),
         ("rsna", CLASSES, "patientId,class\n", "unlabelled: .*has no line for it"),
         ("lidc-idri", "*/*.xml", None, "missing: No XML file of the readers' outlines"),
-        ("lidc-idri", "*/*.xml", "<edge", "unreadable: .*not a whole XML file"),
+        ("lidc-idri", "*/*.xml", "<edge", "unreadable: .*not a complete XML file"),
         ("luna16", "*.mhd", None, "missing: This scan has nodules but is not on disk"),
         ("luna16", "*.raw", 0.5, r"unreadable: .*\.raw: has \d+ bytes, but by .*must have"),
         (COHEN, "images/*", None, "missing: The image is not on disk; download it"),
-        (COHEN, "images/*", 0.1, r"unreadable: .*not a whole image"),
+        (COHEN, "images/*", 0.1, r"unreadable: .*not a complete image"),
     ],
 )
 def test_one_damaged_file_is_a_problem_and_the_rest_is_read(
@@ -213,7 +213,7 @@ def test_one_damaged_file_is_a_problem_and_the_rest_is_read(
 @pytest.mark.parametrize(
     ("folder", "name", "content", "message"),
     [
-        ("medseg", "tr_im.nii.gz", None, "no such file; unpack the data set whole"),
+        ("medseg", "tr_im.nii.gz", None, "no such file; unpack the whole data set"),
         ("medseg", "tr_im.nii.gz", "", "an empty file; download"),
         ("medseg", "tr_mask.nii.gz", 0.1, NIFTI),
         ("medseg", "slices.csv", "slice,labels,infnet_subset\n0,good,val\n", "must have one line"),

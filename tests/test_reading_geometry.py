@@ -173,7 +173,7 @@ def test_missing_slices_and_a_tilted_gantry_are_named(tmp_path):
     by_height[3].unlink()
     by_height[4].unlink()
     case = one([tmp_path / "ct"], tmp_path / "out")
-    assert "2 slices are missing" in warnings(case)
+    assert "Judging by the positions, 2 slices are missing (gaps of" in warnings(case)
     assert case.voxel_ml is None
     read_all([tmp_path / "ct"], tmp_path / "out", outline)
     assert not (tmp_path / "out" / "ct" / "mask.nii.gz").exists()
@@ -241,7 +241,7 @@ def test_slices_without_a_position_are_one_case_in_the_order_of_their_numbers(tm
         )
     case = one([tmp_path / "ct"], tmp_path / "out")
     assert case.voxel_ml is None
-    assert "do not tell where they lie" in warnings(case)
+    assert "do not state their positions" in warnings(case)
     assert np.array_equal(np.argsort(case.slices(0, 3)[:, 0, 0]), [2, 1, 0])
 
 

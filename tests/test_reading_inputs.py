@@ -46,7 +46,7 @@ def test_an_xray_is_shown_through_its_own_window_and_ct_through_the_lung_window(
 
 def test_what_claims_hounsfield_units_without_air_is_said(tmp_path):
     case, _ = planes(tmp_path, np.full((40, 40), 30), Modality="CT", RescaleIntercept=0)
-    assert "hold no air" in " ".join(case.warnings)
+    assert "include no air" in " ".join(case.warnings)
 
 
 SYNTAXES = {"JPEG lossless": "1.2.840.10008.1.2.4.70", "JPEG-LS": "1.2.840.10008.1.2.4.80"}
@@ -89,7 +89,7 @@ def test_what_is_no_scan_is_refused_with_a_sentence(tmp_path):
     gone, small, unknown, mapped = refusals(tmp_path, "gone.png", "a.png", "v.nii", "a.dcm")
     assert gone.startswith("gone.png: no such file")
     assert "20 x 90 pixels are too few" in small
-    assert "no scale that is known for CT" in unknown
+    assert "not a scale known for CT" in unknown
     assert "go through a table; save it with a rescale slope" in mapped
 
 
@@ -103,15 +103,15 @@ def test_archives_that_would_fill_the_disk_or_are_damaged_are_refused(tmp_path, 
     monkeypatch.setattr(inputs, "LARGEST_ARCHIVE", 10_000)
     bomb(tmp_path / "a.zip", 20_000)
     (reason,) = refusals(tmp_path, "a.zip")
-    assert reason.startswith("a.zip: holds more than the 10,000 bytes")
+    assert reason.startswith("a.zip: exceeds the limit of 10,000 bytes")
     monkeypatch.setattr(inputs, "LARGE_ARCHIVE", 10_000)
     monkeypatch.setattr(inputs, "LARGEST_ARCHIVE", 10**9)
     assert (tmp_path / "a.zip").stat().st_size < 200
-    assert "holds more than" in refusals(tmp_path, "a.zip")[0]  # for what an archive of scans is
+    assert "exceeds the limit" in refusals(tmp_path, "a.zip")[0]  # for what an archive of scans is
     bomb(tmp_path / "b.zip", 5_000)
     content = (tmp_path / "b.zip").read_bytes()
     lied = content.replace((5_000).to_bytes(4, "little"), (400).to_bytes(4, "little"))
     (tmp_path / "b.zip").write_bytes(lied)
     assert refusals(tmp_path, "b.zip")[0].startswith("b.zip")
     (tmp_path / "c.zip").write_bytes(content[:60])
-    assert "not a whole ZIP archive" in refusals(tmp_path, "c.zip")[0]
+    assert "not a complete ZIP archive" in refusals(tmp_path, "c.zip")[0]

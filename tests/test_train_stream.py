@@ -131,7 +131,7 @@ def test_a_damaged_state_is_named():
     (state,) = state_files(TOY, data)
     state.parent.mkdir(parents=True)
     state.write_bytes(content)
-    with pytest.raises(DataError, match=r"\.state\.npz: not a whole training state.*delete it"):
+    with pytest.raises(DataError, match=r"\.state\.npz: not a complete training state.*delete it"):
         train_stream.train("quick", TOY, NOWHERE, data)
     assert state.read_bytes() == content
 

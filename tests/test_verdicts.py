@@ -81,7 +81,7 @@ def answered(values, half=0.3):
         ("c02", cell(1.0, -1.0, 3.0, "points", "accuracy difference"), UNDECIDED, "4.2 times"),
         ("c04", cell(0.0, 0.0, 0.04, "fraction", "dice difference"), DIFFERS, "margin 0.05"),
         ("p23b", cell(0.4, np.nan, np.nan, "fraction", "dice", 2), UNDECIDED, "too few .* = 2"),
-        ("p23b", cell(np.nan, np.nan, np.nan, "fraction", "dice", 2), UNDECIDED, "no test case"),
+        ("p23b", cell(np.nan, np.nan, np.nan, "fraction", "dice", 2), UNDECIDED, "undefined for"),
     ],
 )
 def test_one_cell_is_judged_by_rule(key, row, verdict, words):
@@ -102,7 +102,7 @@ LUNA = join(SCANS, manifest({"n": 2}, "luna16", "nodule", "CT"))
     [
         ("p01", "sample", PHANTOM, NOT_COMPARABLE, "simulated scans"),
         ("p01", "ci", SCANS, NOT_COMPARABLE, OTHER_SIZE),
-        ("p25b", "sample", SCANS[SCANS["dataset"] != "medseg"], NOT_COMPARABLE, "medseg was not"),
+        ("p25b", "sample", SCANS[SCANS["dataset"] != "medseg"], NOT_COMPARABLE, "medseg is"),
         ("p24a", "quick", PHANTOM, CANNOT_BE_TESTED, "missing: the mIoU that the gain is over"),
         ("p26", "sample", SCANS, CANNOT_BE_TESTED, "missing: the times"),
         ("c03", "sample", SCANS, CANNOT_BE_TESTED, "one patient; with luna16 it could be tested"),
@@ -122,7 +122,7 @@ def test_what_a_claim_needs_comes_before_its_numbers(
 
 def test_nothing_is_said_of_what_was_not_run():
     without = SCANS[SCANS["dataset"] != "medseg"]
-    for scans, reason in ((SCANS, "not run yet"), (without, "medseg was not there")):
+    for scans, reason in ((SCANS, "not run yet"), (without, "medseg is missing")):
         found = verdicts.answer(CLAIMS["p23a"], "patients_apart", {}, "sample", scans)
         assert (found["verdict"], found["reason"]) == (NO_DATA, reason)
 

@@ -1,10 +1,10 @@
 """Cache of what is computed from scans: one ``.npy`` file per content and recipe.
 
-A slice goes from `images` over `Recipe.filled` and `readers.load_image` to the decoder of its set,
+A slice goes from `images` via `Recipe.filled` and `readers.load_image` to the decoder of its set,
 then through `images.preprocess` into its file; `Rows` read that when a batch is made.
 
-Another order of the rows or a set that grows makes nothing anew. Raise a version when the code of
-its recipe gives other numbers.
+Nothing is computed again when rows change their order or a set grows. Raise a version when the
+code of its recipe gives other numbers.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _hash(text: str) -> str:
 
 
 def contents(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list[str]:
-    """What tells the prepared images of manifest rows apart, ``further`` columns among it."""
+    """What tells the prepared images of manifest rows apart, including ``further`` columns."""
     used = ("field",) * (settings.crop == "field") + ("gray",) * (settings.gray != "as is")
     columns = ("dataset", "sha256", "frame", "lungs", *used, *further)
     return ["/".join(values) for values in rows[[*columns]].astype(str).to_numpy()]

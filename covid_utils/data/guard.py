@@ -38,7 +38,7 @@ MOST_FILES = 100_000
 #: Causes whose remedy is not another download, first match first.
 REMEDIES = (
     (PermissionError, "allow this user to read it"),
-    (MemoryError, "free memory, or delete it"),
+    (MemoryError, "free memory, or delete this file"),
     ((ImportError, NotImplementedError), "install the decoder that it needs"),
     (UnicodeDecodeError, "save it as UTF-8"),
 )
@@ -54,7 +54,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     try:
         str(path).encode()  # fails for a name that no table could hold
         if path.exists() and not path.is_file():
-            raise DataError(f"{path}: no file but a folder or a device; delete or rename it.")
+            raise DataError(f"{path}: a folder or device, not a file; move it away.")
         yield
     except DataError:
         raise
@@ -102,9 +102,9 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
         return "its name is not UTF-8; rename it"
     if not isinstance(error, PermissionError):
         if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 never raise
-            return "a link to nothing; fetch the file that it stands for, or delete it"
+            return "a broken link; fetch the file it points to, or delete the link"
         if not os.path.exists(path):  # noqa: PTH110
-            return "no such file; unpack the data set whole, and check the endings of its files"
+            return "no such file; unpack the whole data set, and check the endings of its files"
         if not path.stat().st_size:
             return "an empty file; download it again or delete it"
     remedies = (remedy for types, remedy in REMEDIES if isinstance(error, types))
@@ -112,7 +112,7 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
     # The libraries of ITK put their own source files before the cause.
     cause = str(error).replace(str(path), "it").rpartition("ERROR: ")[2]
     cause = " ".join(cause.split())[:300] or type(error).__name__
-    return f"not a whole {kind} ({cause}); {remedy}"
+    return f"not a complete {kind} ({cause}); {remedy}"
 
 
 def bounded(path: Path, shape: Sequence[int]) -> None:
@@ -120,7 +120,8 @@ def bounded(path: Path, shape: Sequence[int]) -> None:
     sides = [int(size) for size in shape]
     if math.prod(sides) > LARGEST or max(sides) > LONGEST:
         sizes = " x ".join(map(str, shape))
-        raise DataError(f"{path}: {sizes} values are no scan; download it again or delete it.")
+        remedy = "download it again or delete it"
+        raise DataError(f"{path}: {sizes} values are too many for a scan; {remedy}.")
 
 
 def printable(path: Path | str) -> str:
@@ -227,7 +228,7 @@ def table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def is_content(name: str) -> bool:
-    """Whether an entry is more than what a system notes beside the files."""
+    """Whether an archive entry is content, not operating-system metadata."""
     path = PurePosixPath(name)
     is_note = path.name.startswith("._") or path.name == ".DS_Store"
     return not is_note and "__MACOSX" not in path.parts
@@ -236,12 +237,12 @@ def is_content(name: str) -> bool:
 def extract(
     source: Path, goal: Path, limit: int, is_wanted: Callable[[str], bool] = is_content
 ) -> None:
-    """Extract the wanted entries, by their headers ``limit`` bytes at most in all, to a folder."""
+    """Extract the wanted entries, at most ``limit`` bytes in all by their headers, to a folder."""
     with zipfile.ZipFile(source) as opened:
         entries = [entry for entry in opened.infolist() if is_wanted(entry.filename)]
         if sum(entry.file_size for entry in entries) > limit or len(entries) > MOST_FILES:
             raise DataError(
-                f"{source}: holds more than the {limit:,} bytes or {MOST_FILES:,} files that it "
-                "may; delete it and get it from its publisher, or unpack it and name the folder."
+                f"{source}: exceeds the limit of {limit:,} bytes or {MOST_FILES:,} files; "
+                "delete it and get it from its publisher, or unpack it and name the folder."
             )
         opened.extractall(goal, entries)  # drops drives, leading slashes and ".."

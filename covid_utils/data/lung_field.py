@@ -10,7 +10,8 @@ import numpy as np
 
 from covid_utils.data import body
 
-#: Wall of the chest that tells how dark fat is: depth below the skin, in roots of the body's area.
+#: Wall of the chest, where fat shows how dark it is: depth below the skin, in roots of the body's
+#: area.
 WALL = (0.02, 0.1)
 #: Pixels that the wall has at least.
 FEWEST = 300
@@ -25,8 +26,8 @@ AIRWAY, CENTRAL = 0.03, 0.12
 SKIN = 0.06
 #: Fat of equalised contrast: darkest tenth and median, from lung (0) to threshold (1).
 FATTY = (0.3, 0.75)
-#: Pieces that both lungs are told by, the area of these together, and how far others may lie from
-#: their hull; shares of the body and of the root of its area.
+#: Pieces by which both lungs are recognised, the area of these together, and how far others may lie
+#: from their hull; shares of the body and of the root of its area.
 LARGE, BOTH, NEAR = 0.03, 0.15, 0.02
 #: At the base: area of a crescent of lung at least, a share of the body; the part of its hull that
 #: it fills at most, and that bowel fills at least.
@@ -45,12 +46,14 @@ BLURRED = (1.5, 3.0)
 #: half circle, first and last angle behind the side in degrees, and how much deeper fluid or
 #: dense lung lets it begin, in roots of the body's area.
 STEPS, BEHIND, THICK = 36, (15, 70), (0.04, 0.2)
-#: Distance of the middle of the lungs from that of the body, in its widths, that tells one lung.
+#: Distance of the middle of the lungs from that of the body, in its widths, beyond which only one
+#: lung is present.
 ASIDE = 0.1
 #: Depth of the back of a lung below the skin at most; where it is more, the skin is not in view.
 DEEPEST = 0.3
 #: Width of the band in which spine and breastbone lie, in widths of the lungs; quarter of their
-#: height that is between; weight of the table in telling which way is up; and what turns a slice.
+#: height that is between; weight of the table in telling which way is up; and score below which
+#: a slice counts as upside down.
 MIDLINE, BETWEEN, TABLE, TURNED = 0.12, 0.25, 0.5, -0.3
 
 #: How far beyond the field a lesion may lie, since dense disease and effusion at its edge are no
@@ -67,7 +70,7 @@ def field(gray: np.ndarray) -> np.ndarray:
         return np.zeros(gray.shape, bool)
     down = -1 if is_upside_down(air, parts) else 1
     dark = air & (parts.gray <= parts.threshold)
-    # The edge of the lungs that is no haze, but blurred by the chest wall.
+    # The edge of the lungs that is not haze but blur from the chest wall.
     near = (body.distance(~air) <= BLURRED[0]) & (body.distance(dark) <= BLURRED[1])
     found = _completed(air & (dark | ~near), parts)
     found = body.closed(found | _backs(found, parts, down), 2) & parts.body
@@ -130,7 +133,7 @@ def _limit(parts: body.Parts) -> tuple[float, bool]:
     """Gray value up to which a pixel can hold air, and whether contrast is even.
 
     What holds some air is darker than all fat, unless equalised contrast makes fat darker in some
-    places; then the threshold stands.
+    places; in that case the threshold is kept.
     """
     solid = parts.solid
     wall = solid & (parts.depth > WALL[0]) & (parts.depth < WALL[1])
@@ -147,7 +150,10 @@ def _limit(parts: body.Parts) -> tuple[float, bool]:
 def _without_fat(
     numbers: np.ndarray, areas: np.ndarray, is_lung: np.ndarray, parts: body.Parts
 ) -> np.ndarray:
-    """Which pieces of lung stay where fat can be as dark: dark ones near the hull of the large."""
+    """Which pieces of lung stay where fat can be as dark.
+
+    Only dark pieces near the hull of the large ones do.
+    """
     is_large = np.zeros_like(is_lung)
     for piece in np.flatnonzero(is_lung):
         gray = (parts.gray[numbers == piece] - parts.lung) / (parts.threshold - parts.lung)

@@ -6,13 +6,14 @@ limits are *expanded* percentiles (Hesterberg 2015, The American Statistician 69
 `scipy.stats.bootstrap` at that level. In simulations they hold the true value in 93 to 97 of 100
 cases from 40 patients on and in 92 or more with 10.
 
-A mean over several trainings has a second source of chance: what a training happens to give. So
-trainings are drawn too, on each side of a difference; patients jointly for all, for the same
-patient is as hard for each. Five trainings are too few to expand percentiles, for the worst
-resample is five times the worst training: the plain percentiles are scaled by Student's t with the
-degrees of freedom that patients and trainings have together (Satterthwaite 1946). Where each
-training has other test images, the spread between trainings holds part of that between patients
-again, and limits are rather too wide (Owen 2007, The Annals of Applied Statistics 1, 386-411).
+A mean over several trainings has a second source of variation, the training itself. Trainings are
+resampled too, separately on each side of a difference; patients are resampled jointly, because a
+difficult patient is difficult for every training. Five trainings are too few to expand percentiles,
+since the most extreme resample merely repeats the worst training. Instead, the plain percentiles
+are scaled by Student's t with the degrees of freedom that patients and trainings have together
+(Satterthwaite 1946). Where trainings have different test images, the spread between trainings
+includes part of that between patients a second time, and limits are rather too wide (Owen 2007, The
+Annals of Applied Statistics 1, 386-411).
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from scipy.special import ndtr, stdtrit
 from covid_utils.evaluation import metrics
 from covid_utils.evaluation.intervals import BELOW, LEVEL, Interval, Z, sum_by_patient
 
-#: Resamples of every bootstrap: limits from other draws then differ by a fiftieth of the width.
+#: Resamples of every bootstrap: with other draws, limits move by a fiftieth of the width.
 RESAMPLES = 10_000
-#: Draws that are made at a time.
+#: Draws per block, which limits memory.
 BLOCK = 2**20
 #: From sums (resamples, trainings, ...) to a value for each (resamples, trainings), or to several.
 Statistic = Callable[[np.ndarray], np.ndarray | dict]
@@ -75,7 +76,7 @@ def contrast(
 
 
 def counted(values: np.ndarray) -> np.ndarray:
-    """Numbers whose sums make a mean of those values that are there (..., 2), see `quotient`."""
+    """Numbers whose sums give the mean of the known values (..., 2), see `quotient`."""
     known = ~np.isnan(values)
     return np.stack([np.where(known, values, 0.0), known], axis=-1)
 
@@ -108,9 +109,10 @@ def means(values: dict, groups: np.ndarray) -> dict:
 
 
 def _combined(sides: list[list], weights: Sequence[float], strata: int, n: int) -> Interval:
-    """Interval of a weighted sum of scores, each of all images, resamples and without each patient.
+    """Interval of a weighted sum of scores, one for each side.
 
-    Trainings without a score are left out of it.
+    Each side holds the score on all images, in every resample, and with each patient left out.
+    Trainings without a score are ignored.
     """
     sides = [[part[:, ~np.isnan(side[0][0])] for part in side] for side in sides]
     counts = np.array([side[0].shape[1] for side in sides])
@@ -135,7 +137,7 @@ def _expanded(
     value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, strata: int, n: int
 ) -> Interval:
     """Interval of one training's score (1,), with percentiles expanded for few patients."""
-    # A patient whose omission changes nothing, such as one without the lesion, tells nothing of it.
+    # A patient whose omission changes nothing, such as one without the lesion, is not counted.
     patients = np.count_nonzero(~(np.abs(left_out - value) <= 1e-12 * np.abs(value)))
     degrees = max(patients - strata, 1)
     tail = ndtr(-np.sqrt(max(patients, 1) / degrees) * stdtrit(degrees, BELOW))

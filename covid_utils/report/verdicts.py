@@ -33,7 +33,7 @@ VERDICTS = (REPRODUCED, DIFFERS, UNDECIDED, NOT_COMPARABLE, CANNOT_BE_TESTED, NO
 QUOTED = "quoted"
 #: Of the verdicts on several rows the first of these that occurs is that of the claim.
 WORST = (NO_DATA, NOT_COMPARABLE, DIFFERS, UNDECIDED, REPRODUCED)
-#: How many times as many patients and trainings are tried, until they would decide.
+#: Multiples of the number of patients and trainings, tried until the verdict would be decided.
 TIMES = np.geomspace(1.1, 1000, 144)
 MORE = "times as many patients and trainings would decide"
 #: Columns of an answer; in ``verdicts.csv`` one of `ledger.PROTOCOLS` stands before each.
@@ -47,7 +47,7 @@ HEADINGS = {
 }
 #: Columns of ``verdicts.csv`` that both answers share.
 SHARED = ("id", "where", "claim", "metric", "unit", "paper", "paper_n", "margin")
-#: Parameters that are no settings of a method.
+#: Parameters that are not settings of a method.
 NEUTRAL = ("profile", "data_dir", "stream", "model", "seed", "evaluate_every")
 NEUTRAL += ("conditions", "longer", "repeats", "stream_repeats", "specialists")
 STREAM = "04_task3_stream"
@@ -92,7 +92,7 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
     paper = Interval(0.0, 0.0, 0.0, 0) if is_statement else claim.stated(ours.value)
     gap = difference(ours, paper)
     if np.isnan(gap.value):
-        return gap, UNDECIDED, "no test case that this score is defined on"
+        return gap, UNDECIDED, "the score is undefined for every test case"
     if np.isnan(gap.low):
         return gap, UNDECIDED, f"too few cases for an interval (n = {cell['n']:g})"
     value, low, high = (render.number(one, cell["unit"], "+") for one in gap[:3])
@@ -100,7 +100,7 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
     reason = f"{value}{unit} [{low}, {high}], margin {margin:g}"
     if verdict := _decided(gap, margin, is_statement):
         return gap, verdict, reason
-    # How many more cases would decide, if they spread as those that we have.
+    # How many more cases would settle it, if they varied as those that we have.
     for times in TIMES:
         near = (ours.value + (limit - ours.value) / np.sqrt(times) for limit in ours[1:3])
         if _decided(difference(Interval(ours.value, *near, ours.n), paper), margin, is_statement):
@@ -202,7 +202,7 @@ def _otherness(claim: ledger.Claim, profile: str, manifest: pd.DataFrame) -> str
 def _lacking(claim: ledger.Claim, manifest: pd.DataFrame) -> str:
     there = set(manifest["dataset"])
     names = [name for name in claim.needs.get("data", ()) if name not in there]
-    return f"{', '.join(names)} {'were' if len(names) > 1 else 'was'} not there" if names else ""
+    return f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} missing" if names else ""
 
 
 def collect(tables: Mapping[str, pd.DataFrame], profile: str, widened: float = 1.0) -> pd.DataFrame:

@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 #: From a generator, a uint8 image (side, side) and its target to both as the network takes them.
 Augmented = Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-#: Raise it whenever the same settings and slices would be trained to other weights.
+#: Raise it whenever the same settings and slices would give different weights.
 VERSION = 1
 
 
 class StreamSettings(SimpleNamespace):
-    """The parameters of `04_task3_stream` (``params/declarations.yaml``), and what follows of them.
+    """Parameters of `04_task3_stream` (``params/declarations.yaml``), and what follows from them.
 
-    Two more are no parameters: ``member`` says which of several trainings this is, ``gray`` is
-    that of `Preprocessing`.
+    Two further attributes are not parameters: ``member`` says which of several trainings this is,
+    ``gray`` is that of `Preprocessing`.
     """
 
     gray = "as is"  # of the class: weights of trainings that do not set it keep their names
@@ -97,7 +97,7 @@ class StreamSettings(SimpleNamespace):
 
 
 def settings_of(values: dict[str, object], **changes: object) -> StreamSettings:
-    """Settings from a notebook's parameters, with changes; where data and results lie is none."""
+    """Settings from a notebook's parameters but ``profile`` and ``data_dir``, with changes."""
     chosen = values | changes
     return StreamSettings(**{n: chosen[n] for n in chosen if n not in ("profile", "data_dir")})
 
@@ -186,9 +186,9 @@ def batches(
 ) -> tf.data.Dataset:
     """Endless augmented batches of images and their masks or labels, from the ``first`` on.
 
-    They are made on all cores while the network trains on the one before. Each image comes once a
-    round and is read when its turn comes, so memory does not grow with their number; and each draw
-    has its own seed, so the number of threads changes nothing.
+    They are made on all cores while the network trains on the previous batch. Each image comes once
+    per round and is read when its turn comes, so memory does not grow with their number; and each
+    draw has its own seed, so the number of threads changes nothing.
     """
     import tensorflow as tf
 

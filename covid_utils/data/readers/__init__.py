@@ -7,6 +7,7 @@ let `chest_phantom` write a folder in its layout, so that tests can run the read
 
 Frontal X-rays whose ``label`` is one of `registry.RECOGNITION_CLASSES` then belong to the tasks of
 recognition. CT slices train streams once their set is in `registry.LESION_SETS` or `NODULE_SETS`.
+CT that must only be tested belongs in `registry.EXTERNAL_SETS`.
 """
 
 from collections.abc import Callable, Iterable

@@ -76,7 +76,7 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
     if not rows:
         folder = problems.root / source.folder
         layout = "; check that the archive was unpacked whole and as docs/data.md says"
-        nothing = "; its folder is a link to nothing, fetch what it stands for or delete it"
+        nothing = "; its folder is a broken link, fetch what it points to or delete the link"
         cause = problems.first() or (layout if folder.exists() else nothing)
         raise DataError(f"{folder}: no readable image of the data set '{source.name}'{cause}.")
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -94,7 +94,7 @@ def _row(row: dict, problems: guard.Problems) -> dict:
     # A source that names no views says that all are from the front.
     row["view"] = "unknown" if word is None else VIEWS.get(word.strip().lower(), "other")
     if row["view"] == "other":
-        remedy = f"'{word}' is no view that is known, so it does not count as frontal."
+        remedy = f"'{word}' is not a known view, so it does not count as frontal."
         problems.add(source, "unknown view", remedy)
     row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
     return row

@@ -191,12 +191,12 @@ def open_nifti(path: Path, fewest: int = 3) -> nibabel.spatialimages.SpatialImag
     guard.bounded(path, volume.shape)
     kind, need = volume.get_data_dtype(), math.prod(volume.shape)
     if kind.kind not in "iuf":
-        raise DataError(f"{path}: voxels of type {kind} are no gray values; save it in gray.")
+        raise DataError(f"{path}: voxels of type {kind} are not gray values; save it in gray.")
     if need * kind.itemsize > path.stat().st_size * UNPACKED:
         raise DataError(f"{path}: too short for its header's {need} voxels; download it again.")
     volume = nibabel.squeeze_image(volume) if volume.ndim > 3 else volume
     if not fewest <= volume.ndim <= 3:
-        raise DataError(f"{path}: {volume.ndim} axes are no scan; download it again.")
+        raise DataError(f"{path}: {volume.ndim} axes do not make a scan; download it again.")
     return volume
 
 

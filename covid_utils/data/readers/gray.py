@@ -104,7 +104,7 @@ def window_of(voxels: np.ndarray, path: Path) -> tuple[float, float]:
         if applies:
             return window
     raise DataError(
-        f"{path}: gray values from {low:g} to {high:g} are no scale that is known for CT "
+        f"{path}: gray values from {low:g} to {high:g} are not a scale known for CT "
         "(Hounsfield units, 0 to 255, 0 to 1); save the scan in one of these."
     )
 

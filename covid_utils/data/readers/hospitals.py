@@ -103,7 +103,7 @@ def pictures(root: Path, problems: guard.Problems) -> list[dict]:
     volume = dict(zip(table["slice"], table["volume"], strict=True))
     rows, paths = [], problems.files(folder / "ct", RASTER_SUFFIXES)
     for name in sorted(volume.keys() - {path.stem for path in paths}):
-        remedy = f"{SLICES} names it, but it is not on disk; unpack the data set whole."
+        remedy = f"{SLICES} names it, but it is not on disk; unpack the whole data set."
         problems.add(f"{EXPORT}/ct/{name}", guard.MISSING, remedy)
     for path in paths:
         if not volume.get(path.stem):

@@ -149,7 +149,7 @@ def _points(roi: ET.Element, path: Path) -> np.ndarray:
     is_pixel = (points == np.rint(points)) & (np.abs(points) <= FARTHEST)
     if not is_pixel.all():
         x, y = words[int(np.argmin(is_pixel.all(axis=1)))]
-        raise DataError(f"{path}: the outline's point ({x}, {y}) is no pixel; download it again.")
+        raise DataError(f"{path}: outline point ({x}, {y}) is not a pixel; download it again.")
     return points.astype(np.int32)
 
 

@@ -92,7 +92,7 @@ def open_scan(path: Path) -> Scan:
     size, (spacing, origin) = tuple(numbers[0].astype(int).tolist()), numbers[1:3]
     direction = numbers[3].reshape(3, 3).T
     if min(size) < 1 or min(spacing) <= 0 or abs(abs(np.linalg.det(direction)) - 1) > 0.01:
-        raise DataError(f"{path}: its sizes, spacings or axes are no scan's; download it again.")
+        raise DataError(f"{path}: sizes, spacings or axes do not make a scan; download it again.")
     guard.bounded(path, size)
     dtype, voxels = _dtype(path, fields), path.parent / fields.get("ElementDataFile", "LOCAL")
     is_packed = fields.get("CompressedData", "").lower() == "true"
@@ -115,7 +115,7 @@ def open_scan(path: Path) -> Scan:
 def _dtype(path: Path, fields: dict[str, str]) -> np.dtype:
     kind, channels = fields.get("ElementType"), fields["ElementNumberOfChannels"]
     if kind not in TYPES or channels != "1":
-        raise DataError(f"{path}: voxels of type {kind} x {channels} are no CT; download it again.")
+        raise DataError(f"{path}: voxels of type {kind} x {channels} are not CT; download again.")
     order = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))
     return np.dtype((">" if order.lower() == "true" else "<") + TYPES[kind])
 
