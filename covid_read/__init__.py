@@ -117,8 +117,8 @@ def read(
         formats: Of masks: ``nifti`` (of a picture PNG), ``dicom-seg``.
         probabilities: Whether to write the probability of each pixel's label, too.
         stages: 1 recognises, 2 names manifestations, 3 outlines them.
-        xrays: Whether pictures are X-rays; they do not say so themselves, as DICOM files do.
-        batch: Slices that go through the network at once.
+        xrays: Whether to treat pictures as X-rays; unlike DICOM files, they do not say so.
+        batch: Slices per batch.
         tell: Is called with the number of slices of each batch that is done.
     """
     formats = [formats] if isinstance(formats, str) else formats
@@ -128,7 +128,7 @@ def read(
             wrong = f"{strange[0]!r} is none of" if given else "name at least one of"
             raise ParameterError(f"{name}: {wrong} {', '.join(map(str, known))}.")
     if batch < 1:
-        raise ParameterError(f"batch is {batch}; at least one slice goes through at once.")
+        raise ParameterError(f"batch is {batch}; it must be 1 or more.")
     named = [inputs] if isinstance(inputs, (str, os.PathLike)) else [*inputs]
     if "" in named:
         raise ParameterError("an input has an empty name; name a file or a folder.")
@@ -180,7 +180,9 @@ def _outline(
 
     committee, settings = shipped.committee(parts[shipped.OUTLINES])
     if settings.crop != "field" or settings.stream != "all":
-        raise ParameterError(f"{file}: no network of all manifestations in the lung field.")
+        raise ParameterError(
+            f"{file}: not a network of all manifestations in the lung field; name another one."
+        )
 
     def predict(images: np.ndarray, room: np.ndarray) -> np.ndarray:
         given = predict_stream.probabilities(committee, images, settings, room, batch)

@@ -37,7 +37,7 @@ COLOURED, DIFFERENT = 0.1, 40
 #: Kinds of files that are not read, and why.
 UNREAD = {inputs.ARCHIVE: "an archive in an archive; unpack it."}
 UNREAD[inputs.OTHER] = "not a PNG, JPEG, TIFF, DICOM or NIfTI file; remove it from the input."
-#: What tells the gray scale of a case.
+#: Where the gray scale of a case is known from.
 HOUNSFIELD, ANATOMY, NOTHING = "Hounsfield units", "anatomy", "nothing"
 INFERRED = "Hounsfield units are not known; the gray scale is inferred from anatomy."
 
@@ -68,7 +68,7 @@ class Case:
         shape: Slices, height and width.
         load: One slice by its number, upright, uint8 (height, width). Where Hounsfield units are
             known, a second argument (low, high) names a window that is not the lung's.
-        gray_scale: What tells it: `HOUNSFIELD`, `ANATOMY` or `NOTHING`; '' of an X-ray.
+        gray_scale: Where it is known from: `HOUNSFIELD`, `ANATOMY` or `NOTHING`; '' of an X-ray.
         oriented: Which stored axis is which (`decoding.orientation`); None of a picture.
         affine: From stored voxels to mm towards right, front and head (4, 4); None if not known.
         is_placed: Whether it is of DICOM slices that a DICOM SEG can refer to.
@@ -247,7 +247,7 @@ def _sized(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
 def _scaled(
     window: tuple[float, float], has_air: bool, picture: np.ndarray
 ) -> tuple[str, tuple[str, ...]]:
-    """What tells the gray scale of a case, by its middle slice, and what to say about it."""
+    """Where the gray scale of a case is known from, by its middle slice, and what to say of it."""
     field = lung_field.field(picture)
     if gray.is_hounsfield(window):
         said = "Its Hounsfield units include no air, although those of a chest would."

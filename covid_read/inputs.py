@@ -1,4 +1,4 @@
-"""What a user names becomes files: folders are walked, archives unpacked, kinds told by content."""
+"""What a user names becomes files: folders are walked, archives unpacked, kinds seen by content."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from covid_utils.data import guard
 from covid_utils.data.readers.decoding import NIFTI_SUFFIXES, RASTER_SUFFIXES
 from covid_utils.errors import DataError
 
-#: Bytes that an archive may hold: 40 CT volumes of 500 slices. From the second number on, no scans
-#: shrink to less than the third's part of themselves.
+#: Most bytes that an archive may hold: 40 CT volumes of 500 slices. Above the second number it may
+#: hold at most the third number times its own size, which no archive of scans exceeds.
 LARGEST_ARCHIVE, LARGE_ARCHIVE, PACKED = 10 * 2**30, 2**30, 50
 ARCHIVE, DICOM, NIFTI, PICTURE, OTHER = "archive", "DICOM", "NIfTI", "picture", "other"
 _ARCHIVE_BEGINNING = b"PK\x03\x04"

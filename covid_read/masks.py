@@ -65,7 +65,7 @@ def _rgb(name: str) -> list[int]:
 
 
 def write_seg(path: Path, case: Case, labels: np.ndarray) -> None:
-    """Write labels (slices, height, width) as DICOM SEG: a segment a manifestation, all frames."""
+    """Write labels (slices, height, width) as DICOM SEG, one segment per manifestation."""
     import highdicom
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid

@@ -122,7 +122,7 @@ def _legend(sheet: Image.Image, top: int, caption: str) -> None:
 
 
 def write_list(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """The list of all files as CSV, one row a file."""
+    """The list of all files as CSV, one row per file."""
     with whole(path) as partial:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
 

@@ -1,8 +1,8 @@
 """Which manifestations a slice shows: the multi-label CNN for slices from anywhere.
 
 It learns from all slices with outlined manifestations, prepared as for the network that outlines
-lesions. What its probabilities are worth is told by cross-validation, which trains as often as
-there are folds and keeps near copies in one of them.
+lesions. Cross-validation, one training per fold with near copies in the same fold, shows what its
+probabilities are worth.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _judged(
 
 
 def _caution(quality: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which manifestations are told no better than by chance, as far as the slices can say."""
+    """Which manifestations are recognised no better than by chance, as far as the slices show."""
     unsure = [name_of(name) for name, row in quality.items() if not row["better_than_chance"]]
     said = "No better than chance in cross-validation, so every slice gets about the share in "
     said += f"training, which says nothing about it: {', '.join(unsure)}."

@@ -48,8 +48,8 @@ class Slice:
         series: What it shares with the slices that it can be stacked with.
         modality: One of the values of `MODALITIES`.
         number: Among the images of its series.
-        position: Of the centre of its first pixel (3,), towards left, back and head; empty if it
-            does not tell.
+        position: Of the centre of its first pixel (3,), towards left, back and head; empty if not
+            stated.
         axes: Directions along its rows and along its columns (2, 3); empty likewise.
         spacing: Of rows and of columns (2,); empty likewise.
         thickness: nan if not known.
@@ -69,7 +69,7 @@ class Slice:
 
     @property
     def is_placed(self) -> bool:
-        """Whether it tells where it lies."""
+        """Whether it states its position."""
         return bool(self.position.size and self.axes.size and self.spacing.size)
 
     @property
@@ -91,7 +91,7 @@ class Stack:
     Attributes:
         slices: In order.
         affine: From stored voxels (column, row, slice) to mm towards right, front and head (4, 4);
-            None if the slices do not tell where they lie.
+            None if the slices do not state their positions.
         is_even: Whether the matrix holds for every slice, since none is missing.
         warnings: What a reader of the result must know.
     """
@@ -152,7 +152,7 @@ def _assert_inflates(path: Path) -> None:
 
 
 def _numbers(header: Any, name: str, count: int) -> np.ndarray:
-    """The finite numbers of a tag; empty if there are not so many, or they are no geometry."""
+    """The finite numbers of a tag; empty if their count is wrong or they are not a geometry."""
     try:
         found = np.atleast_1d(np.array(header.get(name), np.float64))
     except (TypeError, ValueError):
@@ -199,7 +199,7 @@ def _in_order(group: list[Slice]) -> list[Stack]:
 
 
 def _placed(slices: list[Slice], said: tuple[str, ...]) -> Stack:
-    """A stack of slices that are in order and tell where they lie."""
+    """A stack of slices that are in order and state their positions."""
     first, count = slices[0], len(slices)
     if count == 1:
         is_known = np.isfinite(first.thickness)

@@ -73,7 +73,7 @@ def read(file: Path) -> dict[str, Part]:
     stated = guard.read(checksum(file), "checksum", lambda path: path.read_text("ascii").split())
     content = guard.read(file, "pack of networks", Path.read_bytes)
     if stated[:1] != [hashlib.sha256(content).hexdigest()]:
-        raise DataError(f"{file}: is not what its checksum says; take both files from one place.")
+        raise DataError(f"{file}: does not match its checksum; take both files from one place.")
     arrays = guard.read(file, "pack of networks", lambda _: dict(np.load(BytesIO(content))))
     about = json.loads(str(arrays.pop("about")))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in about}

@@ -171,6 +171,7 @@ def test_missing_slices_and_a_tilted_gantry_are_named(tmp_path):
     written = series(tmp_path / "ct", count=9)
     by_height = sorted(written, key=lambda path: written[path][0, 0, 2])
     by_height[3].unlink()
+    assert "1 slice is missing (gaps of" in warnings(one([tmp_path / "ct"], tmp_path / "out"))
     by_height[4].unlink()
     case = one([tmp_path / "ct"], tmp_path / "out")
     assert "Judging by the positions, 2 slices are missing (gaps of" in warnings(case)

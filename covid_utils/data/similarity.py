@@ -20,9 +20,9 @@ from scipy.special import ndtri
 HASH_SIDE = 16
 #: Largest amplitude of a picture that is flat: rounding makes a hundredth of it.
 FLAT = 1.0
-#: Hashes that differ in at most so many of the 256 bits show the same picture. Of 4,321 real images
-#: 15 pairs of different patients lie below, all of them copies; different phantom patients are at
-#: least 20 bits apart.
+#: Hashes that differ in at most this many of the 256 bits show the same picture. Of 4,321 real
+#: images 15 pairs of different patients lie below, all of them copies; different phantom patients
+#: are at least 20 bits apart.
 SAME_BITS = 16
 #: Copies that the hashes miss, found by eye: the ``image_id`` of both. Here the brightness was
 #: changed, and 22 bits differ. Wider limits would take different phantom patients for one.
@@ -33,10 +33,10 @@ KNOWN_COPIES = (
 #: Correlation from which two slices can be near copies. Of 846 real CT slices, the pairs above it
 #: are copies and neighbouring slices; of pairs of different papers, 1 in 3,700 lies above.
 NEAR = 0.6
-#: And so many standard deviations above the usual: where all images are alike, as in the phantom,
+#: And this many standard deviations above the usual: where all images are alike, as in the phantom,
 #: being alike says less.
 OUTSTANDING = 4.5
-#: With fewer pairs than this, what is usual cannot be told.
+#: With fewer pairs than this, what is usual is not known.
 FEWEST_PAIRS = 1000
 
 _ANGLES, _RADII, _SIDE = 96, 36, 96

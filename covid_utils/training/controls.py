@@ -27,7 +27,7 @@ UNMARKED = chest_phantom.Settings(patients=60, ct_size=64, xray_size=64, hospita
 #: Pixels that are the features: a border cut off, and the side that the rest is scaled to. In the
 #: border are letters and frames, which give a hospital away at any strength.
 BORDER, SIDE = 12, 16
-#: Each patient is tested by the one of so many trainings that did not see it.
+#: Parts of the patients; each patient is tested by the one training that did not see it.
 FOLDS = 5
 SETTINGS = PAPER | {"steps": 400, "standardise": True}
 

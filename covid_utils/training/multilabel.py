@@ -85,7 +85,7 @@ def train(
 
 
 def _compiled(count: int, side: int, learning_rate: float) -> keras.Model:
-    """The untrained network of so many labels, ready for `keras.Model.fit`."""
+    """The untrained network for a number of labels, ready for `keras.Model.fit`."""
     import keras
 
     def loss(truth, probability):  # cross entropy in nats, summed over the labels (section 3.4)

@@ -24,7 +24,7 @@ FEWER = "head, as many images"
 
 
 def tasks(condition: str, images: Conditions, repeats: int) -> list[Task]:
-    """The trainings under a condition: of each of its tasks so many, with their own seeds.
+    """The trainings under a condition: ``repeats`` for each of its tasks, with their own seeds.
 
     ``split`` is the condition whose images are learned from: under R4 that is R3.
     """

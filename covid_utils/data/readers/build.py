@@ -94,7 +94,7 @@ def _row(row: dict, problems: guard.Problems) -> dict:
     # A source that names no views says that all are from the front.
     row["view"] = "unknown" if word is None else VIEWS.get(word.strip().lower(), "other")
     if row["view"] == "other":
-        remedy = f"'{word}' is not a known view, so it does not count as frontal."
+        remedy = f"'{word}' is no view that is known, so it does not count as frontal."
         problems.add(source, "unknown view", remedy)
     row["image_id"] = row["path"] + (f"#{row['frame']:03d}" if row["is_slice"] else "")
     return row

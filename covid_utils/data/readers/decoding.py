@@ -25,7 +25,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
 #: The TIFF tag that is 0 where the lowest value is white.
 PHOTOMETRIC = 262
-#: gzip makes of one byte at most so many.
+#: Most bytes that gzip can make of one.
 UNPACKED = 1032
 
 
@@ -229,7 +229,7 @@ def upright(stored: np.ndarray, oriented: np.ndarray) -> np.ndarray:
 def axial_slices(path: Path, like: Path | None = None) -> np.ndarray:
     """Values of all axial slices, counted and seen from the feet: (slices, height, width).
 
-    The front of the chest is on top. The axes of a mask are told by the volume ``like``, which it
+    The front of the chest is on top. The axes of a mask are those of the volume ``like``, which it
     must fit voxel by voxel.
     """
     volume = open_nifti(path)

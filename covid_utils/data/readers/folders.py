@@ -36,7 +36,7 @@ def _reader(
         ]
         for row in rows:
             if row.get("patient_basis") == "none":
-                remedy = "Its name tells no patient, so it counts as a patient of its own."
+                remedy = "Its name gives no patient, so it counts as a patient of its own."
                 problems.add(row["path"], "unknown name", remedy)
         return rows
 

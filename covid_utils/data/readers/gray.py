@@ -28,7 +28,7 @@ OFFSET = 1024
 SHARE = 0.02
 #: Part of the values at either end that decides nothing.
 TAIL = 0.005
-#: An extreme value is an outlier, or padding, if its distance from the rest is so many times the
+#: An extreme value is an outlier, or padding, if its distance from the rest is this many times the
 #: width of the rest.
 FAR = 10
 

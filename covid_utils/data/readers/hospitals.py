@@ -30,7 +30,7 @@ EXPORT, SLICES = "covid19-ct-external", "slices.csv"
 #: Slices that are taken of a volume at most. A lung is about 25 cm tall, so they lie some 12 mm
 #: apart: closer ones look alike and cost memory and time without another look at the disease.
 MOST_SLICES = 20
-#: The gray scale of a volume is told by every so many pixels of each row and column.
+#: The gray scale of a volume is inferred from its pixels, subsampled by this stride.
 STRIDE = 4
 ABOUT = {"modality": "CT", "view": "Axial", "label": "covid"}
 
@@ -54,7 +54,7 @@ def _scan(path: Path) -> _Scan:
     shown = np.flatnonzero(lungs.any(axis=(1, 2)))
     if not len(shown):
         raise DataError(f"{masks[1]}: shows no lungs; take it from the release of {path.name}.")
-    # The middle slice of each of so many equal parts, so not the very ends of the lungs.
+    # The middle slice of each of equal parts, so not the very ends of the lungs.
     parts = min(len(shown), MOST_SLICES)
     taken = [int(shown[(2 * k + 1) * len(shown) // (2 * parts)]) for k in range(parts)]
     window = window_of(voxels[:, ::STRIDE, ::STRIDE], path)
