@@ -183,7 +183,7 @@ def missing_sets(groups: tuple[tuple[str, ...], ...], sets: Container[str]) -> s
     return f"needs the {noun} {' and '.join(absent)}" if absent else ""
 
 
-#: Colour of text, axes and everything that is no category.
+#: Colour of text, axes and everything that is not a category.
 INK = "#222222"
 #: One colour for each category, the same in every figure; heat maps have their own colour scales.
 #: Classes and manifestations start from the palette of Okabe and Ito (2008); names that can meet in

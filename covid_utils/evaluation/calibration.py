@@ -22,7 +22,7 @@ LEAST = 1e-12
 RANGE = (0.1, 10.0)  # of the temperatures that are tried
 #: Pixels of each kind, at most, that the calibration of a specialist is fitted on.
 PIXELS = 20_000
-#: Probabilities of pixels are stored in 256 steps; the ends are no certainty.
+#: Probabilities of pixels are stored in 256 steps; the ends are not certainty.
 EDGE = 1 / 512
 
 

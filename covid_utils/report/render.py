@@ -155,7 +155,7 @@ def joined(*columns: pd.Series) -> list[str]:
 
 
 def with_wilson(scored: pd.DataFrame) -> pd.DataFrame:
-    """Scores with `WILSON`, per cent, of single trainings; augmented copies are no images."""
+    """Scores with `WILSON`, per cent, of single trainings; augmented copies do not count."""
     limits = np.full((len(scored), 2), np.nan)
     for index, row in enumerate(scored.itertuples()):
         is_single = row.metric == "accuracy" and row.repeat and row.n
