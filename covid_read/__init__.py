@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +84,17 @@ class Result:
     def _repr_html_(self) -> str:
         table = self.cases.drop(columns=["folder", "record"]).rename(columns=name_of)
         shares = table.to_html(index=False, float_format="{:.1f}".format, na_rep="")
-        images = [
-            f'<img alt="{escape(pages.shown(each["name"]))}" '
+        places = ((self.folder / r["folder"] / "overlay.png", r) for r in self.summary.records)
+        drawn = islice((place for place in places if place[0].is_file()), PICTURES)
+        images = "".join(
+            f'<img alt="{escape(pages.shown(record["name"]))}" '
             f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
-            for each in self.summary.records
-            if (path := self.folder / each["folder"] / "overlay.png").is_file()
-        ]
+            for path, record in drawn
+        )
         refused = "".join(f"<li>{escape(reason)}</li>" for reason in self.summary.refused)
         return (
             f"{shares}<p>Shares of the lung field in per cent. {pages.NOTICE}</p>"
-            f"{''.join(images[:PICTURES])}<ul>{refused}</ul>"
+            f"{images}<ul>{refused}</ul>"
         )
 
 

@@ -174,6 +174,8 @@ def _written(
         if wishes.stages.outlines and not why:
             pages.write_overlay(partial / "overlay.png", extent)
             doubts += _write_masks(case, extent, partial, wishes)
+        elif not wishes.stages.outlines and (SEG in wishes.formats or wishes.probabilities):
+            doubts += ["No DICOM SEG and no probabilities are written without stage 3."]
         record = _record(case, extent, wishes.about, doubts) | asked.record(why)
         if not wishes.stages.outlines:
             record |= dict.fromkeys(("manifestations", "why_not_outlined", "shown_slice"))
@@ -196,7 +198,7 @@ def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> li
     if wishes.probabilities and case.affine is not None:
         masks.write_nifti(folder / "probability.nii.gz", case, extent.probability, slope=STEP)
     elif wishes.probabilities:
-        said += ["No probabilities are written; only volumes and even series have them."]
+        said += ["No probabilities are written; only volumes and evenly spaced series have them."]
     return said
 
 

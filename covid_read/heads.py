@@ -50,6 +50,7 @@ def keep(profile: str, frozen: Extraction, fits: Iterable[Fitted]) -> None:
     kept = {fit.task.name: fit for fit in fits if fit.task.name in MODALITIES}
     arrays = [array for fit in kept.values() for array in (fit.head.kernel, fit.head.bias)]
     about = {"preprocessing": asdict(frozen.settings), "layer": frozen.last, "seed": frozen.seed}
+    about["version"] = features.VERSION
     about["tasks"] = {name: _calibrated(fit) for name, fit in kept.items()}
     if frozen.weights == "none":
         arrays += inception.statistics(frozen.network)
@@ -102,6 +103,8 @@ def load(part: shipped.Part, folder: Path) -> Recognition | str:
     about, arrays = part.about, list(part.arrays)
     name, tasks = about["weights"], about["tasks"]
     file = folder / name
+    if about.get("version") != features.VERSION:
+        return f"Not recognised: the heads in {paths.shown(folder)} are outdated; {REMEDY}."
     if name != "none" and not (file.is_file() and digest(file) == about["weights_sha256"]):
         place = paths.shown(folder)
         return f"Not recognised: {place} lacks Inception-v3's weights {name}; {REMEDY}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from html import escape
@@ -129,17 +130,22 @@ def write_list(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 def is_list(path: Path) -> bool:
     """Whether a file is such a list."""
-    with suppress(OSError, ValueError):
-        return tuple(pd.read_csv(path, nrows=0)) == COLUMNS
-    return False
+    return _rows(path) is not None
 
 
 def listed_cases(path: Path) -> set[str]:
     """Folders of the cases in such a list, if there is one."""
-    if not is_list(path):
-        return set()
-    names = pd.read_csv(path, dtype=str, keep_default_na=False)["case"]
+    names = {row["case"] for row in _rows(path) or ()}
     return {name for name in names if name and Path(name).name == name}
+
+
+def _rows(path: Path) -> list[dict[str, str]] | None:
+    """Rows of such a list, whatever was added to them; None of any other file."""
+    kinds = (OSError, UnicodeDecodeError, csv.Error)
+    with suppress(*kinds), path.open(encoding="utf8", newline="") as file:
+        reader = csv.DictReader(file)
+        return list(reader) if tuple(reader.fieldnames or ()) == COLUMNS else None
+    return None
 
 
 def write_sheet(path: Path, records: Sequence[Mapping[str, Any]], refused: Sequence[str]) -> None:

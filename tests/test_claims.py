@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from covid_utils import params, paths
+from covid_utils.errors import ResultsError
 from covid_utils.registry import CONDITIONS
 from covid_utils.report import claims as ledger
 
@@ -197,3 +198,11 @@ def test_published_rows_restate_the_ledger():
         assert set(rows["unit"]) == {claim.unit}
         assert set(rows["source"]) == {"D" if claim.how else "L"}
         assert set(rows["class"]) == {claim.class_} or not claim.class_
+
+
+def test_a_mistyped_key_of_the_ledger_is_named_with_its_entry(monkeypatch):
+    usual = ledger.read
+    wrong = [{"id": "p01", "rulse": {}}]
+    monkeypatch.setattr(ledger, "read", lambda name: wrong if name == "claims" else usual(name))
+    with pytest.raises(ResultsError, match="entry p01: there is no key 'rulse'"):
+        ledger.load.__wrapped__()

@@ -53,9 +53,11 @@ def test_opened_is_what_was_prepared_without_unreadable_files_which_are_listed(r
     table = collection.describe(opened)
     assert table["images"].sum() == len(opened.manifest)
     assert (table[["train", "validation", "test"]].sum(axis=1) == table["images"]).all()
-    # What does not say where it is from, as in a clone, is read anew; so is another folder.
-    (paths.results("quick") / "data" / "source.json").unlink()
-    assert not collection.open_or_prepare("quick", str(root)).manifest.equals(made.manifest)
+    # What lacks a file, as in a clone that does not say where it is from, is read anew.
+    for name in ("source.json", "manifest.csv", "skipped.csv"):
+        prepare(root, seed=5)
+        (paths.results("quick") / "data" / name).unlink()
+        assert not collection.open_or_prepare("quick", str(root)).manifest.equals(made.manifest)
     root.rename(tmp_path / "moved")
     next((tmp_path / "moved").glob("chest_xray/train/PNEUMONIA/*")).unlink()
     scans = collection.open_or_prepare("quick", str(tmp_path / "moved"))

@@ -172,3 +172,8 @@ def test_resizing_is_that_of_tensorflow_1_with_aligned_corners(size):
     found = np.asarray(deeplab.resize_aligned(tensor, size))
     expected = tf.compat.v1.image.resize_bilinear(tensor, size, align_corners=True).numpy()
     assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_channels_of_another_width_are_a_multiple_of_8():
+    scaled = [deeplab.Convolutions(w, 0.9, 0.1).scaled(728) for w in (1, 0.5, 0.125, 0.001)]
+    assert scaled == [728, 368, 88, 8]

@@ -167,3 +167,14 @@ def test_copies_have_features_of_their_own(toys, xrays):
     # Another seed moves the copies otherwise, and leaves the originals as they are.
     values(xrays, rows=rows, seed=4)
     assert toys.rows == list(range(6, 13))
+
+
+def test_only_what_is_new_is_computed_and_of_a_further_block_everything(toys, xrays):
+    few = values(xrays, rows=xrays.rows.iloc[[1, 3]])
+    toys.rows.clear()
+    every = values(xrays)
+    assert toys.rows == [0, 2, 4, 5]
+    assert np.array_equal(every[[1, 3]], few)
+    toys.rows.clear()
+    extraction(xrays).features(("mixed0", "mixed2"))
+    assert toys.rows == list(range(6))

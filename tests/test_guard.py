@@ -43,6 +43,23 @@ def test_any_error_of_a_decoder_names_file_cause_and_remedy(path, error, message
     assert str(path) in str(caught.value) or isinstance(error, DataError)
 
 
+def test_what_is_kept_of_files_is_the_last_few_until_one_changes(tmp_path):
+    decoded = []
+
+    @guard.reads("scan", keep=2)
+    def decode(path):
+        decoded.append(path.name)
+        return path.read_text()
+
+    a, b, c = (tmp_path / name for name in "abc")
+    for path in (a, b, c):
+        path.write_text(path.name)
+    assert [decode(path) for path in (a, b, a, c, a)] == ["a", "b", "a", "c", "a"]
+    assert decoded == ["a", "b", "c", "a"], "two files are kept, not three"
+    a.write_text("changed")
+    assert decode(a) == "changed"
+
+
 def test_sizes_that_no_scan_has_are_refused_before_memory_is_taken(path):
     guard.bounded(path, (512, 512, 600))
     with pytest.raises(DataError, match=r"scan\.x: 65535 x 65535 values are too many for a scan"):

@@ -27,6 +27,7 @@ from covid_utils.registry import (
     SHIPPED,
     STEPS,
 )
+from covid_utils.report import tables
 from covid_utils.training import multilabel
 from covid_utils.training.features import Extraction
 
@@ -111,6 +112,18 @@ def test_the_card_of_the_shipped_network_has_its_scores_with_limits_and_its_chec
     assert "**No better than chance.**" in text
     assert "not a medical device" in text
     assert "{" not in text
+
+
+def test_the_large_network_stands_beside_the_small_one(made, monkeypatch):
+    pixels, _ = made
+    large = pixels[pixels["step"] == "E0"].assign(network="large")
+    both = pd.concat([pixels[pixels["step"].isin(("E0", "E4"))], large], ignore_index=True)
+    monkeypatch.setattr(runs, "read_predictions", lambda *_: both)
+    scored = scores.compute("sample", "hospitals")
+    assert set(scored.loc[scored["start"] == "imagenet", "protocol"]) == {"E0"}
+    table = tables.build("hospitals", "sample", scored)
+    rows = table[(table["step"] == "E0")].groupby("network").size()
+    assert rows["small"] == rows["large"] > 0
 
 
 # Networks that outline nothing

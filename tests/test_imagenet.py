@@ -142,6 +142,12 @@ def test_copies_are_silent_by_their_last_batch_norm_and_no_other_block_is(carrie
 # Files
 
 
+def test_a_weights_file_comes_back_whole(source, tmp_path):
+    path = tmp_path / "xception.weights.h5"
+    source.save_weights(path)
+    assert all(same(source.get_weights(), imagenet.load_xception(path).get_weights()))
+
+
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_a_missing_or_damaged_file_or_another_network_is_named(source, tmp_path, monkeypatch):
     import keras

@@ -13,6 +13,7 @@ from PIL import Image
 import covid_read
 from covid_read import shipped
 from covid_read.__main__ import main
+from covid_read.pages import COLUMNS
 from covid_utils.data.readers.gray import to_uint8
 from covid_utils.errors import CompanionError
 from covid_utils.registry import LABEL_CLASSES
@@ -137,12 +138,20 @@ def test_a_folder_that_cannot_hold_results_is_named_before_anything_is_read(slic
     with pytest.raises(CompanionError, match="holds other files"):
         covid_read.read(slices, tmp_path / "own", model="not needed")
     assert (tmp_path / "own" / "files.csv").read_text() == "my,own,list"
+    # Nor a list of ours that a spreadsheet has saved in its own encoding.
+    (tmp_path / "own" / "files.csv").write_text(f"{','.join(COLUMNS)}\nMüller.nii.gz\n", "cp1252")
+    with pytest.raises(CompanionError, match="holds other files"):
+        covid_read.read(slices, tmp_path / "own", model="not needed")
 
 
 def test_earlier_cases_go_and_odd_names_and_empty_inputs_stop_nothing(slices, tmp_path, model):
     out = tmp_path / "out"
     covid_read.read(slices / "0.png", out, model=model, stages=3)
     (out / "own.txt").write_text("kept")
+    lines = (out / "files.csv").read_text().splitlines()
+    (out / "files.csv").write_text(
+        "\n".join([lines[0], *(f"{line},checked" for line in lines[1:])])
+    )
     odd = tmp_path / "odd"
     (odd / ".hidden").mkdir(parents=True)
     (odd / ".hidden" / "x.png").write_bytes(b"no scan")

@@ -104,3 +104,8 @@ def test_intervals_in_the_text_are_those_of_an_output(path, known):
 
 def test_an_interval_of_no_output_is_noticed(known):
     assert not is_known(("0.612", "0.431", "0.999"), known)
+
+
+def test_marks_that_were_lost_are_asked_for():
+    with pytest.raises(SystemExit, match="marks"):
+        fill_readme.filled("# no marks here")

@@ -19,7 +19,7 @@ from covid_utils.data.collection import Collection
 from covid_utils.data.images import Preprocessing
 from covid_utils.evaluation import calibration, gradcam
 from covid_utils.registry import MANIFESTATIONS
-from covid_utils.training import multilabel, recognition
+from covid_utils.training import features, multilabel, recognition
 from covid_utils.training.features import Extraction
 from covid_utils.training.head import PAPER
 
@@ -100,6 +100,10 @@ def test_recognition_says_of_a_file_what_the_notebook_predicted(
             is_sure = least is not None and expected.max() >= least
             assert given["answer"] == (classes[expected.argmax()] if is_sure else None)
     assert built[-1] == (str(folder / "weights.npz"), "mixed1", 3)
+    with monkeypatch.context() as later:
+        later.setattr(features, "VERSION", features.VERSION + 1)
+        (record,) = records(covid_read.read(file, tmp_path / "out", model=folder, stages=[1]))
+        assert "are outdated; `make reproduce" in record["why_not_recognised"]
     weights.write_bytes(b"of another network")
     (record,) = records(covid_read.read(file, tmp_path / "out", model=folder, stages=[1]))
     assert record["recognition"] is None

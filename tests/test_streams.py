@@ -190,3 +190,11 @@ def test_a_fixed_set_of_copies_is_not_moved_again():
     ((batch, _),) = batches(data, settings)
     copies = data.part("train")[0][:]
     assert sorted(map(bytes, batch[..., 0])) == sorted(map(bytes, copies))
+
+
+def test_every_slice_comes_once_a_round_and_each_round_has_its_order():
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1)
+    drawn = streams.batches(images, images, 5, 0, lambda _, *pair: pair)
+    rounds = [batch.ravel().tolist() for batch, _ in drawn.take(6).as_numpy_iterator()]
+    assert all(sorted(one) == [*range(5)] for one in rounds)
+    assert len({*map(tuple, rounds)}) > 1

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from builders import manifest, one
+from builders import copy_sample, manifest, one
 
 import chest_phantom
 from covid_utils import paths, runs
@@ -266,3 +266,13 @@ def test_copies_and_classes_in_one_group_are_not_taken_for_patients(built, monke
     for name in ("ours", "n"):  # copies are not compared
         gaps = [runs.select(each, metric="accuracy difference")[name] for each in (found, before)]
         assert gaps[0].tolist() == pytest.approx(gaps[1].tolist())
+
+
+def test_headlines_of_a_run_that_was_not_made_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_HOME", str(tmp_path))
+    copy_sample()
+    (paths.results(PROFILE) / "tables" / "hospitals.csv").unlink()
+    entries = ledger.read("headlines")
+    assert {entry["rule"]["table"] for entry in entries if entry.get("optional")} >= {"hospitals"}
+    there = [entry["question"] for entry in entries if entry["rule"]["table"] != "hospitals"]
+    assert tables.headlines(PROFILE)["question"].tolist() == there

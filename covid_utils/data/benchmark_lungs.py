@@ -1,7 +1,7 @@
 """The rough lung field of the benchmark: of slices in the lung window, from gray values alone.
 
 There are two finders of lungs. The benchmark's networks were trained on crops around this one, so
-its field stays as it is: another would mean to train anew and to commit other results. It expects
+its field stays as it is: another would mean training again and committing new results. It expects
 fixed gray values and the front of the chest on top; the hull of each lung adds lesions and vessels,
 but cuts off consolidation right at the back and takes in a part of the heart. `lung_field` is the
 better one, for slices of any hospital in any gray scale; scans of one's own are read with it.

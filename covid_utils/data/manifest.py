@@ -136,7 +136,7 @@ def lost_classes(rows: pd.DataFrame) -> list[str]:
 
 
 def without_near_copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Move to ``unused`` what shows tested patients: 11 of Inf-Net's 50 training slices do."""
+    """Move to ``unused`` near copies of tested slices: 11 of Inf-Net's 50 training slices."""
     tested = rows["patient_id"].isin(rows.loc[rows["subset"] == "test", "patient_id"])
     return rows.assign(subset=rows["subset"].mask(tested & (rows["subset"] != "test"), UNUSED))
 

@@ -54,8 +54,8 @@ def network(
         side: Of the images in pixels, at least 75.
 
     Returns:
-        Model from float32 images (n, side, side, 3) in [-1, 1] to the float32 maps of the block: of
-        a 299th side (n, 8, 8, 2048) at ``mixed10``. Nothing in it is trainable.
+        Model from float32 images (n, side, side, 3) in [-1, 1] to the float32 maps of the block:
+        (n, 8, 8, 2048) at ``mixed10`` for a side of 299. Nothing in it is trainable.
     """
     import keras
 
@@ -64,6 +64,8 @@ def network(
     try:
         base = keras.applications.InceptionV3(include_top=False, weights=source, input_shape=shape)
     except Exception as error:  # Keras raises a bare Exception for any failed download
+        if weights != "imagenet":
+            raise
         raise DataError(
             "weights 'imagenet' could not be downloaded; connect to the network once, or name a "
             "file in the parameter 'weights', or use 'none'."

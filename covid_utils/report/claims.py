@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from covid_utils import paths
+from covid_utils.errors import ResultsError
 from covid_utils.evaluation.intervals import Interval, wilson
 
 #: The rules of a claim: the paper's apparent protocol, and patients apart.
@@ -86,8 +87,13 @@ def load() -> dict[str, Claim]:
     keys = read("schema")["claim"]["properties"]
     absent, claims = {key: form.get("default") for key, form in keys.items()}, {}
     for row in read("claims"):
-        entry = {key: tuple(item) if isinstance(item, list) else item for key, item in row.items()}
-        entry = absent | entry
+        if unknown := set(row) - set(keys):
+            raise ResultsError(
+                f"{paths.CLAIMS.name}, entry {row['id']}: there is no key '{min(unknown)}'; "
+                "schema.yaml beside it has them all."
+            )
+        filled = (absent | row).items()
+        entry = {key: tuple(item) if isinstance(item, list) else item for key, item in filled}
         claims[row["id"]] = Claim(class_=entry.pop("class"), **entry)
     return claims
 

@@ -71,7 +71,10 @@ class Extraction:
         return inception.network(weights, self.last, self.seed, side=side)
 
     def compute(self, layers: tuple[str, ...], before: str = "") -> list[cache.Recipe]:
-        """Compute what the cache lacks of `features` and `maps`, in one pass; gives recipes."""
+        """Compute what the cache lacks of `features` and `maps`, in one pass; gives recipes.
+
+        Maps have the network built, since it tells their shape.
+        """
         recipes = [self._recipe("features", b, (inception.BLOCKS[b],), np.float32) for b in layers]
         if before:
             shape = self.network.get_layer(inception.block_below(before)).output.shape[1:]

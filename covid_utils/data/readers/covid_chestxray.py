@@ -72,7 +72,7 @@ def _note(absent: pd.Series, here: pd.DataFrame, unnamed: list[str], noted: guar
         if os.path.exists(noted.root / path):  # noqa: PTH110 never raises
             remedy = "The file is there, but its ending or folder is that of no image; rename it."
             if path.lower().endswith(NIFTI_SUFFIXES):
-                problem, remedy = "not used", "A CT volume; of this set pictures alone are read."
+                problem, remedy = "not used", "A CT volume; only pictures of this set are read."
         noted.add(path, problem, remedy)
     for path in here.loc[here["path"].duplicated(), "path"].unique():
         remedy = "Several rows name this file; all stay, and their patients count as one."

@@ -70,13 +70,14 @@ def load_mask(root: Path, row: Any) -> np.ndarray:
 def candidates(root: Path, problems: guard.Problems) -> list[dict]:
     """One image per slice; without the column ``patient`` of ``slices.csv`` each is a group."""
     images, masks = root / NAME / IMAGES, root / NAME / MASKS
-    ours, theirs = (guard.read(path, "NIfTI file", open_nifti) for path in (masks, images))
+    theirs, ours = (guard.read(path, "NIfTI file", open_nifti) for path in (images, masks))
     near = {"atol": 1e-3, "equal_nan": True}
     if ours.shape != theirs.shape or not np.allclose(ours.affine, theirs.affine, **near):
         raise DataError(
             f"{masks}: its voxels, {ours.shape}, do not lie on those of {IMAGES}, {theirs.shape} "
             "(width, height, slices); take both from the same release."
         )
+    _volume(masks)  # a damaged file is known before anything is trained
     notes = _notes(root)
     patients = notes.get("patient", pd.Series("", notes.index)).str.strip()
     return [
