@@ -240,7 +240,7 @@ def _sized(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     guard.bounded(path, shape)
     if min(shape[1:]) < LEAST:
         size = " x ".join(map(str, shape[1:]))
-        raise DataError(f"{path}: {size} pixels are too few; {LEAST} or more a side make a scan.")
+        raise DataError(f"{path}: {size} pixels are too few; a scan has at least {LEAST} a side.")
     return tuple(shape)
 
 

