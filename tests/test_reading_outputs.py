@@ -167,6 +167,15 @@ def test_few_slices_of_a_volume_are_recognised_spread_over_all(tmp_path):
     assert np.array_equal(asked, every[::3])
 
 
+def test_without_stage_3_the_record_says_that_its_files_are_not_written(tmp_path):
+    volume(tmp_path / "v.nii.gz")
+    wishes = Wishes(("dicom-seg",), probabilities=True, stages=Stages(outlines=False))
+    read_all([tmp_path / "v.nii.gz"], tmp_path / "out", outline, wishes)
+    record = json.loads((tmp_path / "out" / "v.nii.gz" / "case.json").read_text("utf8"))
+    assert "No DICOM SEG and no probabilities are written without stage 3." in record["warnings"]
+    assert record["masks"] == []
+
+
 def test_no_identifying_tag_reaches_an_output_or_a_log(mixed):
     root, _ = mixed
     secrets = [value.encode() for value in (*SECRETS.values(), "Planted", "PLANTED", "Nora")]

@@ -79,12 +79,7 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, keys: dict) -> Iterat
     """Accuracy of the first minus that of the second, on the images and runs of both, if any."""
     if first.empty or second.empty:
         return
-    hits = []
-    for part in (first, second):
-        right = part.assign(right=(part["truth"] == part["predicted"]).astype(float))[
-            ~_is_copy(part)
-        ]
-        hits.append(right.pivot_table(index="image_id", columns="run", values="right"))
+    hits = [_hits(part) for part in (first, second)]
     at = [axis.intersection(other) for axis, other in zip(*(h.axes for h in hits), strict=True)]
     right = [table.loc[*at].to_numpy() for table in hits]
     images = first.drop_duplicates("image_id").set_index("image_id").loc[at[0]]
@@ -99,6 +94,13 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, keys: dict) -> Iterat
         note += f"(McNemar over images, as if independent: p = {p_value:.2g})"
     keys = {"subset": "test"} | keys | {"repeat": 0, "note": note}
     yield scoring.row("all", "accuracy difference", score, groups) | keys
+
+
+def _hits(part: pd.DataFrame) -> pd.DataFrame:
+    """Whether each run is right (1) or wrong (0) on each original image: (images, runs)."""
+    right = (part["truth"] == part["predicted"]).astype(float)
+    table = part.assign(right=right)[~_is_copy(part)]
+    return table.pivot_table(index="image_id", columns="run", values="right")
 
 
 def _with_ct(table: pd.DataFrame, base: dict) -> Iterator[dict]:

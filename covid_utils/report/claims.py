@@ -108,6 +108,11 @@ def of_kind(kind: str) -> list[Claim]:
     return [claim for claim in load().values() if claim.kind == kind]
 
 
+def gains() -> list[Claim]:
+    """Gains over values that the paper quotes, in the order of the file."""
+    return [claim for claim in load().values() if claim.over]
+
+
 def published() -> pd.DataFrame:
     """The published rows that tables quote, one per value, with the columns of the schema."""
     table = pd.DataFrame(read("published"), columns=[*read("schema")["published"]["properties"]])

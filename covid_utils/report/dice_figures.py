@@ -61,7 +61,7 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
     whether it lies within the limits: ``holds``.
     """
     parts = []
-    for claim in (claim for claim in ledger.load().values() if claim.over):
+    for claim in ledger.gains():
         part = runs.select(scored, metric="dice", class_=_targets(claim)).assign(claim=claim.id)
         parts += [part.assign(implied=value) for value in claim.implied]
     table = pd.concat(parts, ignore_index=True)
@@ -132,8 +132,7 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> dict[str, list[s
     axis.set_yticks(named["line"], named["words"])
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
-    gains = (claim for claim in ledger.load().values() if claim.over)
-    for claim in (claim for claim in gains if target in _targets(claim)):
+    for claim in (claim for claim in ledger.gains() if target in _targets(claim)):
         look = {"color": PAPER, "alpha": 0.4, "linewidth": 0, "zorder": 1}
         # A single value would be a band without width.
         band = (min(claim.implied) - 0.0015, max(claim.implied) + 0.0015)

@@ -63,7 +63,7 @@ def build(source: Source, problems: guard.Problems) -> pd.DataFrame:
         for row in source.candidates(problems.root, problems)
     ]
     masks = dict.fromkeys(row["mask_path"] for row in candidates if row["mask_path"])
-    hashes = {path: problems.attempt(guard.reads("file")(digest), path) or "" for path in masks}
+    hashes = {path: problems.attempt(guard.read, path, "file", digest) or "" for path in masks}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         measured = [pool.submit(_measure, row["path"], source, row) for row in candidates]
     rows = []
