@@ -74,9 +74,8 @@ def depends_on(job):
     """Hash of what means running a job again when it changes: notebook, parameters, code, the
     paper's statements, the data folder and its files, and the job's own settings."""
     rooms = job.code or registry.NOTEBOOKS.get(job.notebook, registry.SCORES_CODE)
-    packages = {"covid_read"} & {*rooms}
-    folders = [paths.PROJECT / "covid_utils" / room for room in rooms if room not in packages]
-    folders += [paths.PROJECT / package for package in sorted(packages)]
+    utils = paths.PROJECT / "covid_utils"
+    folders = [paths.PROJECT / room if room == "covid_read" else utils / room for room in rooms]
     folders += [paths.PROJECT / "chest_phantom"] if "data" in rooms else []
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     if job.notebook:

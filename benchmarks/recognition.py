@@ -171,7 +171,7 @@ def growing(stored: int = 500, added: int = 1000, side: int = 24) -> dict[str, i
 
     A stand-in network of one convolution replaces Inception; all else is as in a real run.
     """
-    network, passed = stand_in()
+    network, passed = stand_in(side)
     rng, counts = np.random.default_rng(0), []
     noise = (rng.integers(0, 256, (side, side), np.uint8) for _ in range(stored + added))
     with (
@@ -188,7 +188,7 @@ def growing(stored: int = 500, added: int = 1000, side: int = 24) -> dict[str, i
     return {"stored": stored, "added": added} | numbers
 
 
-def stand_in():
+def stand_in(side: int):
     """A small network that ends as Inception-v3 does, and the count of rows passed through it."""
     passed = tf.Variable(0)
 
@@ -197,7 +197,7 @@ def stand_in():
             passed.assign_add(tf.shape(images)[0])
             return images
 
-    image = keras.Input((299, 299, 3))
-    coarse = keras.layers.AveragePooling2D(37)(Counted()(image))
+    image = keras.Input((side, side, 3))
+    coarse = keras.layers.AveragePooling2D(side // 8)(Counted()(image))
     maps = keras.layers.Conv2D(CHANNELS, 1, name=LAYER)(coarse)
     return keras.Model(image, maps), passed

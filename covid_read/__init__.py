@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +83,17 @@ class Result:
     def _repr_html_(self) -> str:
         table = self.cases.drop(columns=["folder", "record"]).rename(columns=name_of)
         shares = table.to_html(index=False, float_format="{:.1f}".format, na_rep="")
-        places = ((self.folder / r["folder"] / "overlay.png", r) for r in self.summary.records)
-        drawn = islice((place for place in places if place[0].is_file()), PICTURES)
-        images = "".join(
-            f'<img alt="{escape(pages.shown(record["name"]))}" '
-            f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
-            for path, record in drawn
-        )
+        images = []
+        for record in self.summary.records:
+            path = self.folder / record["folder"] / "overlay.png"
+            if path.is_file() and len(images) < PICTURES:
+                content = base64.b64encode(path.read_bytes()).decode()
+                alt = escape(pages.shown(record["name"]))
+                images.append(f'<img alt="{alt}" src="data:image/png;base64,{content}">')
         refused = "".join(f"<li>{escape(reason)}</li>" for reason in self.summary.refused)
         return (
             f"{shares}<p>Shares of the lung field in per cent. {pages.NOTICE}</p>"
-            f"{images}<ul>{refused}</ul>"
+            f"{''.join(images)}<ul>{refused}</ul>"
         )
 
 
@@ -126,8 +125,9 @@ def read(
     formats = [formats] if isinstance(formats, str) else formats
     stages = [stages] if isinstance(stages, int) else stages
     for name, given, known in (("formats", formats, FORMATS), ("stages", stages, STAGES)):
-        if not given or (strange := [each for each in given if each not in known]):
-            wrong = f"{strange[0]!r} is none of" if given else "name at least one of"
+        strange = [each for each in given if each not in known]
+        if strange or not given:
+            wrong = f"{strange[0]!r} is none of" if strange else "name at least one of"
             raise ParameterError(f"{name}: {wrong} {', '.join(map(str, known))}.")
     if batch < 1:
         raise ParameterError(f"batch is {batch}; it must be 1 or more.")
@@ -164,13 +164,16 @@ def _load(model: Path, batch: int, wanted: Sequence[int]) -> tuple[Outline, Stag
     about |= {"model": file.name, "sha256": shipped.checksum(file).read_text("ascii").split()[0]}
     about["versions"] = {"covid_utils": covid_utils.__version__}
     about["versions"] |= {name: version(name) for name in ("keras", "numpy")}
-    stages: dict[str, Any] = {}
-    for stage, module, *further in ((RECOGNISE, heads, place or file.parent), (NAME, presence)):
-        if stage in wanted:
-            part = parts.get(module.PART)
-            stages[module.PART] = module.load(part, *further) if part else module.ABSENT
-            about[module.PART] = part and part.about
-    return outline, Stages(**stages, outlines=OUTLINE in wanted, levels=levels), about
+    recognition = naming = ""  # not wanted
+    if RECOGNISE in wanted:
+        part = parts.get(heads.PART)
+        recognition = heads.load(part, place or file.parent) if part else heads.ABSENT
+        about[heads.PART] = part and part.about
+    if NAME in wanted:
+        part = parts.get(presence.PART)
+        naming = presence.load(part) if part else presence.ABSENT
+        about[presence.PART] = part and part.about
+    return outline, Stages(recognition, naming, OUTLINE in wanted, levels), about
 
 
 def _outline(

@@ -71,7 +71,7 @@ class Case:
         gray_scale: Where it is known from: `HOUNSFIELD`, `ANATOMY` or `NOTHING`; '' of an X-ray.
         oriented: Which stored axis is which (`decoding.orientation`); None of a picture.
         affine: From stored voxels to mm towards right, front and head (4, 4); None if not known.
-        is_placed: Whether it is of DICOM slices that a DICOM SEG can refer to.
+        is_referable: Whether it is of DICOM slices that a DICOM SEG can refer to.
         warnings: What a reader of the result must know.
     """
 
@@ -83,7 +83,7 @@ class Case:
     gray_scale: str = ""
     oriented: np.ndarray | None = field(default=None, repr=False)
     affine: np.ndarray | None = field(default=None, repr=False)
-    is_placed: bool = False
+    is_referable: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -182,8 +182,8 @@ def _slices(
     shape = _sized(path, (len(files), *picture.shape))
     scale, words = _scaled(window, has_air, picture)
     affine = stack.affine if stack.is_even else None
-    is_placed = oriented is not None and all(each.is_referable for each in stack.slices)
-    return Case(name, files, "CT", shape, load, scale, oriented, affine, is_placed, said + words)
+    is_referable = oriented is not None and all(each.is_referable for each in stack.slices)
+    return Case(name, files, "CT", shape, load, scale, oriented, affine, is_referable, said + words)
 
 
 @guard.reads("DICOM image")

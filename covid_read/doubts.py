@@ -26,8 +26,8 @@ TURNED = "The spine seems to be on top, so it may be stored upside down."
 #: around them look like X-rays otherwise.
 SURROUNDED = 0.95
 XRAY = "It looks like an X-ray; only CT slices are outlined. Add `--xrays` to have it recognised."
-#: Why nothing was outlined in a case whose slices are for the most part so unlike.
-STRANGE = "It is very unlike the slices that the network learned from, so nothing is outlined."
+#: Why nothing is said about a case whose slices are for the most part so unlike.
+STRANGE = "It is very unlike the slices that the network learned from, so nothing is said about it."
 
 
 def shows_chest(picture: np.ndarray, field: np.ndarray) -> bool:

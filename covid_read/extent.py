@@ -185,7 +185,8 @@ def outlined(
             asked += is_asked[at]
             lung_pixels += is_asked[at] * np.count_nonzero(field | lesion)
             area = np.count_nonzero(lesion)
-            if area > most or (not most and start + at == count // 2):
+            # Of a case without any lesion the middle slice is shown.
+            if area > most or (most == 0 and start + at == count // 2):
                 most, best = area, (start + at, given.slices[at], chance[at])
         tell(len(found))
     if not asked:

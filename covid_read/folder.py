@@ -191,7 +191,7 @@ def _write_masks(case: Case, extent: Extent, folder: Path, wishes: Wishes) -> li
         masks.write_nifti(folder / "mask.nii.gz", case, extent.labels)
     elif NIFTI in wishes.formats and case.shape[0] == 1:
         masks.write_png(folder / "mask.png", case.stored(extent.labels)[..., 0].T)
-    if SEG in wishes.formats and case.is_placed:
+    if SEG in wishes.formats and case.is_referable:
         masks.write_seg(folder / "mask.dcm", case, extent.labels)
     elif SEG in wishes.formats:
         said += ["No DICOM SEG is written; only DICOM slices that state their places have one."]
@@ -211,9 +211,8 @@ def _record(
     if found:
         warnings += doubts
     if found and (left := slices - found.outlined):
-        many = f"{left} of {slices} slices show no lung field, or their gray scale is not known; "
-        one = f"1 of {slices} slices shows no lung field, or its gray scale is not known; "
-        warnings.append(one + "it stays empty." if left == 1 else many + "they stay empty.")
+        said = "Slices that show no lung field, or whose gray scale is not known"
+        warnings.append(f"{said}: {left} of {slices}. Nothing is said about them.")
     return {
         "schema": SCHEMA,
         "name": case.name,

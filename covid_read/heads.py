@@ -115,7 +115,9 @@ def load(part: shipped.Part, folder: Path) -> Recognition | str:
     def network() -> Any:
         weights = name if name == "none" else str(file)
         side = inception.input_side(own.size)
-        model = inception.network(weights, about["layer"], about["seed"], arrays, side)
+        model = inception.network(weights, about["layer"], about["seed"], side=side)
+        if name == "none":
+            inception.set_statistics(model, arrays)
         return inception.outputs(model, (about["layer"],))
 
     def probabilities(slices: np.ndarray, modality: str) -> Mapping[str, np.ndarray]:
@@ -124,10 +126,10 @@ def load(part: shipped.Part, folder: Path) -> Recognition | str:
             return {}
         images = features.to_input(np.stack([preprocess(each, own) for each in slices]))
         values = np.reshape(network().predict_on_batch(images), (len(images), -1))
-        given = {task: (heads[task].probabilities(values), tasks[task]) for task in asked}
+        chances = {task: heads[task].probabilities(values) for task in asked}
         return {
-            task: calibration.apply_temperature(chances, about["temperature"])
-            for task, (chances, about) in given.items()
+            task: calibration.apply_temperature(each, tasks[task]["temperature"])
+            for task, each in chances.items()
         }
 
     return Recognition(tasks, probabilities)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_read.shipped import Part
-from covid_utils.data import foreign, gray_scale, lung_field, readers
-from covid_utils.data.images import Preprocessing, place_of, preprocess
+from covid_utils.data import foreign, readers
+from covid_utils.data.images import Preprocessing, preprocess
 from covid_utils.training import predict_stream
 
 if TYPE_CHECKING:
@@ -111,10 +111,7 @@ def prepared_xrays(scans: Collection, settings: Preprocessing, seed: int) -> np.
     rows = scans.select(dataset=XRAYS)
     mixed = rows.sample(frac=1, random_state=seed).groupby("dataset").head(EACH)
     images = [readers.load_image(scans.root, row) for row in mixed.itertuples()]
-    places = [place_of(lung_field.field(each)) for each in images]
-    scales = [str(gray_scale.landmarks(each)) for each in images]
-    each = zip(images, places, scales, strict=True)
-    return np.stack([preprocess(image, settings, *of) for image, *of in each])
+    return np.stack([preprocess(each, settings) for each in images])
 
 
 def load(

@@ -46,11 +46,13 @@ def write_nifti(path: Path, case: Case, values: np.ndarray, slope: float = 1) ->
 
 def read(folder: Path, case: Case) -> np.ndarray:
     """Labels of a case from the folder that they were written to: uint8 (slices, height, width)."""
-    if case.oriented is None:
-        with Image.open(folder / "mask.png") as image:
-            return np.asarray(image)[None]
-    stored = nibabel.load(folder / "mask.nii.gz").dataobj
-    return upright(np.asarray(stored, np.uint8), case.oriented)
+    picture = folder / "mask.png"
+    if picture.is_file():  # of a picture, or of a single slice without a thickness
+        with Image.open(picture) as image:
+            stored = np.asarray(image).T[..., None]
+    else:
+        stored = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj, np.uint8)
+    return stored.T if case.oriented is None else upright(stored, case.oriented)
 
 
 def write_png(path: Path, labels: np.ndarray) -> None:

@@ -45,10 +45,16 @@ CUT = ("E3", "E4", "E5", "E6", SHIPPED)
 LEARNED = {"E4": (False, False), "E5": (True, False), "E6": (True, True), SHIPPED: (True, True)}
 #: What networks for slices from anywhere have in common. They start from random weights, as the
 #: phantom shows them more than the few nodules of another gray scale would.
-ANYWHERE = PREPARED["E2"] | {"clahe_clip": 0.0, "augmentation": "foreign"}
-ANYWHERE |= {"init": "random", "weights": "", "train_images": 0, "test_images": 0}
-# Lesions are rarer elsewhere than on the slices of a set of lesions: no weight beyond their share.
-ANYWHERE |= {"class_weights": (1.0, 1.0, 1.0, 1.0)}
+ANYWHERE = PREPARED["E2"] | {
+    "clahe_clip": 0.0,
+    "augmentation": "foreign",
+    "init": "random",
+    "weights": "",
+    "train_images": 0,
+    "test_images": 0,
+    # Lesions are rarer elsewhere than on slices of a set of lesions: no weight beyond their share.
+    "class_weights": (1.0, 1.0, 1.0, 1.0),
+}
 #: Settings of these networks that are parameters of the notebook.
 CHOSEN = ("image_size", "width", "steps", "batch_size", "learning_rate", "seed")
 #: Before the names of phantom slices and of their patients. They are in no manifest.
@@ -117,7 +123,8 @@ def phantom_slices(settings: StreamSettings, patients: int, root: Path) -> Strea
     seed = settings.seed
     if chest_phantom.is_phantom(root):
         about = json.loads((root / chest_phantom.SETTINGS_FILE).read_text(encoding="utf8"))
-        seed += about["settings"]["seed"] == seed
+        if about["settings"]["seed"] == seed:
+            seed += 1
     side = int(np.clip(settings.image_size, 64, FINEST))
     # X-rays are not used: they have the smallest size.
     wanted = chest_phantom.Settings(

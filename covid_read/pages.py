@@ -20,8 +20,8 @@ from covid_utils.writing import whole
 
 #: Longest side and least width of a slice in a picture, and height of a line of its legend.
 LONGEST, LEAST, LINE = 512, 256, 26
-#: Probability -> weight of a colour inside a lesion: what the scale below a picture shows.
-WEIGHTS = 2 * MASK_WEIGHT
+#: Weight of a colour inside a lesion of probability 1; it falls with that, as the scale shows.
+WEIGHT = 2 * MASK_WEIGHT
 #: Columns of the list of files.
 COLUMNS = ("file", "status", "case", "message", "recognised", "named", "outlined")
 _STYLE = f"""
@@ -62,14 +62,16 @@ def named(record: Mapping[str, Any]) -> str:
 
 def outlined(record: Mapping[str, Any]) -> str:
     """How far each manifestation that was outlined reaches, in words."""
+    if record["manifestations"] is None:
+        return ""
     words = []
-    for name, row in (record["manifestations"] or {}).items():
+    for name, row in record["manifestations"].items():
         share, ml = row["share_of_lung_field_percent"], row["ml"]
         if row["pixels"]:
             size = f"{share:.1f} %" if share >= 0.05 else "less than 0.1 %"
             size += " of the lung field" + (f", {ml:.1f} ml" if ml is not None else "")
             words.append(f"{name_of(name)}: {size}")
-    return "; ".join(words) or "nothing" * (record["manifestations"] is not None)
+    return "; ".join(words) or "nothing"
 
 
 def shown(name: str) -> str:
@@ -87,7 +89,7 @@ def write_overlay(path: Path, extent: Extent) -> None:
     labels = extent.labels[extent.shown]
     scale = min(max(1.0, LEAST / labels.shape[1]), LONGEST / max(labels.shape))
     size = tuple(max(1, round(side * scale)) for side in labels.shape[::-1])
-    coloured = overlay(extent.picture, labels, weights=WEIGHTS * extent.confidence)
+    coloured = overlay(extent.picture, labels, weights=WEIGHT * extent.confidence)
     plain = np.repeat(extent.picture[..., None], 3, axis=-1)
     how = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
     width, height = size
@@ -115,7 +117,7 @@ def _legend(sheet: Image.Image, top: int, caption: str) -> None:
         wide = overlay(
             np.pad(gray, 1),
             np.full((bar + 2, width + 2), label),
-            weights=WEIGHTS * np.pad(chances, 1)[None],
+            weights=WEIGHT * np.pad(chances, 1)[None],
         )
         pixels = np.rint(255 * wide[1:-1, 1:-1]).astype(np.uint8)
         draw.text((8, line + 2), name_of(name), INK, font)

@@ -123,8 +123,8 @@ def sigmoid(chance: np.ndarray, shown: np.ndarray, is_better: bool) -> tuple[flo
 
     Where a higher one does not go with the label, all get the label's share, by Laplace's rule.
     """
-    share = float(logit((shown.sum() + 1) / (len(shown) + 2)))
-    return (is_better and fit_sigmoid(_logits(chance), shown)) or (0.0, share)
+    fitted = fit_sigmoid(_logits(chance), shown) if is_better else None
+    return fitted or (0.0, float(logit((shown.sum() + 1) / (len(shown) + 2))))
 
 
 def calibrated(chance: np.ndarray, fitted: Sequence[tuple[float, float]]) -> np.ndarray:

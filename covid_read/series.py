@@ -115,15 +115,20 @@ def open_slice(path: Path) -> Slice:
             f"{path}: a localizer, which shows the whole chest at once; remove it from the input."
         )
     position, axes, spacing = (_numbers(header, *each) for each in _NUMBERS.items())
-    series = [str(header.get("SeriesInstanceUID") or path.parent), modality]
-    series += [int(header.get("Rows")), int(header.get("Columns") or 0)]
-    series += [header.get("RescaleIntercept") in (None, "")]
-    series += [tuple(np.round(each, DIRECTION) + 0.0) for each in (axes, spacing)]
+    series = (
+        str(header.get("SeriesInstanceUID") or path.parent),
+        modality,
+        int(header.get("Rows")),
+        int(header.get("Columns") or 0),
+        header.get("RescaleIntercept") in (None, ""),
+        tuple(np.round(axes, DIRECTION)),
+        tuple(np.round(spacing, DIRECTION)),
+    )
     number, thickness = (_numbers(header, name, 1) for name in ("InstanceNumber", "SliceThickness"))
     return Slice(
         path,
         str(header.get("SOPInstanceUID") or ""),
-        tuple(series),
+        series,
         modality,
         int(number[0]) if number.size else 0,
         position,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,8 @@ def committee(part: Part) -> tuple[Committee, StreamSettings]:
 
 def save(file: Path, committee: Committee, settings: StreamSettings, **further: Part) -> None:
     """Write a pack with all trainings of a network that outlines lesions, and further parts."""
-    about = {"settings": vars(settings), "preprocessing": asdict(settings.preprocessing)}
-    part = Part(about, halved(each for member in committee.members for each in member))
+    weights = halved(each for member in committee.members for each in member)
+    part = Part({"settings": vars(settings)}, weights)
     write(file, {OUTLINES: part} | further)
 
 

@@ -6,6 +6,7 @@ and its lung field found, once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,8 @@ class Questions:
         self._case, self._outline, self._stages = case, outline, stages
         self._present: list[np.ndarray] = []
         self._recognised: list[Mapping[str, np.ndarray]] = []
-        self._step, self._seen = -(-case.shape[0] // RECOGNISED), 0
+        self._step = math.ceil(case.shape[0] / RECOGNISED)
+        self._seen = 0  # slices of earlier batches
         self._counts, self._xrays = np.zeros(3, np.int64), 0
 
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +79,8 @@ class Questions:
             self._xrays += sum(doubts.may_be_xray(each, at) for like, each, at in about if like)
         if callable(self._stages.presence):
             self._present.append(self._stages.presence(batch))
-        self._recognise(batch.slices[-self._seen % self._step :: self._step], "CT")
+        first = -self._seen % self._step  # every so many slices, counted on from batch to batch
+        self._recognise(batch.slices[first :: self._step], "CT")
         self._seen += len(batch.slices)
         if self._stages.outlines:
             return self._outline(batch)
@@ -100,8 +103,8 @@ class Questions:
         """What a reader of the outlines must know."""
         asked, unlike = self._counts.sum(), self._counts[1:].sum()
         said = (
-            f"{unlike} of {asked} outlined slices are unlike those that the network learned from; "
-            "trust their outlines less."
+            f"{unlike} of {asked} slices are unlike those that the network learned from; "
+            "trust what is said about them less."
         )
         return [said] if unlike else []
 
@@ -115,12 +118,12 @@ class Questions:
         found = self._recognition() if any(self._recognised) else None
         presence = self._presence() if self._present else None
         untrained = f"Not recognised: no head for {modality} was trained."
-        reasons = [
-            None if said else network if isinstance(network, str) else why or untrained
-            for said, network in ((found, wanted.recognition), (presence, wanted.presence))
-        ]
-        record = {"recognition": found, "why_not_recognised": reasons[0] or None}
-        return record | {"presence": presence, "why_not_named": reasons[1] or None}
+        return {
+            "recognition": found,
+            "why_not_recognised": _reason(found, wanted.recognition, why or untrained),
+            "presence": presence,
+            "why_not_named": _reason(presence, wanted.presence, why),
+        }
 
     def _recognition(self) -> dict[str, dict[str, Any]]:
         """Of each task the mean over slices, and the class if that is sure enough."""
@@ -148,3 +151,10 @@ class Questions:
             }
             for name, chance in zip(MANIFESTATIONS, each.T, strict=True)
         }
+
+
+def _reason(said: Any, network: Any, otherwise: str | None) -> str | None:
+    """Why a stage says nothing; None if it says something or was not wanted."""
+    if said:
+        return None
+    return (network or None) if isinstance(network, str) else otherwise

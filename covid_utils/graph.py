@@ -47,7 +47,8 @@ class Job:
     @property
     def title(self) -> str:
         """Its notebook and label, as the terminal names it."""
-        return f"{self.notebook or self.name} ({self.label})".removesuffix(" ()")
+        name = self.notebook or self.name
+        return f"{name} ({self.label})" if self.label else name
 
 
 def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = "", **own) -> Job:
@@ -55,6 +56,11 @@ def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = ""
     is_first = stream == "nodule"
     after_nodules = model == "deeplab" and not start and not is_first
     name = stream_run(stream, model, start)
+    priority = 0
+    if is_first:
+        priority = 20  # most streams wait for it
+    elif name == stream_run("all"):
+        priority = 15  # the test on other hospitals, a long job, waits for it
     return Job(
         name,
         "04_task3_stream",
@@ -63,8 +69,7 @@ def _stream_job(label: str, stream: str, model: str = "deeplab", start: str = ""
         needs=(stream_run("nodule"),) if after_nodules else (DATA,),
         sets=(NODULE_SETS if is_first else LESION_SETS,),
         runs=(name,),
-        # Most wait for the first; the test on other hospitals, a long job, waits for ``all``.
-        priority=20 if is_first else 15 if name == stream_run("all") else 0,
+        priority=priority,
         all_cores=start == "imagenet",
     )
 
@@ -88,9 +93,15 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     """
     # Streams start from one nodule training, of training slices alone.
     nodule = _stream_job("nodule", "nodule", init="random", members=1, refit=False)
-    own = {"needs": (DATA,), "sets": RECOGNITION_SETS, "runs": (TASK1,)}
-    own["parts"] = {"Table 4, X-rays and CT together,": (("COVID-CT",),)}
-    recognition = Job(TASK1, "02_task1_inception", priority=10, **own)
+    recognition = Job(
+        TASK1,
+        "02_task1_inception",
+        needs=(DATA,),
+        sets=RECOGNITION_SETS,
+        parts={"Table 4, X-rays and CT together,": (("COVID-CT",),)},
+        runs=(TASK1,),
+        priority=10,
+    )
     labels = Job(TASK2, "03_task2_multilabel", needs=(DATA,), sets=(LESION_SETS,), runs=(TASK2,))
     streams = _lesion_streams(imagenet)
     chain = [Job(DATA, "01_data", runs=(DATA,)), nodule, recognition, labels, *streams]
@@ -98,8 +109,15 @@ def jobs(imagenet: str = "") -> dict[str, Job]:
     chain += [together, *_condition_jobs(streams), others]
     chain.append(Job("scores", "", needs=tuple(job.name for job in chain), takes_any=True))
     chain.append(Job("tables", "05_tables", needs=("scores",)))
-    story = {"settings": {"conditions": ""}, "code": ("report",)}
-    chain.append(Job("as_published", "06_as_published", needs=("tables",), **story))
+    chain.append(
+        Job(
+            "as_published",
+            "06_as_published",
+            settings={"conditions": ""},
+            needs=("tables",),
+            code=("report",),
+        )
+    )
     # It reads one scan, so it can start beside the first job, when nothing else can.
     chain.append(Job("read_a_scan", "08_read_a_scan"))
     chain.append(Job("overview", "00_overview", needs=("as_published", "read_a_scan")))

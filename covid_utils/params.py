@@ -34,8 +34,10 @@ def declared(notebook: str) -> dict[str, dict]:
 def comment(notebook: str, name: str) -> str:
     """What stands beside a parameter in the notebook's cell and in parameter files."""
     rule = declared(notebook)[name]
-    *choices, last = [str(choice) for choice in rule.get("enum", [""])]
-    return (f"{', '.join(choices)} or {last}; " if choices else "") + rule["description"]
+    if "enum" not in rule:
+        return rule["description"]
+    *others, last = map(str, rule["enum"])
+    return f"{', '.join(others)} or {last}; {rule['description']}"
 
 
 def load(profile: str, notebook: str, job: str = "", **changes: Any) -> dict[str, Any]:

@@ -223,11 +223,6 @@ def read_table(profile: str, name: str) -> pd.DataFrame:
     form = {"keep_default_na": False, "na_values": [""], "dtype": {"paper": str}}
     form |= {"float_precision": "round_trip"}
     table = read(profile, f"{name}.csv", lambda path: pd.read_csv(path, **form))
-    if name == "verdicts" and "as_published_verdict" not in table:
-        raise ResultsError(
-            f"{paths.shown(paths.results(profile) / name)}.csv is of an earlier version; "
-            f"'make recompute PROFILE={profile}' renews it."
-        )
     return table.fillna(dict.fromkeys(TEXTS & set(table), ""))
 
 

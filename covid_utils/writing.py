@@ -37,9 +37,8 @@ def whole_folder(path: Path, lock: AbstractContextManager | None = None) -> Iter
 
     A ``lock`` is held while it does.
     """
-    partial, old = (
-        path.with_name(f".{path.name}.{end}") for end in (f"{os.getpid()}.partial", "old")
-    )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    old = path.with_name(f".{path.name}.old")
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         owner = int(leftover.name.split(".")[-2])
         if owner == os.getpid() or not psutil.pid_exists(owner):  # a killed process left it

@@ -137,13 +137,9 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
     headline, own = tables.headlines(profile), verdicts.own(judged)
     answers = {prefix: verdicts.answers(own, prefix) for prefix in verdicts.HEADINGS}
     every = pd.concat(content.values())
-    for table, about, same in (
-        (headline, "metric", "metric"),
-        *((answer, "id", "claim") for answer in answers.values()),
-    ):
-        pairs = ((table, about), (every, same))
-        keys, known = (t["source_run"] + t[name] + t["ours"].astype(str) for t, name in pairs)
-        table.index = keys.map(dict(zip(known, every.index, strict=True))).fillna("")
+    headline.index = _rows_of(headline, "metric", every, "metric")
+    for answer in answers.values():
+        answer.index = _rows_of(answer, "id", every, "claim")
     number, select = site_tables.number, runs.select
     quoted = judged[judged["patients_apart_verdict"] == verdicts.QUOTED]
     published = select(content["table8"], source_run=PUBLISHED, metric="dice")
@@ -168,6 +164,13 @@ def substitutions(profile: str, content: dict, judged: pd.DataFrame) -> dict[str
             "network": number(select(accuracy, work="ours, 2 classes")),
         },
     }
+
+
+def _rows_of(numbers: pd.DataFrame, about: str, every: pd.DataFrame, same: str) -> pd.Series:
+    """Row of all tables that has each number: of its run, its metric or claim; '' if none has."""
+    wanted = numbers["source_run"] + numbers[about] + numbers["ours"].astype(str)
+    known = every["source_run"] + every[same] + every["ours"].astype(str)
+    return wanted.map(dict(zip(known, every.index, strict=True))).fillna("")
 
 
 def write_source(profile: str, source: Path) -> dict[str, object]:
@@ -218,7 +221,7 @@ def build(profile: str) -> Path:
 
 if __name__ == "__main__":
     try:
-        first_page = build(*(sys.argv[1:] or ["sample"]))
+        first_page = build(sys.argv[1])
     except CompanionError as error:
         sys.exit(str(error))
     print(f"{paths.shown(first_page)}: open it in a browser.")

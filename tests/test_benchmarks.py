@@ -52,8 +52,8 @@ def test_scipy_applies_the_same_map(bench):
 
 def test_all_ways_to_features_give_the_same_numbers(bench):
     task1 = bench.recognition
-    model = task1.inception.outputs(task1.stand_in()[0], (task1.LAYER,))
-    images = np.repeat(np.arange(0, 256, 8, np.uint8), 299**2).reshape(32, 299, 299)
+    model = task1.inception.outputs(task1.stand_in(24)[0], (task1.LAYER,))
+    images = np.repeat(np.arange(0, 256, 8, np.uint8), 24**2).reshape(32, 24, 24)
     assert len(list(task1.passes(model, images, 2))) == 2
     [(_, [ours])] = task1.extract(model, images, np.arange(32))
     assert ours.std(axis=0).max() > 0.01
@@ -61,6 +61,11 @@ def test_all_ways_to_features_give_the_same_numbers(bench):
         theirs = np.concatenate([np.reshape(part, (-1, ours.shape[1])) for part in call()])
         assert len(theirs) == (32 if "batches" in name else 3)
         assert np.allclose(theirs, ours[: len(theirs)], atol=1e-5), name
+
+
+def test_a_grown_set_computes_what_is_new_and_the_same_set_nothing(bench):
+    counted = bench.recognition.growing(stored=3, added=5)
+    assert (counted["computed"], counted["again"]) == (5, 0)
 
 
 def test_other_layers_compute_the_same_numbers(bench, eager):

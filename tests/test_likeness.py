@@ -130,7 +130,7 @@ def test_a_case_of_strange_slices_is_not_outlined_and_of_some_it_is_said(strange
         assert record["why_not_outlined"] == doubts.STRANGE
         assert files == []
         return
-    assert f"{strange + 1} of 7 outlined slices are unlike" in " ".join(record["warnings"])
+    assert f"{strange + 1} of 7 slices are unlike" in " ".join(record["warnings"])
     assert files == ["mask.nii.gz"]
 
 

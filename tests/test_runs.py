@@ -142,11 +142,3 @@ def test_a_whole_file_gets_its_name_and_folder_and_a_failure_leaves_the_old_one(
         raise RuntimeError("half")
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == ["a.csv"]
-
-
-def test_verdicts_of_an_earlier_version_are_named_with_the_remedy(home):
-    folder = paths.results("quick")
-    folder.mkdir(parents=True)
-    (folder / "verdicts.csv").write_text("id,honest_verdict\np01,differs\n")
-    with pytest.raises(ResultsError, match=r"verdicts\.csv is of an earlier version; 'make"):
-        runs.read_table("quick", "verdicts")

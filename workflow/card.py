@@ -21,9 +21,13 @@ from covid_utils.runs import read_table, select
 from covid_utils.writing import whole
 
 #: Settings of the training that the card names.
-SETTINGS = {"members": "trainings averaged", "steps": "steps of each"}
-SETTINGS |= {"image_size": "pixels a side"}
-SETTINGS |= {"phantom_share": "share of phantom slices", "chosen_on": "settings chosen on volumes"}
+SETTINGS = {
+    "members": "trainings averaged",
+    "steps": "steps of each",
+    "image_size": "pixels a side",
+    "phantom_share": "share of phantom slices",
+    "chosen_on": "settings chosen on volumes",
+}
 #: What is known of slices of other hospitals beside their extent.
 ELSEWHERE = (
     "Elsewhere are {slices} slices of {volumes} volumes of other hospitals. Nobody has said which "

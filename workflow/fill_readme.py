@@ -26,9 +26,15 @@ SHOWN = {
     "manifestations": {"task": "manifestations", "metric": "accuracy", "class": "overall"},
 }
 #: Model -> what is written before its value.
-MODELS = dict.fromkeys(("head", "deeplab", "network"), "")
-MODELS |= {"fine-tuned": "", "head, as many images": "frozen, same images "}
-MODELS |= {name: f"{name} " for name in ("modality only", "nearest neighbour")}
+MODELS = {
+    "head": "",
+    "deeplab": "",
+    "network": "",
+    "fine-tuned": "",
+    "head, as many images": "frozen, same images ",
+    "modality only": "modality only ",
+    "nearest neighbour": "nearest neighbour ",
+}
 #: Row of the trainings with more steps, of which the table has a task each.
 LONGER = "S0 and S3"
 
@@ -36,8 +42,11 @@ LONGER = "S0 and S3"
 def filled(text: str) -> str:
     """README with the verdicts and the key numbers of the ``sample`` profile."""
     found = verdicts.own(runs.read_table("sample", "verdicts"))
-    parts = {"verdicts": f"**{verdicts.summary(found)}**", "answers": answers(found)}
-    parts["numbers"] = key_numbers()
+    parts = {
+        "verdicts": f"**{verdicts.summary(found)}**",
+        "answers": answers(found),
+        "numbers": key_numbers(),
+    }
     for part, content in parts.items():
         begin, end = f"<!-- {part}: sample -->", f"<!-- end of {part} -->"
         if begin not in text or end not in text:

@@ -13,7 +13,8 @@ def run(work: Callable[[str], str]) -> int:
     """Print what ``work`` says of the profile; an error is one sentence, and the exit code 1."""
     profile = sys.argv[1]
     if profile not in registry.PROFILES:
-        print(f"profile '{profile}' is none of {', '.join(registry.PROFILES)}; check PROFILE=.")
+        known = ", ".join(registry.PROFILES)
+        print(f"profile '{profile}' is none of {known}; check PROFILE=.", file=sys.stderr)
         return 1
     try:
         print(work(profile))

@@ -66,6 +66,8 @@ def _continue(url: str, partial: Path) -> None:
     headers |= {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         status, span = response.status_code, response.headers.get("Content-Range", "")
+        if status == 416 and span == f"bytes */{start}":
+            return  # all of it had arrived
         if status == 416 or (status == 206 and not span.startswith(f"bytes {start}-")):
             partial.unlink(missing_ok=True)
             raise requests.exceptions.ConnectionError("another file than before")

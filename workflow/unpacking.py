@@ -56,9 +56,11 @@ class Archive:
     def _extract(self, source: Path, goal: Path) -> Path:
         """Extract what is wanted; folders that hold nothing but one folder are left out."""
         guard.extract(source, goal, self.limit, self._is_wanted)
-        while [path.is_dir() and path.name not in self.top for path in goal.iterdir()] == [True]:
-            goal = next(goal.iterdir())
-        return goal
+        while True:
+            inside = list(goal.iterdir())
+            if len(inside) != 1 or not inside[0].is_dir() or inside[0].name in self.top:
+                return goal
+            goal = inside[0]
 
     def _is_wanted(self, name: str) -> bool:
         if not guard.is_content(name):

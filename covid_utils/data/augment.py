@@ -23,7 +23,7 @@ class Ranges:
 
     Rotation and shear are degrees, shift is a share of the side, zoom of the scale, contrast of
     that about mean gray, brightness of the gray scale; a ``gamma`` of 0.5 means exponents of gray
-    from 2 ** -0.5 to 2 ** 0.5. ``flip`` mirrors every other image left and right.
+    from 2 ** -0.5 to 2 ** 0.5. ``flip`` mirrors one image in two, drawn at random.
     """
 
     rotation: float = 10.0
@@ -38,7 +38,7 @@ class Ranges:
 
 #: Scales of the authors' augmentation.
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-#: Gray that the network sees as 0.
+#: Gray that the network sees as almost 0.
 MEAN_GRAY = 127
 #: For few slices: larger movements, and other gray scales, as other scanners would show them.
 WIDE = Ranges(15.0, 0.1, 0.25, 8.0, contrast=0.25, brightness=0.1, gamma=0.5)
@@ -95,9 +95,9 @@ def published_pair(
     scaled = round(side * SCALES[rng.integers(len(SCALES))])
     room = scaled - side
     # A smaller slice is taken whole, anywhere on `MEAN_GRAY`; its labels there are `IGNORE`.
-    at = [int(rng.integers(abs(room) + 1)) * (-1 if room > 0 else 1) for _ in range(2)]
+    across, down = -np.sign(room) * rng.integers(abs(room) + 1, size=2)
     factor = (scaled - 1) / (side - 1)  # corners stay corners, as in the authors' resizing
-    matrix = np.array([[factor, 0, at[0]], [0, factor, at[1]]])
+    matrix = np.array([[factor, 0, across], [0, factor, down]])
     if rng.random() < 0.5:
         matrix = np.array([[-1.0, 0, side - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
     return warp(image, matrix, fill=MEAN_GRAY), warp(mask, matrix, is_mask=True, fill=IGNORE)

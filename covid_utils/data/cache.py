@@ -89,10 +89,13 @@ class Recipe:
     def missing(self, contents: Sequence[str]) -> list[int]:
         """Positions of the contents that are not kept, or not whole; of equal ones the first."""
         size = HEADER + self.dtype.itemsize * int(np.prod(self.shape))
-        first = {content: at for at, content in reversed(list(enumerate(contents)))}
-        files = {at: self.path(content) for content, at in first.items()}
-        kept = {at for at, file in files.items() if file.is_file() and file.stat().st_size == size}
-        return sorted(files.keys() - kept)
+        lost, seen = [], set()
+        for at, content in enumerate(contents):
+            file = self.path(content)
+            if content not in seen and not (file.is_file() and file.stat().st_size == size):
+                lost.append(at)
+            seen.add(content)
+        return lost
 
     def write(self, content: str, array: np.ndarray) -> None:
         """Keep the array of one content; of two processes that do so at once, the later one's."""
@@ -126,9 +129,12 @@ def _hash(text: str) -> str:
 
 def contents(rows: pd.DataFrame, settings: Preprocessing, *further: str) -> list[str]:
     """What tells the prepared images of manifest rows apart, including ``further`` columns."""
-    used = ("field",) * (settings.crop == "field") + ("gray",) * (settings.gray != "as is")
-    columns = ("dataset", "sha256", "frame", "lungs", *used, *further)
-    return ["/".join(values) for values in rows[[*columns]].astype(str).to_numpy()]
+    columns = ["dataset", "sha256", "frame", "lungs"]
+    if settings.crop == "field":
+        columns.append("field")
+    if settings.gray != "as is":
+        columns.append("gray")
+    return ["/".join(each) for each in rows[[*columns, *further]].astype(str).to_numpy()]
 
 
 def images(rows: pd.DataFrame, root: Path, settings: Preprocessing) -> Rows:

@@ -190,10 +190,11 @@ def fingerprint(root: Path) -> str:
 def open_or_prepare(profile: str, data_dir: str = "") -> Collection:
     """The collection that ``01_data`` left; prepared now if it is missing or of another folder."""
     root, folder = data_root(profile, data_dir), paths.results(profile) / DATA
-    files = [folder / name for name in ("source.json", "manifest.csv", "skipped.csv")]
+    source = folder / "source.json"
+    files = (source, folder / "manifest.csv", folder / "skipped.csv")
     with _lock(profile):
         is_whole = all(file.is_file() for file in files)
-        if not is_whole or json.loads(files[0].read_text())["folder"] != fingerprint(root):
+        if not is_whole or json.loads(source.read_text())["folder"] != fingerprint(root):
             return prepare(params.load(profile, "01_data", data_dir=data_dir))
         problems = runs.read_table(profile, f"{DATA}/skipped")
         return Collection(saved_manifest(profile), root, problems)

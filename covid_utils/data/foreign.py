@@ -50,7 +50,7 @@ WINDOW_LOW, WINDOW_HIGH = Change(0.4, -40.0, 50.0), Change(0.4, 195.0, 300.0)
 GAMMA = Change(0.4, -0.6, 0.6)
 #: Clip limit of CLAHE, and fewest and most tiles of it along each side.
 CLAHE, TILES = Change(0.6, 1.0, 5.0), (2, 10)
-#: How many signs are burned in, at the top or the bottom; gray value of an arc below the lungs.
+#: Signs that are burned in at the top or the bottom, 1 to 3; gray value of an arc below the lungs.
 LETTERS, TABLE = Change(0.15, 1.0, 4.0), Change(0.2, 140.0, 255.0)
 
 

@@ -65,8 +65,8 @@ class Landmarks:
     @property
     def is_linear(self) -> bool:
         """Whether the others lie on a line, so that the lung's own density needs no correction."""
-        span = self.tissue - self.air
-        lung = HOUNSFIELD["air"] + (self.lung - self.air) * (50 - HOUNSFIELD["air"]) / span
+        span, units = self.tissue - self.air, HOUNSFIELD["tissue"] - HOUNSFIELD["air"]
+        lung = HOUNSFIELD["air"] + (self.lung - self.air) * units / span
         fat = LINEAR if np.isnan(self.fat) else (self.fat - self.air) / span
         return LUNG[0] < lung < LUNG[1] and abs(fat - LINEAR) < TOLERANCE
 
@@ -74,7 +74,9 @@ class Landmarks:
     def curve(self) -> np.ndarray:
         """Canonical gray value of each of the 256 gray values, uint8; it never falls."""
         values = np.array([self.air, self.lung, self.fat, self.tissue])
-        is_known = np.isfinite(values) & ~(self.is_linear & (np.arange(4) == 1))
+        is_known = np.isfinite(values)
+        if self.is_linear:
+            is_known[1] = False  # the lung's own density stays
         if is_known.sum() < 2:
             return np.arange(256, dtype=np.uint8)
         source, target = values[is_known], np.array(TARGETS)[is_known]

@@ -109,9 +109,7 @@ def _explain(path: Path, kind: str, error: Exception) -> str:
             return "an empty file; download it again or delete it"
     remedies = (remedy for types, remedy in REMEDIES if isinstance(error, types))
     remedy = next(remedies, "download this file again or delete it")
-    # The libraries of ITK put their own source files before the cause.
-    cause = str(error).replace(str(path), "it").rpartition("ERROR: ")[2]
-    cause = " ".join(cause.split())[:300] or type(error).__name__
+    cause = " ".join(str(error).replace(str(path), "it").split())[:300] or type(error).__name__
     return f"not a complete {kind} ({cause}); {remedy}"
 
 

@@ -23,6 +23,7 @@ from covid_utils.registry import (
     BOTH,
     CT_ALONE,
     EXTERNAL_SETS,
+    FINE_TUNED,
     MULTIMODAL_CLASSES,
     RECOGNITION_CLASSES,
     RECOGNITION_TASKS,
@@ -31,8 +32,11 @@ from covid_utils.registry import (
 )
 
 #: Condition -> its tasks. R5 fine-tunes on the images of other conditions, those of `TUNED`.
-TASKS = dict.fromkeys(("R0", "R1", "R2", "R3", "R4"), ("2 classes", "4 classes"))
-TASKS |= {"M0": (CT_ALONE,), "M1": (CT_ALONE,), "M2": (BOTH,)}
+TASKS = {
+    **dict.fromkeys(("R0", "R1", "R2", "R3", "R4"), ("2 classes", "4 classes")),
+    **dict.fromkeys(("M0", "M1"), (CT_ALONE,)),
+    "M2": (BOTH,),
+}
 TUNED = ("R0", "R3")
 #: Conditions with copies made first, and those that assign images by a hash.
 COPIED, HASHED = ("R3", "M1"), ("R2", "R3", "M1")
@@ -76,7 +80,9 @@ class Conditions:
 
     def needed(self, conditions: Iterable[str]) -> pd.DataFrame:
         """Every image and copy that some conditions need, once, with the manifest's ``subset``."""
-        single = [one for name in conditions for one in (TUNED if name == "R5" else (name,))]
+        single: list[str] = []
+        for name in conditions:
+            single += TUNED if name == FINE_TUNED else (name,)
         rows = pd.concat([self.rows(one, task) for one in single for task in TASKS[one]])
         # A copy has the same name in all conditions and tasks, so its features are shared.
         rows = rows.drop_duplicates("image_id").drop(columns=["target", *SEEN])
@@ -91,8 +97,8 @@ class Conditions:
 
     def with_seen(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Add whether the training subset shows a row's picture or a copy, and its patient."""
-        pictures, patients = map(rows["original"].map, (self._pictures, self._patients))
-        return _with_seen(rows, pictures, patients)
+        original = rows["original"]
+        return _with_seen(rows, original.map(self._pictures), original.map(self._patients))
 
     @cached_property
     def _patients(self) -> pd.Series:
@@ -143,10 +149,11 @@ class Conditions:
         ct = self.scans.select(modality="CT", label="covid")
         ct = _multimodal(ct[~ct["dataset"].isin(EXTERNAL_SETS)])
         rows = pd.concat([recognition_rows(self.scans, 2), ct], ignore_index=True)
-        patients, is_test = rows["image_id"].map(self._patients), rows["subset"] == "test"
+        patients = rows["image_id"].map(self._patients)
+        is_test, is_ct = rows["subset"] == "test", rows["modality"] == "CT"
         # A published split of CT slices need not keep patients apart.
         is_near = patients.isin(patients[is_test]) & ~is_test
-        rng, is_ct = np.random.default_rng([self.seed, training]), rows["modality"] == "CT"
+        rng = np.random.default_rng([self.seed, training])
         drawn = is_ct & ~is_near
         for _, part in rows[~is_near].groupby("subset"):
             xrays = rng.permutation(part.index[~is_ct[part.index]])
@@ -166,7 +173,8 @@ def divide(
     S0 and S1 follow the ``subset`` of the prepared slices, S0 without near copies of test slices;
     S2 assigns at random as many slices to each subset; S3 makes copies of all of them first, and
     then assigns these at random to training and test. Each training of S2 and S3 has an assignment
-    of its own. Slices that are `UNUSED` stay so under S1 and S2, and S3 leaves them out.
+    of its own. Slices that are `UNUSED` stay so under S1 and S2, and S3 leaves them out. T0 and T3
+    divide as S0 and S3 do.
 
     ``rows`` have the ``subset`` as prepared, and an index from 0; trainings count from 1. Under S3
     there are so many ``copies`` in all, slices among them, and so many ``tests``; no slice is for
@@ -175,11 +183,11 @@ def divide(
     rng = np.random.default_rng([seed, training])
     if condition.endswith("0"):
         rows = without_near_copies(rows)
-    if condition.endswith("2"):
+    elif condition.endswith("2"):
         used, subset = rows["subset"] != UNUSED, rows["subset"].copy()
         subset[used] = rng.permutation(subset[used])
         rows = rows.assign(subset=subset)
-    if condition.endswith("3"):
+    elif condition.endswith("3"):
         rows = rows[rows["subset"] != UNUSED].reset_index(drop=True)
         if copies < len(rows) or tests >= copies:
             raise ParameterError(
@@ -194,5 +202,5 @@ def divide(
 
 def _with_seen(rows: pd.DataFrame, pictures: pd.Series, patients: pd.Series) -> pd.DataFrame:
     trains = rows["subset"] == "train"
-    shown = zip(SEEN, (pictures, patients), strict=True)
-    return rows.assign(**{name: by.isin(by[trains]) for name, by in shown})
+    seen = pictures.isin(pictures[trains]), patients.isin(patients[trains])
+    return rows.assign(**dict(zip(SEEN, seen, strict=True)))

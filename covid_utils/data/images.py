@@ -32,7 +32,7 @@ class Preprocessing:
     """Settings of `preprocess`."""
 
     size: int = 512  # side of the square output in pixels; that of the paper
-    clahe_clip: float = 2.0  # OpenCV's habit, the paper gives none; 0 leaves the contrast alone
+    clahe_clip: float = 2.0  # the paper gives none; 0 leaves the contrast alone
     clahe_tiles: int = 8  # along each side
     crop: str = "none"  # as in the paper; or `FINDERS`: the square of `box` around the field
     gray: str = "as is"  # or `landmarks`: brought to the canonical window, see `gray_scale`

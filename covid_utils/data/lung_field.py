@@ -24,8 +24,9 @@ SMALLEST = 0.004
 AIRWAY, CENTRAL = 0.03, 0.12
 #: Median depth of a lung below the skin at least, in roots of the body's area; else it is fat.
 SKIN = 0.06
-#: Fat of equalised contrast: darkest tenth and median, from lung (0) to threshold (1).
-FATTY = (0.3, 0.75)
+#: Fat of equalised contrast: darkest tenth and median at least, and median of a large lung at most,
+#: from lung (0) to threshold (1).
+FATTY = (0.3, 0.75, 0.4)
 #: Pieces by which both lungs are recognised, the area of these together, and how far others may lie
 #: from their hull; shares of the body and of the root of its area.
 LARGE, BOTH, NEAR = 0.03, 0.15, 0.02
@@ -51,10 +52,10 @@ STEPS, BEHIND, THICK = 36, (15, 70), (0.04, 0.2)
 ASIDE = 0.1
 #: Depth of the back of a lung below the skin at most; where it is more, the skin is not in view.
 DEEPEST = 0.3
-#: Width of the band in which spine and breastbone lie, in widths of the lungs; quarter of their
-#: height that is between; weight of the table in telling which way is up; and score below which
-#: a slice counts as upside down.
-MIDLINE, BETWEEN, TABLE, TURNED = 0.12, 0.25, 0.5, -0.3
+#: Half the width of the band in which spine and breastbone lie, in widths of the lungs; distance
+#: from the middle of their height, in heights, up to which no bone counts; weight of a table, and
+#: its fewest pixels; and score below which a slice counts as upside down.
+MIDLINE, BETWEEN, TABLE, TABLE_PIXELS, TURNED = 0.12, 0.25, 0.5, 30, -0.3
 
 #: How far beyond the field a lesion may lie, since dense disease and effusion at its edge are no
 #: lung by their gray: share of the side of a slice that is cropped to the field. Of the lesion
@@ -93,7 +94,7 @@ def is_upside_down(air: np.ndarray, parts: body.Parts) -> bool:
     bone = brightness.clip(0) * (solid & middle & ~air & (np.abs(below) > BETWEEN * height))
     table = (parts.gray > parts.threshold) & (body.distance(parts.body) > 2)
     score = (bone * np.sign(below)).sum() / max(1.0, bone.sum())
-    if np.count_nonzero(table) >= FEWEST // 10:
+    if np.count_nonzero(table) >= TABLE_PIXELS:
         score += TABLE * np.sign(np.nonzero(table)[0] - np.nonzero(parts.body)[0].mean()).mean()
     return bool(score < TURNED)
 
@@ -159,7 +160,8 @@ def _without_fat(
         gray = (parts.gray[numbers == piece] - parts.lung) / (parts.threshold - parts.lung)
         darkest, median = np.quantile(gray, [0.1, 0.5])
         is_lung[piece] = darkest <= FATTY[0] and median <= FATTY[1]
-        is_large[piece] = is_lung[piece] and areas[piece] >= LARGE * parts.area and median <= 0.4
+        is_sure = areas[piece] >= LARGE * parts.area and median <= FATTY[2]
+        is_large[piece] = is_lung[piece] and is_sure
     large = is_large[numbers]
     if np.count_nonzero(large) >= BOTH * parts.area:
         near = body.distance(body.hull(large)) <= NEAR * parts.scale
@@ -253,10 +255,11 @@ def _without_dents(
             chord = points[end] - points[start]
             centre = (points[start] + points[end]) / 2
             out = np.array([chord[1], -chord[0]]) / np.linalg.norm(chord)
-            out *= np.sign(out @ (centre - points[inmost])) or 1
+            if out @ (centre - points[inmost]) < 0:
+                out = -out
             away = (centre - middle) / (np.linalg.norm(centre - middle) + 1e-9)
             is_costal = out @ away > OUTWARD and out[0] * lateral > -MEDIAL
-            if is_costal and 1 <= depth / 256 <= deepest:
+            if is_costal and 1 <= depth / 256 <= deepest:  # OpenCV counts in 1/256 pixel
                 last = end + 1 if start < end else end + 1 + len(outline)  # past the first point
                 part = outline[np.arange(start, last) % len(outline)]
                 cv2.fillPoly(filled, [part], 1)

@@ -17,8 +17,8 @@ from covid_utils.data import similarity
 from covid_utils.errors import DataError, ParameterError
 from covid_utils.registry import EXTERNAL, EXTERNAL_SETS, UNUSED
 
-#: `retrain.py` spreads hashes over this many buckets.
-HASH_BUCKETS = 2**27 - 1
+#: Largest number that `retrain.py` makes of a hash.
+LARGEST_HASH = 2**27 - 1
 
 
 def assign(
@@ -39,12 +39,13 @@ def assign(
     own = manifest[~manifest["dataset"].isin(EXTERNAL_SETS)]
     subset = _stratified(own, joined_patients(own), seed, validation, test)
     if published is not None:
-        rows = own["image_id"].isin(published.keys())
-        if not rows.any():
+        is_published = own["image_id"].isin(published.keys())
+        if not is_published.any():
             raise DataError("split: no image of the published benchmark is here; check slices.csv.")
-        subset = own["image_id"].map(published).where(rows, subset).replace("", UNUSED)
+        subset = own["image_id"].map(published).where(is_published, subset)
+        subset = subset.replace("", UNUSED)
         # Validation slices are taken from the published training part, by patient.
-        part = own[rows & (subset == "train")]
+        part = own[is_published & (subset == "train")]
         subset.loc[part.index] = _stratified(part, joined_patients(part), seed, validation, 0)
     return manifest.assign(subset=subset.reindex(manifest.index, fill_value=EXTERNAL))
 
@@ -64,8 +65,8 @@ def path_hash(path: str, validation: float = 10, test: float = 10) -> str:
     so variants of one image stay together. Shares are per cent.
     """
     stem = re.sub(r"_nohash_.*$", "", path)
-    number = int(hashlib.sha1(stem.encode()).hexdigest(), 16) % (HASH_BUCKETS + 1)
-    percent = number * (100.0 / HASH_BUCKETS)
+    number = int(hashlib.sha1(stem.encode()).hexdigest(), 16) % (LARGEST_HASH + 1)
+    percent = number * (100.0 / LARGEST_HASH)
     if percent < validation:
         return "validation"
     return "test" if percent < validation + test else "train"

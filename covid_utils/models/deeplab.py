@@ -10,7 +10,7 @@ the published graph, with ``.`` for ``/``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,7 +41,7 @@ def deeplab_v3plus(
     decoder_output_stride: int = 4,
     momentum: float = MOMENTUM,
 ) -> keras.Model:
-    """Build the network; no weight depends on the size, the stride's or the rates' values.
+    """Build the network; its weights fit any size, any values of the rates, any stride from 4 on.
 
     Args:
         num_classes: Background included.
@@ -190,7 +190,8 @@ class Convolutions:
         """Append a convolution; ``channels`` are those at width 1."""
         from keras.layers import Conv2D
 
-        return self._append(Conv2D, tensor, size, name, stride, relu, self.scaled(channels))
+        convolution = partial(Conv2D, self.scaled(channels))
+        return self._append(convolution, tensor, size, name, stride, relu)
 
     def separable(
         self,
@@ -208,7 +209,15 @@ class Convolutions:
         tensor = self._append(depthwise, tensor, 3, f"{name}_depthwise", stride, relu)
         return self.plain(tensor, channels, 1, f"{name}_pointwise", relu=relu)
 
-    def _append(self, kind, tensor, size: int, name: str, stride: int, relu: bool, *channels: int):
+    def _append(
+        self,
+        kind: Callable[..., keras.Layer],
+        tensor: KerasTensor,
+        size: int,
+        name: str,
+        stride: int,
+        relu: bool,
+    ) -> KerasTensor:
         from keras import layers
 
         padding = "same"
@@ -216,7 +225,7 @@ class Convolutions:
             # Explicit before a strided convolution: "same" would shift even sizes by a pixel.
             tensor, padding = layers.ZeroPadding2D(size // 2, name=f"{name}.pad")(tensor), "valid"
         options = {"strides": stride, "padding": padding, "use_bias": False, "name": name}
-        tensor = kind(*channels, size, **options)(tensor)
+        tensor = kind(kernel_size=size, **options)(tensor)
         norm = {"momentum": self.momentum, "epsilon": self.epsilon}
         tensor = layers.BatchNormalization(**norm, name=f"{name}.BatchNorm")(tensor)
         return layers.ReLU(name=f"{name}.relu")(tensor) if relu else tensor

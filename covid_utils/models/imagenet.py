@@ -40,7 +40,13 @@ def load_xception(weights: str | Path) -> keras.Model:
     import keras
 
     if weights == "imagenet":
-        return keras.applications.Xception(include_top=False, weights="imagenet")
+        try:
+            return keras.applications.Xception(include_top=False, weights="imagenet")
+        except Exception as error:  # Keras raises a bare Exception for any failed download
+            raise DataError(
+                "weights 'imagenet' could not be downloaded; connect to the network once, or name "
+                "a file of keras.applications.Xception without its top in their place."
+            ) from error
     if not Path(weights).is_file():
         remedy = "name a file of keras.applications.Xception without its top, or 'imagenet'."
         raise DataError(f"{weights}: no such weights file; {remedy}")
@@ -68,7 +74,7 @@ def carry_over(model: keras.Model, source: keras.Model) -> pd.DataFrame:
 
 
 def _origin(name: str, model: keras.Model, source: keras.Model) -> tuple[str, bool]:
-    # Layer of Keras's network that one of ours comes from ("" for none), and if it is a copy.
+    """Layer of Keras's network that one of ours comes from ('' for none), and if it is a copy."""
     if name.startswith("entry_flow.conv1_"):
         return f"block1_conv{name[-1]}", False
     block, _, part = name.rpartition(".")
@@ -82,10 +88,12 @@ def _origin(name: str, model: keras.Model, source: keras.Model) -> tuple[str, bo
             return sorted(points, key=lambda la: la.kernel.shape[-1])[shortcut].name, False
         return (f"{theirs}_sepconv{number}" if number in "12" else ""), False
     # Our middle blocks are spread over theirs; the second from the same block is a copy.
-    units = sum(la.name.endswith("separable_conv1_depthwise") for la in model.layers) - 5
+    firsts = [la.name for la in model.layers if la.name.endswith("separable_conv1_depthwise")]
+    units = sum(first.startswith("middle_flow") for first in firsts)
     unit = int(block.rsplit("_", 1)[1]) - 1
-    chosen, before = (MIDDLE[0] + u * len(MIDDLE) // units for u in (unit, unit - 1))
-    return f"block{chosen}_sepconv{number}", unit > 0 and chosen == before
+    chosen = MIDDLE[unit * len(MIDDLE) // units]
+    is_copy = unit > 0 and chosen == MIDDLE[(unit - 1) * len(MIDDLE) // units]
+    return f"block{chosen}_sepconv{number}", is_copy
 
 
 def _fill(

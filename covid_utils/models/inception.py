@@ -39,7 +39,7 @@ def network(
     weights: str,
     last: str,
     seed: int,
-    calibrate: np.ndarray | Sequence[np.ndarray] | None = None,
+    calibrate: np.ndarray | None = None,
     side: int = INPUT_SIZE,
 ) -> keras.Model:
     """Build the frozen network up to a block.
@@ -50,7 +50,7 @@ def network(
         last: One of `FEATURE_LAYERS`.
         seed: Of random weights.
         calibrate: For ``none``: float32 images (n, side, side, 3) in [-1, 1] that batch norm
-            takes its statistics from, or `statistics` of an earlier network.
+            takes its statistics from; without them, `set_statistics` must follow.
         side: Of the images in pixels, at least 75.
 
     Returns:
@@ -71,14 +71,11 @@ def network(
             "file in the parameter 'weights', or use 'none'."
         ) from error
     model = keras.Model(base.input, base.get_layer(last).output, name=f"inception_v3_{last}")
-    if weights == "none" and isinstance(calibrate, Sequence):
-        for norm, *kept in zip(_norms(model), calibrate[::2], calibrate[1::2], strict=True):
-            norm.set_weights([*norm.get_weights()[:-2], *kept])
-    elif weights == "none":
+    if calibrate is not None:
         for norm in _norms(model):
             norm.momentum = 0.0  # its statistics become those of the images
         model(calibrate, training=True)
-    elif weights != "imagenet":
+    elif weights not in ("imagenet", "none"):
         load_weights(base, Path(weights), last)
     model.trainable = False
     return model
@@ -115,6 +112,12 @@ def statistics(model: keras.Model) -> tuple[np.ndarray, ...]:
     return tuple(array for norm in _norms(model) for array in norm.get_weights()[-2:])
 
 
+def set_statistics(model: keras.Model, arrays: Sequence[np.ndarray]) -> None:
+    """Give the batch norms of a network the `statistics` of an earlier one."""
+    for norm, mean, variance in zip(_norms(model), arrays[::2], arrays[1::2], strict=True):
+        norm.set_weights([*norm.get_weights()[:-2], mean, variance])
+
+
 def _norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     return [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
 
@@ -131,17 +134,22 @@ def load_weights(base: keras.Model, path: Path, last: str) -> None:
             f"{path}: no such weights file; set the parameter 'weights' to a file that exists, "
             "to 'imagenet' (downloads), or to 'none'."
         )
-    is_2015 = path.suffix == ".npz"
-    decode = (lambda path: dict(np.load(path))) if is_2015 else base.load_weights
-    arrays = guard.read(path, "weights file of Inception-v3 without its top", decode)
-    if not is_2015:
+    kind = "weights file of Inception-v3 without its top"
+    if path.suffix != ".npz":
+        guard.read(path, kind, base.load_weights)
         return
+    arrays = guard.read(path, kind, _arrays)
     if last == "mixed10":
         raise DataError(
             f"{path}: the 2015 graph takes the maximum in its last block where Keras averages, "
             "so mixed10 is another block; choose mixed9 or an earlier feature_layer."
         )
     _fill(base, path, arrays, last)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
 
 
 def _fill(base: keras.Model, path: Path, arrays: dict[str, np.ndarray], last: str) -> None:

@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 from covid_utils.data import readers
 from covid_utils.training.recognition import Task
 
-#: Strengths of the linear SVM that validation chooses from.
+#: Penalties of the linear SVM on margin violations (its C) that validation chooses from.
 SVM_C = (1e-5, 1e-4, 1e-3, 1e-2)
 HISTOGRAM_BINS = 16
 #: Side of a corner, as a share of the image's.
@@ -35,10 +35,11 @@ def trivial_features(gray: np.ndarray) -> np.ndarray:
     """
     height, width = gray.shape
     down, right = max(1, int(CORNER * height)), max(1, int(CORNER * width))
-    halves = gray[:down], gray[-down:]
-    corners = [part.mean() / 255 for half in halves for part in (half[:, :right], half[:, -right:])]
+    top, bottom = gray[:down], gray[-down:]
+    corners = (top[:, :right], top[:, -right:], bottom[:, :right], bottom[:, -right:])
+    means = [corner.mean() / 255 for corner in corners]
     bins = np.histogram(gray, HISTOGRAM_BINS, (0, 256))[0] / gray.size
-    return np.array([width, height, width / height, *corners, *bins], np.float32)
+    return np.array([width, height, width / height, *means, *bins], np.float32)
 
 
 def trivial_table(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -49,7 +50,7 @@ def trivial_table(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
 def svm(table: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Predictions of a linear support vector machine on deep features (Sethy et al. 2020).
 
-    The strength of the margin is chosen on validation images; of equals it is the smallest.
+    The penalty is chosen on validation images; of equals it is the smallest.
     """
     values, target = task.values(table), task.rows["target"].to_numpy()
     train, validation = task.parts()

@@ -50,11 +50,14 @@ def answers(scans: Collection, strengths: tuple[float, ...] = STRENGTHS) -> pd.D
         COVID-19 is told from the other three classes at the ``same`` hospital as in training, and
         at the ``other`` one.
     """
-    patient, tasks, parts = pd.factorize(scans.manifest["patient_id"])[0], [], []
+    patient, _ = pd.factorize(scans.manifest["patient_id"])
+    tasks, parts = [], []
     for fold in range(FOLDS):
         subset = np.where(patient % FOLDS == fold, "test", "train")
         own = replace(scans, manifest=scans.manifest.assign(subset=subset))
-        tasks.append(recognition_ladder.tasks("R1", Conditions(own, {}, SETTINGS["seed"]), 1)[-1])
+        images = Conditions(own, {}, SETTINGS["seed"])
+        _, four_classes = recognition_ladder.tasks("R1", images, repeats=1)
+        tasks.append(four_classes)
     rows = scans.manifest[scans.manifest["modality"] == "X-ray"]
     xrays = [readers.load_image(scans.root, row) / 255 for row in rows.itertuples()]
     for strength in strengths:
@@ -75,10 +78,13 @@ def _features(
     rows: pd.DataFrame, xrays: list[np.ndarray], strength: float, hospital: str
 ) -> pd.DataFrame:
     """Pixels of X-rays in [0, 1] once they have the marks of a hospital, (rows, side x side)."""
-    north, south = chest_phantom.HOSPITALS[:: 1 if hospital == "same" else -1]
+    of_covid, of_others = chest_phantom.HOSPITALS
+    if hospital == "other":
+        of_covid, of_others = of_others, of_covid
     values = []
     for label, xray in zip(rows["label"], xrays, strict=True):
-        image = add_marks(xray, north if label == RECOGNITION_CLASSES[0] else south, strength)
+        marks = of_covid if label == RECOGNITION_CLASSES[0] else of_others
+        image = add_marks(xray, marks, strength)
         inside = image[BORDER:-BORDER, BORDER:-BORDER]
         values.append(cv2.resize(inside, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel())
     return pd.DataFrame(np.array(values, np.float32), rows["image_id"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ class Extraction:
 
         other = replace(self, rows=rows, last=last or self.last)
         network = keras.Model(self.network.input, self.network.get_layer(other.last).output)
+        # Cached properties, filled in: random weights would be calibrated on the other rows.
         other.__dict__.update({"network": network, "made_by": self.made_by})
         return other
 
@@ -73,7 +75,7 @@ class Extraction:
     def compute(self, layers: tuple[str, ...], before: str = "") -> list[cache.Recipe]:
         """Compute what the cache lacks of `features` and `maps`, in one pass; gives recipes.
 
-        Maps have the network built, since it tells their shape.
+        Asking for maps builds the network, which tells their shape.
         """
         recipes = [self._recipe("features", b, (inception.BLOCKS[b],), np.float32) for b in layers]
         if before:
@@ -181,8 +183,9 @@ def extract(
         return np.pad(to_input(images[part]), ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting = deque(pool.submit(prepare, part) for part in parts[:2])
-        for at, part in enumerate(parts):
-            waiting.extend(pool.submit(prepare, later) for later in parts[at + 2 :][:1])
+        later = iter(parts)
+        waiting = deque(pool.submit(prepare, part) for part in islice(later, 2))
+        for part in parts:
+            waiting.extend(pool.submit(prepare, one) for one in islice(later, 1))
             outputs = tf.nest.flatten(forward(waiting.popleft().result()))
             yield part, [output.numpy()[: len(part)] for output in outputs]

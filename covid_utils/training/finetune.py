@@ -77,8 +77,9 @@ def train(
     def add_point(
         epoch: int, subset: str, probabilities: np.ndarray, positions: np.ndarray
     ) -> float:
-        curve.append((epoch, subset, *map(float, quality(probabilities, target[positions]))))
-        return curve[-1][-1]
+        accuracy, entropy = map(float, quality(probabilities, target[positions]))
+        curve.append((epoch, subset, accuracy, entropy))
+        return entropy
 
     for epoch in progress.bar(range(epochs + 1), desc="epochs"):
         if epoch:

@@ -120,8 +120,10 @@ def under_condition(
     usual = image_conditions.divide(rows, "T0", 1, seed, copies, tests)["subset"]
     slices = (usual == "train").sum()
     steps = -(-slices // min(size, slices))
-    numbers, sizes = range(1, trainings + 1), (seed, copies, tests)
-    each = [image_conditions.divide(rows, condition, number, *sizes) for number in numbers]
+    each = [
+        image_conditions.divide(rows, condition, number, seed, copies, tests)
+        for number in range(1, trainings + 1)
+    ]
     # Trainings differ in which slices, or copies, are in which subset.
     data = streams.prepared(each[0], collection.root, Preprocessing(parameters["image_size"]), seed)
     truth = present(data.masks, parameters["minimum_share"])

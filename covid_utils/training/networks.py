@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,26 +40,32 @@ def build(settings: StreamSettings) -> keras.Model:
     `keras.Model.get_weights` returns.
     """
     weights = tuple(settings.class_weights[at] for at in (0, *label_names(settings.stream)))
-    model = _compiled(weights, tuple(getattr(settings, name) for name in COMPILED))
+    model = _compiled(weights, **{name: getattr(settings, name) for name in COMPILED})
     reset(model, settings.draws)
     return model
 
 
 def untrained(settings: StreamSettings, classes: int = 0) -> keras.Model:
     """The stream's network to fill with trained weights: it has no optimiser, and starts sooner."""
-    own, classes = settings, classes or 1 + len(label_names(settings.stream))
-    if own.model == "unet":
-        return unet(classes, own.side, own.base, own.norm_momentum)
-    shape = (own.side, own.side, own.channels)
-    encoder = (own.atrous_rates, own.width, own.middle_blocks)
-    return deeplab_v3plus(classes, shape, *encoder, own.decoder_stride, own.norm_momentum)
+    classes = classes or 1 + len(label_names(settings.stream))
+    if settings.model == "unet":
+        return unet(classes, settings.side, settings.base, settings.norm_momentum)
+    return deeplab_v3plus(
+        classes,
+        (settings.side, settings.side, settings.channels),
+        atrous_rates=settings.atrous_rates,
+        width=settings.width,
+        middle_blocks=settings.middle_blocks,
+        decoder_output_stride=settings.decoder_stride,
+        momentum=settings.norm_momentum,
+    )
 
 
 @lru_cache(maxsize=2)
-def _compiled(class_weights: tuple[float, ...], values: tuple) -> keras.Model:
+def _compiled(class_weights: tuple[float, ...], **values: Any) -> keras.Model:
     import keras
 
-    own = SimpleNamespace(**dict(zip(COMPILED, values, strict=True)))
+    own = SimpleNamespace(**values)
     with strategy_of("GPU").scope():
         model = with_fused_norms(untrained(own, len(class_weights)))
         for layer in model.layers:
@@ -120,7 +126,7 @@ def reset(model: keras.Model, seed: int) -> None:
             seeded = {"seed": seed * 1000 + number} if "seed" in initial.get_config() else {}
             fresh = type(initial).from_config(initial.get_config() | seeded)
             variable.assign(fresh(variable.shape, dtype="float32"))
-    for variable in model.optimizer.variables if model.optimizer else ():
+    for variable in model.optimizer.variables:
         if variable.name == "dynamic_scale":  # of the loss, with float16
             variable.assign(model.optimizer.initial_scale)
         elif variable.name != "learning_rate":
@@ -149,19 +155,21 @@ def segmentation_loss(name: str, class_weights: tuple[float, ...]) -> Callable:
     def loss(truth, logits):
         logits = tf.cast(resize_aligned(logits, tuple(truth.shape[1:3])), tf.float32)
         truth = tf.cast(truth, tf.int32)
-        counts = tf.cast(truth != IGNORE, tf.float32)
+        is_counted = tf.cast(truth != IGNORE, tf.float32)
         one_hot = tf.one_hot(truth, len(class_weights))  # all zero where ignored
         weight = tf.reduce_sum(one_hot * tf.constant(class_weights, tf.float32), axis=-1)
         entropy = tf.nn.softmax_cross_entropy_with_logits(one_hot, logits)
         value = tf.reduce_sum(weight * entropy) / tf.maximum(tf.reduce_sum(weight), 1.0)
         if name == "dice_cross_entropy":
-            classes = one_hot[..., 1:], (tf.nn.softmax(logits) * counts[..., None])[..., 1:]
-            overlap = 1 - dice(*classes)
+            predicted = tf.nn.softmax(logits) * is_counted[..., None]
+            shown, predicted = one_hot[..., 1:], predicted[..., 1:]  # without background
+            missed = 1 - dice(shown, predicted)
             if len(class_weights) > 2:
                 # Where two manifestations are mistaken for each other, the extent is still right.
-                union = (tf.reduce_sum(part, axis=-1, keepdims=True) for part in classes)
-                overlap = overlap + 1 - dice(*union)
-            value += overlap
+                any_shown = tf.reduce_sum(shown, axis=-1, keepdims=True)
+                any_predicted = tf.reduce_sum(predicted, axis=-1, keepdims=True)
+                missed = missed + 1 - dice(any_shown, any_predicted)
+            value += missed
         return value[None]  # Keras shares a vector among the devices, but not a scalar
 
     return loss

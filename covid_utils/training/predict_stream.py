@@ -58,10 +58,12 @@ class Committee:
         import tensorflow as tf
 
         network, filled = self.network, []
-        kinds = network.trainable_variables, network.non_trainable_variables
         for member in self.members:
             given = {v.path: tf.constant(w) for v, w in zip(network.weights, member, strict=True)}
-            filled.append(tuple([given.get(v.path, v.value) for v in kind] for kind in kinds))
+            trainable = [given[v.path] for v in network.trainable_variables]
+            # The state of dropout's generator is no weight, so no member has one.
+            others = [given.get(v.path, v.value) for v in network.non_trainable_variables]
+            filled.append((trainable, others))
 
         @tf.function(reduce_retracing=True)
         def logits(trainable: list, others: list, images: tf.Tensor) -> tf.Tensor:
@@ -97,7 +99,8 @@ def probabilities(
         probability, inside = np.mean(each, axis=0), np.ones(part.shape, bool)
         if settings.attenuation_margin:
             margin = settings.attenuation_margin
-            inside &= [benchmark_lungs.denser_than_healthy(np.asarray(one), margin) for one in part]
+            for at, image in enumerate(part):
+                inside[at] = benchmark_lungs.denser_than_healthy(image, margin)
         if room is not None:
             inside &= room[first : first + batch]
         probability[~inside] = np.eye(probability.shape[-1])[0]  # certain background

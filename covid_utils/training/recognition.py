@@ -27,7 +27,8 @@ from covid_utils.registry import (
 )
 from covid_utils.training import head
 
-#: Steps at which a sweep keeps its heads, besides the last: evenly apart on a logarithmic scale.
+#: Steps at which a sweep keeps its heads, besides the last: up to the paper's 2800 about half a
+#: power of ten apart, then about a factor of two.
 CHECKPOINTS = (100, 300, 1000, 2800, 5000, 10_000)
 
 

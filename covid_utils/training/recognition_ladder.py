@@ -80,8 +80,10 @@ def tune(
     many images train in each task; the rest is as in `finetune.train`.
     """
     learned, parts = [], []
-    for pair in zip(*(tasks(condition, images, 1) for condition in TUNED), strict=True):
-        count = min(most, *((task.rows["subset"] == "train").sum() for task in pair))
+    apart, copied = (tasks(condition, images, 1) for condition in TUNED)
+    for pair in zip(apart, copied, strict=True):  # one task under R0 and under R3
+        smaller = min((task.rows["subset"] == "train").sum() for task in pair)
+        count = min(most, smaller)
         learned += [replace(task, rows=fewer(task.rows, images, count)) for task in pair]
     # In one pass for all tasks.
     blocks = finetune.trained_blocks(frozen.last, before)
@@ -99,9 +101,10 @@ def tune(
 def fewer(rows: pd.DataFrame, images: Conditions, count: int) -> pd.DataFrame:
     """So many training images, and of the others those that they show as much of as all did.
 
-    Of each class the same share is taken, originals with all their copies, in the order of the hash
-    of their names. An image whose picture was shown and no longer is does not stay: of R3 remains a
-    smaller R3, of R0 everything that is tested.
+    Of each class the same share is taken, in the order of the hash of the originals' names: an
+    original goes with its copies, but for one of each class that the cut may divide. An image whose
+    picture was shown and no longer is does not stay: of R3 remains a smaller R3, of R0 everything
+    that is tested.
     """
     train = rows[rows["subset"] == "train"]
     order = train["original"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())

@@ -35,10 +35,10 @@ def plan(
 ) -> list[Training]:
     """Trainings under a condition; those that share a network follow one another.
 
-    Everywhere there are ``repeats`` of the stream of all classes and ``specialists`` of each
-    other. Where comparisons are made, in S0, there are as many of each other, and of all classes
-    with either network from random weights. S0 and S3 add one training of all classes for each
-    factor ``longer`` of the steps.
+    Every condition trains the all-class stream ``repeats`` times and each specialist
+    ``specialists`` times. S0, where networks and starts are compared, trains each specialist
+    ``repeats`` times, and so the all-class stream from random weights with either network. S0 and
+    S3 add one all-class training for each factor ``longer`` of the steps.
     """
     usual = settings.replace(stream="all", members=1, refit=False)
     count = repeats if condition == "S0" else specialists
@@ -75,11 +75,12 @@ def train(
     preprocessing = trainings[0].settings.preprocessing
     rows["lung_pixels"] = streams.lung_pixels(rows, collection, preprocessing)
     for own, longer in trainings:
-        divided = condition, own.member + 1, own.seed, copies, tests
-        data = streams.data_of(image_conditions.divide(rows, *divided), collection, own)
+        repeat = own.member + 1
+        divided = image_conditions.divide(rows, condition, repeat, own.seed, copies, tests)
+        data = streams.data_of(divided, collection, own)
         network, _ = train_stream.train(profile, own, collection, data, reuse=True, longer=longer)
         about = {"stream": own.stream, "model": own.model, "start": own.init}
-        about |= {"steps": longer * own.steps, "repeat": own.member + 1}
+        about |= {"steps": longer * own.steps, "repeat": repeat}
         tested = data.rows[data.rows["subset"] == "test"].reset_index(drop=True)
         images, masks = data.part("test")
         yield about, tested, masks, predict_stream.probabilities(network, images, own)

@@ -44,7 +44,8 @@ class StreamSettings(SimpleNamespace):
     ``gray`` is that of `Preprocessing`.
     """
 
-    gray = "as is"  # of the class: weights of trainings that do not set it keep their names
+    # Of the class, hence not in `vars`: weights of trainings that do not set it keep their names.
+    gray = "as is"
 
     def __init__(self, **values: object):
         tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
@@ -106,8 +107,10 @@ def weights_path(profile: str, settings: StreamSettings, rows: pd.DataFrame) -> 
     """Where trained weights are kept; other settings or slices have another file."""
     about = [vars(settings), runs.data_hash(rows), (VERSION, cache.IMAGES, cache.MASKS)]
     # What the manifest says of the field and the gray scale is found by code that may change.
-    about += [rows["field"].tolist()] * (settings.crop == "field")
-    about += [rows["gray"].tolist()] * (settings.gray != "as is")
+    if settings.crop == "field":
+        about.append(rows["field"].tolist())
+    if settings.gray != "as is":
+        about.append(rows["gray"].tolist())
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     return paths.models(profile) / f"{settings.run_name}_{key}.weights.h5"
 
@@ -164,13 +167,13 @@ def prepared(rows: pd.DataFrame, root: Path, preprocessing: Preprocessing, seed:
 def lung_pixels(rows: pd.DataFrame, collection: Collection, settings: Preprocessing) -> np.ndarray:
     """Size of each slice's lung field, int64 (n,), in pixels of the prepared slice."""
     if settings.crop == "field":
-        side, pixels = rows["field"].str.split(expand=True)[[2, 3]].astype(float).to_numpy().T
+        _, _, side, pixels = rows["field"].str.split(expand=True).astype(float).to_numpy().T
         return np.rint(pixels * (settings.size / side) ** 2).astype(np.int64)
     # On the whole slice, whose outside tells what is body, and before contrast is equalised.
     plain = cache.images(rows, collection.root, replace(settings, clahe_clip=0.0, crop="none"))
     areas = np.zeros(len(rows))
     for index in range(len(rows)):
-        field = benchmark_lungs.rough_field(np.asarray(plain[index]))
+        field = benchmark_lungs.rough_field(plain[index])
         side = box(field)[2] if settings.crop == "lungs" else settings.size
         areas[index] = np.count_nonzero(field) * (settings.size / side) ** 2  # a crop enlarges
     return np.rint(areas).astype(np.int64)

@@ -62,15 +62,15 @@ def train(
         usual = settings.replace(members=1, member=member)
         own = usual.replace(**steps)
         path = streams.weights_path(profile, own, data.rows)
+        states.append(path.with_suffix("").with_suffix(".state.npz"))
         network = networks.build(own)
         if reuse and path.is_file():
             network.load_weights(path)
         else:
             start(network, profile, usual, collection)
-            states.append(path.with_suffix("").with_suffix(".state.npz"))
             histories.append(_fit(network, own, data, states[-1]).assign(member=member))
-            with whole(path) as partial:
-                network.save_weights(partial)
+            with whole(path) as unfinished:
+                network.save_weights(unfinished)
         members.append(network.get_weights())
     for state in states:
         state.unlink(missing_ok=True)
@@ -135,8 +135,8 @@ def _fit(
             _keep(network, curve, kept, state)
             shown.update(count)
     # Izmailov et al. 2018; the best of many on five slices is best by luck.
-    count = min(settings.average_last, len(curve)) or 1
-    network.set_weights([array / count for array in kept] or network.get_weights())
+    summed = min(settings.average_last, len(curve)) or 1
+    network.set_weights([array / summed for array in kept] or network.get_weights())
     return pd.DataFrame(curve)
 
 
@@ -147,7 +147,7 @@ def _state(network: keras.Model) -> list[keras.Variable]:
 
 def _keep(network: keras.Model, curve: list[dict], kept: list[np.ndarray], path: Path) -> None:
     arrays = [*map(np.asarray, _state(network)), *kept]
-    with whole(path) as partial, partial.open("wb") as file:
+    with whole(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, *arrays, curve=json.dumps(curve))
 
 

@@ -21,9 +21,17 @@ from covid_utils.writing import digest
 DEFAULTS = {"frame": 0, "patient_basis": "given", "view": None, "mask_path": "", "gray": ""}
 DEFAULTS |= {"label_quality": "none", "licence": "unknown"}
 #: A source's word for a view, in small letters -> the manifest's view.
-VIEWS = {"pa": "PA", "ap": "AP", "ap supine": "AP Supine", "axial": "Axial", "coronal": "Coronal"}
-VIEWS |= {"pa erect": "PA", "ap erect": "AP", "ap semi erect": "AP"}
-VIEWS |= dict.fromkeys(("l", "ll", "rl", "lateral", "left lateral", "right lateral"), "L")
+VIEWS = {
+    "pa": "PA",
+    "pa erect": "PA",
+    "ap": "AP",
+    "ap erect": "AP",
+    "ap semi erect": "AP",
+    "ap supine": "AP Supine",
+    "axial": "Axial",
+    "coronal": "Coronal",
+    **dict.fromkeys(("l", "ll", "rl", "lateral", "left lateral", "right lateral"), "L"),
+}
 
 
 class Source(NamedTuple):

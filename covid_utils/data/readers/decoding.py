@@ -70,8 +70,8 @@ def read_dicom(path: Path, frame: int = 0, window: tuple[float, float] | None = 
     elif header.get("VOILUTSequence"):
         whole = np.nan_to_num(pixels).astype(np.int32)  # a table has entries for whole numbers
         gray = stretched(pydicom.pixels.apply_voi(whole, header), padding)
-    elif window := _own_window(path, header):
-        gray = to_uint8(pixels, *window)
+    elif own := _own_window(path, header):
+        gray = to_uint8(pixels, *own)
     else:
         gray = stretched(pixels, padding)
     gray = 255 - gray if header.get("PhotometricInterpretation") == "MONOCHROME1" else gray

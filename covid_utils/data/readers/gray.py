@@ -89,20 +89,17 @@ def window_of(voxels: np.ndarray, path: Path) -> tuple[float, float]:
     """
     values = _without_padding(voxels[np.isfinite(voxels)])
     low, high = np.quantile(values, [TAIL, 1 - TAIL]) if values.size else (np.nan, np.nan)
+    if _has(values, AIR):
+        return LUNG_WINDOW
+    if _has(values, AIR, OFFSET) and _has(values, TISSUE, OFFSET):
+        return LUNG_WINDOW[0] + OFFSET, LUNG_WINDOW[1] + OFFSET
+    if _has(values, (-np.inf, NEGATIVE)):
+        return LUNG_WINDOW
+    if (low >= -2 and BRIGHT <= high <= 257) or low == high == 0:
+        return 0, 255
     some = values[:: values.size // 1000 + 1]
-    rules = (
-        (_has(values, AIR), LUNG_WINDOW),
-        (
-            _has(values, AIR, OFFSET) and _has(values, TISSUE, OFFSET),
-            tuple(edge + OFFSET for edge in LUNG_WINDOW),
-        ),
-        (_has(values, (-np.inf, NEGATIVE)), LUNG_WINDOW),
-        ((low >= -2 and BRIGHT <= high <= 257) or low == high == 0, (0, 255)),
-        (low >= -0.02 and high <= 1.02 and len(np.unique(some)) > 2, (0, 1)),
-    )
-    for applies, window in rules:
-        if applies:
-            return window
+    if low >= -0.02 and high <= 1.02 and len(np.unique(some)) > 2:
+        return 0, 1
     raise DataError(
         f"{path}: gray values from {low:g} to {high:g} are not a scale known for CT "
         "(Hounsfield units, 0 to 255, 0 to 1); save the scan in one of these."

@@ -58,9 +58,13 @@ def _scan(path: Path) -> _Scan:
     parts = min(len(shown), MOST_SLICES)
     taken = [int(shown[(2 * k + 1) * len(shown) // (2 * parts)]) for k in range(parts)]
     window = window_of(voxels[:, ::STRIDE, ::STRIDE], path)
-    masks = (part[taken].astype(np.uint8) for part in (infection, lungs))
-    gray = KNOWN if is_hounsfield(window) else ""
-    return _Scan(tuple(taken), to_uint8(voxels[taken], *window), *masks, gray)
+    return _Scan(
+        tuple(taken),
+        to_uint8(voxels[taken], *window),
+        infection[taken].astype(np.uint8),
+        lungs[taken].astype(np.uint8),
+        KNOWN if is_hounsfield(window) else "",
+    )
 
 
 def _mask(volume: Path, kind: str) -> Path:

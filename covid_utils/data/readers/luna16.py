@@ -82,15 +82,16 @@ class Scan(NamedTuple):
 def open_scan(path: Path) -> Scan:
     """Read a header and compare it with the file of voxels."""
     with path.open("rb") as file:
-        pairs = (line.partition("=") for line in file.read(LONGEST).decode().splitlines())
+        lines = file.read(LONGEST).decode().splitlines()
+    pairs = (line.partition("=") for line in lines)
     fields = USUAL | {name.strip(): value.strip() for name, _, value in pairs}
     words = [next((fields[name] for name in names if name in fields), "") for names in NAMES]
     numbers = [np.array(each.split(), np.float64) for each in words]
     if [len(each) for each in numbers] != [3, 3, 3, 9] or not np.isfinite(np.hstack(numbers)).all():
         wanted = ", ".join(names[0] for names in NAMES)
         raise DataError(f"{path}: numbers of {wanted} are missing; download it again.")
-    size, (spacing, origin) = tuple(numbers[0].astype(int).tolist()), numbers[1:3]
-    direction = numbers[3].reshape(3, 3).T
+    counts, spacing, origin, axes = numbers
+    size, direction = tuple(counts.astype(int).tolist()), axes.reshape(3, 3).T
     if min(size) < 1 or min(spacing) <= 0 or abs(abs(np.linalg.det(direction)) - 1) > 0.01:
         raise DataError(f"{path}: sizes, spacings or axes do not make a scan; download it again.")
     guard.bounded(path, size)

@@ -37,14 +37,16 @@ COLOURS = {
     frozenset({1, 2, 3}): {2: 1, 3: 2, 1: 3},
 }
 
-_IMAGE_ID = f"{NAME}/{IMAGES}#{{:03d}}".format
-
 
 class PublishedMasks(NamedTuple):
     """The segmentations that the authors published, N = 270 of 100 slices; 2 to 4 share a slice."""
 
     image_id: np.ndarray  # str (N,), as in the manifest
     labels: np.ndarray  # uint8 (N, height, width), like `load_mask`
+
+
+def _image_id(frame: int) -> str:
+    return f"{NAME}/{IMAGES}#{frame:03d}"
 
 
 @guard.reads("NIfTI file", keep=2)
@@ -114,7 +116,7 @@ def _notes(root: Path) -> pd.DataFrame:
 def infnet_subset(root: Path) -> dict[str, str]:
     """Subset of each ``image_id`` in the Inf-Net benchmark (Fan et al. 2020), '' if unused."""
     has_notes = (root / NAME / SLICES).is_file()
-    return _notes(root)["infnet_subset"].rename(_IMAGE_ID).to_dict() if has_notes else {}
+    return _notes(root)["infnet_subset"].rename(_image_id).to_dict() if has_notes else {}
 
 
 def published_predictions(root: Path) -> PublishedMasks | None:
@@ -129,7 +131,7 @@ def published_predictions(root: Path) -> PublishedMasks | None:
     width, height, count = _volume(root / NAME / MASKS)[0].shape
     if labels.shape != (len(frames), height, width) or not set(frames) <= set(range(count)):
         raise DataError(f"{path}: does not fit the slices in {MASKS}; take both from one release.")
-    return PublishedMasks(np.array([_IMAGE_ID(frame) for frame in frames]), labels)
+    return PublishedMasks(np.array([_image_id(frame) for frame in frames]), labels)
 
 
 @guard.reads("file of published segmentations")
