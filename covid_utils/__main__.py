@@ -12,10 +12,9 @@ import sys
 from collections.abc import Sequence
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from covid_utils import paths, runs
-from covid_utils.errors import CompanionError, ParameterError, ResultsError
+from covid_utils.errors import CompanionError, ParameterError
 from covid_utils.registry import PROFILES, name_of
 from covid_utils.report import render, tables, verdicts
 from covid_utils.writing import digest
@@ -29,9 +28,7 @@ def origin(profile: str, run: str) -> list[str]:
     """Origin of one run, read from its folder, as lines for a terminal."""
     facts = runs.read_provenance(profile, run)
     file = paths.results(profile) / run / "predictions.parquet"
-    if not file.is_file():
-        raise ResultsError(f"{paths.shown(file)}: missing; run 'make reproduce' again.")
-    rows = pq.ParquetFile(file).metadata.num_rows
+    rows = len(runs.read_predictions(profile, run))
     settings = ", ".join(f"{name} {value}" for name, value in facts["parameters"].items())
     return [
         f"run          {run}",
@@ -47,9 +44,13 @@ def find(profile: str, name: str, words: Sequence[str]) -> pd.DataFrame:
     """Rows of a written table that hold all words, or phrases, in their keys."""
     if name == "verdicts":  # a row for each of the two answers to a claim
         both = runs.read_table(profile, "verdicts")
-        headings = verdicts.HEADINGS.items()
-        parts = [verdicts.answers(both, of).assign(answer=words) for of, (words, _) in headings]
+        parts = [
+            verdicts.answers(both, protocol).assign(answer=heading)
+            for protocol, (heading, _) in verdicts.HEADINGS.items()
+        ]
+        # ``claim`` is the number of a claim, as in the other tables; its words are keys of the row.
         table = pd.concat(parts, ignore_index=True)
+        table = table.rename(columns={"claim": "asked", "id": "claim"})
     else:
         table = runs.read_table(profile, f"tables/{name}")
     wanted = [(_plain(word), _plain(word.replace(" ", "_"))) for word in words]
@@ -90,9 +91,8 @@ def _cell_line(name: str, row: pd.Series) -> str:
     value = render.with_interval(row)
     line += f": {row['metric']} {value or 'nothing of ours'}"
     line += f"; n = {row['n']:g}" if value else ""
-    claim = row.get("id", row["claim"])
     stated = ", ".join(filter(None, (f"paper {row['paper']}", row.get("verdict"))))
-    return f"{line}; claim {claim}: {stated}" if claim else line
+    return f"{line}; claim {row['claim']}: {stated}" if row["claim"] else line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,17 +102,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     judged = commands.add_parser("verdicts", help="print the verdict on each claim of the paper")
-    words = (
+    purpose = (
         "show where numbers of a table come from, down to the predictions: trace table6 ggo dice"
     )
-    traced = commands.add_parser("trace", help=words, description=words)
+    traced = commands.add_parser("trace", help=purpose, description=purpose)
     names = [*tables.TITLES, "verdicts"]
     traced.add_argument("table", choices=names, metavar="TABLE", help=f"one of {', '.join(names)}")
-    words = "words, or quoted phrases, that the row must have"
-    traced.add_argument("words", nargs="+", metavar="WORD", help=words)
+    asked = "words, or quoted phrases, that the row must have"
+    traced.add_argument("words", nargs="+", metavar="WORD", help=asked)
+    whose = "whose results; sample, which is committed, if not given"
     for command in (judged, traced):
-        words = "whose results; sample, which is committed, if not given"
-        command.add_argument("--profile", default="sample", choices=PROFILES, help=words)
+        command.add_argument("--profile", default="sample", choices=PROFILES, help=whose)
     given = parser.parse_args(argv)
     try:
         if given.command == "verdicts":

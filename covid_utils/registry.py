@@ -25,6 +25,8 @@ SEEN = ("seen_image", "seen_patient")
 
 #: Classes of the recognition task; the two-class task has the first two.
 RECOGNITION_CLASSES = ("covid", "normal", "viral", "bacterial")
+#: Models of recognition: the head with the paper's settings, and with those validation chose.
+HEAD, TUNED = "head", "head, chosen"
 #: Classes of the task on X-rays and CT together. On CT, anything but COVID-19 is ``non_covid``.
 MULTIMODAL_CLASSES = ("covid", "non_covid")
 #: Tasks on X-rays and CT together, and on the same X-rays without the CT images.
@@ -44,6 +46,8 @@ MANIFESTATIONS = ("ggo", "consolidation", "effusion")
 LABEL_CLASSES = dict(enumerate(MANIFESTATIONS, start=1))
 #: Any of the three manifestations: the extent of disease.
 LESION = {"lesion": tuple(LABEL_CLASSES)}
+#: Name of the average score of the manifestations.
+MEAN_OF_LESIONS = "mean of lesions"
 #: Columns with the pixels of a mask label that lie outside the crop of a slice.
 BEYOND = {label: f"{name}_beyond" for label, name in LABEL_CLASSES.items()}
 
@@ -64,14 +68,15 @@ EXTERNAL = "external"
 #: Data sets that recognition needs: of each group one. Only together do they hold all its classes.
 RECOGNITION_SETS = (("covid-chestxray-dataset",), ("chest_xray",))
 
-#: What tells one convention of Dice from another, what a mean does with slices that lack the class
-#: (only those that have it count, as in all tables; or a false alarm counts as 0, and a slice in
-#: which it is not predicted either, an empty case, as one of these), why there is none, and the
-#: thresholds that are averaged.
+#: Columns that tell one convention of Dice from another.
 CONVENTION = ("average", "background", "empty", "threshold")
+#: ``empty``, what a mean does with slices that lack the class: only those that have it count, as in
+#: all tables; or a false alarm counts as 0, and an empty case, a slice in which the class is not
+#: predicted either, is left out or has a value. Or why there are none to count.
 WITH_CLASS = "only slices with the class"
 EMPTY_CASES = {"left out": float("nan"), "as 1": 1.0, "as 0": 0.0}
 NONE_EMPTY, SUMMED = "none occur", "summed over slices"
+#: ``threshold``: the label of each pixel, or Dice averaged over thresholds of the probability.
 ONE_THRESHOLD, MANY_THRESHOLDS = "one label a pixel", "mean over 256"
 
 #: Segmentation networks, as tables and figures call them.
@@ -142,7 +147,10 @@ def condition_run(condition: str) -> str:
 
 
 def work(row: Mapping[str, object]) -> str:
-    """A run that outlines slices in words, from its ``run``, ``model``, ``task`` and ``start``."""
+    """A run that outlines slices in words, from its row of scores.
+
+    Needed are ``run``, ``model``, ``task`` and ``start``; on other hospitals also ``protocol``.
+    """
     if row["run"] == PUBLISHED:
         return "EL-Bana 2020, published masks, scored here"
     if row["run"] == FUSION:

@@ -85,9 +85,7 @@ def test_a_run_without_its_predictions_is_told(built, tmp_path, monkeypatch):
         shutil.copytree(source / name, paths.results(PROFILE) / name)
     assert command.trace(PROFILE, "table9", ["u-net"])
     (paths.results(PROFILE) / "stream_all_unet" / "predictions.parquet").unlink()
-    with pytest.raises(
-        ResultsError, match=r"stream_all_unet/predictions.parquet: missing; run 'make reproduce'"
-    ):
+    with pytest.raises(ResultsError, match=r"stream_all_unet/predictions.parquet: not there yet"):
         command.trace(PROFILE, "table9", ["u-net"])
 
 

@@ -66,13 +66,17 @@ def contrast(
     """
     scored: list[list] = []
     for table in tables:
-        *sums, number = _resample(table, groups, strata)
+        sums = _resample(table, groups, strata)
         with np.errstate(invalid="ignore"):
             scored.append([statistic(part) for part in sums])
+    stratum_count = 1 if strata is None else len(np.unique(strata))
     if not isinstance(scored[0][0], dict):
-        return _combined(scored, weights, number, len(groups))
-    sides = {name: [[part[name] for part in side] for side in scored] for name in scored[0][0]}
-    return {name: _combined(of, weights, number, len(groups)) for name, of in sides.items()}
+        return _combined(scored, weights, stratum_count, len(groups))
+    limited = {}
+    for name in scored[0][0]:
+        sides = [[part[name] for part in side] for side in scored]
+        limited[name] = _combined(sides, weights, stratum_count, len(groups))
+    return limited
 
 
 def counted(values: np.ndarray) -> np.ndarray:
@@ -83,8 +87,7 @@ def counted(values: np.ndarray) -> np.ndarray:
 
 def quotient(sums: np.ndarray) -> np.ndarray:
     """First of two sums over the second, along the last axis; NaN where that is 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return sums[..., 0] / sums[..., 1]
+    return metrics.ratio(sums[..., 0], sums[..., 1])
 
 
 def mean(values: np.ndarray, groups: np.ndarray, strata: np.ndarray | None = None) -> Interval:
@@ -108,7 +111,7 @@ def means(values: dict, groups: np.ndarray) -> dict:
     return {name: limited[name]._replace(n=int((~np.isnan(values[name])).sum())) for name in values}
 
 
-def _combined(sides: list[list], weights: Sequence[float], strata: int, n: int) -> Interval:
+def _combined(sides: list[list], weights: Sequence[float], stratum_count: int, n: int) -> Interval:
     """Interval of a weighted sum of scores, one for each side.
 
     Each side holds the score on all images, in every resample, and with each patient left out.
@@ -119,7 +122,7 @@ def _combined(sides: list[list], weights: Sequence[float], strata: int, n: int) 
     if not counts.min():
         return Interval(np.nan, np.nan, np.nan, n)
     if counts.tolist() == [1]:
-        return _expanded(*(part[:, 0] for part in sides[0]), strata, n)
+        return _expanded(*(part[:, 0] for part in sides[0]), stratum_count, n)
     total, drawn, left_out = 0.0, 0.0, 0.0
     for position, (weight, side) in enumerate(zip(weights, sides, strict=True)):
         picks = np.random.default_rng([position, 1]).integers(counts[position], size=side[1].shape)
@@ -129,19 +132,23 @@ def _combined(sides: list[list], weights: Sequence[float], strata: int, n: int) 
         left_out = left_out + weight * metrics.macro(side[2])
     spread = [weight**2 * side[0].var() for weight, side in zip(weights, sides, strict=True)]
     low, high = _cut(drawn, (1 - LEVEL) / 2)
-    scale = _scale(total, left_out, strata, np.array(spread), counts)
+    scale = _scale(total, left_out, stratum_count, np.array(spread), counts)
     return Interval(total, *(float(total + scale * (limit - total)) for limit in (low, high)), n)
 
 
 def _expanded(
-    value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, strata: int, n: int
+    value: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, stratum_count: int, n: int
 ) -> Interval:
     """Interval of one training's score (1,), with percentiles expanded for few patients."""
-    # A patient whose omission changes nothing, such as one without the lesion, is not counted.
-    patients = np.count_nonzero(~(np.abs(left_out - value) <= 1e-12 * np.abs(value)))
-    degrees = max(patients - strata, 1)
+    patients = _changing(value, left_out)
+    degrees = max(patients - stratum_count, 1)
     tail = ndtr(-np.sqrt(max(patients, 1) / degrees) * stdtrit(degrees, BELOW))
     return Interval(value[0], *_cut(drawn, tail), n)
+
+
+def _changing(value: np.ndarray | float, left_out: np.ndarray) -> int:
+    """Patients whose omission changes a score; one without the lesion, for example, does not."""
+    return np.count_nonzero(~(np.abs(left_out - value) <= 1e-12 * np.abs(value)))
 
 
 def _cut(drawn: np.ndarray, tail: float) -> np.ndarray:
@@ -151,16 +158,15 @@ def _cut(drawn: np.ndarray, tail: float) -> np.ndarray:
 
 
 def _scale(
-    value: float, left_out: np.ndarray, strata: int, spread: np.ndarray, counts: np.ndarray
+    value: float, left_out: np.ndarray, stratum_count: int, spread: np.ndarray, counts: np.ndarray
 ) -> float:
     """By how much the percentiles of a mean over patients and trainings are too narrow.
 
     ``spread`` is the variance between the trainings of each side, ``counts`` their number.
     """
     left_out = left_out[~np.isnan(left_out)]
-    patients = np.count_nonzero(~(np.abs(left_out - value) < 1e-12 * np.abs(value)))
-    number = np.array([max(patients, 1), *counts])
-    degrees = np.maximum(number - [strata, *np.ones_like(counts)], 1)
+    number = np.array([max(_changing(value, left_out), 1), *counts])
+    degrees = np.maximum(number - [stratum_count, *np.ones_like(counts)], 1)
     # The variance of the value that is due to patients (by the jackknife), and to trainings.
     by_patients = (len(left_out) - 1) * left_out.var() if len(left_out) else 0.0
     drawn = np.array([by_patients, *(spread / counts)])
@@ -173,22 +179,21 @@ def _scale(
 
 def _resample(
     table: np.ndarray, groups: np.ndarray, strata: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sums over all images (1, ...), in every resample of the patients, and without each patient.
 
     If each stratum has one patient, so that nothing can vary, there is a single resample of NaN.
-    Last comes the number of strata.
     """
     per_patient, members = sum_by_patient(table, groups, strata)
     total = per_patient.sum(axis=0, keepdims=True)
-    drawn = np.full_like(total, np.nan)
-    if max(map(len, members)) > 1:
-        flat, drawn = per_patient.reshape(len(per_patient), -1), 0.0
-        for stratum, member in enumerate(members):
-            blocks = _weights(len(member), RESAMPLES, stratum)
-            drawn = drawn + np.concatenate([each.astype(float) @ flat[member] for each in blocks])
-        drawn = drawn.reshape(RESAMPLES, *table.shape[1:])
-    return total, drawn, total - per_patient, len(members)
+    if max(map(len, members)) == 1:
+        return total, np.full_like(total, np.nan), total - per_patient
+    flat = per_patient.reshape(len(per_patient), -1)
+    drawn = np.zeros((RESAMPLES, flat.shape[1]))
+    for stratum, member in enumerate(members):
+        blocks = _weights(len(member), RESAMPLES, stratum)
+        drawn += np.concatenate([each.astype(float) @ flat[member] for each in blocks])
+    return total, drawn.reshape(RESAMPLES, *table.shape[1:]), total - per_patient
 
 
 @lru_cache(maxsize=12)  # the next metric has the same draws

@@ -21,19 +21,17 @@ from covid_utils.evaluation.intervals import Interval, difference
 from covid_utils.evaluation.repeats import Trainings
 from covid_utils.evaluation.scoring import label_arrays, row, scopes
 from covid_utils.evaluation.stream_scores import PIXEL_METRICS, has_class, sure
-from covid_utils.evaluation.task_scores import HEAD, OTHERS
 
 #: Score of adult normals from another source: the share that is not called normal.
 FALSE_POSITIVES = "false positives"
-#: Name of the average score of the manifestations.
-MEAN = "mean of lesions"
-#: Name -> what is compared, the last with the mean of those before it: stream, network and start
-#: ("": the usual one); and the classes. The last pair is fair: both start from random weights.
-ALL = ("all", "deeplab", "")
-EACH = {f"stream {m} minus stream all": (m, "deeplab", "") for m in registry.MANIFESTATIONS}
-RANDOM, UNET = ("all", "deeplab", "random"), ("all", "unet", "random")
+#: Sides of comparisons: stream, network and start ("": the usual one).
+ALL, RANDOM = ("all", "deeplab", ""), ("all", "deeplab", "random")
+UNET = ("all", "unet", "random")
+EACH = {name: (name, "deeplab", "") for name in registry.MANIFESTATIONS}
+#: Name -> sides, the last compared with the mean of those before it; and the classes. The last pair
+#: is fair: both start from random weights.
 COMPARISONS = {
-    **{task: ((side, ALL), side[:1]) for task, side in EACH.items()},
+    **{f"stream {name} minus stream all": ((side, ALL), (name,)) for name, side in EACH.items()},
     "average of streams minus stream all": ((*EACH.values(), ALL), registry.MANIFESTATIONS),
     "nodule minus random start": ((("all", "deeplab", "nodule"), RANDOM), ("lesion",)),
     " minus ".join(registry.NETWORKS.values()): ((RANDOM, UNET), ("lesion",)),
@@ -64,7 +62,7 @@ def _recognition(table: pd.DataFrame, base: dict) -> Iterator[dict]:
         if keys["subset"] == registry.ADULTS:
             right, keys["metric"] = ~right, FALSE_POSITIVES
         is_test = keys["subset"] in ("test", registry.ADULTS)
-        learns = keys["model"] in (HEAD, OTHERS[0])
+        learns = keys["model"] in (registry.HEAD, "fine-tuned")
         if is_test or learns:
             yield from repeats.share_rows(part, right, np.ones(len(part)), keys)
         if keys["subset"] == "test" and learns:
@@ -78,11 +76,13 @@ def _labels(table: pd.DataFrame, base: dict) -> Iterator[dict]:
     for scope, part in scopes(test).items():
         if len(part):
             truth, probability = label_arrays(part, registry.MANIFESTATIONS)
-            right, ones = truth == (probability >= 0.5), np.ones(len(part))
-            shares = [*zip(right.T, [ones] * 3, strict=True), (right.sum(axis=1), 3 * ones)]
-            for name, pair in zip((*registry.MANIFESTATIONS, "overall"), shares, strict=True):
+            right = truth == (probability >= 0.5)
+            columns = {name: [at] for at, name in enumerate(registry.MANIFESTATIONS)}
+            columns["overall"] = [*range(right.shape[1])]
+            for name, chosen in columns.items():
+                hits, cases = right[:, chosen].sum(axis=1), np.full(len(part), len(chosen))
                 keys = base | {"metric": "accuracy", "labels": scope, "class": name}
-                yield from repeats.share_rows(part, *pair, keys)
+                yield from repeats.share_rows(part, hits, cases, keys)
     yield from repeats.seen(test, base)
 
 
@@ -151,13 +151,13 @@ def _stream_scores(part: pd.DataFrame, keys: dict) -> Iterator[dict]:
     tested = _tested(part, names)
     chosen = {name: [position] for position, name in enumerate(names)}
     occurs = np.flatnonzero(tested.table[..., -1].any(axis=(0, 1)))
-    chosen |= {MEAN: [*occurs]} if len(names) > 1 and len(occurs) else {}
+    chosen |= {registry.MEAN_OF_LESIONS: [*occurs]} if len(names) > 1 and len(occurs) else {}
     for name, classes in chosen.items():
         of = tested._replace(table=tested.table[:, :, classes])
         each, counted = _means(of.table.sum(axis=0)), _counted(of)
         for (metric, average), found in bootstrap.score(of.table, of.groups, _means).items():
             # Scaled by Student's t, limits can leave the range of a score.
-            limits = np.clip(_sure(found, of)[1:3], 0, 1)
+            limits = np.clip(_sure(found, of).limits, 0, 1)
             own = keys | {"class": name, "metric": metric, "average": average}
             yield from repeats.rows(own, each[metric, average], counted[average], of, limits)
 
@@ -194,7 +194,7 @@ def _difference(parts: Sequence[pd.DataFrame], keys: dict) -> Iterator[dict]:
     tables, of = [each.table for each in tested], tested[-1]
     weights = [*np.full(len(tables) - 1, 1 / (len(tables) - 1)), -1.0]
     first, number, counts = tables[0].shape[1], of.table.shape[1], _counted(of)
-    keys = keys | {"class": MEAN if len(parts) > 2 else names[0]}
+    keys = keys | {"class": registry.MEAN_OF_LESIONS if len(parts) > 2 else names[0]}
     keys["note"] = f"{first} and {number} trainings, resampled on each side"
     gaps = bootstrap.contrast(tables, weights, of.groups, _means)
     for (metric, average), gap in gaps.items():

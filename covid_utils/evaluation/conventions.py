@@ -19,7 +19,7 @@ from covid_utils.evaluation.stream_scores import PIXEL_METRICS
 
 #: Name of a target -> the classes that its value is taken over.
 TARGETS = {name: (name,) for name in ("lesion", *registry.MANIFESTATIONS)}
-TARGETS["mean of lesions"] = registry.MANIFESTATIONS
+TARGETS[registry.MEAN_OF_LESIONS] = registry.MANIFESTATIONS
 #: Columns of `score`.
 COLUMNS = ("class", "metric", *registry.CONVENTION, "labels")
 COLUMNS += ("value", "low", "high", "n", "patients")
@@ -68,15 +68,17 @@ def _of_scope(labels: str, pixels: pd.DataFrame, targets: list[str]) -> Iterator
         ways = {"without": own, "with": np.append(own, rest, axis=1)}
         for background, counts in ways.items():
             is_swept = background == "without" and not is_mean
-            limits = _limits(counts, groups, members[0]["dice_thresholds"] if is_swept else None)
-            for (metric, average, *how), interval in limits.items():
-                if is_mean or average != "per_class":
-                    keys = dict(zip(registry.CONVENTION, (average, background, *how), strict=True))
-                    sure = stream_scores.sure(interval, own, groups)
-                    yield row(target, metric, sure, groups, labels=labels, **keys)
+            swept = members[0]["dice_thresholds"] if is_swept else None
+            limits = _limits(counts, groups, swept, is_mean)
+            for (metric, average, empty, threshold), interval in limits.items():
+                keys = {"average": average, "background": background}
+                keys |= {"empty": empty, "threshold": threshold, "labels": labels}
+                yield row(target, metric, stream_scores.sure(interval, own, groups), groups, **keys)
 
 
-def _limits(counts: np.ndarray, groups: np.ndarray, swept: pd.Series | None) -> Limits:
+def _limits(
+    counts: np.ndarray, groups: np.ndarray, swept: pd.Series | None, is_mean: bool
+) -> Limits:
     """Of counts (slices, classes, 4), and of Dice over thresholds (slices,), where it is wanted."""
     ways = {"pooled": counts}
     if counts.shape[1] > 1:
@@ -89,7 +91,8 @@ def _limits(counts: np.ndarray, groups: np.ndarray, swept: pd.Series | None) -> 
         values = metrics.score(metric, counts)
         for empty, filled in _counting_absent(values, there, registry.EMPTY_CASES).items():
             means[metric, "per_image", empty, registry.ONE_THRESHOLD] = metrics.macro(filled)
-            if there.any() and registry.EMPTY_CASES.get(empty) not in (0, 1):
+            # With a number for every absent class, this is the mean over slices once more.
+            if is_mean and there.any() and empty not in ("as 1", "as 0"):
                 table = bootstrap.counted(filled[:, ~np.isnan(filled).all(axis=0)])[:, None]
                 mean = bootstrap.score(table, groups, lambda s: bootstrap.quotient(s).mean(axis=-1))
                 per_class[metric, "per_class", empty, registry.ONE_THRESHOLD] = mean

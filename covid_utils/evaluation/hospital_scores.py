@@ -32,7 +32,7 @@ def hospitals(profile: str) -> Iterator[dict]:
         return
     # Volumes that settings were chosen on are named as they end in ``patient_id``, with commas.
     chosen = runs.read_provenance(profile, registry.HOSPITALS)["parameters"]["chosen_on"]
-    volumes = tuple(filter(None, (name.strip() for name in chosen.split(","))))
+    volumes = tuple(chosen.replace(",", " ").split())
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     pixels = runs.read_predictions(profile, registry.HOSPITALS)
     pixels = pixels[pixels["class"].isin(("lesion", registry.LUNG_FIELD))]
@@ -57,10 +57,11 @@ def _steps(part: pd.DataFrame, keys: dict, start: str) -> Iterator[dict]:
             continue
         own = keys | {"protocol": step, "start": start if step < registry.TRAINED else "random"}
         yield from _scores(now, own)
-        # Of a single volume nothing can be resampled, so there are no limits.
-        for volume, slices in now.groupby("patient_id") if keys["subset"] != "test" else ():
-            name = f"{registry.EXTERNAL} {volume.rpartition('/')[2]}"
-            yield from _scores(slices, own | {"subset": name}, ("dice",))
+        if keys["subset"] != "test":
+            # Of a single volume nothing can be resampled, so there are no limits.
+            for volume, slices in now.groupby("patient_id"):
+                name = f"{registry.EXTERNAL} {volume.rpartition('/')[2]}"
+                yield from _scores(slices, own | {"subset": name}, ("dice",))
         if before is not None:
             same = now[now["image_id"].isin(before["image_id"])]
             gaps = stream_scores.compare(same, before).to_dict("records")

@@ -31,6 +31,11 @@ class Interval(NamedTuple):
     high: float | np.ndarray
     n: int
 
+    @property
+    def limits(self) -> np.ndarray:
+        """The lower and the upper limit."""
+        return np.array([self.low, self.high])
+
     def without_limits(self) -> Interval:
         """The same value, of which no limits can be told."""
         return self._replace(low=np.nan, high=np.nan)

@@ -29,7 +29,7 @@ FRACTIONS = {
 def count(
     truth: np.ndarray, predicted: np.ndarray, axis: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """Count the `OUTCOMES` of boolean decisions over some axes, or all: int64 (..., 4)."""
+    """Count the `OUTCOMES` of boolean decisions over some axes, None for all: int64 (..., 4)."""
     outcomes = truth & predicted, ~truth & predicted, truth & ~predicted, ~(truth | predicted)
     return np.stack([np.count_nonzero(outcome, axis=axis) for outcome in outcomes], axis=-1)
 
@@ -42,7 +42,7 @@ def fraction(metric: str, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def score(metric: str, counts: np.ndarray) -> np.ndarray:
     """A metric of `FRACTIONS`, or ``mcc``, in the shape of the counts without their last axis."""
-    return mcc(counts) if metric == "mcc" else _ratio(*fraction(metric, counts))
+    return mcc(counts) if metric == "mcc" else ratio(*fraction(metric, counts))
 
 
 def mcc(counts: np.ndarray) -> np.ndarray:
@@ -50,10 +50,10 @@ def mcc(counts: np.ndarray) -> np.ndarray:
     # Floats, and two square roots: the product of four pixel counts exceeds 64-bit integers.
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     scale = np.sqrt((tp + fp) * (tp + fn)) * np.sqrt((tn + fp) * (tn + fn))
-    return _ratio(tp * tn - fp * fn, scale)
+    return ratio(tp * tn - fp * fn, scale)
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Quotient, NaN where the denominator is 0 (the numerator then is 0 too, in every metric)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator == 0, np.nan, numerator / denominator)
@@ -67,7 +67,7 @@ def macro(values: np.ndarray, defined: np.ndarray | None = None) -> np.ndarray:
     """
     values = values if defined is None else values[..., defined]
     known = ~np.isnan(values)
-    mean = _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
+    mean = ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
     return mean if defined is None else np.where(known.all(axis=-1), mean, np.nan)
 
 
@@ -77,7 +77,7 @@ def multiclass_mcc(counts: np.ndarray) -> np.ndarray:
     true, predicted, total = tp + fn, tp + fp, counts[..., 0, :].sum(axis=-1)
     covariance = tp.sum(axis=-1) * total - (true * predicted).sum(axis=-1)
     spreads = [total**2 - (margin**2).sum(axis=-1) for margin in (predicted, true)]
-    return _ratio(covariance, np.sqrt(spreads[0]) * np.sqrt(spreads[1]))
+    return ratio(covariance, np.sqrt(spreads[0]) * np.sqrt(spreads[1]))
 
 
 def hausdorff95(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -104,10 +104,11 @@ def dice_over_thresholds(truth: np.ndarray, probability: np.ndarray) -> np.ndarr
     thresholds = np.linspace(0, 1, 256)
     if not truth.any():
         return np.full(len(thresholds), np.nan)
-    # Counting the thresholds that each pixel passes goes through the image once, not 256 times.
-    passed = np.searchsorted(thresholds, probability.astype(np.float64), side="right")
-    lesion, background = (
-        np.bincount(passed[part], minlength=len(thresholds) + 1)[:0:-1].cumsum()[::-1]
-        for part in (truth, ~truth)
-    )
-    return 2 * lesion / (lesion + background + np.count_nonzero(truth))
+
+    def reaching(values: np.ndarray) -> np.ndarray:
+        # In sorted values one search per threshold is enough.
+        return values.size - np.searchsorted(np.sort(values, axis=None), thresholds)
+
+    probability = probability.astype(np.float64)
+    hits, called = reaching(probability[truth]), reaching(probability)
+    return 2 * hits / (called + np.count_nonzero(truth))

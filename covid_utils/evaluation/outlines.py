@@ -54,19 +54,25 @@ def outline(
         classes: As for `pixel_table`; those that the stream is scored on if None.
     """
     is_kept = rows["subset"].isin(kept).to_numpy()
-    classes, first = classes or labels.scored_classes(stream), 0
-    tables, arrays = [], []
+    classes = classes or labels.scored_classes(stream)
+    first, tables, truths, predictions, lesions = 0, [], [], [], []
     for batch in probabilities:
         part = slice(first, first + len(batch))
-        predicted = labels.to_labels(batch.argmax(axis=-1), stream)
-        lesion, truth = 1 - batch[..., 0], masks[part]
+        first = part.stop
+        truth, predicted = masks[part], labels.to_labels(batch.argmax(axis=-1), stream)
+        lesion = 1 - batch[..., 0]
         tables.append(pixel_table(rows.iloc[part], truth, predicted, classes, lesion))
-        stored = np.rint(lesion * 255).astype(np.uint8)
-        arrays.append([array[is_kept[part]] for array in (truth, predicted, stored)])
-        first += len(batch)
-    maps = (np.concatenate(array) for array in zip(*arrays, strict=True))
-    left = rows[is_kept].reset_index(drop=True)
-    return Outlines(_by_class(tables), left, np.flatnonzero(is_kept), *maps)
+        truths.append(truth[is_kept[part]])
+        predictions.append(predicted[is_kept[part]])
+        lesions.append(np.rint(lesion[is_kept[part]] * 255).astype(np.uint8))
+    return Outlines(
+        pixels=_by_class(tables),
+        rows=rows[is_kept].reset_index(drop=True),
+        positions=np.flatnonzero(is_kept),
+        truth=np.concatenate(truths),
+        predicted=np.concatenate(predictions),
+        probability=np.concatenate(lesions),
+    )
 
 
 def several(tested: Iterable[tuple]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
@@ -151,8 +157,9 @@ def pixel_table(
         table["lung_pixels"] = rows.get("lung_pixels", pd.Series(np.nan, rows.index))
         table["hd95"], table["dice_thresholds"] = np.nan, np.nan
         if name in lesions:
-            beyond = [registry.BEYOND.get(label, "") for label in members]
-            table["fn"] += sum(rows.get(name, 0) for name in beyond)
+            for label in members:
+                if (column := registry.BEYOND.get(label)) in rows:
+                    table["fn"] += rows[column]
             pairs = zip(is_true[is_watched], is_called[is_watched], strict=True)
             distances = np.array([metrics.hausdorff95(*pair) for pair in pairs])
             table.loc[is_watched, "hd95"] = distances / (truth.shape[1] / 100)

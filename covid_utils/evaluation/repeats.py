@@ -62,11 +62,11 @@ def share(tested: Trainings, wilson: str = "widens") -> tuple[np.ndarray, str]:
             classes = pd.factorize(images["truth"], sort=True)[0]
             strata = intervals.class_strata(classes[~is_rare], groups)
         found = bootstrap.score(table, groups, bootstrap.quotient, strata)
-        limits = np.clip(found[1:3], 0, 1)
+        limits = np.clip(found.limits, 0, 1)
         if wilson:
             given, shares = found._replace(low=limits[0], high=limits[1]), table.sum(axis=1).T
             widens = wilson == "widens"
-            limits = np.array(intervals.cautious(given, *shares, groups, strata, widens)[1:3])
+            limits = intervals.cautious(given, *shares, groups, strata, widens).limits
     kept = table[..., 1].sum() / tested.table[..., 1].sum()
     return kept * limits + (0, 1 - kept), note
 
@@ -87,7 +87,7 @@ def rows(
     each: np.ndarray,
     counted: np.ndarray,
     of: Trainings,
-    limits: Sequence[float] = (np.nan, np.nan),
+    limits: Sequence[float],
     note: str = "",
 ) -> Iterator[dict]:
     """Rows of a score: the value of each training, and their mean with its limits.
@@ -107,8 +107,10 @@ def rows(
         has = f"{len(known)} of {len(each)}" if len(known) < len(each) else f"{len(each)}"
         is_dice = keys["metric"] in ("dice", "iou")
         factor, form, unit = (1, ".3f", "") if is_dice else (100, ".1f", " %")
-        ends = [f"{factor * end(known):{form}}" for end in (np.min, np.max) if len(known)]
-        spread = f"{has} trainings" + (f", {' to '.join(ends)}{unit}" if ends else "")
+        spread = f"{has} trainings"
+        if len(known):
+            low, high = factor * known.min(), factor * known.max()
+            spread += f", {low:{form}} to {high:{form}}{unit}"
     notes = (note, spread, OWN if (ever & ~counted.all(axis=1)).any() else "")
     yield own | keys | {"repeat": 0, "note": "; ".join(filter(None, notes))}
 
@@ -119,8 +121,8 @@ def share_rows(
     """Rows of a share of cases that are hits, both (rows,) of the predictions."""
     tested = by_training(part, np.stack([hits, cases], axis=1).astype(float))
     each = bootstrap.quotient(tested.table.sum(axis=0))
-    more = share(tested) if limited else ()
-    yield from rows(keys, each, tested.table[..., 1] > 0, tested, *more)
+    limits, note = share(tested) if limited else ((np.nan, np.nan), "")
+    yield from rows(keys, each, tested.table[..., 1] > 0, tested, limits, note)
 
 
 def seen(part: pd.DataFrame, keys: dict) -> Iterator[dict]:

@@ -1,9 +1,15 @@
 """Every score of a profile in one long table, ``results/<profile>/scores.csv``.
 
-Computed once, from prediction files; tables, verdicts, figures and site select from it. ``run`` may
-name several folders, with commas; ``repeat`` is the number of the training, 0 for all together;
-``labels`` is ``exact``, or ``all`` with weak ones; ``low`` and ``high`` are 95 % limits; values in
-per cent or points (``unit``) are shares here; ``groups`` counts patients or groups of near copies.
+Computed once, from prediction files; tables, verdicts, figures and site select from it.
+
+* ``run``: the folder of the predictions, or several with commas.
+* ``protocol``: the condition; the step on other hospitals; or ``split_first``, where subsets are
+  assigned before anything is copied.
+* ``repeat``: the number of the training, 0 for all together.
+* ``labels``: ``exact``, or ``all`` with weak ones.
+* ``value``, ``low``, ``high``: with 95 % limits. What has the ``unit`` per cent or points is a
+  share here.
+* ``groups``: the number of patients, or of groups of near copies.
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from covid_utils.evaluation import (
     stream_scores,
     task_scores,
 )
+from covid_utils.evaluation.intervals import LEVEL
 from covid_utils.registry import TASK1, TASK2, stream_run
 from covid_utils.writing import whole
 
@@ -35,11 +42,16 @@ DEFAULTS = dict.fromkeys(("split", "task", "model", "start", "subset", "note"), 
 DEFAULTS |= {"protocol": "split_first", "repeat": 1, "labels": "exact", "average": "pooled"}
 DEFAULTS |= {"n": 0, "groups": 0}
 #: Metric -> unit in which people are shown it; others are per cent.
-UNITS = dict.fromkeys(("mcc", "roc_auc", "average_precision", "ece", "brier", "nll"), "fraction")
-UNITS |= dict.fromkeys(("dice", "iou", "dice_thresholds"), "fraction")
-UNITS |= dict.fromkeys(("dice difference", "iou difference"), "fraction")
-UNITS |= {"hd95": "% of side", "volume_error": "% of lung", "accuracy difference": "points"}
-UNITS |= {"median time": "s", "p95 time": "s"}
+UNITS = {
+    **dict.fromkeys(("dice", "iou", "dice_thresholds", "mcc", "roc_auc"), "fraction"),
+    **dict.fromkeys(("average_precision", "ece", "brier", "nll"), "fraction"),
+    **dict.fromkeys(("dice difference", "iou difference"), "fraction"),
+    "accuracy difference": "points",
+    "hd95": "% of side",
+    "volume_error": "% of lung",
+    "median time": "s",
+    "p95 time": "s",
+}
 #: Stages of the pipeline and their runs; the first three in turn are the pipeline.
 STAGES = {
     "recognition": TASK1,
@@ -102,7 +114,7 @@ def times(profile: str) -> Iterator[dict]:
 def _time(profile: str, each: list[float], run: str, stage: str, step: str) -> Iterator[dict]:
     median, p95 = np.percentile(each, [50, 95])
     # From order statistics: no shape of the distribution is assumed (scipy; Conover 1999, 3.2).
-    limits = quantile_test(np.sort(each), q=median, p=0.5).confidence_interval(0.95)
+    limits = quantile_test(each, q=median, p=0.5).confidence_interval(LEVEL)
     keys = {"run": run, "task": "time", "model": stage, "class": step, "n": len(each)}
     keys["note"] = runs.read_provenance(profile, run.split(", ", maxsplit=1)[0])["processor"]
     yield keys | {"metric": "median time", "value": median, "low": limits.low, "high": limits.high}

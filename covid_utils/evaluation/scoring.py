@@ -40,12 +40,12 @@ def scopes(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def recognition(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """Scores of a task in which every image has one class: `COLUMNS`, accuracy first."""
     counts, groups, strata = _one_vs_rest(predictions, classes)
-    rows = _scored(classes, counts, groups, strata, CLASS_METRICS)
+    scored = _scored(classes, counts, groups, strata, CLASS_METRICS)
+    each = [line for line in scored if line["class"] != "macro"]
     # The classes have an MCC together, so the mean of theirs is left out.
-    rows = [row for row in rows if (row["class"], row["metric"]) != ("macro", "mcc")]
-    rows.sort(key=lambda row: row["class"] == "macro")
+    means = [line for line in scored if line["class"] == "macro" and line["metric"] != "mcc"]
     mcc = bootstrap.score(counts[:, None], groups, metrics.multiclass_mcc, strata)
-    rows = [accuracy(predictions, classes), *rows, row("all", "mcc", mcc, groups)]
+    rows = [accuracy(predictions, classes), *each, *means, row("all", "mcc", mcc, groups)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

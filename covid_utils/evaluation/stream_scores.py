@@ -19,7 +19,14 @@ from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import bootstrap, intervals, metrics
 from covid_utils.evaluation.intervals import Interval
 from covid_utils.evaluation.scoring import COLUMNS, row, scopes
-from covid_utils.registry import FUSION, MANIFESTATIONS, PUBLISHED, STARTS, stream_run
+from covid_utils.registry import (
+    FUSION,
+    MANIFESTATIONS,
+    MEAN_OF_LESIONS,
+    PUBLISHED,
+    STARTS,
+    stream_run,
+)
 
 #: Pixel metrics of a segmentation.
 PIXEL_METRICS = ("dice", "iou")
@@ -27,7 +34,7 @@ PIXEL_METRICS = ("dice", "iou")
 WEAK_CLASSES = (*MANIFESTATIONS, "background")
 #: Name of the row for the mean over classes -> the class that is none of them. The authors' code
 #: counts background (``mean_iou``), which lifts every score.
-MEANS = {"mean": "", "mean of lesions": "background"}
+MEANS = {"mean": "", MEAN_OF_LESIONS: "background"}
 NOT_HELD_OUT = "too few patients to hold one out for a test"
 
 
@@ -139,7 +146,7 @@ def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval
 
 def pooled(counts: np.ndarray, groups: np.ndarray) -> dict[str, Interval]:
     """`PIXEL_METRICS` of summed counts (slices, classes, 4), as means over classes that occur."""
-    occurs = ~np.isnan(metrics.score("dice", counts.sum(axis=0)))
+    occurs = has_class(counts).any(axis=0)
     chosen = counts[:, occurs] if occurs.any() else counts
 
     def means(sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -160,8 +167,10 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         return dice[..., 0] - dice[..., 1]
 
     rows = []
-    for name in (name for name in first["class"].unique() if name != "background"):
-        own, other = (part[part["class"] == name] for part in (first, second))
+    for name in first["class"].unique():
+        if name == "background":
+            continue
+        own, other = first[first["class"] == name], second[second["class"] == name]
         other = other.set_index("image_id").loc[own["image_id"]]
         counts, groups = slice_counts([own, other]), own["patient_id"].to_numpy()
         each = np.where(has_class(counts)[:, 0], gap_of(counts), np.nan)

@@ -10,12 +10,11 @@ import pandas as pd
 from covid_utils import registry, runs
 from covid_utils.data.manifest import left_out
 from covid_utils.evaluation import bootstrap, calibration, intervals, repeats, scoring
+from covid_utils.registry import HEAD, TUNED
 
-#: Models of the predictions file: the head, the one whose settings validation chose, and others.
-HEAD, TUNED = "head", "head, chosen"
-OTHERS = ("fine-tuned", "linear SVM", "trivial features", "dataset only")
 #: Models that chose something on validation, and so must be compared with a head that did too.
-CHOOSING = OTHERS[:2]
+CHOOSING = ("fine-tuned", "linear SVM")
+OTHERS = (*CHOOSING, "trivial features", "dataset only")
 #: Rules that see no picture, on the X-ray and CT images.
 RULES = ("modality only", "dataset only")
 #: Copies of an image are no images of their own, so with them there is no Wilson interval.
@@ -79,17 +78,17 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, keys: dict) -> Iterat
     """Accuracy of the first minus that of the second, on the images and runs of both, if any."""
     if first.empty or second.empty:
         return
-    hits = [_hits(part) for part in (first, second)]
-    at = [axis.intersection(other) for axis, other in zip(*(h.axes for h in hits), strict=True)]
-    right = [table.loc[*at].to_numpy() for table in hits]
-    images = first.drop_duplicates("image_id").set_index("image_id").loc[at[0]]
+    left, right = _hits(first).align(_hits(second), join="inner")
+    gaps = (left - right).to_numpy()
+    images = first.drop_duplicates("image_id").set_index("image_id").loc[left.index]
     groups = images["patient_id"].to_numpy()
     strata = intervals.class_strata(pd.factorize(images["truth"], sort=True)[0], groups)
-    score = bootstrap.mean(right[0] - right[1], groups, strata)
-    each = 100 * (right[0] - right[1]).mean(axis=0)
+    score = bootstrap.mean(gaps, groups, strata)
+    each = 100 * gaps.mean(axis=0)
     note = f"single runs {each.min():.1f} to {each.max():.1f}; patients and runs resampled"
     if len(each) == 1:
-        only_first, only_second, p_value = intervals.mcnemar(*(one[:, 0] > 0 for one in right))
+        pair = left.to_numpy()[:, 0] > 0, right.to_numpy()[:, 0] > 0
+        only_first, only_second, p_value = intervals.mcnemar(*pair)
         note = f"only the first right: {only_first}, only the second: {only_second} images "
         note += f"(McNemar over images, as if independent: p = {p_value:.2g})"
     keys = {"subset": "test"} | keys | {"repeat": 0, "note": note}
@@ -180,16 +179,20 @@ def labels(profile: str) -> Iterator[dict]:
         return
     predictions = runs.read_predictions(profile, registry.TASK2)
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
-    training, test = (predictions[predictions["subset"] == name] for name in registry.SUBSETS[::2])
+    training = predictions[predictions["subset"] == "train"]
+    test = predictions[predictions["subset"] == "test"]
     names = registry.MANIFESTATIONS
     # A rule ranks no slice above another, so the ROC area of a label is 0.5; but it ranks frequent
     # labels above rare ones, which the ``overall`` areas reward.
     rules = {
+        "network": {},  # its own probabilities
         "always present": {f"p_{name}": 1.0 for name in names},
         "share in training": {f"p_{name}": training[f"truth_{name}"].mean() for name in names},
     }
     for scope, part in reversed(scoring.scopes(test).items()):
-        for model, rule in {"network": {}, **rules}.items() if len(part) else ():
+        if part.empty:
+            continue
+        for model, rule in rules.items():
             keys = {"run": registry.TASK2, "split": split, "task": "manifestations", "model": model}
             for score in scoring.labels(part.assign(**rule), names).to_dict("records"):
                 yield score | keys | {"subset": "test", "labels": scope}

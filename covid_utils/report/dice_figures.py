@@ -24,7 +24,8 @@ AVERAGES = {
     "per_class": "mean over slices, by class",
 }
 #: Targets of the figure -> their title.
-SHOWN = {"lesion": "Any lesion", "mean of lesions": "Mean of manifestations", "ggo": "Ground-glass"}
+SHOWN = {"lesion": "Any lesion", registry.MEAN_OF_LESIONS: "Mean of manifestations"}
+SHOWN |= {"ggo": "Ground-glass"}
 OURS, PAPER = registry.stream_run("all"), registry.COLOURS["paper"]
 #: Run -> name, shift of its line and mark.
 MARKS = {
@@ -43,8 +44,16 @@ SERIES = {
     registry.EXTERNAL: ("other hospitals, no setting compared", "ours", "o", 0.16),
 }
 #: What each of `registry.STEPS` is called below the axis.
-STEP_NAMES = ("as the benchmark", "lung crop", "gray scale", "cut to lungs")
-STEP_NAMES += ("many gray scales", "phantom", "average", "all slices")
+STEP_NAMES = {
+    "E0": "as the benchmark",
+    "E1": "lung crop",
+    "E2": "gray scale",
+    "E3": "cut to lungs",
+    "E4": "many gray scales",
+    "E5": "phantom",
+    "E6": "average",
+    "E7": "all slices",
+}
 
 
 def write(profile: str) -> pd.DataFrame:
@@ -71,7 +80,7 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
 
 def _targets(claim: ledger.Claim) -> list[str]:
     """What a gain can be of: one overall, of the extent or of the mean of manifestations."""
-    return [claim.class_] if claim.class_ else ["lesion", "mean of lesions"]
+    return [claim.class_] if claim.class_ else ["lesion", registry.MEAN_OF_LESIONS]
 
 
 def words(average: str, background: str, empty: str, threshold: str) -> str:
@@ -132,7 +141,9 @@ def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> dict[str, list[s
     axis.set_yticks(named["line"], named["words"])
     axis.set_ylim(-0.6, len(named) - 0.4)
     axis.grid(color="0.9", linewidth=0.5)
-    for claim in (claim for claim in ledger.gains() if target in _targets(claim)):
+    for claim in ledger.gains():
+        if target not in _targets(claim):
+            continue
         look = {"color": PAPER, "alpha": 0.4, "linewidth": 0, "zorder": 1}
         # A single value would be a band without width.
         band = (min(claim.implied) - 0.0015, max(claim.implied) + 0.0015)
@@ -165,7 +176,8 @@ def hospitals(table: pd.DataFrame) -> Figure | None:
     look = {"color": registry.COLOURS["ours"], "markersize": 2.5, "alpha": 0.5}
     look["label"] = "one volume of another hospital"
     axis.plot(volumes["at"] + 0.32, volumes["ours"], ".", **look)
-    axis.set_xticks(range(len(registry.STEPS)), map("{}\n{}".format, registry.STEPS, STEP_NAMES))
+    ticks = [f"{step}\n{STEP_NAMES[step]}" for step in registry.STEPS]
+    axis.set_xticks(range(len(ticks)), ticks)
     axis.tick_params(axis="x", labelsize=SMALL)
     axis.set(ylim=(0, 1), ylabel="mean Dice of lesions")
     axis.grid(axis="y")

@@ -73,7 +73,8 @@ def training_curves(history: pd.DataFrame, panels: dict[str, str], x: str = "ste
         for subset, part in history.dropna(subset=[column]).groupby("subset", sort=False):
             values = part.set_index(x)[column]
             window = max(1, len(values) // 15)
-            smooth, is_smoothed = values.rolling(window, 1, center=True).mean(), window > 1
+            smooth = values.rolling(window, 1, center=True).mean()
+            is_smoothed = is_smoothed or window > 1
             look = {"color": COLOURS[subset], "linestyle": DASHES[subset]}
             axis.plot(values.index, values, color=COLOURS[subset], alpha=0.25, linewidth=0.5)
             axis.plot(smooth.index, smooth, linewidth=1.5, label=subset, **look)

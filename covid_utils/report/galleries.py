@@ -1,4 +1,4 @@
-"""Pictures of segmentations: Figures 10 and 11, from the masks that each stream kept.
+"""Pictures of segmentations: Figures 10 and 11, from the masks that each stream kept, and 12.
 
 Masks and slices stay on the disk that made them (``masks.npz`` is not committed), so a checkout
 has no pictures of real scans.

@@ -46,7 +46,7 @@ def anatomy() -> Figure:
         located.append({name: locate(points[name], volume, exposure, SIZE) for name in named})
     titles = [heading for _, heading in slices]
     words = {
-        view: map("{}: {}".format, titles, map(", ".join, places))
+        view: [f"{title}: {', '.join(at)}" for title, at in zip(titles, places, strict=True)]
         for view, places in (("CT", seen), ("X-ray", located))
     }
     rows = [("CT, lung window", slices), ("X-ray, rays from behind (PA)", xrays)]

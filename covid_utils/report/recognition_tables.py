@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from covid_utils.registry import BOTH, RECOGNITION_TASKS, SUBSETS, TASK1
+from covid_utils.registry import BOTH, HEAD, RECOGNITION_TASKS, SUBSETS, TASK1, TUNED
 from covid_utils.report import claims as ledger
 from covid_utils.report.render import joined, ordered, quoted, with_wilson
 from covid_utils.runs import select
 
-HEAD, TUNED = "head", "head, chosen"
 #: Models -> how Table 3 names them.
 OTHERS = {
     "fine-tuned": "ours, fine-tuned",

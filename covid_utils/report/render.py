@@ -121,8 +121,7 @@ def beside(name: str, scored: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame
         table[column] = scored[column].fillna(default) if column in scored else default
     for claim in ledger.load().values():
         for criteria in claim.rows(name):
-            rows = select(table, **criteria)
-            rows = rows.index[rows["claim"] == ""]
+            rows = select(table, **criteria, claim="").index
             table.loc[rows, ["claim", "paper"]] = claim.same_as or claim.id, claim.text
             remark = pd.Series(claim.remark, rows)
             table.loc[rows, "note"] = joined(table.loc[rows, "note"], remark)
@@ -160,7 +159,7 @@ def with_wilson(scored: pd.DataFrame) -> pd.DataFrame:
     for index, row in enumerate(scored.itertuples()):
         is_single = row.metric == "accuracy" and row.repeat and row.n
         if is_single and "augmented copies" not in row.note:
-            limits[index] = wilson(round(row.value * row.n), row.n)[1:3]
+            limits[index] = wilson(round(row.value * row.n), row.n).limits
     return scored.assign(**dict(zip(WILSON, 100 * limits.T, strict=True)))
 
 

@@ -66,7 +66,9 @@ def segmentation_sheet(
     """
     rows, words = [], _covered(columns, classes)
     for at, image in enumerate(images):
-        name, headings = "", list(columns) if at == 0 else [""] * len(columns)
+        name, headings = "", list(columns)
+        if at > 0:  # headings stand above the first row alone
+            headings = [""] * len(columns)
         if scores is not None:
             name, line = scores.index[at], scores.iloc[at]
             headings = [

@@ -29,7 +29,7 @@ MEASURES = {
 }
 #: Steps whose scores on other hospitals stand beside those on the benchmark: its own networks, on
 #: slices prepared alike, and the shipped one.
-BESIDE = (next(iter(registry.STEPS)), registry.SHIPPED)
+BESIDE = ("E0", registry.SHIPPED)
 #: Columns of `side_by_side`: metric and subset -> heading.
 SIDES = {
     ("dice", "benchmark"): "benchmark",
@@ -88,10 +88,10 @@ def table8(scored: pd.DataFrame) -> pd.DataFrame:
 
 def hospitals(scored: pd.DataFrame) -> pd.DataFrame:
     """Scores of every step towards slices of other hospitals, network by network."""
-    small, large = registry.HOSPITAL_NETWORKS
     part = select(scored, run=registry.HOSPITALS).rename(columns={"protocol": "step"})
-    is_large = part["start"] == registry.HOSPITAL_NETWORKS[large]
-    part["network"] = is_large.map({True: large, False: small})
+    started = {start: name for name, start in registry.HOSPITAL_NETWORKS.items()}
+    # What is trained anew is the small network.
+    part["network"] = part["start"].map(started).fillna("small")
     part["tested on"] = part["subset"].replace("test", "benchmark")
     return ordered(part, network=registry.HOSPITAL_NETWORKS, step=registry.STEPS)
 

@@ -61,8 +61,10 @@ def in_words(value: str, low: str, high: str) -> str:
 
 def legend_below(figure: Figure, order: Iterable[str] = (), title: str = "") -> None:
     """One legend for all panels, below them, where it hides nothing."""
-    entries = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in figure.axes]
-    named = {word: handle for pairs in entries for handle, word in pairs}
+    named = {}
+    for axis in figure.axes:
+        handles, words = axis.get_legend_handles_labels()
+        named |= dict(zip(words, handles, strict=True))
     words = [word for word in order or named if word in named]
     look = {"loc": "outside lower center", "ncols": len(words), "title_fontsize": SMALL}
     figure.legend([named[word] for word in words], words, title=title or None, **look)

@@ -54,7 +54,8 @@ SLICE_TABLES = ("table5", "table6", "table7", "table8", "hospitals")
 def table1(profile: str, manifest: pd.DataFrame) -> pd.DataFrame:
     """Table 1: data of each task, before and after augmentation, beside the paper's counts."""
     xrays = manifests.frontal_xrays(manifest)
-    four, two = (xrays[xrays["label"].isin(registry.RECOGNITION_CLASSES[:n])] for n in (4, 2))
+    four = xrays[xrays["label"].isin(registry.RECOGNITION_TASKS["4 classes"])]
+    two = xrays[xrays["label"].isin(registry.RECOGNITION_TASKS["2 classes"])]
     # As the tasks take them: near copies of test slices train nothing.
     slices = manifests.without_near_copies(manifest[manifest["dataset"] == "medseg"])
     both = pd.concat([two, manifest[manifest["dataset"] == "covid-ct"]])
@@ -99,7 +100,7 @@ def _augmented(profile: str, task: str, without: str) -> dict:
         return dict.fromkeys(columns, without)
     images = runs.read_predictions(profile, run)
     if part:  # recognition trains on features of each image as it is
-        images = runs.select(images, task=part, model="head", run=1)
+        images = runs.select(images, task=part, model=registry.HEAD, run=1)
     of_subset = images.drop_duplicates("image_id")["subset"].value_counts()
     if images["image_id"].str.contains("~").any():
         how = "fixed copies"
@@ -111,8 +112,8 @@ def _augmented(profile: str, task: str, without: str) -> dict:
         steps, batch = used.get("steps", 0), used["batch_size"]
         product = f"{steps} steps x {batch} = " if steps * batch == shown else ""
         how = f"anew at each of {product}{shown} showings"
-    counts = (int(of_subset.get(name, 0)) for name in ("train", "test"))
-    return dict(zip(columns, (*counts, how), strict=True))
+    counts = {f"{name} after": int(of_subset.get(name, 0)) for name in ("train", "test")}
+    return counts | {"augmentation": how}
 
 
 def conditions(scored: pd.DataFrame) -> pd.DataFrame:

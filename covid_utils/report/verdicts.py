@@ -37,9 +37,10 @@ WORST = (NO_DATA, NOT_COMPARABLE, DIFFERS, UNDECIDED, REPRODUCED)
 TIMES = np.geomspace(1.1, 1000, 144)
 MORE = "times as many patients and trainings would decide"
 #: Columns of an answer; in ``verdicts.csv`` one of `ledger.PROTOCOLS` stands before each.
-ANSWER = ("ours", "low", "high", "n", "difference", "difference_low", "difference_high")
-ANSWER += ("verdict", "reason", "source_run", "departures")
-NOTHING = dict.fromkeys(ANSWER, np.nan) | dict.fromkeys(ANSWER[-4:], "") | {"n": 0}
+OURS = ("ours", "low", "high", "n")
+GAP = ("difference", "difference_low", "difference_high")
+ANSWER = (*OURS, *GAP, "verdict", "reason", "source_run", "departures")
+NOTHING = dict.fromkeys(ANSWER, "") | dict.fromkeys((*OURS, *GAP), np.nan) | {"n": 0}
 #: Protocol -> what people read above the value and the verdict of its answer.
 HEADINGS = {
     "as_published": ("as published", "verdict"),
@@ -86,7 +87,7 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
     for a statement ``ours`` is a difference, which is compared with 0. ``widened`` is a factor of
     the margin.
     """
-    ours = Interval(*(cell[name] for name in ("ours", "low", "high", "n")))
+    ours = Interval(*(cell[name] for name in OURS))
     margin = widened * ledger.read("margins")[cell["metric"].split()[0]]
     is_statement = claim.unit == "statement"
     paper = Interval(0.0, 0.0, 0.0, 0) if is_statement else claim.stated(ours.value)
@@ -102,7 +103,7 @@ def judge(cell: Mapping, claim: ledger.Claim, widened: float = 1.0) -> tuple[Int
         return gap, verdict, reason
     # How many more cases would settle it, if they varied as those that we have.
     for times in TIMES:
-        near = (ours.value + (limit - ours.value) / np.sqrt(times) for limit in ours[1:3])
+        near = (ours.value + (limit - ours.value) / np.sqrt(times) for limit in ours.limits)
         if _decided(difference(Interval(ours.value, *near, ours.n), paper), margin, is_statement):
             return gap, UNDECIDED, f"{reason}; {float(f'{times:.2g}'):g} {MORE}"
     return gap, UNDECIDED, f"{reason}; not even {TIMES[-1]:g} {MORE}"
@@ -112,10 +113,12 @@ def _decided(gap: Interval, margin: float, is_statement: bool) -> str:
     """The verdict on a difference, or that on one method being better; '' if undecided."""
     is_within, excludes_0 = max(-gap.low, gap.high) <= margin, not gap.low <= 0 <= gap.high
     if is_statement:
-        differs = gap.high < 0 or is_within
-        return REPRODUCED if gap.low > 0 else DIFFERS if differs else ""
-    differs = abs(gap.value) > margin and excludes_0
-    return REPRODUCED if is_within else DIFFERS if differs else ""
+        is_reproduced, differs = gap.low > 0, gap.high < 0 or is_within
+    else:
+        is_reproduced, differs = is_within, abs(gap.value) > margin and excludes_0
+    if is_reproduced:
+        return REPRODUCED
+    return DIFFERS if differs else ""
 
 
 def answer(
@@ -126,7 +129,7 @@ def answer(
     manifest: pd.DataFrame,
     widened: float = 1.0,
 ) -> dict:
-    """The answer to a claim under a protocol: ``unit``, and the columns `ANSWER`.
+    """The answer to a claim under a protocol: ``unit``, where there is a row, and `ANSWER`.
 
     ``tables`` are those of the profile by name, ``manifest`` is its manifest. Of a claim about
     several rows the answer is the first with the worst verdict. ``widened``: see `judge`.
@@ -142,8 +145,9 @@ def answer(
     other = _otherness(claim, profile, manifest) or (lacking and f"other data: {lacking}")
     for cell in cells:
         gap, verdict, reason = judge(cell, claim, widened)
-        judged = dict(zip(ANSWER[4:9], (*gap[:3], verdict, reason), strict=True))
-        judged |= {"verdict": NOT_COMPARABLE, "reason": other} if other else {}
+        if other:
+            verdict, reason = NOT_COMPARABLE, other
+        judged = {"verdict": verdict, "reason": reason} | dict(zip(GAP, gap[:3], strict=True))
         answers.append(NOTHING | cell | judged)
     worst = min(answers, key=lambda one: WORST.index(one["verdict"]))
     if not other:
@@ -184,10 +188,9 @@ def _cell(claim: ledger.Claim, rule: Mapping, tables: Mapping[str, pd.DataFrame]
         other = {"ours": other, "low": other, "high": other, "n": 0, "source_run": ""}
     elif not (other := _cell(claim, other, tables)):
         return None
-    names = ("ours", "low", "high", "n")
-    pair = (Interval(*(one[name] for name in names)) for one in (cell, other))
+    first, second = (Interval(*(one[name] for name in OURS)) for one in (cell, other))
     behind = render.sources(f"{cell['source_run']}, {other['source_run']}")
-    gap = dict(zip(names, difference(*pair), strict=True))
+    gap = dict(zip(OURS, difference(first, second), strict=True))
     return cell | gap | {"source_run": ", ".join(dict.fromkeys(behind))}
 
 
@@ -212,11 +215,17 @@ def collect(tables: Mapping[str, pd.DataFrame], profile: str, widened: float = 1
         classes = f"{claim.classes} classes" if claim.classes else ""
         class_ = registry.name_of(claim.class_ or "")
         asked = (claim.metric, claim.work, classes, claim.subset, claim.modality, class_)
-        unit = "fraction" if claim.over else claim.unit
-        metric = next((cell["metric"] for name in claim.rules for cell in claim.cells(name)), "")
-        margin = ledger.read("margins").get(metric.partition(" ")[0])
-        words = claim.id, claim.where, ", ".join(filter(None, asked)), claim.metric
-        line = dict(zip(SHARED, (*words, unit, claim.text, claim.n, margin), strict=True))
+        tested = next((cell["metric"] for name in claim.rules for cell in claim.cells(name)), "")
+        line = {
+            "id": claim.id,
+            "where": claim.where,
+            "claim": ", ".join(filter(None, asked)),
+            "metric": claim.metric,
+            "unit": "fraction" if claim.over else claim.unit,
+            "paper": claim.text,
+            "paper_n": claim.n,
+            "margin": ledger.read("margins").get(tested.partition(" ")[0]),
+        }
         for protocol in ledger.PROTOCOLS:
             found = answer(claim, protocol, tables, profile, manifest, widened)
             line["unit"] = found.pop("unit", line["unit"])
