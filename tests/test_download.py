@@ -38,7 +38,10 @@ class Handler(BaseHTTPRequestHandler):
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         start = {"no range": 0, "wrong offset": 7}.get(deed, start)
         if start >= len(content):
-            return self.send_error(416)
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         self.send_response(206 if start else 200)
         self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - start))
@@ -115,6 +118,15 @@ def test_a_later_run_continues_the_same_file_and_no_other(server, root, monkeypa
     assert "Complete" in fetch(one(server, new), root)
     assert server.requests[1] == f"bytes={size}-"
     assert (root / "toy/a.bin").read_bytes() == new
+
+
+def test_what_had_arrived_whole_is_not_fetched_again(server, root):
+    partial = root / ".partial/toy/toy/a.bin.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(CONTENT)
+    assert "Complete" in fetch(one(server), root)
+    assert server.requests == [f"bytes={len(CONTENT)}-"]
+    assert (root / "toy/a.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(("status", "requests"), [(403, 1), (500, transfer.ATTEMPTS)])

@@ -152,7 +152,14 @@ def test_a_weights_file_comes_back_whole(source, tmp_path):
 def test_a_missing_or_damaged_file_or_another_network_is_named(source, tmp_path, monkeypatch):
     import keras
 
-    monkeypatch.setattr(keras.applications, "Xception", lambda **settings: source)
+    def xception(include_top, weights):
+        if weights == "imagenet":
+            raise Exception("URL fetch failure")  # as Keras does
+        return source
+
+    monkeypatch.setattr(keras.applications, "Xception", xception)
+    with pytest.raises(DataError, match="could not be downloaded; connect to the network once"):
+        imagenet.load_xception("imagenet")
     file = tmp_path / "x.weights.h5"
     with pytest.raises(DataError, match=r"h5: no such weights file; name a file of"):
         imagenet.load_xception(file)

@@ -92,11 +92,12 @@ def test_a_slice_is_shown_in_any_window_of_hounsfield_units(tmp_path):
 
 
 def test_a_written_mask_lies_on_the_slices_as_they_are_seen(tmp_path):
-    series(tmp_path / "ct", *SERIES["exchanged and turned"])
+    for name, count in (("ct", 7), ("single", 1)):  # one without a thickness has a picture as mask
+        series(tmp_path / name, *SERIES["exchanged and turned"], count=count, SliceThickness=None)
     volume(tmp_path / "a.nii", "SRA")
     points = slice_points((-32, -24, 4), HEAD_FIRST, (0.5, 0.5), (96, 128))
     Image.fromarray(to_uint8(chest(points), -1000, 400)).save(tmp_path / "b.png")
-    for name in ("ct", "a.nii", "b.png"):
+    for name in ("ct", "single", "a.nii", "b.png"):
         out = tmp_path / "out" / name
         case = one([tmp_path / name], out)
         read_all([tmp_path / name], out, outline)

@@ -126,6 +126,15 @@ def test_members_differ_are_averaged_and_are_not_trained_again_after_a_kill(monk
     assert not any(path.exists() for path in state_files(settings, data))
 
 
+def test_a_killed_training_that_goes_on_from_weights_leaves_no_state():
+    settings, data = TOY.replace(members=2, steps=4, evaluate_every=2), toy()
+    with killed_at(3):  # the first piece of the second member
+        train_stream.train("quick", settings, NOWHERE, data)
+    assert state_files(settings, data)[0].exists()
+    train_stream.train("quick", settings, NOWHERE, data, reuse=True)
+    assert not any(path.exists() for path in state_files(settings, data))
+
+
 def test_a_damaged_state_is_named():
     data, content = toy(), b"PK\x03\x04 not whole"
     (state,) = state_files(TOY, data)
