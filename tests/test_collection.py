@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from builders import adult_xrays, ct_slices, manifest, prepare, recognition_sets
+from builders import ct_slices, manifest, prepare, recognition_sets
 from pandas.testing import assert_frame_equal
 from PIL import Image
 from test_similarity import picture, turned
@@ -127,13 +127,10 @@ def test_a_class_that_cannot_be_tested_is_a_problem_of_the_split(root):
     assert problem.remedy.startswith("Patients or groups in all: 1. Bring more")
 
 
-def test_data_root_messages(tmp_path, monkeypatch):
+def test_data_root_messages(monkeypatch):
     monkeypatch.setattr(collection.chest_phantom, "write", lambda folder: folder)
     assert collection.data_root("quick", "") == paths.phantom()
     with pytest.raises(DataError, match="PROFILE=sample DATA=folder"):
         collection.data_root("sample", "")
     with pytest.raises(DataError, match="nowhere/scans: no such folder; name the folder"):
         collection.data_root("quick", "nowhere/scans")
-    adult_xrays(tmp_path / "one" / "deeper")
-    with pytest.raises(DataError, match="no known data set in this folder"):
-        prepare(tmp_path / "one")

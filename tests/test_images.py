@@ -47,16 +47,6 @@ def test_every_kind_of_raster_becomes_gray(tmp_path, image, expected):
     assert read_raster(path).tolist() == expected
 
 
-def test_ct_goes_through_the_lung_window_and_monochrome1_is_inverted(tmp_path):
-    path = tmp_path / "a.dcm"
-    stored = np.array([[-1350, -600], [150, 900]]) + 1024
-    save_dicom(path, stored, Modality="CT", RescaleSlope="1", RescaleIntercept="-1024")
-    assert read_dicom(path).tolist() == [[0, 128], [255, 255]]
-    pixels = np.array([[0, 50], [75, 100]])
-    save_dicom(path, pixels, Modality="DX", PhotometricInterpretation="MONOCHROME1")
-    assert read_dicom(path).tolist() == [[255, 127], [64, 0]]
-
-
 COLOUR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
 
 

@@ -7,7 +7,6 @@ import pytest
 from builders import manifest as valid
 from PIL import Image
 
-import chest_phantom
 from covid_utils import paths
 from covid_utils.data import guard, manifest
 from covid_utils.data.readers.build import Source, build
@@ -57,10 +56,3 @@ def test_csv_round_trip_keeps_everything(home):
     (paths.results("quick") / "data").mkdir(parents=True)
     rows.to_csv(paths.results("quick") / "data" / "manifest.csv", index=False)
     assert manifest.saved_manifest("quick").equals(rows)
-
-
-def test_what_is_simulated_is_called_phantom_and_side_views_are_not_frontal():
-    rows = valid({"a": 3}).assign(view=["PA", "L", "unknown"])
-    assert manifest.kind(rows) == "real scans"
-    assert manifest.kind(rows.assign(licence=chest_phantom.LICENCE)) == "phantom"
-    assert manifest.frontal_xrays(rows)["view"].tolist() == ["PA", "unknown"]

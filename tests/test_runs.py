@@ -104,12 +104,6 @@ def test_a_finished_run_is_read_back_with_its_provenance_and_no_absolute_path(ro
     assert str(Path.home()) + "/" not in text
 
 
-def test_what_is_missing_is_named_with_the_remedy(home):
-    with pytest.raises(ResultsError, match="make reproduce PROFILE=sample") as error:
-        runs.read_metrics("sample", "task1")
-    assert str(error.value).startswith("results/sample/task1/metrics.json: not there yet")
-
-
 def test_the_opening_names_folders_and_what_a_run_replaces(rows, monkeypatch):
     given = {"profile": "quick", "data_dir": "/some/where/scans", "steps": 3, "rates": [0.1, 0.3]}
     folders = "Results: $COVID_HOME/results/quick. Code: ../covid_utils."
