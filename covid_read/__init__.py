@@ -86,7 +86,7 @@ class Result:
         images = []
         for record in self.summary.records:
             path = self.folder / record["folder"] / "overlay.png"
-            if path.is_file() and len(images) < PICTURES:
+            if len(images) < PICTURES and path.is_file():
                 content = base64.b64encode(path.read_bytes()).decode()
                 alt = escape(pages.shown(record["name"]))
                 images.append(f'<img alt="{alt}" src="data:image/png;base64,{content}">')
@@ -125,7 +125,7 @@ def read(
     formats = [formats] if isinstance(formats, str) else formats
     stages = [stages] if isinstance(stages, int) else stages
     for name, given, known in (("formats", formats, FORMATS), ("stages", stages, STAGES)):
-        strange = [each for each in given if each not in known]
+        strange = [each for each in given or () if each not in known]
         if strange or not given:
             wrong = f"{strange[0]!r} is none of" if strange else "name at least one of"
             raise ParameterError(f"{name}: {wrong} {', '.join(map(str, known))}.")

@@ -19,7 +19,7 @@ BATCH = 8
 #: Why nothing was outlined in a case.
 XRAY = "It is an X-ray, and the network knows CT slices only."
 NO_SCALE = "It has no Hounsfield units, and does not look like an axial CT slice of the chest."
-NO_LUNG = "It shows no lung field in a known gray scale, so there is nothing to outline."
+NO_LUNG = "It shows no lung field in a known gray scale, so nothing is said about it."
 
 
 #: From slices to labels, uint8, and the probability of each pixel's label, float32; both are shaped

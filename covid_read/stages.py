@@ -100,7 +100,7 @@ class Questions:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the outlines must know."""
+        """What a reader of the answers must know."""
         asked, unlike = self._counts.sum(), self._counts[1:].sum()
         said = (
             f"{unlike} of {asked} slices are unlike those that the network learned from; "

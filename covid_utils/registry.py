@@ -18,6 +18,8 @@ SUBSETS = ("train", "validation", "test")
 UNUSED = "unused"
 #: Adults without findings whom a network is tested on, and whose source it never learned from.
 ADULTS = "adults"
+#: Of the test images under R0 those that R1 tests too, which tests no adult normals.
+TESTED_BY_R1 = "test images of R1"
 #: What identifies a row in every predictions file.
 PREDICTION_KEYS = ("image_id", "patient_id", "dataset", "modality", "subset", "label_quality")
 #: Whether a training has seen the picture of a row or a copy of it, and a picture of its patient.

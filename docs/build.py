@@ -221,7 +221,7 @@ def build(profile: str) -> Path:
 
 if __name__ == "__main__":
     try:
-        first_page = build(sys.argv[1])
+        first_page = build(sys.argv[1] if sys.argv[1:] else "sample")
     except CompanionError as error:
         sys.exit(str(error))
     print(f"{paths.shown(first_page)}: open it in a browser.")

@@ -213,3 +213,11 @@ def test_a_difference_combines_both_limits_as_mover_does():
     exact = intervals.difference(ours, intervals.Interval(0.9, 0.9, 0.9, 0))
     assert exact == pytest.approx((-0.1, ours.low - 0.9, ours.high - 0.9, 70))
     assert np.isnan(intervals.difference(ours.without_limits(), paper)[1:3]).all()
+
+
+@pytest.mark.parametrize("trainings", [1, 2])
+def test_patients_whose_omission_changes_nothing_are_not_counted(trainings):
+    values = np.repeat([1.0, -1.0, 0.0], [3, 3, 34])[:, None] * np.ones(trainings)
+    nought, one = (bootstrap.mean(values + mean, np.arange(40)) for mean in (0, 1))
+    assert (nought.low + 1, nought.high + 1) == pytest.approx((one.low, one.high))
+    assert one.high - 1 > 1.1 * 2 * np.sqrt(6) / 40  # wider than for 40 patients

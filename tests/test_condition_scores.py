@@ -74,6 +74,16 @@ def test_accuracy_is_the_mean_of_trainings_and_each_has_its_own_row(scored):
     assert np.isnan(seen["low"])
 
 
+def test_heads_of_r0_are_scored_once_more_on_the_images_that_r1_tests(scored):
+    r0 = [recognised("2 classes", 0.8, run) for run in (1, 2)]
+    r1 = [part[part["truth"] == "covid"].assign(split="R1") for part in r0]
+    table = scored(R0=r0, R1=r1)
+    shared = one(table, protocol="R0", subset=registry.TESTED_BY_R1, repeat=0)
+    each = [(part["truth"] == part["predicted"]).mean() for part in r1]
+    assert (shared["value"], shared["n"]) == (pytest.approx(np.mean(each)), len(r1[0]))
+    assert not (table["protocol"].eq("R1") & table["subset"].eq(registry.TESTED_BY_R1)).any()
+
+
 def test_segmentation_follows_from_summed_counts(scored):
     parts = [outlined(repeat=k) for k in (1, 2, 3)]
     table = scored(S2=parts)

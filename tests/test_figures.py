@@ -262,3 +262,10 @@ def test_a_figure_is_kept_with_its_words_and_is_the_same_to_the_byte(draw):
     assert (title.text, desc.text, root.get("role")) == ("A & B < C", text, "img")
     assert root.get("aria-labelledby") == f"{title.get('id')} {desc.get('id')}"
     assert b"<dc:date>" not in (folder / "one.svg").read_bytes()
+
+
+def test_the_legend_says_what_thick_lines_are_if_any_panel_has_them():
+    few = [1.0, 0.5] + [np.nan] * 28
+    table = pd.DataFrame({"step": range(30), "subset": "train", "accuracy": 0.5, "loss": few})
+    (legend,) = figures.training_curves(table, {"accuracy": "share", "loss": "loss"}).legends
+    assert "single values; thick: mean" in [text.get_text() for text in legend.get_texts()]

@@ -193,3 +193,21 @@ def test_a_picture_gets_a_picture_as_mask_in_the_colours_of_the_registry(mixed):
     assert np.array_equal(np.asarray(mask) == 2, picture()[0] == 255)
     wanted = tuple(bytes.fromhex(COLOURS["consolidation"][1:]))
     assert wanted in set(mask.convert("RGB").getdata())
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_without_stage_3_no_message_speaks_of_outlines(level, tmp_path):
+    volume(tmp_path / "v.nii.gz")
+    image = nibabel.load(tmp_path / "v.nii.gz")
+    values = np.asarray(image.dataobj).copy()
+    values[..., 0] = 50  # no lung field
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), tmp_path / "v.nii.gz")
+    stages = Stages(
+        presence=lambda batch: np.zeros((len(batch.slices), 3)),
+        outlines=False,
+        levels=lambda batch: (np.full(len(batch.slices), level), batch.scales == "X-ray"),
+    )
+    (record,) = read_all([tmp_path], tmp_path / "out", outline, Wishes(stages=stages)).records
+    said = [*record["warnings"], record["why_not_named"]]
+    assert len(said) == (3 if level == 1 else 1)
+    assert "outline" not in f"{said}"

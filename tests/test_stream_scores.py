@@ -224,3 +224,12 @@ def test_published_masks_are_measured_like_ours(tmp_path):
     assert set(part["image_id"]) == set(names) - {names[0]}
     with pytest.raises(DataError, match="none of their slices"):
         outlines.of_published(PublishedMasks(names, labels), replace(scans, manifest=rows[:0]))
+
+
+def test_a_class_that_truth_never_shows_enters_no_pooled_mean():
+    truth, found = four_cases()
+    found[0, 0, 0] = 3  # a false alarm
+    pixels = outlines.pixel_table(slice_rows(["exact"] * 4), truth, found, ALL)
+    scores = stream_scores.segmentation(pixels)
+    mean, ggo = (value(scores, **of_class(n, "dice"), **POOLED) for n in ("mean of lesions", "ggo"))
+    assert mean == ggo

@@ -20,7 +20,7 @@ SHOWN = {
     "four classes": {"task": "4 classes"} | ACCURACY,
     "CT": {"task": "CT"} | ACCURACY,
     "X-ray and CT": {"task": "X-ray + CT"} | ACCURACY,
-    "adults without disease called COVID-19": {"task": "2 classes", "metric": "false positives"},
+    "adults without a finding called COVID-19": {"task": "2 classes", "metric": "false positives"},
     "any lesion": {"task": "stream all", "class": "lesion"} | DICE,
     "ground-glass": {"task": "stream ggo", "class": "ggo"} | DICE,
     "manifestations": {"task": "manifestations", "metric": "accuracy", "class": "overall"},

@@ -41,13 +41,27 @@ COMPARISONS = {
 def conditions(profile: str) -> Iterator[dict]:
     """Rows of `scores.COLUMNS` of the conditions that have been run."""
     kinds = {"R": _recognition, "M": _recognition, "T": _labels, "S": _segmentation}
-    absent = left_out(profile)
+    absent, tables = left_out(profile), {}
     for condition in registry.CONDITIONS:
         run = registry.condition_run(condition)
         file = paths.results(profile) / run / "predictions.parquet"
         if run not in absent and file.is_file():
-            base = {"run": run, "protocol": condition}
-            yield from kinds[condition[0]](runs.read_predictions(profile, run), base)
+            tables[condition] = runs.read_predictions(profile, run)
+    if {"R0", "R1"} <= tables.keys():
+        tables["R0"] = _with_tests_of(tables["R1"], tables["R0"])
+    for condition, table in tables.items():
+        base = {"run": registry.condition_run(condition), "protocol": condition}
+        yield from kinds[condition[0]](table, base)
+
+
+def _with_tests_of(r1: pd.DataFrame, r0: pd.DataFrame) -> pd.DataFrame:
+    """R0's predictions, and once more those of `registry.TESTED_BY_R1`.
+
+    R1 differs from R0 in its training and in its test. On the same images only training differs.
+    """
+    tested = r1.loc[r1["subset"] == "test", ["task", "image_id"]].drop_duplicates()
+    shared = r0[r0["subset"] == "test"].merge(tested)
+    return pd.concat([r0, shared.assign(subset=registry.TESTED_BY_R1)], ignore_index=True)
 
 
 def _recognition(table: pd.DataFrame, base: dict) -> Iterator[dict]:
@@ -61,7 +75,7 @@ def _recognition(table: pd.DataFrame, base: dict) -> Iterator[dict]:
         right = (part["truth"] == part["predicted"]).to_numpy()
         if keys["subset"] == registry.ADULTS:
             right, keys["metric"] = ~right, FALSE_POSITIVES
-        is_test = keys["subset"] in ("test", registry.ADULTS)
+        is_test = keys["subset"] in ("test", registry.TESTED_BY_R1, registry.ADULTS)
         learns = keys["model"] in (registry.HEAD, "fine-tuned")
         if is_test or learns:
             yield from repeats.share_rows(part, right, np.ones(len(part)), keys)

@@ -32,7 +32,7 @@ def hospitals(profile: str) -> Iterator[dict]:
         return
     # Volumes that settings were chosen on are named as they end in ``patient_id``, with commas.
     chosen = runs.read_provenance(profile, registry.HOSPITALS)["parameters"]["chosen_on"]
-    volumes = tuple(chosen.replace(",", " ").split())
+    volumes = tuple(name.strip() for name in chosen.split(",") if name.strip())
     split = runs.read_provenance(profile, "data")["parameters"]["split"]
     pixels = runs.read_predictions(profile, registry.HOSPITALS)
     pixels = pixels[pixels["class"].isin(("lesion", registry.LUNG_FIELD))]

@@ -3,8 +3,8 @@
 Computed once, from prediction files; tables, verdicts, figures and site select from it.
 
 * ``run``: the folder of the predictions, or several with commas.
-* ``protocol``: the condition; the step on other hospitals; or ``split_first``, where subsets are
-  assigned before anything is copied.
+* ``protocol``: the condition; the step on other hospitals; ``as_published`` for the masks of the
+  authors; or ``split_first``, where subsets are assigned before anything is copied.
 * ``repeat``: the number of the training, 0 for all together.
 * ``labels``: ``exact``, or ``all`` with weak ones.
 * ``value``, ``low``, ``high``: with 95 % limits. What has the ``unit`` per cent or points is a

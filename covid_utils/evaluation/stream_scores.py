@@ -139,9 +139,10 @@ def sure(interval: Interval, counts: np.ndarray, groups: np.ndarray) -> Interval
 
     ``counts`` (slices, classes, 4) are those that it was made from.
     """
-    fewest = intervals.fewest_patients(has_class(counts), groups)
-    is_rare = fewest < intervals.FEWEST_WITH_CLASS
-    return interval.without_limits() if is_rare else interval
+    has = has_class(counts)
+    shown = has[:, has.any(axis=0)]
+    fewest = intervals.fewest_patients(shown, groups) if shown.any() else 0
+    return interval if fewest >= intervals.FEWEST_WITH_CLASS else interval.without_limits()
 
 
 def pooled(counts: np.ndarray, groups: np.ndarray) -> dict[str, Interval]:

@@ -71,7 +71,7 @@ def network(
             "file in the parameter 'weights', or use 'none'."
         ) from error
     model = keras.Model(base.input, base.get_layer(last).output, name=f"inception_v3_{last}")
-    if calibrate is not None:
+    if weights == "none" and calibrate is not None:
         for norm in _norms(model):
             norm.momentum = 0.0  # its statistics become those of the images
         model(calibrate, training=True)

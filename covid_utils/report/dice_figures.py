@@ -128,6 +128,7 @@ def _lines(part: pd.DataFrame) -> pd.DataFrame:
 def _draw_panel(axis: Axes, target: str, part: pd.DataFrame) -> dict[str, list[str]]:
     """Draw the lines of one target; their ranges in words."""
     title, ranges = SHOWN[target], {}
+    title += ", all labels" if "all" in set(part["labels"]) else ""
     for run, (name, shift, mark) in MARKS.items():
         rows = part[part["run"] == run].sort_values("value")
         if len(rows):

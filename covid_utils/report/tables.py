@@ -180,7 +180,7 @@ def build(name: str, profile: str, scored: pd.DataFrame) -> pd.DataFrame:
         is_known = "stream nodule" in row.get("work", "") or names == [registry.HOSPITALS]
         remarks = slices if not is_known or row.get("tested on") == "benchmark" else phantom
         remarks = [AUTHORS] if names == [registry.PUBLISHED] else [*remarks]
-        remarks += ["validation slices taught as well"] if refit & {*names} else []
+        remarks += ["validation slices used for training too"] if refit & {*names} else []
         notes.append("; ".join(filter(None, [*(remarks if row["n"] else []), row["note"]])))
     return table.assign(note=notes)
 
