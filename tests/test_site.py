@@ -117,6 +117,8 @@ def test_first_page_counts_claims_under_both_protocols(site):
         ids(html)
     )
     assert "no share of 5219 images" in html
+    marks = (paths.PROJECT / "docs" / "_static" / "site.css").read_text(encoding="utf8")
+    assert all(f".{name.replace(' ', '-')} {{ --tone" in marks for name in verdicts.VERDICTS)
 
 
 def test_executed_notebooks_come_first_and_failed_ones_not_at_all(site):
