@@ -78,6 +78,7 @@ def keras_layers(image: np.ndarray, mask: np.ndarray) -> Callable[[], object]:
 
 def scipy_pair(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> tuple:
     """Image and mask moved by the map that `augment.pair` would draw, applied by scipy."""
+    # scipy counts rows before columns, and maps from the result to the image.
     matrix = augment.draw_matrix(rng, SIDE, RANGES)[::-1][:, [1, 0, 2]]
     inverse = np.linalg.inv(matrix[:, :2])
     offset = -inverse @ matrix[:, 2]

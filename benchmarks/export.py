@@ -30,16 +30,18 @@ def run() -> dict:
     network.set_weights(committee.members[0])
     shape = (1, settings.side, settings.side, settings.channels)
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
-    with tempfile.TemporaryDirectory() as name:
-        ways = {"ours": lambda: np.asarray(network.predict_on_batch(image))}
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            "ours": lambda: np.asarray(network.predict_on_batch(image)),
+            "ONNX Runtime": exported(network, image, Path(folder)),
+        }
         usual = ways["ours"]()
-        ways |= exported(network, image, Path(name))
         differences = {name: float(np.abs(way() - usual).max()) for name, way in ways.items()}
         return {"candidates": compare(ways), "differences": differences}
 
 
-def exported(network, image: np.ndarray, folder: Path) -> dict[str, Callable[[], np.ndarray]]:
-    """The network in ONNX Runtime.
+def exported(network, image: np.ndarray, folder: Path) -> Callable[[], np.ndarray]:
+    """A call of the network in ONNX Runtime.
 
     OpenVINO 2026.4 is left out: Keras's export to it ends the process, and it does not compile the
     ONNX file either.
@@ -50,4 +52,4 @@ def exported(network, image: np.ndarray, folder: Path) -> dict[str, Callable[[],
     network.export(onnx, format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(onnx)
     name = session.get_inputs()[0].name
-    return {"ONNX Runtime": lambda: session.run(None, {name: image})[0]}
+    return lambda: session.run(None, {name: image})[0]

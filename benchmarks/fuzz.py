@@ -17,7 +17,6 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -40,8 +39,10 @@ SECONDS, BATCH_SECONDS, GIB = 20, 300, 3
 BATCH = 500
 #: Files that were opened since it was cleared, and whether for writing.
 OPENED: list[tuple[str, bool]] = []
-#: What numbers in a text become, and the bytes that are written over others.
-WORDS = b" 0 -1 1 65535 2147483648 99999999999999999999 1e400 nan inf 1,0 1.5 \xc3\xbc \xff"
+#: What numbers in a text become.
+WORDS = (b"", b"0", b"-1", b"1", b"65535", b"2147483648", b"99999999999999999999", b"1e400")
+WORDS += (b"nan", b"inf", b"1,0", b"1.5", b"\xc3\xbc", b"\xff")
+#: Bytes that are written over others.
 FILLS = (b"\0" * 8, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\xff" * 7 + b"\x7f", b"\x80" + b"\0" * 7)
 #: The whole files of each format, below the phantom's folder.
 FORMATS = {
@@ -88,50 +89,53 @@ def whole_files(root: Path) -> Path:
     chest_phantom.write(root, settings)
     for path in sorted(root.glob("lidc-idri/*/*.dcm"))[1:]:
         path.unlink()  # one slice is enough for the XML file
-    (root / "variants").mkdir()
+    variants = root / "variants"
+    variants.mkdir()
     root.with_name("unpacked").mkdir()
-    variant = str(root / "variants" / "{}").format
     picture = Image.open(next(root.glob("COVID-CT/CT_COVID/*.png"))).convert("L").resize((40, 32))
     units = np.asarray(picture, np.float32) * 4 - 1000
     for mode in ("1", "P", "LA", "RGBA"):
-        picture.convert(mode).save(variant(f"{mode}.png"))
-    Image.fromarray(np.abs(units).astype(np.uint16)).save(variant("deep.png"))
-    picture.convert("CMYK").save(variant("cmyk.jpg"))
-    picture.convert("RGB").save(variant("progressive.jpg"), progressive=True, exif=Image.Exif())
+        picture.convert(mode).save(variants / f"{mode}.png")
+    Image.fromarray(np.abs(units).astype(np.uint16)).save(variants / "deep.png")
+    picture.convert("CMYK").save(variants / "cmyk.jpg")
+    colour = picture.convert("RGB")
+    colour.save(variants / "progressive.jpg", progressive=True, exif=Image.Exif())
     for packing in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
-        picture.save(variant(f"{packing}.tif"), compression=packing)
-    picture.convert("1").save(variant("fax.tif"), compression="group4")
-    Image.fromarray(units).save(variant("float.tif"))
+        picture.save(variants / f"{packing}.tif", compression=packing)
+    picture.convert("1").save(variants / "fax.tif", compression="group4")
+    Image.fromarray(units).save(variants / "float.tif")
     volume = nibabel.Nifti1Image(np.stack([units.T] * 3, axis=2).astype(np.int16), np.eye(4))
-    volume.to_filename(variant("volume.nii"))
-    _archives(root, lambda name: variant(f"{name}.zip"))
-    shipped.write(Path(variant("pack.npz")), {"one": shipped.Part({}, (np.ones((9, 9)),))})
+    volume.to_filename(variants / "volume.nii")
+    _archives(root)
+    shipped.write(variants / "pack.npz", {"one": shipped.Part({}, (np.ones((9, 9)),))})
     return root
 
 
-def _archives(root: Path, variant: Callable[[str], str]) -> None:
+def _archives(root: Path) -> None:
     """Archives of the variants, and one whose names climb out of where it is unpacked."""
-    scans = [root / "variants" / name for name in ("P.png", "cmyk.jpg", "volume.nii")]
+    variants = root / "variants"
+    scans = [variants / name for name in ("P.png", "cmyk.jpg", "volume.nii")]
     scans += sorted(root.glob("lidc-idri/*/*.dcm"))
     for name, packing in (("stored", zipfile.ZIP_STORED), ("packed", zipfile.ZIP_DEFLATED)):
-        with zipfile.ZipFile(variant(name), "w", packing) as archive:
+        with zipfile.ZipFile(variants / f"{name}.zip", "w", packing) as archive:
             for path in scans:
                 archive.write(path, f"deep/{path.name}")
-    with zipfile.ZipFile(variant("climbs"), "w", zipfile.ZIP_DEFLATED) as archive:
-        for place in ("../../../", "/", f"{root}/variants/", "a/../../"):
+    with zipfile.ZipFile(variants / "climbs.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for place in ("../../../", "/", f"{variants}/", "a/../../"):
             archive.write(scans[0], f"{place}climbs.png")
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     """A file's content after one to three changes."""
-    data, words = bytearray(content), WORDS.split(b" ")
+    data = bytearray(content)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         end = len(data) if rng.random() < 0.5 else min(len(data), 400)  # where headers are
         at = int(rng.integers(end + 1))
         match rng.integers(5):
             case 0:
-                for place in rng.integers(end, size=rng.integers(1, 9)) if end else ():
-                    data[place] = rng.integers(256)
+                if end:
+                    for place in rng.integers(end, size=rng.integers(1, 9)):
+                        data[place] = rng.integers(256)
             case 1:
                 del data[at:]
             case 2:
@@ -142,7 +146,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
             case 4:
                 found = re.compile(rb"-?\d+(\.\d+)?").search(data, at)
                 span = found.span() if found else (at, at)
-                data[slice(*span)] = words[rng.integers(len(words))]
+                data[slice(*span)] = WORDS[rng.integers(len(WORDS))]
     at = 8 if data.startswith(b"\x89PNG") and rng.random() < 0.8 else len(data)
     while at + 12 <= len(data):  # checksums are mended, so that more than these is tried
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -231,16 +235,16 @@ def batch(
                 signal.setitimer(signal.ITIMER_REAL, SECONDS)  # its signal ends the process
                 start = time.process_time()
                 result = outcome(root, path, content, is_scan)
-                os.write(writer, f"{result} {time.process_time() - start} ".encode())
+                os.write(writer, f"{result} {time.process_time() - start}\n".encode())
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        told = pipe.read().decode().split()
-    outcomes, slowest = (
-        [*told[::2], "crashed"][: len(files)],
-        max(map(float, told[1::2]), default=0),
-    )
+    with os.fdopen(reader) as pipe:
+        told = [line.split() for line in pipe]
+    outcomes = [result for result, _ in told]
+    if len(told) < len(files):
+        outcomes.append("crashed")  # the file that ended the process
+    slowest = max((float(seconds) for _, seconds in told), default=0.0)
     return outcomes, slowest, os.wait4(child, 0)[2]
 
 
@@ -250,19 +254,21 @@ def run(name: str, count: int, root: Path, is_scan: bool = False) -> dict[str, o
     patterns = (SCANS if is_scan else FORMATS)[name]
     found = sorted(path for pattern in patterns for path in root.glob(pattern))
     whole = {path: path.read_bytes() for path in found}
-    tally, peak, seconds = Counter(read=0, refused=0, crashed=0), 0.0, 0.0
-    slowest = 0.0
+    tally = Counter(read=0, refused=0, crashed=0)
+    seconds = peak = slowest = 0.0
     while (done := tally.total()) < count:
-        numbers = range(done, min(count, done + BATCH))
-        rngs = (np.random.default_rng([zlib.crc32(name.encode()), number]) for number in numbers)
-        chosen = [found[number % len(found)] for number in numbers]
-        files = [(path, damaged(whole[path], rng)) for path, rng in zip(chosen, rngs, strict=True)]
+        files = []
+        for number in range(done, min(count, done + BATCH)):
+            path = found[number % len(found)]
+            rng = np.random.default_rng([zlib.crc32(name.encode()), number])
+            files.append((path, damaged(whole[path], rng)))
         outcomes, longest, usage = batch(root, files, is_scan)
-        for number, result, (path, content) in zip(numbers, outcomes, files, strict=False):
+        for at, result in enumerate(outcomes):
             if result == "crashed":
+                path, content = files[at]
                 path.write_bytes(whole[path])
                 KEPT.mkdir(parents=True, exist_ok=True)
-                (KEPT / f"{number}-{path.name}").write_bytes(content)
+                (KEPT / f"{done + at}-{path.name}").write_bytes(content)
         tally.update(outcomes)
         seconds += usage.ru_utime + usage.ru_stime
         peak, slowest = max(peak, usage.ru_maxrss / 1000), max(slowest, longest)
@@ -283,9 +289,10 @@ def main() -> None:
                 rows = [run(name, int(count), root, page == SCANS_PAGE) for name in formats]
                 table = pd.DataFrame(rows)
                 lines = table.to_markdown(index=False, intfmt=",")
-                page.write_text(text.format(SECONDS, BATCH, GIB, lines))
+                page.write_text(text.format(SECONDS, BATCH, GIB, lines), encoding="utf8")
                 crashed += int(table["crashed"].sum())
-    sys.exit(crashed > 0 and "Some files crashed; they are in build/fuzz.")
+    if crashed:
+        sys.exit("Some files crashed; they are in build/fuzz.")
 
 
 if __name__ == "__main__":

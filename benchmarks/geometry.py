@@ -65,7 +65,8 @@ def _row(name: str, points: np.ndarray, path: Path, seg: str) -> dict[str, objec
 
 
 def _equal(marked: np.ndarray, points: np.ndarray) -> str:
-    one, other = ({*map(tuple, np.round(each, 2) + 0.0)} for each in (marked, points))
+    one = set(map(tuple, np.round(marked, 2)))
+    other = set(map(tuple, np.round(points, 2)))
     return "equal" if one == other else f"{len(one ^ other)} differ"
 
 

@@ -41,7 +41,7 @@ def phantom_images() -> np.ndarray:
     return cache.prepared(rows[rows["modality"] == "X-ray"], root, Preprocessing(SIDE))[:]
 
 
-def recipe(count: int):
+def recipe(count: int) -> tuple[cache.Recipe, list[str]]:
     """Where the cache keeps a set, and the names of its images there."""
     kept = cache.Recipe("copies", 1, {"images": count}, (SIDE, SIDE), np.uint8)
     return kept, [str(number) for number in range(count)]

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -70,8 +71,9 @@ def example(count: int = 1, is_volume: bool = False) -> Iterator[Path]:
             # Columns run to the left and rows to the back, as in most CT.
             image = nibabel.Nifti1Image(stack, np.diag([-0.8, -0.8, 2.0, 1.0]))
             image.to_filename(folder / "volume.nii.gz")
-        for at in range(0 if is_volume else count):
-            Image.fromarray(shown[at % len(shown)]).save(folder / f"{at:04d}.png")
+        else:
+            for at in range(count):
+                Image.fromarray(shown[at % len(shown)]).save(folder / f"{at:04d}.png")
         yield folder
 
 
@@ -120,13 +122,9 @@ def rates(count: int, rounds: int = 5) -> dict[str, dict]:
         labels = [outlined(case, outline).labels for outline in ways.values()]
         if (labels[0] != labels[1]).mean() > 1e-4 or not labels[0].any():
             raise SystemExit("The two ways give different labels.")
-        calls = {name: _call(case, outline) for name, outline in ways.items()}
+        calls = {name: partial(outlined, case, outline) for name, outline in ways.items()}
         times = compare(calls, rounds, is_warm=True)
     return {name: per_item(one, count) for name, one in times.items()}
-
-
-def _call(case: object, outline: Outline) -> Callable[[], object]:
-    return lambda: outlined(case, outline)
 
 
 def ours() -> Outline:

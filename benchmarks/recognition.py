@@ -32,8 +32,8 @@ CLASSES, SEEDS, RATES = (2, 4), 5, (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 #: Rows of features that they are trained and validated on, and rows per batch.
 TRAIN, VALIDATION, BATCH = 2000, 100, 100
 #: Competitors of `features` and of `heads`, as in the results.
-COMPETITORS = (
-    "`model.predict`, batches of 32",
+IN_BATCHES = "`model.predict`, batches of 32"
+ALONE = (
     "one image, `model(image)`",
     "one image, `model.predict`",
     "one image, traced `tf.function`",
@@ -57,7 +57,7 @@ def write_xrays(root: Path, images: Iterator[np.ndarray]) -> pd.DataFrame:
 
 def features(images: int = 64, few: int = 6, rounds: int = 5) -> dict:
     """Time ``images`` files to features in whole batches, ``few`` one at a time."""
-    counts = {"ours": images} | dict(zip(COMPETITORS, (images, few, few, few), strict=True))
+    counts = {"ours": images, IN_BATCHES: images} | dict.fromkeys(ALONE, few)
     with timing.temporary_home() as root:
         rows = write_xrays(root, (timing.chest(seed, SIDE)[0] for seed in range(images)))
         extraction = Extraction(rows, root, Preprocessing(SIDE), "none", LAYER)
@@ -75,7 +75,9 @@ def features(images: int = 64, few: int = 6, rounds: int = 5) -> dict:
         "multiply_adds": timing.multiply_adds(model),
         "matmul_gflops": timing.matmul_gflops(times["matmul"]),
         # What the first call takes longer, of ours and of `model.predict`.
-        "start_s": {n: first[n] - times[n]["median_ms"] / 1000 for n in [*counts][:2]},
+        "start_s": {
+            name: first[name] - times[name]["median_ms"] / 1000 for name in ("ours", IN_BATCHES)
+        },
     }
 
 
@@ -94,17 +96,17 @@ def passes(model, images, count: int) -> Iterator[None]:
 def competitors(model, images, few: int) -> dict[str, Callable[[], object]]:
     """Ways to call Keras; all of them decode and prepare with our own functions."""
     traced = tf.function(lambda image: model(image, training=False))
+    called, predicted, as_a_graph = ALONE
 
     def alone(call: Callable) -> Callable[[], list]:
         return lambda: [call(to_input(images[at : at + 1])) for at in range(few)]
 
-    calls = (
-        lambda: model.predict(to_input(images[:]), batch_size=TOGETHER, verbose=0),
-        alone(lambda image: tf.nest.flatten(model(image, training=False))[0].numpy()),
-        alone(lambda image: model.predict(image, verbose=0)),
-        alone(lambda image: tf.nest.flatten(traced(image))[0].numpy()),
-    )
-    return dict(zip(COMPETITORS, calls, strict=True))
+    return {
+        IN_BATCHES: lambda: model.predict(to_input(images[:]), batch_size=TOGETHER, verbose=0),
+        called: alone(lambda image: tf.nest.flatten(model(image, training=False))[0].numpy()),
+        predicted: alone(lambda image: model.predict(image, verbose=0)),
+        as_a_graph: alone(lambda image: tf.nest.flatten(traced(image))[0].numpy()),
+    }
 
 
 def heads(steps: int = 2800, short: int = 500, rounds: int = 3) -> dict:

@@ -28,13 +28,14 @@ from covid_utils.registry import EXTERNAL_SETS, LESION_SETS
 PAGE = Path(__file__).with_name("refusal.md")
 #: Pictures of a kind; slices that each kind of altered ones is made of.
 COUNT, BASE = 20, 12
-#: Canonical gray value of air, lung, fat, muscle and bone -> brightness in that contrast.
+#: Canonical gray value of air, lung, fat, muscle and bone -> brightness in a T1-weighted MR.
 RESONANCE = (0, 80, 212, 238, 255), (5, 25, 250, 110, 60)
 #: Kinds of slices that are named more than once.
 LIDC = "CT, lidc-idri"
 CHOSEN, MEASURED = "CT, other hospitals, chosen on", "CT, other hospitals, measured only"
 #: What can become of a picture.
-VERDICTS = ("refused", "flagged", "outlined without a word")
+REFUSED, FLAGGED, SILENT = "refused", "flagged", "outlined without a word"
+VERDICTS = (REFUSED, FLAGGED, SILENT)
 WORDS = ("the", "lungs", "of", "patients", "without", "a", "fever", "show", "no", "opacity", "and")
 TEXT = """# What is refused
 
@@ -150,7 +151,8 @@ def kinds(phantom: Path) -> Iterator[tuple[str, bool, list[np.ndarray]]]:
     """All kinds: name, whether they are to be read, and pictures, gray or in colour."""
     good = {}
     for name, is_good, pictures in scans(phantom):
-        good |= {name: pictures} if is_good else {}
+        if is_good:
+            good[name] = pictures
         yield name, is_good, pictures
     # What trained would be too easy, figures of papers are cut, and some volumes upside down.
     whole = [each for name, of in good.items() if name in (CHOSEN, LIDC) for each in of]
@@ -200,8 +202,8 @@ def read(folder: Path, model: Path | str = covid_read.MODEL) -> pd.DataFrame:
 def verdict(record: dict[str, object] | None) -> str:
     """What became of a picture; one that was not even read has no record."""
     if record is None or record["why_not_outlined"]:
-        return VERDICTS[0]
-    return VERDICTS[1] if set(record["warnings"]) - {cases.INFERRED} else VERDICTS[2]
+        return REFUSED
+    return FLAGGED if set(record["warnings"]) - {cases.INFERRED} else SILENT
 
 
 def main() -> None:
@@ -209,8 +211,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         table = read(Path(name))
     digest = shipped.checksum(covid_read.MODEL / "shipped.npz").read_text("ascii")[:12]
-    text = TEXT.format(digest=digest, table=table.to_markdown(index=False))
-    PAGE.write_text(text, encoding="utf8")
+    page = TEXT.format(digest=digest, table=table.to_markdown(index=False))
+    PAGE.write_text(page, encoding="utf8")
     print(f"Updated {paths.shown(PAGE)}.")
 
 

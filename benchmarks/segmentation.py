@@ -91,9 +91,12 @@ def passes(sizes: tuple[int, ...], shape: dict, rounds: int = 5) -> dict:
     """Time forward pass and training step of one image, in turns with a matrix multiplication."""
     calls, known = {"matmul": timing.matrix_products()}, {}
     for side in sizes:
-        model, given = network(side, shape), [*map(tf.constant, pairs(1, side))]
-        for kind, function in (("forward", forward(model)), ("step", step(model))):
-            inputs = given[: 1 if kind == "forward" else 2]
+        model = network(side, shape)
+        images, masks = map(tf.constant, pairs(1, side))
+        for kind, function, inputs in (
+            ("forward", forward(model), (images,)),
+            ("step", step(model), (images, masks)),
+        ):
             calls[kind, side] = partial(function, *inputs)
             known[kind, side] = {
                 "side": side,
@@ -112,7 +115,8 @@ def passes(sizes: tuple[int, ...], shape: dict, rounds: int = 5) -> dict:
 
 def parts(side: int = 32, channels: int = 728, rounds: int = 15) -> dict:
     """Time the layers of a separable convolution of the middle flow, each alone, on its maps."""
-    maps, calls = tf.random.normal((1, side, side, channels)), {}
+    maps = tf.random.normal((1, side, side, channels))
+    calls = {}
     for name, (layer, weights) in layers(channels).items():
         for kind in PASSES:
             # Traced here: TensorFlow warns of functions that are traced by calls in a loop.
@@ -178,9 +182,11 @@ def chained(layer: Callable, weights: list, kind: str) -> Callable:
 
 def norms(side: int, shape: dict, batch: int = 4, rounds: int = 9) -> dict[str, object]:
     """Time a training step with batch norm as one operation, as in trainings, and with Keras's."""
-    model, given = network(side, shape), [*map(tf.constant, pairs(batch, side))]
+    model = network(side, shape)
+    images, masks = map(tf.constant, pairs(batch, side))
     steps = {"ours": step(with_fused_norms(model)), KERAS_NORM: step(model)}
-    times = timing.compare({name: partial(one, *given) for name, one in steps.items()}, rounds)
+    calls = {name: partial(one, images, masks) for name, one in steps.items()}
+    times = timing.compare(calls, rounds)
     return {"side": side, "batch": batch, "rounds": rounds, "shape": shape, "candidates": times}
 
 
@@ -198,7 +204,8 @@ def fed(side: int, shape: dict, steps: int = 6, rounds: int = 3, batch: int = 4)
 
     ``busy`` is the time in steps as a share of all time.
     """
-    update, inside = step(network(side, shape)), []
+    update = step(network(side, shape))
+    in_steps = []
     with timing.temporary_home():
         images, masks = map(timing.cached, ("images", "masks"), pairs(64, side))
         endless = streams.batches(images, masks, batch, 0, augment.pair)
@@ -206,10 +213,11 @@ def fed(side: int, shape: dict, steps: int = 6, rounds: int = 3, batch: int = 4)
 
         def timed_steps() -> None:
             given = (next(stream) for _ in range(steps))
-            inside.append(sum(timing.clocked(partial(update, *pair))[0] for pair in given))
+            in_steps.append(sum(timing.clocked(partial(update, *pair))[0] for pair in given))
 
-        total = [timing.clocked(timed_steps)[0] for _ in range(1 + rounds)]
-    spent, total = np.array([inside, total])[:, 1:]  # the first round is traced
+        whole = [timing.clocked(timed_steps)[0] for _ in range(1 + rounds)]
+    # The first round is traced.
+    spent, total = np.array(in_steps[1:]), np.array(whole[1:])
     about = {"side": side, "batch": batch, "steps": steps, "rounds": rounds}
     step_ms = float(1000 * np.median(spent) / steps)
     return about | {"step_ms": step_ms, "busy": float(np.median(spent / total))}

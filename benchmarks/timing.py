@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_utils.data.cache import Recipe
+from covid_utils.data.cache import Recipe, Rows
 
 #: Side of the float32 matrices whose product gives the machine's rate, and products per call.
 MATRIX, PRODUCTS = 2048, 8
@@ -35,8 +35,9 @@ def compare(
     Returns:
         Name -> ``median_ms`` of the wall clock and ``median_cpu_ms`` of the whole process.
     """
-    for call in () if is_warm else candidates.values():
-        call()
+    if not is_warm:
+        for call in candidates.values():
+            call()
     turns = [[clocked(call) for call in candidates.values()] for _ in range(rounds)]
     medians = 1000 * np.median(turns, axis=0)
     return {
@@ -99,7 +100,7 @@ def temporary_home() -> Iterator[Path]:
         yield Path(folder)
 
 
-def cached(kind: str, rows: np.ndarray):
+def cached(kind: str, rows: np.ndarray) -> Rows:
     """The same rows, written to the library's cache and read from it when requested."""
     recipe = Recipe(kind, 1, {}, rows.shape[1:], rows.dtype)
     return recipe.filled([str(number) for number in range(len(rows))], rows.__getitem__)

@@ -15,7 +15,6 @@ from filelock import FileLock
 from chest_phantom.settings import (
     FEWEST,
     HOSPITALS,
-    LABELS,
     LICENCE,
     SETTINGS_FILE,
     TRUTH_FILE,
@@ -26,7 +25,6 @@ from chest_phantom.settings import (
 __all__ = [
     "FEWEST",
     "HOSPITALS",
-    "LABELS",
     "LICENCE",
     "SETTINGS_FILE",
     "TRUTH_FILE",

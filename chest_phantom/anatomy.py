@@ -46,14 +46,15 @@ def build(rng: np.random.Generator, size: int) -> Anatomy:
     body = sample_habitus(rng)
     grid = Grid(size, 2 * body.reach + rng.uniform(14, 24))
     tissue = np.full(grid.shape, AIR, np.float32)
-    inside, depth = (np.full(grid.shape, -99, np.float32) for _ in range(2))
+    inside = np.full(grid.shape, -99, np.float32)
+    wall_distance = inside.copy()
     z, y, x = grid.axes()
     # Above and below the body there is only air.
     rows = near_zero(y, body.depth + 0.6 * body.muscle + 0.9 * body.fat + 35)
     for start in range(0, len(z), CHUNK):
         part = (slice(start, start + CHUNK), rows)
         section = _section(body, grid, (z[part[0]], y[:, rows], x))
-        tissue[part], inside[part], depth[part] = section
+        tissue[part], inside[part], wall_distance[part] = section
     trunk = _great_vessels(body, grid)
     inside -= 30 * trunk
     tree = vessels.grow(rng, body, grid, inside)
@@ -62,7 +63,7 @@ def build(rng: np.random.Generator, size: int) -> Anatomy:
     # The tops of the lungs are so flat that their edge must span a step from slice to slice.
     width = grid.spacing[1] + 0.6 + 3.4 * coverage(z - body.apex + 45, 50.0)
     share = coverage(inside / width, 1.0)
-    lung = lungs.assemble(rng, body, grid, share, inside, depth, tree)
+    lung = lungs.assemble(rng, body, grid, share, inside, wall_distance, tree)
     return Anatomy(body, grid, np.rint(tissue).astype(np.int16), lung)
 
 
@@ -110,13 +111,14 @@ def _cage(body: Habitus, axes: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def _section(body: Habitus, grid: Grid, axes: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tissue in HU, distance into the lung and distance from the chest wall for a few slices."""
     edge = np.float32(grid.spacing[1])
-    tissue, cage = (mirrored(half, grid.size) for half in _wall(body, axes, edge))
+    tissue, cage = _wall(body, axes, edge)
+    tissue, cage = mirrored(tissue, grid.size), mirrored(cage, grid.size)
     spine_at = body.depth - 22
     between = smooth_max(_mediastinum(body, axes), bones.vertebra_distance(axes, spine_at) + 4, 12)
     _add_organs(tissue, body, axes, cage)
     low = float(axes[0].min())
     if low < body.dome + HEART_TOP:
-        heart = heart_distance(body, axes)
+        heart = _heart(body, axes)
         between = smooth_max(between, heart + 3, 12)
         tissue += coverage(heart, edge) * (BLOOD - tissue)
     lung = smooth_min(cage - 2.5, -between, 7)
@@ -181,7 +183,7 @@ def _soft_tissue(
 def _add_organs(tissue: np.ndarray, body: Habitus, axes: tuple, cage: np.ndarray) -> None:
     """Fat of the mediastinum, the organs under the diaphragm, and the gas of the stomach."""
     z, _, x = axes
-    above = coverage(z - body.dome + 4 + 0 * x, 40.0)
+    above = coverage(z - body.dome + 4, 40.0)
     organ = LIVER - 14 * coverage(x - 8, 14.0)
     filling = organ + above * (np.float32(-70) - organ)
     tissue += coverage(cage - 1, 2.0) * (filling - tissue)
@@ -194,7 +196,7 @@ def _add_organs(tissue: np.ndarray, body: Habitus, axes: tuple, cage: np.ndarray
     tissue += coverage(gas, 2.0) * (np.float32(-980) - tissue)
 
 
-def heart_distance(body: Habitus, axes: tuple) -> np.ndarray:
+def _heart(body: Habitus, axes: tuple) -> np.ndarray:
     """Distance to the heart: right atrium, ventricles, and the roots of the great vessels."""
     size, low = body.heart, body.dome - 15
     z, y, x = axes
@@ -240,18 +242,23 @@ def _great_vessels(body: Habitus, grid: Grid) -> np.ndarray:
     spine = body.depth - 42
     root, arch = body.dome + 62, body.carina + 24
     aorta = [
-        (root, -16, 2),
-        (arch - 22, -24, -9),
-        (arch - 2, -12, -5),
-        (arch + 5, 8, 12),
-        (arch - 3, 30, 25),
-        (arch - 22, spine - 8, 26),
-        (body.carina - 30, spine, 23),
-        (body.dome, spine, 17),
-        (2, spine, 11),
+        (root, -16, 2, wide + 2),
+        (arch - 22, -24, -9, wide + 2),
+        (arch - 2, -12, -5, wide),
+        (arch + 5, 8, 12, wide),
+        (arch - 3, 30, 25, wide),
+        (arch - 22, spine - 8, 26, wide - 1),
+        (body.carina - 30, spine, 23, wide - 2),
+        (body.dome, spine, 17, wide - 2.5),
+        (2, spine, 11, wide - 3),
     ]
-    radii = [wide + 2, wide + 2, wide, wide, wide, wide - 1, wide - 2, wide - 2.5, wide - 3]
-    points, sizes = along(np.array(aorta, float), np.array(radii), 3.0)
-    cava = [(body.dome + 70, -10, -20), (arch, -12, -21), (arch + 30, -16, -20), (308, -18, -34)]
-    more, widths = along(np.array(cava, float), np.array([10.0, 9, 8, 6]), 3.0)
-    return paint_tubes(grid, np.r_[points, more], np.r_[sizes, widths])
+    cava = [
+        (body.dome + 70, -10, -20, 10),
+        (arch, -12, -21, 9),
+        (arch + 30, -16, -20, 8),
+        (308, -18, -34, 6),
+    ]
+    aorta_points, aorta_radii = along(aorta, 3.0)
+    cava_points, cava_radii = along(cava, 3.0)
+    points = np.concatenate([aorta_points, cava_points])
+    return paint_tubes(grid, points, np.concatenate([aorta_radii, cava_radii]))

@@ -40,7 +40,7 @@ def add_ribs(
     distance = (1 - np.sqrt(np.square(thick) + np.square(within / 6.0))) * np.float32(4.2)
     use = (np.abs(x) > 14) & (order < 1) & (order > -10) & (around > -0.97)
     share = np.where(use, coverage(distance, edge), 0)
-    front = coverage(-0.62 - around - 0.0 * z, 0.16)
+    front = coverage(-0.62 - around, 0.16)
     density = _bone(distance, MARROW, CORTEX) * (1 - front) + CARTILAGE * front
     tissue += share * (density - tissue)
 
@@ -62,12 +62,11 @@ def add_spine(
     lower = y - np.float32(spine_at)
     canal = 9 - np.hypot(x, lower - 23)
     arch = np.minimum(canal + 6, 9.5 - np.abs(lower - 25)) - 3.5 * disc
-    wings = np.minimum(34 - np.abs(x), 5 - np.abs(lower - 24 - 0.18 * np.abs(x))) - np.float32(
-        12
-    ) * (np.abs(phase - 0.05) > 0.25)
-    spinous = np.minimum(3.6 - np.abs(x), 11 - np.abs(lower - 43)) - np.float32(12) * (
-        np.abs(phase - 0.6) > 0.3
-    )
+    wings = np.minimum(34 - np.abs(x), 5 - np.abs(lower - 24 - 0.18 * np.abs(x)))
+    spinous = np.minimum(3.6 - np.abs(x), 11 - np.abs(lower - 43))
+    # Each vertebra has them on a part of its height; elsewhere 12 mm less is outside.
+    wings = wings - np.float32(12) * (np.abs(phase - 0.05) > 0.25)
+    spinous = spinous - np.float32(12) * (np.abs(phase - 0.6) > 0.3)
     behind = np.maximum(np.maximum(arch, wings), spinous)
     tissue += coverage(behind, edge) * (_bone(behind, 70, 180) - tissue)
     tissue += coverage(canal, edge) * (np.float32(28) - tissue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ class Person:
         number: Counts from 1 over all patients.
         rank: Counts from 0 over the patients with the same role and pattern.
         role: ``covid``, ``chest``, ``other``, ``rsna`` or ``nih``: which data set gets the X-rays;
-            of ``external`` patients there are none.
+            ``external`` patients have none.
         pattern: One of `PATTERNS`.
         severity: Extent of the disease, 0-1; up to `MOST` with `Settings.any_extent`.
         hospital: Where the X-rays are taken.
@@ -59,15 +60,16 @@ def plan(settings: Settings) -> list[Person]:
     counts = {pattern: max(2, round(share * rest)) for pattern, share in SHARES.items()}
     counts["covid"] += rest - sum(counts.values())
     main = [("covid" if p == "covid" else "chest", p) for p, n in counts.items() for _ in range(n)]
-    people = []
+    people, ranks = [], Counter()
     for number, (role, pattern) in enumerate(main + roles, start=1):
-        rank = sum((each.role, each.pattern) == (role, pattern) for each in people)
-        people.append(_person(settings, number, rank, role, pattern))
+        people.append(_person(settings, number, ranks[role, pattern], role, pattern))
+        ranks[role, pattern] += 1
     return people
 
 
 def _person(settings: Settings, number: int, rank: int, role: str, pattern: str) -> Person:
     rng = np.random.default_rng((settings.seed, number, 1))
+    # All are drawn, so that the hospital does not depend on the pattern.
     severity = {
         "covid": 0.3 + 0.7 * rng.beta(2.0, 1.6),
         "viral": rng.uniform(0.25, 1.0),
@@ -79,8 +81,7 @@ def _person(settings: Settings, number: int, rank: int, role: str, pattern: str)
         # A generator of its own leaves all else about the patient as it is. Squared, half of the
         # patients have less than a quarter of the most.
         severity = MOST * np.random.default_rng((settings.seed, number, 2)).random() ** 2
-    usual = HOSPITALS[0 if role in ("covid", "other") else 1]
-    other = HOSPITALS[1 if role in ("covid", "other") else 0]
+    usual, other = HOSPITALS if role in ("covid", "other") else HOSPITALS[::-1]
     hospital = usual if rng.random() < LOYALTY else other
     return Person(number, rank, role, pattern, float(severity), hospital, (settings.seed, number))
 

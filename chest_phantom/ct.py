@@ -7,13 +7,13 @@ import numpy as np
 
 from chest_phantom.disease import Volume
 from chest_phantom.geometry import coverage
-from chest_phantom.settings import LUNG_WINDOW
+
+#: Standard deviation of the noise in HU, about; less in air, more in dense tissue.
+NOISE_HU = 17.0
 
 
-def ct_slice(
-    volume: Volume, index: int, seed: int = 0, noise: float = 17.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Take one axial CT slice, counted from the bottom; ``noise`` is a standard deviation in HU.
+def ct_slice(volume: Volume, index: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Take one axial CT slice, counted from the bottom.
 
     Returns:
         int16 Hounsfield units and uint8 labels, both (y, x): front at the top, the patient's left
@@ -24,15 +24,10 @@ def ct_slice(
     grain = rng.standard_normal(hu.shape, dtype=np.float32)
     # The reconstruction kernel couples neighbours: blur, then restore the variance.
     grain = cv2.GaussianBlur(grain, (0, 0), 0.7) * (
-        np.float32(2.2 * noise) * (0.5 + coverage(hu + 600, 900.0))
+        np.float32(2.2 * NOISE_HU) * (0.5 + coverage(hu + 600, 900.0))
     )
     hu = np.clip(np.rint(hu + grain), -1024, 3000).astype(np.int16)
     return hu, volume.labels[index].copy()
-
-
-def lung_window(hu: np.ndarray) -> np.ndarray:
-    """Show Hounsfield units in the lung window as uint8."""
-    return to_uint8(hu, *LUNG_WINDOW)
 
 
 def lung_slices(volume: Volume) -> np.ndarray:

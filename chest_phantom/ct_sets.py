@@ -13,7 +13,7 @@ from chest_phantom.cohort import uid
 from chest_phantom.ct import ct_slice, to_uint8
 from chest_phantom.disease import Volume, infect
 from chest_phantom.job import Job, spread
-from chest_phantom.settings import NODULE
+from chest_phantom.settings import CONSOLIDATION, EFFUSION, GROUND_GLASS, NODULE
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 #: Share of the COVID-19 patients with slices in the segmentation set, and slices of each.
@@ -27,9 +27,11 @@ def paper_figure(job: Job, volume: Volume, index: int) -> np.ndarray:
     """A CT slice as a paper's figure shows it: windowed, cropped to the body, enlarged."""
     rng = job.person.generator(f"figure {index}")
     hu, _ = ct_slice(volume, index, job.person.number)
+    # About the usual lung window.
     low, high = -1350 + rng.uniform(-60, 120), 150 + rng.uniform(-60, 120)
     gray = to_uint8(hu, low, high)
-    rows, columns = (np.flatnonzero((hu > -300).any(axis=axis)) for axis in (1, 0))
+    body = hu > -300
+    rows, columns = np.flatnonzero(body.any(axis=1)), np.flatnonzero(body.any(axis=0))
     margin = rng.integers(0, 7, 4)
     top, left = max(0, rows[0] - margin[0]), max(0, columns[0] - margin[1])
     gray = gray[top : rows[-1] + margin[2], left : columns[-1] + margin[3]]
@@ -41,9 +43,12 @@ def covid_ct(job: Job, volume: Volume) -> None:
     """Slices as figures of papers, one paper per patient."""
     person = job.person
     positive = volume.pattern == "covid"
-    count = 1 + person.rank % 2 if positive else 1 + (person.number % 8 == 0)
-    if positive and person.rank % 5 == 0:
-        count += 1
+    count = 1
+    if positive:
+        count += person.rank % 2
+        count += person.rank % 5 == 0
+    elif person.number % 8 == 0:
+        count = 2
     slices = spread(volume, count)
     for panel, index in enumerate(slices):
         if positive:
@@ -60,7 +65,9 @@ def covid_ct(job: Job, volume: Volume) -> None:
 def medseg(job: Job, volume: Volume) -> None:
     """Slices for the segmentation set; `write_medseg` puts them into one file."""
     person = job.person
-    if person.role != "covid" or (person.rank + 0.5) * MEDSEG_SHARE % 1 >= MEDSEG_SHARE:
+    # Leaves out some ranks at even distances.
+    is_chosen = (person.rank + 0.5) * MEDSEG_SHARE % 1 < MEDSEG_SHARE
+    if person.role != "covid" or not is_chosen:
         return
     for index in spread(volume, MEDSEG_SLICES):
         hu, labels = ct_slice(volume, index, person.number)
@@ -80,9 +87,9 @@ def write_medseg(root: Path, slices: list[tuple[str, np.ndarray, np.ndarray]]) -
             "slice": number,
             "labels": "exact",
             "infnet_subset": "train" if patient in train else "test",
-            "ggo_px": int((labels == 1).sum()),
-            "consolidation_px": int((labels == 2).sum()),
-            "effusion_px": int((labels == 3).sum()),
+            "ggo_px": int((labels == GROUND_GLASS).sum()),
+            "consolidation_px": int((labels == CONSOLIDATION).sum()),
+            "effusion_px": int((labels == EFFUSION).sum()),
             "patient": patient,
         }
         for number, (patient, _, labels) in enumerate(slices)
@@ -104,7 +111,8 @@ def _lidc(job: Job, volume: Volume) -> None:
     """Slices around a nodule with the outlines of four readers."""
     patient = f"LIDC-IDRI-{job.person.rank // LIDC_EVERY + 1:04d}"
     folder = f"lidc-idri/{patient}"
-    study, series = (uid(job.settings, patient, kind) for kind in ("study", "series"))
+    study, series = uid(job.settings, patient, "study"), uid(job.settings, patient, "series")
+    identity = {"PatientID": patient, "StudyInstanceUID": study, "SeriesInstanceUID": series}
     rng = job.person.generator("lidc")
     start = int(volume.nodules[0][0]) - int(rng.integers(2, LIDC_SLICES - 2))
     start = int(np.clip(start, 0, len(volume.hu) - LIDC_SLICES))
@@ -112,7 +120,7 @@ def _lidc(job: Job, volume: Volume) -> None:
     for index in range(start, start + LIDC_SLICES):
         path = f"{folder}/1-{index:03d}.dcm"
         sop_uid = uid(job.settings, patient, index)
-        _save_ct(job, volume, index, job.root / path, patient, (study, series, sop_uid))
+        _save_ct(job, volume, index, job.root / path, sop_uid, identity)
         job.record(path, volume)
         position = index * volume.spacing[0]
         for rows, mask in zip(readers, _readings(rng, volume, index), strict=True):
@@ -130,7 +138,7 @@ def _readings(rng: np.random.Generator, volume: Volume, index: int) -> list[np.n
 
 
 def _save_ct(
-    job: Job, volume: Volume, index: int, path: Path, patient: str, uids: tuple[str, str, str]
+    job: Job, volume: Volume, index: int, path: Path, sop_uid: str, identity: dict[str, str]
 ) -> None:
     hu, _ = ct_slice(volume, index, job.person.number)
     tall, pixel, _ = volume.spacing
@@ -139,11 +147,9 @@ def _save_ct(
         path,
         hu + np.int16(1024),
         CT_IMAGE,
-        uids[2],
+        sop_uid,
+        **identity,
         Modality="CT",
-        PatientID=patient,
-        StudyInstanceUID=uids[0],
-        SeriesInstanceUID=uids[1],
         InstanceNumber=index,
         SliceThickness=f"{tall:.3f}",
         PixelSpacing=[f"{pixel:.5f}", f"{pixel:.5f}"],
@@ -166,7 +172,8 @@ def _luna(job: Job, volume: Volume) -> None:
         ct_slice(volume, index, job.person.number)[0] for index in range(start, start + LUNA_SLICES)
     ]
     spacing = np.array(volume.spacing)
-    origin = np.array([start * spacing[0], *(-spacing[1:] * (volume.hu.shape[1] - 1) / 2)])
+    corner = -spacing[1] * (volume.hu.shape[1] - 1) / 2
+    origin = np.array([start * spacing[0], corner, corner])
     path = f"luna16/{series}.mhd"
     files.save_metaimage(job.root / path, np.stack(hu), spacing[::-1], origin[::-1])
     job.record(path, volume)

@@ -17,10 +17,9 @@ from chest_phantom.disease import Volume
 from chest_phantom.job import Job, Notes
 from chest_phantom.settings import TRUTH_FILE, Settings
 
-# It names the module that this package used to be: another byte would need another `VERSION`.
 README = """Phantom chest scans.
 
-Nothing here shows a person: every image was computed by covid_utils.data.phantom from random
+Nothing here shows a person: every image was computed by the package chest_phantom from random
 numbers (settings in phantom.json, what each image shows in phantom_truth.csv). The folders have the
 layouts of the real data sets, so that the same readers read them; they contain nothing of those
 sets. The images teach how the pipeline works. They say nothing about patients.

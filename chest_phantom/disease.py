@@ -11,6 +11,7 @@ from chest_phantom.lesions import PATTERN_LESIONS, Lesions
 from chest_phantom.lungs import Lungs
 from chest_phantom.settings import CONSOLIDATION, EFFUSION, GROUND_GLASS, NODULE, PATTERNS
 
+#: Densities in Hounsfield units.
 EFFUSION_HU, NODULE_HU, CONSOLIDATION_HU = 12.0, 30.0, 8.0
 
 
@@ -23,7 +24,7 @@ class Volume:
         labels: uint8 (z, y, x), the index in `LABELS` of what changes a voxel by at least half.
         spacing: Voxel size (z, y, x) in mm.
         pattern: One of `PATTERNS`.
-        severity: Extent of the disease in 0-1.
+        severity: Extent of the disease, as `infect` takes it.
         nodules: One row (z, y, x, radius) in voxels and mm for each nodule.
     """
 
@@ -43,11 +44,10 @@ def infect(
     Args:
         chest: The patient.
         pattern: One of `PATTERNS`.
-        severity: Extent of the disease, from 0 (hardly any) to 1 (most of the lung).
+        severity: Extent of the disease, from 0 (hardly any) to 1; up to `cohort.MOST` for COVID-19
+            that fills most of the lungs.
         seed: Decides on where the lesions lie; with the severity they grow in place.
     """
-    if pattern not in PATTERNS:
-        raise ValueError(f"pattern {pattern!r} is not among {PATTERNS}.")
     rng = np.random.default_rng((PATTERNS.index(pattern) + 77, *np.atleast_1d(seed)))
     lesions = PATTERN_LESIONS[pattern](rng, chest, float(severity))
     hu = chest.tissue.copy()

@@ -23,6 +23,7 @@ CASES = "COVID-19-CT-Seg_20cases"
 HOUNSFIELD, PICTURES = "coronacases_001", "radiopaedia_1_00001_0"
 #: Slices of each.
 SLICES = 6
+#: Density of the patient's table.
 TABLE_HU = 120
 #: How the second volume became a picture: window in HU, exponent, limit and tiles of CLAHE.
 WINDOW, GAMMA, CLIP, TILES = (-1250.0, 250.0), 0.75, 2.5, (4, 4)
@@ -30,10 +31,10 @@ WINDOW, GAMMA, CLIP, TILES = (-1250.0, 250.0), 0.75, 2.5, (4, 4)
 
 def people(settings: Settings) -> list[Person]:
     """The two patients, whom no other set has."""
-    first = settings.patients + 1
+    numbers = (settings.patients + 1, settings.patients + 2)
     return [
         Person(number, rank, "external", "covid", 0.8, "", (settings.seed, number))
-        for rank, number in enumerate((first, first + 1))
+        for rank, number in enumerate(numbers)
     ]
 
 
@@ -47,15 +48,16 @@ def write(root: Path, settings: Settings, person: Person) -> Notes:
     chosen = sorted(set(spread(volume, SLICES)))
     hu = np.stack([ct_slice(volume, index, person.number)[0] for index in chosen])
     infection = np.isin(volume.labels[chosen], (GROUND_GLASS, CONSOLIDATION))
-    name = PICTURES if person.rank else HOUNSFIELD
-    shown = np.stack([*map(_picture if person.rank else _on_table, hu)])
+    is_picture = person.rank == 1
+    name = PICTURES if is_picture else HOUNSFIELD
+    shown = np.stack([_picture(plane) if is_picture else _on_table(plane) for plane in hu])
     for folder, planes in (
         (CASES, shown),
         ("Infection_Mask", infection.astype(np.uint8)),
         ("Lung_Mask", sides[chosen]),
     ):
         # The axes of the file say nothing of its being upside down.
-        turned = planes if person.rank else planes[:, ::-1]
+        turned = planes if is_picture else planes[:, ::-1]
         path = f"{CASES}/{folder}/{name}.nii.gz"
         files.save_nifti(root / path, turned.T, np.diag([-1.0, -1.0, 1.0, 1.0]))
     for frame in range(len(chosen)):

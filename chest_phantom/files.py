@@ -72,7 +72,7 @@ def save_dicom(
     data.PixelRepresentation = int(pixels.dtype.kind == "i")
     for keyword, value in tags.items():
         setattr(data, keyword, value)
-    data.PixelData = np.ascontiguousarray(pixels).tobytes()
+    data.PixelData = pixels.tobytes()
     data["PixelData"].VR = "OW" if pixels.itemsize > 1 else "OB"
     pydicom.dcmwrite(path, data, enforce_file_format=True)
 
@@ -82,7 +82,7 @@ def save_metaimage(
 ) -> None:
     """Write int16 voxels (z, y, x) as ``.mhd`` and ``.raw``; spacing and origin (x, y, z) in mm."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels))
+    image = SimpleITK.GetImageFromArray(voxels)
     image.SetSpacing([float(value) for value in spacing])
     image.SetOrigin([float(value) for value in origin])
     SimpleITK.WriteImage(image, str(path))

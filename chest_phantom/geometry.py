@@ -106,7 +106,7 @@ def smooth_noise(
     spacing: tuple[float, float, float],
     scale: float,
 ) -> np.ndarray:
-    """Random float32 field of about unit variance.
+    """Random float32 field of mean 0 and a standard deviation of about 1.2.
 
     It interpolates independent values that are ``scale`` mm apart.
     """
@@ -135,7 +135,8 @@ def paint_tubes(grid: Grid, points: np.ndarray, radii: np.ndarray) -> np.ndarray
     place = (points - grid.origin) / spacing
     near = np.all((place > -0.5) & (place < np.array(grid.shape) - 0.5), axis=1)
     place, reach, radii = place[near] + margin, reach[near], radii[near].astype(np.float32)
-    kinds = reach @ (1, 1000, 1000000)
+    # Balls whose boxes have the same size are painted together.
+    kinds = np.ravel_multi_index(tuple(reach.T), tuple(margin + 1))
     for kind in np.unique(kinds):
         same = kinds == kind
         half = reach[same.argmax()]
@@ -155,14 +156,14 @@ def _stamp_by_offset(
     dz, dy, dx = ((centre - place) * spacing).astype(np.float32).T
     thin = _filling(radii, spacing)
     flat = volume.reshape(-1)
-    strides = (volume.shape[1] * volume.shape[2], volume.shape[2], 1)
-    for k, j, i in np.ndindex(*(2 * half + 1)):
-        z, y, x = np.array((k, j, i)) - half
+    _, rows, columns = volume.shape
+    for corner in np.ndindex(*(2 * half + 1)):
+        z, y, x = np.array(corner) - half
         squared = (dz + z * spacing[0]) ** 2 + (dy + y * spacing[1]) ** 2
         squared += (dx + x * spacing[2]) ** 2
         share = coverage(radii - np.sqrt(squared), float(spacing[1])) * thin
         use = np.flatnonzero(share)
-        offset = z * strides[0] + y * strides[1] + x
+        offset = (z * rows + y) * columns + x
         np.maximum.at(flat, base[use] + offset, share[use])
 
 
@@ -188,9 +189,12 @@ def _filling(radii: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     return np.minimum(1, (1.9 * radii / spacing[1]) ** 1.5).astype(np.float32)
 
 
-def along(path: np.ndarray, radii: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (m, 3) and radii (m,) every ``step`` mm of a smooth curve through waypoints, in mm."""
-    length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+def along(
+    waypoints: list[tuple[float, float, float, float]], step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (m, 3) and radii (m,) every ``step`` mm of a smooth curve; (z, y, x, radius) in mm."""
+    path = np.array(waypoints, float)
+    length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1))]
     places = np.arange(0, length[-1], step)
-    curve = PchipInterpolator(length, np.column_stack([path, radii]))(places).astype(np.float32)
+    curve = PchipInterpolator(length, path)(places).astype(np.float32)
     return curve[:, :3], curve[:, 3]

@@ -8,6 +8,7 @@ sides, peripheral, at the back and the base.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +23,11 @@ HAZE_LIMIT = np.float32(-330)
 
 @dataclass
 class Lesions:
-    """Coverage of the lungs' box by each manifestation, float32 in 0-1.
+    """Coverage of the lungs' box by each manifestation, float32 in 0-1 unless noted.
 
     Attributes:
         glass: Ground-glass.
-        glass_hu: Density of the haze without vessels.
+        glass_hu: Density of the haze without vessels, in HU.
         solid: Consolidation.
         fluid: Pleural effusion.
         nodule: Nodules.
@@ -72,7 +73,7 @@ def covid(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
     lesions.solid = coverage(dense - 0.62, 0.20) * (lesions.glass > 0.3)
     chance, side = rng.random(), rng.choice((-1, 1))
     if chance < 0.12 + 0.4 * severity:
-        lesions.fluid = effusion(chest, side, rng.uniform(0.3, 0.75))
+        lesions.fluid = _effusion(chest, side, rng.uniform(0.3, 0.75))
     return lesions
 
 
@@ -112,13 +113,13 @@ def viral(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
 def bacterial(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions:
     """One lobe, dense up to its fissure, with open bronchi; hazy where it is still spreading."""
     lung = chest.lung
+    # How often it is each of `LOBES`.
     lobe = lung.lobe == rng.choice(len(LOBES), p=(0.17, 0.15, 0.3, 0.13, 0.25))
     weight = lobe * (lung.share > 0.9) * _peripheral(lung, 40.0)
-    z, y, x = lung.axes
     pick = np.searchsorted(np.cumsum(weight, dtype=np.float64), rng.random() * weight.sum())
     middle = np.unravel_index(pick, weight.shape)
     away = sum(
-        np.square((axis - axis.ravel()[m]) / 68) for axis, m in zip((z, y, x), middle, strict=True)
+        np.square((axis - axis.ravel()[m]) / 68) for axis, m in zip(lung.axes, middle, strict=True)
     )
     place = 1.05 - np.sqrt(away) + 0.10 * _noise(rng, chest, 24.0) + 0.05 * _noise(rng, chest, 9.0)
     place = place - 0.45 + 0.75 * severity
@@ -127,7 +128,7 @@ def bacterial(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesi
     lesions.glass_hu = np.minimum(np.float32(-540) + 45 * _grain(chest), HAZE_LIMIT)
     lesions.solid = coverage(place - 0.08, 0.14) * lobe
     if rng.random() < 0.35:
-        lesions.fluid = effusion(chest, 1 if lung.left[middle] else -1, rng.uniform(0.3, 0.7))
+        lesions.fluid = _effusion(chest, 1 if lung.left[middle] else -1, rng.uniform(0.3, 0.7))
     return lesions
 
 
@@ -143,9 +144,9 @@ def nodule(rng: np.random.Generator, chest: Anatomy, severity: float) -> Lesions
         middle = np.unravel_index(pick, field.shape)
         radius = rng.uniform(6, 10) + 6 * severity * rng.random()
         _grow_nodule(rng, chest, field, middle, radius)
-        start = [part.start for part in lung.box]
-        rows.append((*(int(m + s) for m, s in zip(middle, start, strict=True)), float(radius)))
-    lesions = normal(rng, chest, 0.0)
+        z, y, x = (int(m + part.start) for m, part in zip(middle, lung.box, strict=True))
+        rows.append((z, y, x, float(radius)))
+    lesions = _nothing(lung)
     lesions.nodule = coverage(field, chest.grid.spacing[1])
     lesions.nodules = tuple(rows)
     return lesions
@@ -156,15 +157,7 @@ def _grow_nodule(
 ) -> None:
     """Raise ``field``, a distance in mm, to a nodule whose surface bulges or has spikes."""
     half = np.ceil((radius * 1.8 + 3) / np.array(chest.grid.spacing)).astype(int)
-    part = tuple(slice(max(0, m - h), m + h + 1) for m, h in zip(middle, half, strict=True))
-    away = np.meshgrid(
-        *(
-            axis.ravel()[piece] - axis.ravel()[m]
-            for axis, piece, m in zip(chest.lung.axes, part, middle, strict=True)
-        ),
-        indexing="ij",
-        sparse=True,
-    )
+    part, away = _around(chest.lung, middle, half)
     distance = np.sqrt(sum(np.square(a) for a in away)) + 1e-3
     surface = np.full(distance.shape, radius, np.float32)
     spiculated = rng.random() < 0.45
@@ -178,9 +171,22 @@ def _grow_nodule(
 
 
 def _nothing(lung: Lungs) -> Lesions:
-    empty = np.zeros((1, 1, 1), np.float32)
-    empty = np.broadcast_to(empty, lung.share.shape)
-    return Lesions(empty, -560.0, empty, empty, empty)
+    """No lesion; haze that is added later has -560 HU unless that changes too."""
+    empty = np.broadcast_to(np.float32(0), lung.share.shape)
+    return Lesions(glass=empty, glass_hu=-560.0, solid=empty, fluid=empty, nodule=empty)
+
+
+def _around(
+    lung: Lungs, middle: Sequence[int], half: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[np.ndarray, ...]]:
+    """Box of ``half`` voxels to each side of a voxel, and the ways along z, y and x in mm.
+
+    The box ends where the lungs' box does; the ways have shapes that broadcast over it.
+    """
+    part = tuple(slice(max(0, m - h), m + h + 1) for m, h in zip(middle, half, strict=True))
+    z, y, x = lung.axes
+    k, j, i = middle
+    return part, (z[part[0]] - z[k], y[:, part[1]] - y[:, j], x[..., part[2]] - x[..., i])
 
 
 def _noise(rng: np.random.Generator, chest: Anatomy, scale: float) -> np.ndarray:
@@ -207,18 +213,12 @@ def _patches(
     total = np.cumsum(weight, dtype=np.float64)
     picks = np.searchsorted(total, rng.random(count) * total[-1])
     field = np.zeros(lung.share.shape, np.float32)
-    z, y, x = lung.axes
     for middle in np.transpose(np.unravel_index(picks, weight.shape)):
         size = rng.uniform(*radius) * rng.uniform(0.75, 1.3, 3)
         half = np.ceil(1.1 * size / chest.grid.spacing).astype(int)
-        part = tuple(slice(max(0, m - h), m + h + 1) for m, h in zip(middle, half, strict=True))
-        away = sum(
-            np.square((axis.ravel()[piece] - axis.ravel()[m]) / np.float32(s)).reshape(shape)
-            for axis, piece, m, s, shape in zip(
-                (z, y, x), part, middle, size, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True
-            )
-        )
-        field[part] = np.maximum(field[part], np.maximum(1 - away, 0))
+        part, away = _around(lung, middle, half)
+        squared = sum(np.square(way / np.float32(s)) for way, s in zip(away, size, strict=True))
+        field[part] = np.maximum(field[part], np.maximum(1 - squared, 0))
     return field
 
 
@@ -227,8 +227,11 @@ def _peripheral(lung: Lungs, reach: float) -> np.ndarray:
     return np.exp(np.float32(-1 / reach) * np.maximum(lung.wall_distance, 0))
 
 
-def effusion(chest: Anatomy, side: int, amount: float) -> np.ndarray:
-    """Effusion of a patient on the back: level to the front, climbing a little at the wall."""
+def _effusion(chest: Anatomy, side: int, amount: float) -> np.ndarray:
+    """Effusion of a patient on the back: level to the front, climbing a little at the wall.
+
+    ``side`` is 1 for the left lung and -1 for the right; ``amount`` (0-1) sets the level.
+    """
     lung = chest.lung
     _, y, _ = lung.axes
     back = 0.97 * chest.habitus.depth + 4

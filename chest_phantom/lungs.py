@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from chest_phantom.geometry import Grid, smooth_noise
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from chest_phantom.vessels import Tree
 
 #: How steeply the left and the right oblique fissure rise to the back.
-SLOPES = (np.float32(0.98), np.float32(0.92))
+LEFT_SLOPE, RIGHT_SLOPE = np.float32(0.98), np.float32(0.92)
 LOBES = ("right upper", "right middle", "right lower", "left upper", "left lower")
 
 
@@ -61,13 +62,12 @@ def assemble(
     tree: Tree,
 ) -> Lungs:
     """Crop everything to the lungs, and give them lobes and texture."""
-    box = bounding_box(share > 0)
-    axes = tuple(
-        axis[tuple(part if n > 1 else slice(None) for part, n in zip(box, axis.shape, strict=True))]
-        for axis in grid.axes()
-    )
+    # The box around all voxels with the label 1.
+    box = ndimage.find_objects((share > 0).astype(np.uint8))[0]
+    z, y, x = grid.axes()
+    z, y, x = z[box[0]], y[:, box[1]], x[..., box[2]]
+    axes = (z, y, x)
     lobe, fissure = _lobes(body, axes)
-    z = axes[0]
     height = (z - z.min()) / (z.max() - z.min())
     shape = share[box].shape
     return Lungs(
@@ -77,7 +77,7 @@ def assemble(
         inside=inside[box],
         wall_distance=wall_distance[box],
         above_base=np.broadcast_to(height, shape),
-        left=np.broadcast_to(axes[2] > body.seam(axes[1]), shape),
+        left=np.broadcast_to(x > body.seam(y), shape),
         lobe=lobe,
         parenchyma=_parenchyma(rng, body, grid, axes, shape, fissure),
         vessel=tree.vessel[box],
@@ -86,32 +86,22 @@ def assemble(
     )
 
 
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Smallest box around the true elements of an array of any dimension."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(n for n in range(mask.ndim) if n != axis)
-        places = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(places[0]), int(places[-1]) + 1))
-    return tuple(box)
-
-
 def _lobes(body: Habitus, axes: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Lobe of every voxel, and the distance to the nearest fissure in mm."""
     z, y, x = axes
     left = x > body.seam(y)
     bow = np.square((np.abs(x) - 78) / 60)
-    oblique = body.carina - 2 + np.where(left, *SLOPES) * (y - 22) + 0.0015 * y * y - 15 * bow
+    slope = np.where(left, LEFT_SLOPE, RIGHT_SLOPE)
+    oblique = body.carina - 2 + slope * (y - 22) + 0.0015 * y * y - 15 * bow
     level = (z - oblique) / 1.4
     horizontal = z - (body.carina - 42) + 9 * bow + 0.07 * y
-    kinds = np.arange(len(LOBES), dtype=np.uint8)
-    upper_right = np.where(horizontal > 0, kinds[0], kinds[1])
-    above = level > 0
-    lobe = np.where(
-        above, np.where(left, kinds[3], upper_right), np.where(left, kinds[4], kinds[2])
-    )
-    middle = np.where(~left & above, np.abs(horizontal), np.float32(99))
-    return lobe, np.minimum(np.abs(level), middle)
+    right_upper, right_middle, right_lower, left_upper, left_lower = np.arange(5, dtype=np.uint8)
+    above = np.where(left, left_upper, np.where(horizontal > 0, right_upper, right_middle))
+    below = np.where(left, left_lower, right_lower)
+    lobe = np.where(level > 0, above, below)
+    # Only the right lung has a horizontal fissure, above its oblique one; 99 mm is far away.
+    horizontal_gap = np.where(~left & (level > 0), np.abs(horizontal), np.float32(99))
+    return lobe, np.minimum(np.abs(level), horizontal_gap)
 
 
 def _parenchyma(

@@ -29,14 +29,14 @@ class Exposure:
     Attributes:
         view: PA, AP, AP Supine or L.
         photons: Photons that reach a pixel through air.
-        scatter: Scattered light as a share of the mean primary light.
+        scatter: Scattered light as a share of the primary light, blurred widely.
         field: Width of the picture at the detector in mm.
         turn: Rotation in the plane of the picture.
         shift: Shift (right, down).
         breath: Vertical stretch; below 1 the patient breathed in less.
         detail: How strongly fine structures are raised, as digital detectors do.
         gamma: Bend of the tone curve, 1 is straight.
-        level: Brightness in 0-1 that is added.
+        level: What is added to the brightness, which is in 0-1.
     """
 
     view: str = "PA"
@@ -53,15 +53,16 @@ class Exposure:
 
 def sample_exposure(rng: np.random.Generator, view: str) -> Exposure:
     """Draw how an X-ray is taken: portable AP pictures are noisier and less well centred."""
-    portable = 1.0 if view.startswith("AP") else 0.5
+    is_portable = view.startswith("AP")
+    off_centre = 1.0 if is_portable else 0.5
     return Exposure(
         view=view,
-        photons=rng.uniform(0.8e5, 2.5e5) * (0.5 if portable > 0.5 else 1),
-        scatter=rng.uniform(0.35, 0.6) + 0.25 * (portable - 0.5),
-        field=rng.uniform(335, 362) + 14 * (portable - 0.5),
-        turn=portable * rng.normal(0, 2.2),
-        shift=(portable * rng.normal(0, 0.022), portable * rng.normal(0, 0.022)),
-        breath=rng.uniform(0.95, 1.03) - 0.06 * (portable - 0.5),
+        photons=rng.uniform(0.8e5, 2.5e5) * (0.5 if is_portable else 1),
+        scatter=rng.uniform(0.35, 0.6) + (0.125 if is_portable else 0),
+        field=rng.uniform(335, 362) + (7 if is_portable else 0),
+        turn=off_centre * rng.normal(0, 2.2),
+        shift=(off_centre * rng.normal(0, 0.022), off_centre * rng.normal(0, 0.022)),
+        breath=rng.uniform(0.95, 1.03) - (0.03 if is_portable else 0),
         detail=rng.uniform(1.35, 1.8),
         gamma=rng.uniform(0.9, 1.12),
         level=rng.normal(0, 0.02),

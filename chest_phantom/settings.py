@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: Version of the generator. Raise it whenever a byte of the data set changes.
-VERSION = 2
+VERSION = 3
 SETTINGS_FILE = "phantom.json"
 TRUTH_FILE = "phantom_truth.csv"
 LICENCE = "CC0 1.0 (phantom)"
@@ -15,10 +15,8 @@ PATTERNS = ("normal", "covid", "viral", "bacterial", "nodule")
 LABELS = ("background", "ground-glass", "consolidation", "effusion", "nodule")
 BACKGROUND, GROUND_GLASS, CONSOLIDATION, EFFUSION, NODULE = range(5)
 HOSPITALS = ("north", "south")
-#: Lowest and highest Hounsfield unit of the usual lung window: level -600, width 1500.
-LUNG_WINDOW = (-1350.0, 150.0)
 
-#: Role -> patterns of its patients, one after the other.
+#: Role -> the pattern of each of its patients; so many for every 60 patients.
 EXTRAS = {
     "other": ("viral", "bacterial", "normal"),
     "rsna": ("covid", "bacterial", "normal", "nodule"),
@@ -62,6 +60,6 @@ class Settings:
             "hospital_mark": (0, 1),
         }
         for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                value = getattr(self, name)
+            value = getattr(self, name)
+            if not low <= value <= high:
                 raise ValueError(f"phantom: {name} is {value}; give {low} to {high}.")

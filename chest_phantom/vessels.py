@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ENDS = {"artery": 560, "vein": 330}
 #: How strongly short ways to the hilum are preferred over a short tree (0 is the shortest tree).
 BALANCE = 0.8
+#: Radius of a branch's end in mm.
 LEAF_MM = 0.72
 #: Distance of the balls that a branch is painted with, in mm.
 STEP_MM = 1.8
@@ -39,13 +40,13 @@ def grow(rng: np.random.Generator, body: Habitus, grid: Grid, inside: np.ndarray
     """
     middle = grid.size // 2
     vessel, bronchus = [], []
-    for side in (-1, 1):
-        half = (Ellipsis, slice(0, middle) if side < 0 else slice(middle, None))
-        free = np.flatnonzero(inside[half] > 2.5)
+    for side, columns in ((-1, slice(0, middle)), (1, slice(middle, grid.size))):
+        half = inside[..., columns]
+        free = np.flatnonzero(half > 2.5)
         for kind, ends in ENDS.items():
-            chosen = np.unravel_index(rng.choice(free, ends, replace=False), inside[half].shape)
+            chosen = np.unravel_index(rng.choice(free, ends, replace=False), half.shape)
             voxels = np.stack(chosen, 1)
-            voxels[:, 2] += 0 if side < 0 else middle
+            voxels[:, 2] += columns.start
             places = voxels * grid.spacing + grid.origin + rng.uniform(-1.2, 1.2, (ends, 3))
             root = (body.carina - (24 if kind == "artery" else 40), 10.0, side * 30.0)
             points, radii = _branch(rng, np.array(root), places)
@@ -55,22 +56,24 @@ def grow(rng: np.random.Generator, body: Habitus, grid: Grid, inside: np.ndarray
                 beside = np.array((-0.3, 0.75, 0.45 * side)) * (1.9 * radii[large] + 0.6)[:, None]
                 bronchus.append((points[large] + beside, np.maximum(0.9 * radii[large], 1.15)))
     bronchus.append(_airway(body))
-    points, radii = (np.concatenate(parts) for parts in zip(*bronchus, strict=True))
+    points, radii = _joined(bronchus)
     walls = paint_tubes(grid, points, radii + np.clip(0.17 * radii, 0.8, 1.6))
     lumen = paint_tubes(grid, points, radii)
-    points, radii = (np.concatenate(parts) for parts in zip(*vessel, strict=True))
-    return Tree(paint_tubes(grid, points, radii), lumen, walls)
+    return Tree(paint_tubes(grid, *_joined(vessel)), lumen, walls)
+
+
+def _joined(samples: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    points, radii = zip(*samples, strict=True)
+    return np.concatenate(points), np.concatenate(radii)
 
 
 def _airway(body: Habitus) -> tuple[np.ndarray, np.ndarray]:
     """Trachea and main bronchi: points and radii of the lumen in mm."""
     lean, carina = body.lean, body.carina
-    trunk = [(319, 2, lean / 2), (carina + 45, 12, lean), (carina, 20, lean + 1)]
-    right = [(carina + 2, 20, lean), (carina - 14, 18, -18), (carina - 30, 16, -32)]
-    left = [(carina + 2, 20, lean), (carina - 14, 20, 20), (carina - 25, 20, 42)]
-    paths = [(trunk, (8.5, 8.5, 9.5)), (right, (8.0, 6.8, 5.0)), (left, (7.5, 6.0, 4.6))]
-    samples = [along(np.array(path, float), np.array(radii), 2.4) for path, radii in paths]
-    return tuple(np.concatenate(parts) for parts in zip(*samples, strict=True))
+    trachea = [(319, 2, lean / 2, 8.5), (carina + 45, 12, lean, 8.5), (carina, 20, lean + 1, 9.5)]
+    right = [(carina + 2, 20, lean, 8.0), (carina - 14, 18, -18, 6.8), (carina - 30, 16, -32, 5.0)]
+    left = [(carina + 2, 20, lean, 7.5), (carina - 14, 20, 20, 6.0), (carina - 25, 20, 42, 4.6)]
+    return _joined([along(waypoints, 2.4) for waypoints in (trachea, right, left)])
 
 
 def _branch(
@@ -80,7 +83,8 @@ def _branch(
 
     The tree is a greedy minimum spanning tree whose cost also counts the way back to the root, as
     Cuntz et al. (2010, PLoS Computational Biology 6:e1000877) describe for neurons. Radii follow
-    Murray's law: the cube of a branch is the sum of the cubes of its daughters.
+    Murray's law: the cube of a branch's radius is the sum of its daughters' cubes; each node adds
+    the cube of an end, for the lung around it.
 
     Returns:
         Points (n, 3) about `STEP_MM` apart, and radii in mm (n,).

@@ -9,6 +9,9 @@ from chest_phantom.ct import to_uint8
 from chest_phantom.disease import Volume
 from chest_phantom.projection import Exposure, project, thickness
 
+#: Length of a ray within lesions from which they are an opacity, in mm.
+OPACITY_MM = 12.0
+
 
 def take_xray(
     volume: Volume,
@@ -40,11 +43,11 @@ def take_xray(
     spread = _wide_blur(primary, size / 14)
     light = cv2.GaussianBlur(primary, (0, 0), 0.55) + exposure.scatter * spread
     light = rng.poisson(light * exposure.photons).astype(np.float32) + 1
-    shown = develop(np.log(exposure.photons / light), exposure)
+    shown = _develop(np.log(exposure.photons / light), exposure)
     return add_marks(shown, hospital, mark)
 
 
-def develop(density: np.ndarray, exposure: Exposure) -> np.ndarray:
+def _develop(density: np.ndarray, exposure: Exposure) -> np.ndarray:
     """Display transform of a digital detector: even out the background, raise the detail.
 
     Takes minus the logarithm of the light; returns float32 in 0-1, dense tissue bright.
@@ -107,16 +110,15 @@ def _stamp_letter(
     return shown + share * (np.float32(0.98) - shown)
 
 
-def opacity_boxes(
-    volume: Volume, exposure: Exposure, size: int, depth: float = 12.0
-) -> list[tuple[int, int, int, int]]:
-    """Boxes around the opacities of an X-ray, where a ray crosses ``depth`` mm of lesions.
+def opacity_boxes(volume: Volume, exposure: Exposure, size: int) -> list[tuple[int, int, int, int]]:
+    """Boxes around the opacities of an X-ray, where rays cross `OPACITY_MM` of lesions.
 
     Returns:
         For each side with an opacity, the patient's right first: left edge, top, width and height
         of the box in pixels.
     """
-    shadow = (thickness(volume.labels > 0, volume, exposure, size) > depth).astype(np.uint8)
+    crossed = thickness(volume.labels > 0, volume, exposure, size)
+    shadow = (crossed > OPACITY_MM).astype(np.uint8)
     middle = round((0.5 + exposure.shift[0]) * size)
     boxes = []
     for start, stop in ((0, middle), (middle, size)):

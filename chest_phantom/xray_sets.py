@@ -37,7 +37,7 @@ def covid_collection(job: Job) -> Volume:
     person = job.person
     rng = person.generator("collection")
     count = int(rng.choice((1, 2, 3, 3, 3, 3)))
-    first = volume = job.state()
+    first = job.state()
     day = 0
     for visit, view in enumerate(views(rng, count)):
         volume = job.state(visit) if visit else first
@@ -129,6 +129,7 @@ def rsna(job: Job) -> Volume:
     view = "PA" if rng.random() < 0.5 else "AP"
     volume = job.state()
     path = f"rsna/stage_2_train_images/{name}.dcm"
+    # What `Job.xray` draws for this name too.
     exposure = sample_exposure(person.generator(name), view)
     files.save_dicom(
         job.root / path,
@@ -148,9 +149,8 @@ def rsna(job: Job) -> Volume:
     boxes = []
     if kind == "Lung Opacity":
         boxes = opacity_boxes(volume, exposure, job.settings.xray_size)
-    places = ("x", "y", "width", "height")
-    for box in boxes or [("", "", "", "")]:
-        row = {"patientId": name, **dict(zip(places, box, strict=True)), "Target": int(bool(boxes))}
-        job.notes.boxes.append(row)
+    for x, y, width, height in boxes or [("", "", "", "")]:
+        box = {"x": x, "y": y, "width": width, "height": height}
+        job.notes.boxes.append({"patientId": name, **box, "Target": int(bool(boxes))})
         job.notes.classes.append({"patientId": name, "class": kind})
     return volume

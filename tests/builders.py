@@ -45,8 +45,8 @@ def manifest(patients, dataset="chest_xray", label="normal", modality="X-ray", *
     """A valid manifest: ``patients`` maps a patient to how many images there are of it."""
     pairs = [(patient, number) for patient, images in patients.items() for number in range(images)]
     content = [f"{dataset} {label} {patient} {number}" for patient, number in pairs]
-    paths = [f"{dataset}/{label}/{patient}-{number}.png" for patient, number in pairs]
-    values = {"image_id": paths, "path": paths, "sha256": content, "dataset": dataset}
+    files = [f"{dataset}/{label}/{patient}-{number}.png" for patient, number in pairs]
+    values = {"image_id": files, "path": files, "sha256": content, "dataset": dataset}
     values["patient_id"] = [f"{dataset}/{patient}" for patient, _ in pairs]
     values["phash"] = [hashlib.sha256(text.encode()).hexdigest() for text in content]
     values |= {"modality": modality, "view": "PA" if modality == "X-ray" else "Axial"}
@@ -144,7 +144,7 @@ def recognition_sets(root, patients=6):
     for number in range(patients):
         for view in ("PA", "L"):
             name = f"covid{number}{view}.png"
-            save_png(folder / "images" / name, f"{number}{view}".encode()[0] * 7 + number)
+            save_png(folder / "images" / name, 336 + 8 * number)  # both views are alike
             lines.append(f"{number},COVID-19,{view},X-ray,images,{name},")
     heading = "patientid,finding,view,modality,folder,filename,license"
     (folder / "metadata.csv").write_text("\n".join([heading, *lines]))

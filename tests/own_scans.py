@@ -89,16 +89,20 @@ def series(folder, axes=HEAD_FIRST, step=None, count=7, spacing=(1.1, 0.9), uid=
         points = slice_points(position, axes, spacing, shape)
         # The names of files say nothing of their order.
         path = folder / f"{(at * 5) % 11:03d}-{at}.dcm"
-        geometry = {"ImagePositionPatient": [round(float(v), 6) for v in position]}
-        geometry |= {"ImageOrientationPatient": [round(float(v), 8) for v in axes]}
-        geometry |= {
+        usual = {
+            "Modality": "CT",
+            "StudyInstanceUID": "1.2.7",
+            "SeriesInstanceUID": uid,
+            "FrameOfReferenceUID": "1.2.8",
+            "InstanceNumber": 90 - at,
+            "ImagePositionPatient": [round(float(v), 6) for v in position],
+            "ImageOrientationPatient": [round(float(v), 8) for v in axes],
             "PixelSpacing": list(spacing),
             "SliceThickness": 2.5,
-            "InstanceNumber": 90 - at,
+            "RescaleSlope": 1,
+            "RescaleIntercept": -1024,
         }
-        identity = {"StudyInstanceUID": "1.2.7", "SeriesInstanceUID": uid, "Modality": "CT"}
-        identity |= {"FrameOfReferenceUID": "1.2.8", "RescaleSlope": 1, "RescaleIntercept": -1024}
-        save_dicom(path, chest(points) + 1024, f"{uid}.{at + 1}", **(geometry | identity | tags))
+        save_dicom(path, chest(points) + 1024, f"{uid}.{at + 1}", **(usual | tags))
         written[path] = points
     return written
 

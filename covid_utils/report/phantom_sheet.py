@@ -7,12 +7,13 @@ from matplotlib import patheffects
 from matplotlib.figure import Figure
 
 from chest_phantom.anatomy import build
-from chest_phantom.ct import ct_slice, lung_window
+from chest_phantom.ct import ct_slice
 from chest_phantom.disease import infect
 from chest_phantom.landmarks import landmarks
 from chest_phantom.projection import locate, sample_exposure
 from chest_phantom.xray import take_xray
 from covid_utils.data.labels import overlay
+from covid_utils.data.readers.gray import LUNG_WINDOW, to_uint8
 from covid_utils.registry import MANIFESTATIONS, name_of
 from covid_utils.report.sheets import sheet
 from covid_utils.report.style import SMALL
@@ -40,7 +41,7 @@ def anatomy() -> Figure:
         points, exposure = landmarks(chest, volume), sample_exposure(np.random.default_rng(0), "PA")
         level = points[middle][0]
         hu, labels = ct_slice(volume, level)
-        slices.append((overlay(lung_window(hu), labels, CLASSES), name_of(pattern)))
+        slices.append((overlay(to_uint8(hu, *LUNG_WINDOW), labels, CLASSES), name_of(pattern)))
         seen.append({name: point[1:] for name, point in points.items() if point[0] == level})
         xrays.append((take_xray(volume, exposure, SIZE, seed=number), ""))
         located.append({name: locate(points[name], volume, exposure, SIZE) for name in named})

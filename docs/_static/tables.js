@@ -48,7 +48,7 @@ function sortBy(table, heading) {
   const sign = heading.ariaSort === "ascending" ? -1 : 1;
   const keys = [...table.tBodies[0].rows].map((row) => {
     const text = row.cells[heading.cellIndex].textContent.trim();
-    const number = Number.parseFloat(text);
+    const number = Number.parseFloat(text.replace(/,(?=\d{3})/g, "")); // as in "14,165 images"
     const unit = Number.isNaN(number) ? "" : text.replace(/\[.*|[-–\d.,\s]/g, "");
     return { row, text, number, unit, rank: text ? Number(Number.isNaN(number)) : 2 };
   });
