@@ -1,4 +1,4 @@
-"""Numbers in README and notebooks are those of stored results, and commands exist."""
+"""Numbers in README, pages and notebooks are those of stored results, and commands exist."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from covid_utils import params, paths
 from covid_utils.data.readers.gray import LUNG_WINDOW
 
 README = paths.PROJECT / "README.md"
+LOG = paths.PROJECT / "docs" / "segmentation_log.md"
 
 
 def test_the_numbers_are_current():
@@ -48,7 +49,7 @@ def test_every_make_target_named_exists():
     assert {"reproduce", "test", "lab"} <= named <= targets
 
 
-# Notebooks: intervals in the text are those of a stored output
+# Intervals in the text are those of a stored output or result
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 NUMBER = r"[-+−]?\d+\.\d+"
@@ -95,10 +96,16 @@ def is_known(texts, known):
     return False
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# The log tells of trials whose results are not kept.
+PAGES = [README, *sorted(set((paths.PROJECT / "docs").glob("*.md")) - {LOG})]
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *PAGES], ids=lambda path: path.name)
 def test_intervals_in_the_text_are_those_of_an_output(path, known):
-    text = plain("\n".join("".join(cell["source"]) for cell in cells(path, "markdown")))
-    for texts in INTERVAL.findall(text):
+    text = path.read_text(encoding="utf8")
+    if path in NOTEBOOKS:
+        text = "\n".join("".join(cell["source"]) for cell in cells(path, "markdown"))
+    for texts in INTERVAL.findall(plain(text)):
         assert is_known(texts, known), f"{path.name}: {texts}"
 
 
