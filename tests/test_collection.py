@@ -134,3 +134,15 @@ def test_data_root_messages(monkeypatch):
         collection.data_root("sample", "")
     with pytest.raises(DataError, match="nowhere/scans: no such folder; name the folder"):
         collection.data_root("quick", "nowhere/scans")
+
+
+def test_a_file_that_changes_behind_a_link_changes_the_fingerprint(tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "scans" / "set").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "scans" / "b").symlink_to(tmp_path / "nowhere")  # broken, and no obstacle
+    found = []
+    for content in ("one", "more"):
+        (tmp_path / "elsewhere" / "a").write_text(content)
+        found.append(collection.fingerprint(tmp_path / "scans"))
+    assert found[0] != found[1]

@@ -183,3 +183,9 @@ def test_annotators_agree_with_the_field_of_other_hospitals(real_data):
         for row in rows.itertuples()
     ]
     assert np.mean([overlap(*pair) for pair in pairs]) > 0.9
+
+
+def test_healthy_lung_is_the_darkest_tenth_of_what_is_aerated():
+    ramp = np.tile(np.arange(66, 198, dtype=np.uint8), (40, 1))  # all that is aerated, evenly
+    dense = denser_than_healthy(ramp, 20).any(axis=0)
+    assert np.flatnonzero(dense)[0] == pytest.approx(0.1 * len(dense) + 20, abs=1)

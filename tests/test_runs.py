@@ -136,3 +136,11 @@ def test_a_whole_file_gets_its_name_and_folder_and_a_failure_leaves_the_old_one(
         raise RuntimeError("half")
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == ["a.csv"]
+
+
+def test_a_run_by_hand_takes_away_the_mark_that_the_graph_was_done(rows):
+    mark = paths.results("quick") / ".done" / "task"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    make(rows)
+    assert not mark.exists()
