@@ -39,7 +39,10 @@ UNREAD = {inputs.ARCHIVE: "an archive in an archive; unpack it."}
 UNREAD[inputs.OTHER] = "not a PNG, JPEG, TIFF, DICOM or NIfTI file; remove it from the input."
 #: Where the gray scale of a case is known from.
 HOUNSFIELD, ANATOMY, NOTHING = "Hounsfield units", "anatomy", "nothing"
-INFERRED = "Hounsfield units are not known; the gray scale is inferred from anatomy."
+INFERRED = (
+    "Hounsfield units are not known; the gray scale is inferred from anatomy. If this is no axial "
+    "CT slice of the chest, ignore what is said of it; `--xrays` is for X-rays."
+)
 
 
 class Batch(NamedTuple):

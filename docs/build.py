@@ -19,9 +19,18 @@ from sphinx.application import Sphinx
 
 from covid_utils import paths, runs
 from covid_utils.data.manifest import kind, left_out, saved_manifest
-from covid_utils.errors import CompanionError, ResultsError
+from covid_utils.errors import CompanionError, ParameterError, ResultsError
 from covid_utils.graph import jobs
-from covid_utils.registry import DATA, FUSION, NOTEBOOKS, PUBLISHED, TASK1, TASK2, stream_run
+from covid_utils.registry import (
+    DATA,
+    FUSION,
+    NOTEBOOKS,
+    PROFILES,
+    PUBLISHED,
+    TASK1,
+    TASK2,
+    stream_run,
+)
 from covid_utils.report import claims, render, tables, verdicts
 
 DOCS = Path(__file__).parent
@@ -40,8 +49,8 @@ PHANTOM = (
 
 def figures(profile: str, target: Path) -> dict[str, str]:
     """Name -> figure with its alternative text; of a missing one, a sentence. Copies the files."""
-    draw = f"<code>make reproduce PROFILE={profile} DATA=folder</code> draws figures of scans."
-    absent = f'<p class="absent">Not among these results. {draw}</p>'
+    draw = f"<code>make reproduce PROFILE={profile} DATA=folder</code> draws it."
+    absent = f'<p class="absent">Not published, since it shows scans. {draw}</p>'
     html, absent_runs = dict.fromkeys(FIGURES, ""), left_out(profile)
     for pixels in sorted((paths.results(profile) / "figures").glob("*.png")):
         vector = pixels.with_suffix(".svg")
@@ -53,7 +62,7 @@ def figures(profile: str, target: Path) -> dict[str, str]:
         shutil.copy(file, target)
         alt = escape(" ".join(file.with_suffix(".txt").read_text(encoding="utf8").split()))
         image = f'<img class="result" src="figures/{file.name}" alt="{alt}">'
-        html[name] = html.get(name, "") + image
+        html[name] = html.get(name, "") + f'<a href="figures/{file.name}">{image}</a>'
     return {name: images or absent for name, images in html.items()}
 
 
@@ -198,6 +207,8 @@ def write_source(profile: str, source: Path) -> dict[str, object]:
 
 def build(profile: str) -> Path:
     """Build the site of a profile and return its first page; if this fails, an older one stays."""
+    if profile not in PROFILES:
+        raise ParameterError(f"profile '{profile}' is none of {', '.join(PROFILES)}.")
     folder = paths.home() / "build"
     source, final, new = (folder / name / profile for name in ("site-src", "site", "site-new"))
     shutil.rmtree(new, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Cache of what is computed from scans: one ``.npy`` file per content and recipe.
 
 A slice goes from `images` via `Recipe.filled` and `readers.load_image` to the decoder of its set,
-then through `images.preprocess` into its file; `Rows` read that when a batch is made.
+then through `images.preprocess` into its file; `Rows` read that when a batch is made, which
+`training.streams.batches` augments and feeds to the network.
 
 Nothing is computed again when rows change their order or a set grows. Raise a version when the
 code of its recipe gives other numbers.

@@ -10,6 +10,10 @@ Computed once, from prediction files; tables, verdicts, figures and site select 
 * ``value``, ``low``, ``high``: with 95 % limits. What has the ``unit`` per cent or points is a
   share here.
 * ``groups``: the number of patients, or of groups of near copies.
+
+A Dice of Table 6 goes from its predictions via `stream_scores.rows_of_runs`, `segmentation` and
+`pooled` to `bootstrap.score`, and as a row of the file via `tables.build`, `stream_tables.table6`
+and `render.beside` to its cell.
 """
 
 from __future__ import annotations

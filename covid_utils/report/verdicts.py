@@ -253,17 +253,14 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """How many claims come out under either protocol, in a sentence; quoted works do not count."""
-    table = own(table)
-    published, apart = (table[f"{name}_verdict"] for name in HEADINGS)
-    is_out, is_held = published == REPRODUCED, apart == REPRODUCED
-    cannot = (published == CANNOT_BE_TESTED) & (apart == CANNOT_BE_TESTED)
-    text = f"Of {len(table)} claims {is_out.sum()} are reproduced as published, "
-    text += f"{(is_out & is_held).sum()} of them also with patients apart; "
-    text += f"{cannot.sum()} cannot be tested"
-    verbs = {NOT_COMPARABLE: "are not comparable", NO_DATA: "were not run"}
-    unsure = {words: (published == name).sum() for name, words in verbs.items()}
-    return "; ".join([text, *(f"{n} {words}" for words, n in unsure.items() if n)]) + "."
+    """How many claims have which verdict under either protocol; quoted works do not count."""
+    sides, claims = [], own(table)
+    for at, (heading, _) in enumerate(HEADINGS.values()):
+        counts = {name: pair[at] for name, pair in tally(table).items()}
+        words = [f"{n} {'differ' if name == DIFFERS else name}" for name, n in counts.items() if n]
+        sides.append(f"{heading}: {', '.join(words)}")
+    both = (claims[[f"{name}_verdict" for name in HEADINGS]] == REPRODUCED).all(axis=1)
+    return f"Of {len(claims)} claims, {'; '.join(sides)}; {both.sum()} reproduced both ways."
 
 
 def other_margins(tables: Mapping[str, pd.DataFrame], profile: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 from nibabel.orientations import apply_orientation
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from covid_utils.data import guard
 from covid_utils.data.readers.gray import LUNG_WINDOW, holds_air, stretched, to_uint8, window_of
@@ -36,7 +36,16 @@ def read_raster(path: Path, frame: int = 0) -> np.ndarray:
     Colour becomes luminance, an alpha channel is laid over black, 1-bit becomes 0 and 255, and
     deeper images are `stretched`. Where a camera noted how it was held, the picture is turned.
     """
-    with Image.open(path, formats=FORMATS) as file:
+    try:
+        opened = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if not path.stat().st_size:  # which the guard says
+            raise
+        known = ", ".join(FORMATS)
+        raise DataError(
+            f"{path}: none of {known}, whatever its name says; download it again or delete it."
+        ) from error
+    with opened as file:
         guard.bounded(path, file.size)
         pages = getattr(file, "n_frames", 1)
         if file.format == "TIFF" and pages > 1:
