@@ -211,9 +211,9 @@ def write_changes(axis: Axes, changes: pd.DataFrame, at: Sequence[float]) -> Non
 def _names(axis: Axes, steps: pd.DataFrame) -> None:
     """Values, names of the conditions, and the two that give the answers to a claim."""
     for x, row in enumerate(steps.to_dict("records")):
-        look = NEAR | {"color": OURS, "path_effects": RIM, "ha": "center", "va": "top", "zorder": 6}
+        look = NEAR | {"color": OURS, "path_effects": RIM, "ha": "center", "zorder": 6}
         value = number(row["ours"], row["unit"])
-        axis.annotate(value, xy=(x - 0.24, row["ours"]), xytext=(0, -2.5), **look)
+        axis.annotate(value, xy=(x - 0.24, row["ours"]), xytext=(0, 2.5), **look)
         if row["condition"][1] in ANSWERS:
             word, name = ANSWERS[row["condition"][1]]
             axis.axvspan(x - 0.5, x + 0.5, color=COLOURS[name], alpha=0.07, linewidth=0, zorder=0)
