@@ -49,8 +49,9 @@ PHANTOM = (
 
 def figures(profile: str, target: Path) -> dict[str, str]:
     """Name -> figure with its alternative text; of a missing one, a sentence. Copies the files."""
-    draw = f"<code>make reproduce PROFILE={profile} DATA=folder</code> draws it."
-    absent = f'<p class="absent">Not published, since it shows scans. {draw}</p>'
+    draw = f"<code>make reproduce PROFILE={profile} DATA=folder</code> draws them."
+    words = f"Not among these results. Figures of scans are not published; {draw}"
+    absent = f'<p class="absent">{words}</p>'
     html, absent_runs = dict.fromkeys(FIGURES, ""), left_out(profile)
     for pixels in sorted((paths.results(profile) / "figures").glob("*.png")):
         vector = pixels.with_suffix(".svg")
