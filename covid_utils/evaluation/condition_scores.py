@@ -41,17 +41,18 @@ COMPARISONS = {
 def conditions(profile: str) -> Iterator[dict]:
     """Rows of `scores.COLUMNS` of the conditions that have been run."""
     kinds = {"R": _recognition, "M": _recognition, "T": _labels, "S": _segmentation}
-    absent, tables = left_out(profile), {}
-    for condition in registry.CONDITIONS:
-        run = registry.condition_run(condition)
-        file = paths.results(profile) / run / "predictions.parquet"
-        if run not in absent and file.is_file():
-            tables[condition] = runs.read_predictions(profile, run)
-    if {"R0", "R1"} <= tables.keys():
-        tables["R0"] = _with_tests_of(tables["R1"], tables["R0"])
-    for condition, table in tables.items():
-        base = {"run": registry.condition_run(condition), "protocol": condition}
-        yield from kinds[condition[0]](table, base)
+    absent, folder = left_out(profile), paths.results(profile)
+    each = {condition: registry.condition_run(condition) for condition in registry.CONDITIONS}
+    there = {
+        condition: run
+        for condition, run in each.items()
+        if run not in absent and (folder / run / "predictions.parquet").is_file()
+    }
+    for condition, run in there.items():  # one table in memory at a time
+        table = runs.read_predictions(profile, run)
+        if condition == "R0" and "R1" in there:
+            table = _with_tests_of(runs.read_predictions(profile, there["R1"]), table)
+        yield from kinds[condition[0]](table, {"run": run, "protocol": condition})
 
 
 def _with_tests_of(r1: pd.DataFrame, r0: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,8 @@ first computes nearly what Keras's does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,19 +42,26 @@ def load_xception(weights: str | Path) -> keras.Model:
     import keras
 
     if weights == "imagenet":
-        try:
-            return keras.applications.Xception(include_top=False, weights="imagenet")
-        except Exception as error:  # Keras raises a bare Exception for any failed download
-            raise DataError(
-                "weights 'imagenet' could not be downloaded; connect to the network once, or name "
-                "a file of keras.applications.Xception without its top in their place."
-            ) from error
+        build = partial(keras.applications.Xception, include_top=False)
+        otherwise = "name a file of keras.applications.Xception without its top in their place"
+        return downloaded(build, otherwise)
     if not Path(weights).is_file():
         remedy = "name a file of keras.applications.Xception without its top, or 'imagenet'."
         raise DataError(f"{weights}: no such weights file; {remedy}")
     model = keras.applications.Xception(include_top=False, weights=None)
     guard.read(Path(weights), "weights file of Xception without its top", model.load_weights)
     return model
+
+
+def downloaded(build: Callable[..., keras.Model], otherwise: str) -> keras.Model:
+    """A network with Keras's own weights; ``otherwise`` is what to do where these cannot be had."""
+    try:
+        return build(weights="imagenet")
+    except Exception as error:  # Keras raises a bare Exception for any failed download
+        raise DataError(
+            "weights 'imagenet' could not be downloaded; connect to the network once, or "
+            f"{otherwise}."
+        ) from error
 
 
 def carry_over(model: keras.Model, source: keras.Model) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from covid_utils.data import guard
 from covid_utils.errors import DataError, ParameterError
+from covid_utils.models import imagenet
 
 if TYPE_CHECKING:
     import keras
@@ -60,16 +62,13 @@ def network(
     import keras
 
     keras.utils.set_random_seed(seed)
-    shape, source = (side, side, 3), "imagenet" if weights == "imagenet" else None
-    try:
-        base = keras.applications.InceptionV3(include_top=False, weights=source, input_shape=shape)
-    except Exception as error:  # Keras raises a bare Exception for any failed download
-        if weights != "imagenet":
-            raise
-        raise DataError(
-            "weights 'imagenet' could not be downloaded; connect to the network once, or name a "
-            "file in the parameter 'weights', or use 'none'."
-        ) from error
+    shape = (side, side, 3)
+    build = partial(keras.applications.InceptionV3, include_top=False, input_shape=shape)
+    if weights == "imagenet":
+        otherwise = "name a file in the parameter 'weights', or use 'none'"
+        base = imagenet.downloaded(build, otherwise)
+    else:
+        base = build(weights=None)
     model = keras.Model(base.input, base.get_layer(last).output, name=f"inception_v3_{last}")
     if weights == "none" and calibrate is not None:
         for norm in _norms(model):

@@ -31,6 +31,10 @@ STAIRCASES = {
     "Any lesion, mean Dice": ("p25b", SLICES),
     "Ground-glass by its own stream, mean Dice": ("p23a", SLICES),
 }
+#: What one of them is called in the curve, where all classes have one stream.
+IN_THE_CURVE = {
+    "Ground-glass by its own stream, mean Dice": "Ground-glass by the all-class stream, mean Dice",
+}
 #: Condition -> what it is called below its tread.
 NAMES = {
     "R0": "patients\napart",
@@ -262,7 +266,7 @@ def curve(scored: pd.DataFrame, usual: int) -> Figure | None:
 
 def _curve_panel(axis: Axes, title: str, table: pd.DataFrame) -> dict[str, list[str]]:
     """One claim: a line for each condition and their distance; gives the panel in words."""
-    words, shown = {}, title.replace("its own", "the all-class")
+    words, shown = {}, IN_THE_CURVE.get(title, title)
     for (condition, rows), look in zip(table.groupby("condition"), LINES, strict=False):
         name = f"{condition}, {NAMES[condition]}".replace("\n", " ")
         limits = spread(rows["ours"], rows["low"], rows["high"])

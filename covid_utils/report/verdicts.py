@@ -254,9 +254,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 def summary(table: pd.DataFrame) -> str:
     """How many claims have which verdict under either protocol; quoted works do not count."""
-    sides, claims = [], own(table)
+    sides, claims, tallied = [], own(table), tally(table)
     for at, (heading, _) in enumerate(HEADINGS.values()):
-        counts = {name: pair[at] for name, pair in tally(table).items()}
+        counts = {name: pair[at] for name, pair in tallied.items()}
         words = [f"{n} {'differ' if name == DIFFERS else name}" for name, n in counts.items() if n]
         sides.append(f"{heading}: {', '.join(words)}")
     both = (claims[[f"{name}_verdict" for name in HEADINGS]] == REPRODUCED).all(axis=1)

@@ -18,11 +18,13 @@ from covid_utils.errors import DataError
 from covid_utils.registry import (
     BOTH,
     CT_ALONE,
+    HEAD,
     MULTIMODAL_CLASSES,
     PREDICTION_KEYS,
     RECOGNITION_CLASSES,
     SEEN,
     SUBSETS,
+    TUNED,
     XRAY_SHARE,
 )
 from covid_utils.training import head
@@ -172,7 +174,7 @@ class Study:
     accuracy: dict[tuple[float, int], float]
     curve: pd.DataFrame
 
-    def fitted(self, rate: float, steps: int, model: str = "head") -> Fitted:
+    def fitted(self, rate: float, steps: int, model: str = HEAD) -> Fitted:
         """The head of one rate and number of steps, with its predictions of all rows."""
         one = self.heads[rate, steps]
         probabilities = one.probabilities(self.task.values(self.table))
@@ -247,7 +249,7 @@ def choose(studies: list[Study], settings: Mapping) -> dict[str, dict[str, float
 def at_chosen(studies: Iterable[Study], chosen: dict[str, dict[str, float]]) -> dict[str, Fitted]:
     """For each task, the head of the first run at the setting from `choose`."""
     first = {one.task.name: one for one in studies if one.task.run == 1}
-    return {name: one.fitted(**chosen[name], model="head, chosen") for name, one in first.items()}
+    return {name: one.fitted(**chosen[name], model=TUNED) for name, one in first.items()}
 
 
 def best_layer(
